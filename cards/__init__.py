@@ -1,0 +1,1 @@
+"""The model card: a template, and what fills it."""

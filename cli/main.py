@@ -1,0 +1,81 @@
+"""The `monoglot` command: finds the file of a command when it is called, and turns library errors into messages.
+
+A command's module imports torch and transformers only when it runs, so help and usage errors come at once.
+"""
+
+import importlib
+import sys
+import warnings
+from typing import Any
+
+import click
+
+COMMANDS = {
+    "bake": "Write a checkpoint with a language's neurons edited.",
+    "demo": "Switch a language off in the embedded model and watch it.",
+    "detect": "Record how a model's neurons respond to each language.",
+    "export": "Everything at once: detect, find, bake, verify.",
+    "find": "Find each language's neurons in the statistics.",
+    "verify": "Prove that a checkpoint is what its manifest says.",
+}
+
+
+class Dispatcher(click.Group):
+    """Imports `monoglot.cli.<command>` only for the command that is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(f".{cmd_name}", __package__).command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.command(cls=Dispatcher, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="monoglot", prog_name="monoglot")
+def group() -> None:
+    """Turn a language model into one that has lost a language.
+
+    Finds the feed-forward neurons of each language, edits them in the weights, and writes an ordinary safetensors
+    checkpoint with a model card.
+
+    \b
+    Try it:    monoglot demo
+    Your own:  monoglot export ORG/MODEL --corpus texts/ --deactivate zh -o OUT
+    Shell completion: eval "$(_MONOGLOT_COMPLETE=bash_source monoglot)"
+    """
+
+
+def main() -> None:
+    """Run a command: exit code 1 and one message for what went wrong, 2 for usage, 130 when interrupted."""
+    from ..editor.errors import MonoglotError, MonoglotWarning
+
+    def show(message: Any, category: type[Warning], *rest: Any, **more: Any) -> None:
+        if issubclass(category, MonoglotWarning):
+            click.secho(f"Warning: {message}", fg="yellow", err=True)
+
+    warnings.showwarning = show
+    try:
+        group(standalone_mode=False)
+    except click.exceptions.Exit as stop:
+        sys.exit(stop.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except MonoglotError as error:
+        click.secho(f"Error: {error}", fg="red", err=True)
+        sys.exit(1)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("Interrupted. Run the same command again: it goes on where it can.", err=True)
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.exit(1)
+    except MemoryError:
+        click.secho("Error: out of memory. Try a smaller --batch-size or --context.", fg="red", err=True)
+        sys.exit(1)

@@ -1,0 +1,177 @@
+"""monoglot verify: the proof, written into the manifest and onto the card."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from .console import answer, bar, corpus_options, device_options, note, split, table
+
+TOKENS = 512
+CONTEXT = 256
+
+
+@click.command("verify")
+@click.argument("folder", metavar="OUT", type=click.Path(path_type=Path))
+@click.option("--base", help="The base: a folder or a Hub id. Default: the one in the manifest.")
+@click.option(
+    "--neurons",
+    "neurons_file",
+    type=click.Path(path_type=Path),
+    help="Neurons to hold it against. Default: OUT's own.",
+)
+@corpus_options
+@click.option(
+    "--tokens", type=click.IntRange(2), default=TOKENS, show_default=True, help="Held-out tokens a language."
+)
+@click.option(
+    "--context", type=click.IntRange(16), default=CONTEXT, show_default=True, help="Tokens a context."
+)
+@device_options
+@click.option("--fast", is_flag=True, help="Only compare bytes; takes seconds.")
+@click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")
+def command(
+    folder: Path,
+    base: str | None,
+    neurons_file: Path | None,
+    corpus: tuple[str, ...],
+    languages: str | None,
+    tokens: int,
+    context: int,
+    device: str,
+    dtype: str,
+    fast: bool,
+    as_json: bool,
+) -> None:
+    """Prove that OUT is its base with the recipe's edits and nothing else.
+
+    Compares the bytes with the base's, the logits with those of the base under hooks, and measures what the edit does to
+    each language on held-out text, with random neurons as the control. Exits with 1 when bytes or logits are not right.
+
+    \b
+    monoglot verify OUT --corpus texts/
+    monoglot verify OUT --base ./model --fast
+    """
+    from ..editor import manifest
+    from ..editor.bake import open_target
+    from ..editor.source import resolve_base
+
+    record = manifest.read(folder)
+    target = open_target(resolve_base(record["base"], base, beside=folder))
+    passed = run(
+        folder, target, neurons_file, corpus, split(languages), tokens=tokens, context=context, device=device, dtype=dtype,
+        fast=fast, as_json=as_json,
+    )  # fmt: skip
+    if not passed:
+        raise SystemExit(1)
+
+
+def run(
+    folder: Path,
+    target: Any,
+    neurons_file: Path | None,
+    corpus: tuple[str, ...],
+    languages: list[str],
+    *,
+    tokens: int,
+    context: int,
+    device: str,
+    dtype: str,
+    fast: bool,
+    as_json: bool,
+) -> bool:
+    """Verify, record and show; whether it passed."""
+    from ..editor import manifest, neurons, verify
+    from .bake import card_writer
+
+    found = neurons.load(neurons_file or folder / "neurons.json")
+    in_bytes = verify.verify_bytes(folder, target, found)
+    logits = None
+    if not fast and not in_bytes.problems:
+        with bar("verify", "contexts") as update:
+            logits = verify.verify_live(
+                folder, target, found, _texts(corpus, languages, found), tokens=tokens, context=context, device=device,
+                dtype=dtype, progress=update,
+            )  # fmt: skip
+    record = manifest.read(folder)
+    record["certificate"] = verify.certificate(in_bytes, logits)
+    if not in_bytes.problems:
+        if not in_bytes.notes or "README.md was edited" not in " ".join(in_bytes.notes):
+            card = card_writer(found.method)(record, target.source.folder)
+            manifest.replace_text(folder, record, "README.md", card)
+        else:
+            manifest.write(folder, record)
+    show(folder, record["certificate"], in_bytes, logits, as_json)
+    return not in_bytes.problems and not (logits and logits.problems)
+
+
+def _texts(corpus: tuple[str, ...], languages: list[str], found: Any) -> Any:
+    """The corpus that was asked for; else the embedded texts in the languages of the neurons."""
+    from ..editor import embedded
+    from ..editor.corpus import open_corpus
+
+    if corpus:
+        return open_corpus(corpus, languages)
+    texts = open_corpus([embedded.NAME], languages)
+    if absent := [language for language in found.languages if language not in texts]:
+        note(f"No text in {', '.join(absent)}: these are not measured. Give some with --corpus.")
+    return {language: text for language, text in texts.items() if language in found.languages} or texts
+
+
+def show(folder: Path, certificate: dict[str, Any], in_bytes: Any, logits: Any, as_json: bool) -> None:
+    problems = [*in_bytes.problems, *(logits.problems if logits else ())]
+    for line in in_bytes.notes:
+        note(f"Note: {line}")
+    if as_json:
+        answer(certificate)
+    else:
+        _show_tables(folder, certificate)
+    for problem in problems[:10]:
+        note(f"Failed: {problem}")
+    if len(problems) > 10:
+        note(f"… and {len(problems) - 10} more.")
+    note(f"{folder} is {'NOT ' if problems else ''}what its recipe says.")
+
+
+def _show_tables(folder: Path, certificate: dict[str, Any]) -> None:
+    from ..cards.render import perplexity
+
+    found = certificate["bytes"]
+    click.echo(
+        f"bytes: {found['changed_columns']:,} columns changed in {found['edited_tensors']} tensors, "
+        f"{found['identical_tensors']} tensors identical"
+    )
+    if "logits" in certificate:
+        rows = certificate["logits"]["by_language"]
+        table(
+            "baked against hooked",
+            ("text in", "positions", "largest difference", "of logits up to", "KL, nats", "same top token"),
+            [
+                (
+                    k,
+                    r["positions"],
+                    f"{r['max_logit']:.1e}",
+                    f"{r['largest_logit']:.0f}",
+                    f"{r['kl']:.1e}",
+                    f"{r['same_top']:.2%}",
+                )
+                for k, r in rows.items()
+            ],
+        )
+    if "effect" in certificate:
+        loss = certificate["effect"]["log_loss"]
+        table(
+            "effect on held-out text",
+            ("text in", "perplexity, base", "this model", "random neurons", "Δ log-loss", "Δ by random"),
+            [
+                (
+                    k,
+                    perplexity(loss["base"][k]),
+                    perplexity(loss["this model"][k]),
+                    perplexity(loss["random neurons"][k]),
+                    f"{loss['this model'][k] - loss['base'][k]:+.2f}",
+                    f"{loss['random neurons'][k] - loss['base'][k]:+.2f}",
+                )
+                for k in loss["base"]
+            ],
+        )

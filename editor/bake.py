@@ -1,0 +1,307 @@
+"""Baking: a recipe becomes a checkpoint, as an edit of files.
+
+The model is never built. Each shard streams through a few buffers of 4 MiB: read, edit the rows at hand if they are of an
+edited W_out, write, and hash on a second thread. So the cost is that of copying, the memory constant, and every byte
+that no edit touches stays as it was, headers included. A neuron's column of W_out (a row in a Conv1D) is set to zero or
+multiplied; config, tokenizer and every other file of the base come along byte for byte.
+"""
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from . import floats, manifest
+from . import neurons as neurons_file
+from . import recipe as recipe_file
+from .checkpoint import Checkpoint, Shard, Tensor, fingerprint, read_checkpoint
+from .errors import CheckpointError, ModelError, OutputError, RecipeError
+from .families import FeedForward, locate
+from .neurons import Neurons
+from .output import check_free, staged_folder
+from .recipe import Base, LayerPlan, Plan, Recipe, plan
+from .source import IGNORED, Source
+
+CHUNK = 4 * 2**20
+BUFFERS = 4
+OWN_FILES = (manifest.FILE, recipe_file.FILE, "neurons.json", "README.md")  # made anew, not copied
+LEFT_OUT = (
+    *IGNORED,
+    "*.safetensors",
+    "*.safetensors.index.json",
+    ".*",
+)  # other formats; the shards are named apart
+
+Progress = Callable[[int, int], None]  # bytes done, bytes in all
+Describe = Callable[[dict[str, Any], Path], str]  # manifest, folder of the base -> README.md
+
+
+@dataclass(frozen=True)
+class Target:
+    """A model that is understood: where it is from, its files, and its feed-forward network."""
+
+    source: Source
+    checkpoint: Checkpoint
+    feed_forward: FeedForward
+    fingerprint: str
+
+    @property
+    def base(self) -> Base:
+        return Base(self.source.name, self.source.revision, self.fingerprint)
+
+
+def open_target(source: Source) -> Target:
+    """Read and check everything that an edit needs to know of a model. Raises ModelError."""
+    checkpoint = read_checkpoint(source.folder)
+    return Target(source, checkpoint, locate(checkpoint), fingerprint(checkpoint))
+
+
+@dataclass(frozen=True)
+class Baked:
+    """What `bake` made: the manifest as written, the plan, and the base's files that did not come along."""
+
+    folder: Path
+    manifest: dict[str, Any]
+    plan: Plan
+    left_out: tuple[str, ...]
+
+
+def bake(
+    target: Target,
+    neurons: Neurons,
+    recipe: Recipe,
+    destination: Path,
+    *,
+    force: bool = False,
+    describe: Describe | None = None,
+    progress: Progress | None = None,
+) -> Baked:
+    """Write the edited checkpoint to `destination`, whole or not at all.
+
+    The same base, neurons and recipe give the same bytes. Raises RecipeError (another model than the recipe's),
+    NeuronsError, CheckpointError (NaN in a tensor to edit), OutputError.
+    """
+    if recipe.base.fingerprint not in (None, target.fingerprint):
+        raise RecipeError(
+            f"the recipe is for {recipe.base.model} with fingerprint {str(recipe.base.fingerprint)[:12]}…, "
+            f"{target.source.name} has {target.fingerprint[:12]}…. Use that model, or write a new recipe."
+        )
+    folder = target.source.folder
+    _check_place(folder, destination)
+    check_free(destination, force=force)
+    steps = plan(recipe, neurons, layers=target.feed_forward.layers, width=target.feed_forward.width)
+    recipe = Recipe(target.base, recipe.edits, recipe.shared)
+    others, left_out = side_files(target.checkpoint)
+    size = sum(shard.size for shard in target.checkpoint.shards)
+    size_of_others = sum((folder / name).stat().st_size for name in others)
+    done = 0
+
+    def advance(count: int) -> None:
+        nonlocal done
+        done += count
+        if progress:
+            progress(done, size)
+
+    with staged_folder(destination, size=size + size_of_others, force=force) as staging:
+        files = {}
+        edits = edits_by_tensor(target.feed_forward, steps)
+        with ThreadPoolExecutor(1) as hasher, ThreadPoolExecutor(1) as syncer:
+            synced = []
+            for shard in target.checkpoint.shards:
+                files[shard.path.name] = _write_shard(shard, staging, edits, hasher, syncer, synced, advance)
+            for name in others:
+                files[name] = _copy(folder / name, staging / name)
+            for future in synced:
+                future.result()
+        files["neurons.json"] = _write(staging / "neurons.json", neurons_file.serialise(neurons))
+        files[recipe_file.FILE] = _write(staging / recipe_file.FILE, recipe_file.to_yaml(recipe))
+        record = manifest.new(target, recipe, steps, files, left_out)
+        if describe:
+            files["README.md"] = _write(staging / "README.md", describe(record, folder))
+        manifest.write(staging, record)
+    return Baked(destination, record, steps, left_out)
+
+
+def edits_by_tensor(feed_forward: FeedForward, steps: Plan) -> dict[str, tuple[LayerPlan, int]]:
+    """Name of each W_out to edit -> what to do, and along which axis the neurons lie."""
+    return {
+        tensor.name: (layer, feed_forward.neuron_axis)
+        for (_, tensor), layer in zip(feed_forward.outputs, steps.layers, strict=True)
+        if len(layer.neurons)
+    }
+
+
+def side_files(checkpoint: Checkpoint) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The base's files besides the shards, relative: those that come along, those that don't (other weight formats)."""
+    along, left_out = [], []
+    weights = {shard.path.name for shard in checkpoint.shards}
+    for path in sorted(checkpoint.folder.rglob("*")):
+        name = path.relative_to(checkpoint.folder).as_posix()
+        if (
+            not path.is_file()
+            or name in weights
+            or name in OWN_FILES
+            or any(p.startswith(".") for p in name.split("/"))
+        ):
+            continue
+        if any(fnmatch(name, pattern) for pattern in LEFT_OUT) and name not in checkpoint.files:
+            left_out.append(name)
+        else:
+            along.append(name)
+    return tuple(along), tuple(left_out)
+
+
+def _check_place(folder: Path, destination: Path) -> None:
+    real, base = destination.resolve(), folder.resolve()
+    if real == base or base in real.parents:
+        raise OutputError(f"{destination} lies inside the model's own folder. Choose another place with -o.")
+    if real in base.parents:
+        raise OutputError(f"{destination} holds the model's own folder. Choose another place with -o.")
+
+
+def _write_shard(
+    shard: Shard,
+    staging: Path,
+    edits: dict[str, tuple[LayerPlan, int]],
+    hasher: ThreadPoolExecutor,
+    syncer: ThreadPoolExecutor,
+    synced: list[Future[None]],
+    advance: Callable[[int], None],
+) -> dict[str, Any]:
+    """Stream one shard to the staging folder; its size and sha256. Syncing goes on while the next shard is copied."""
+    digest = hashlib.sha256()
+    longest = max([CHUNK, *(_row_bytes(tensor) for tensor in shard.tensors if tensor.name in edits)])
+    buffers = [memoryview(bytearray(longest)) for _ in range(BUFFERS)]
+    hashed: list[Future[None] | None] = [None] * BUFFERS
+    path = staging / shard.path.name
+    with shard.path.open("rb", buffering=0) as source, path.open("wb", buffering=0) as out:
+        for number, (size, tensor, row) in enumerate(_pieces(shard, edits)):
+            slot = number % BUFFERS
+            if (before := hashed[slot]) is not None:
+                before.result()
+            view = buffers[slot][:size]
+            _read(source, view, shard.path)
+            if tensor is not None:
+                _edit(view, tensor, row, *edits[tensor.name], place=shard.path)
+            hashed[slot] = hasher.submit(digest.update, view)
+            _write_all(out, view)
+            advance(size)
+        for future in hashed:
+            if future is not None:
+                future.result()
+        synced.append(syncer.submit(_sync, os.dup(out.fileno())))
+    return {"sha256": digest.hexdigest(), "size": shard.size}
+
+
+def _row_bytes(tensor: Tensor) -> int:
+    return (tensor.end - tensor.begin) // max(1, tensor.shape[0])
+
+
+def _pieces(
+    shard: Shard, edits: dict[str, tuple[LayerPlan, int]]
+) -> Iterator[tuple[int, Tensor | None, int]]:
+    """The whole file in order, in pieces of about a chunk: (bytes, edited tensor or None, its first row in the piece)."""
+    at = 0
+    for tensor in (tensor for tensor in shard.tensors if tensor.name in edits):
+        yield from ((size, None, 0) for size in _chunks(tensor.begin - at, CHUNK))
+        row_bytes = _row_bytes(tensor)
+        rows = max(1, CHUNK // row_bytes)
+        for first in range(0, tensor.shape[0], rows):
+            yield min(rows, tensor.shape[0] - first) * row_bytes, tensor, first
+        at = tensor.end
+    yield from ((size, None, 0) for size in _chunks(shard.size - at, CHUNK))
+
+
+def _chunks(total: int, chunk: int) -> Iterator[int]:
+    while total > 0:
+        yield min(chunk, total)
+        total -= chunk
+
+
+def _read(source: Any, view: memoryview, path: Path) -> None:
+    at = 0
+    while at < len(view):
+        count = source.readinto(view[at:])
+        if not count:
+            raise CheckpointError(
+                f"{path} became shorter while it was read. Leave the model alone and run it again."
+            )
+        at += count
+
+
+def _write_all(out: Any, view: memoryview) -> None:
+    at = 0
+    while at < len(view):
+        at += out.write(view[at:])
+
+
+def _edit(view: memoryview, tensor: Tensor, row: int, layer: LayerPlan, axis: int, *, place: Path) -> None:
+    """Edit rows `row`… of a W_out in place."""
+    block = np.frombuffer(view, dtype=floats.STORED[tensor.dtype]).reshape(-1, tensor.shape[1])
+    if not floats.all_finite(block, tensor.dtype):
+        raise CheckpointError(
+            f"{place}: {tensor.name} holds NaN or infinite weights. The checkpoint is broken: get it again."
+        )
+    if axis == 1:
+        where: Any = (slice(None), layer.neurons)
+        factors = layer.factors
+    else:
+        inside = (layer.neurons >= row) & (layer.neurons < row + len(block))
+        where = layer.neurons[inside] - row
+        factors = layer.factors[inside][:, None]
+    edited = scaled(block[where], factors, tensor.dtype)
+    if not floats.all_finite(edited, tensor.dtype):
+        raise RecipeError(
+            f"{tensor.name}: scaled weights don't fit in {floats.NAMES[tensor.dtype]}. Scale by less."
+        )
+    block[where] = edited
+
+
+def scaled(block: floats.Array, factors: floats.Array, dtype: str) -> floats.Array:
+    """Stored numbers times factors (broadcast), rounded once; a factor of 0 gives +0."""
+    if not np.any(factors):
+        return np.zeros_like(block)
+    product = floats.to_float64(block, dtype) * factors
+    product[np.broadcast_to(factors == 0, product.shape)] = 0.0
+    return floats.from_float64(product, dtype)
+
+
+def _sync(descriptor: int) -> None:
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _copy(source: Path, destination: Path) -> dict[str, Any]:
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    digest, size = hashlib.sha256(), 0
+    with source.open("rb") as reader, destination.open("wb") as writer:
+        while data := reader.read(CHUNK):
+            digest.update(data)
+            writer.write(data)
+            size += len(data)
+        _flush(writer)
+    return {"sha256": digest.hexdigest(), "size": size}
+
+
+def _write(path: Path, text: str) -> dict[str, Any]:
+    data = text.encode()
+    with path.open("wb") as writer:
+        writer.write(data)
+        _flush(writer)
+    return {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data)}
+
+
+def _flush(writer: BinaryIO) -> None:
+    writer.flush()
+    os.fsync(writer.fileno())
+
+
+__all__ = ["Baked", "ModelError", "Target", "bake", "edits_by_tensor", "open_target", "scaled", "side_files"]

@@ -1,0 +1,278 @@
+"""Safetensors checkpoints as files: headers, shards, the index. Nothing here builds a model.
+
+A safetensors file is 8 bytes (the header's length N, little-endian), N bytes of JSON, then the data:
+
+    {"name": {"dtype": "BF16", "shape": [d, d_ff], "data_offsets": [begin, end]}, ..., "__metadata__": {"format": "pt"}}
+
+A folder has one `model.safetensors`, or several shards named by `model.safetensors.index.json`. Everything that could
+make a reader go wrong is refused here, with the cause, before anyone edits or loads anything: truncated files, offsets
+that overlap, leave holes or run past the end, an index that names files outside the folder or misplaces a tensor, both
+layouts side by side (some runtimes read the one, some the other), pickled or quantised weights.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .errors import CheckpointError, ModelError
+
+SINGLE = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+CONFIG = "config.json"
+MAX_HEADER = 100_000_000  # bytes; the safetensors library's own limit
+
+ITEM_BITS = {
+    "BOOL": 8, "U8": 8, "I8": 8, "F8_E5M2": 8, "F8_E4M3": 8, "F8_E8M0": 8, "F8_E4M3FNUZ": 8, "F8_E5M2FNUZ": 8,
+    "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6,
+    "I16": 16, "U16": 16, "F16": 16, "BF16": 16,
+    "I32": 32, "U32": 32, "F32": 32,
+    "I64": 64, "U64": 64, "F64": 64, "C64": 64,
+}  # fmt: skip
+
+PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """Where one tensor lies: `begin` and `end` are offsets in bytes from the start of the file."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    begin: int
+    end: int
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One safetensors file. `tensors` are in the order of their bytes."""
+
+    path: Path
+    size: int
+    header: bytes
+    tensors: tuple[Tensor, ...]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint folder: its `config.json` as parsed JSON, and its shards in the order of their names."""
+
+    folder: Path
+    config: dict[str, Any]
+    shards: tuple[Shard, ...]
+
+    def tensors(self) -> Iterator[tuple[Shard, Tensor]]:
+        for shard in self.shards:
+            for tensor in shard.tensors:
+                yield shard, tensor
+
+    def find(self, name: str) -> tuple[Shard, Tensor] | None:
+        return next(((shard, tensor) for shard, tensor in self.tensors() if tensor.name == name), None)
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Names of the weight files, the index included."""
+        index = (INDEX,) if (self.folder / INDEX).exists() else ()
+        return (*(shard.path.name for shard in self.shards), *index)
+
+
+def parse_json(text: bytes, place: str) -> Any:
+    """JSON from untrusted bytes; a name that stands twice in one object is malformed too."""
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        names = dict(pairs)
+        if len(names) != len(pairs):
+            raise ValueError("a name stands twice in one object")
+        return names
+
+    try:
+        return json.loads(text.decode("utf-8"), object_pairs_hook=once)
+    except (ValueError, RecursionError) as error:
+        reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)
+        raise CheckpointError(f"{place} is not valid JSON ({reason}). Download the file again.") from None
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _tensor(name: str, entry: Any, place: str) -> Tensor:
+    """A tensor from its header entry, offsets still relative to the data."""
+    if not isinstance(entry, dict):
+        raise CheckpointError(f"{place}: the header's entry for {name!r} is not an object.")
+    dtype, shape, offsets = entry.get("dtype"), entry.get("shape"), entry.get("data_offsets")
+    if not isinstance(dtype, str) or dtype not in ITEM_BITS:
+        raise CheckpointError(f"{place}: tensor {name!r} has the unknown dtype {dtype!r}.")
+    if not isinstance(shape, list) or not all(map(_whole, shape)):
+        raise CheckpointError(f"{place}: tensor {name!r} has the impossible shape {shape!r}.")
+    if not isinstance(offsets, list) or len(offsets) != 2 or not all(map(_whole, offsets)):
+        raise CheckpointError(f"{place}: tensor {name!r} has the impossible offsets {offsets!r}.")
+    begin, end = offsets
+    if (end - begin) * 8 != math.prod(shape) * ITEM_BITS[dtype]:
+        raise CheckpointError(
+            f"{place}: tensor {name!r} claims bytes {begin} to {end}, "
+            f"which is not what {dtype} of shape {shape} takes. The file is damaged: download it again."
+        )
+    return Tensor(name, dtype, tuple(shape), begin, end)
+
+
+def read_shard(path: Path) -> Shard:
+    """Read and check the header of one safetensors file.
+
+    Raises CheckpointError when the file is truncated, the header is over 100 MB or malformed, or the tensors overlap,
+    leave holes, or do not end where the file ends.
+    """
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            prefix = file.read(8)
+            length = int.from_bytes(prefix, "little")
+            if len(prefix) < 8 or length > size - 8:
+                raise CheckpointError(
+                    f"{path} is truncated: its header does not fit in it. Download it again."
+                )
+            if length > MAX_HEADER:
+                raise CheckpointError(
+                    f"{path} has a header of {length:,} bytes; safetensors allows {MAX_HEADER:,}. "
+                    "It is not a safetensors file, or damaged: download it again."
+                )
+            text = file.read(length)
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror}.") from None
+    header = parse_json(text, f"the header of {path}")
+    if not isinstance(header, dict):
+        raise CheckpointError(f"the header of {path} is not a JSON object. Download the file again.")
+    place = str(path)
+    relative = [_tensor(name, entry, place) for name, entry in header.items() if name != "__metadata__"]
+    relative.sort(key=lambda tensor: (tensor.begin, tensor.end))
+    start, at = 8 + length, 0
+    for tensor in relative:
+        if tensor.begin != at:
+            problem = "overlaps the tensor before it" if tensor.begin < at else "leaves a hole before it"
+            raise CheckpointError(
+                f"{place}: tensor {tensor.name!r} {problem}. The file is damaged: download it again."
+            )
+        at = tensor.end
+    if start + at != size:
+        problem = "is truncated" if size < start + at else "has extra bytes at its end"
+        raise CheckpointError(
+            f"{place} {problem}: the header asks for {start + at:,} bytes, the file has {size:,}. Download it again."
+        )
+    placed = tuple(Tensor(t.name, t.dtype, t.shape, start + t.begin, start + t.end) for t in relative)
+    return Shard(path, size, prefix + text, placed)
+
+
+def _shard_names(folder: Path) -> dict[str, set[str]]:
+    """Shard file name -> names of the tensors that the index puts there (empty set: no index)."""
+    single, index = folder / SINGLE, folder / INDEX
+    if single.exists() and index.exists():
+        raise CheckpointError(
+            f"{folder} holds both {SINGLE} and {INDEX}. Runtimes disagree on which to read: "
+            "remove the one that is not meant."
+        )
+    if single.exists():
+        return {SINGLE: set()}
+    if not index.exists():
+        raise ModelError(_why_no_safetensors(folder))
+    mapping = parse_json(index.read_bytes(), str(index))
+    weight_map = mapping.get("weight_map") if isinstance(mapping, dict) else None
+    if not isinstance(weight_map, dict) or not weight_map:
+        raise CheckpointError(f"{index} has no weight_map. Download it again.")
+    shards: dict[str, set[str]] = {}
+    for tensor, name in weight_map.items():
+        if (
+            not isinstance(name, str)
+            or name != Path(name).name
+            or "\\" in name
+            or not name.endswith(".safetensors")
+        ):
+            raise CheckpointError(
+                f"{index} places tensor {tensor!r} in {name!r}, which is not a .safetensors file of this folder. "
+                "Such an index is damaged or hostile: don't use it."
+            )
+        shards.setdefault(name, set()).add(tensor)
+    for name in shards:
+        if not (folder / name).is_file():
+            raise CheckpointError(f"{index} names {name}, which is not in {folder}. Download it.")
+    return shards
+
+
+def _why_no_safetensors(folder: Path) -> str:
+    if any(folder.glob("*.gguf")):
+        return f"{folder} holds GGUF files only. monoglot edits safetensors: use the model's original repository."
+    if any(path for pattern in PICKLES for path in folder.glob(pattern)):
+        return (
+            f"{folder} has pickled weights only, which monoglot never loads. Convert them once, in an environment "
+            'where you trust them: AutoModelForCausalLM.from_pretrained("…").save_pretrained("converted"), '
+            "then use that folder."
+        )
+    return f"{folder} has neither {SINGLE} nor {INDEX}: it is not a safetensors checkpoint."
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """`config.json` of a checkpoint folder. Raises ModelError when it is missing or describes quantised weights."""
+    path = folder / CONFIG
+    if not path.is_file():
+        hint = _why_no_safetensors(folder) if not (folder / SINGLE).exists() else "Download the whole model."
+        raise ModelError(f"{folder} has no {CONFIG}. {hint}")
+    config = parse_json(path.read_bytes(), str(path))
+    if not isinstance(config, dict):
+        raise CheckpointError(f"{path} is not a JSON object. Download it again.")
+    for part in (config, config.get("text_config")):
+        if isinstance(part, dict) and (quantisation := part.get("quantization_config")):
+            method = (
+                quantisation.get("quant_method", "unknown") if isinstance(quantisation, dict) else "unknown"
+            )
+            raise ModelError(
+                f"{folder} is quantised ({method}). Edit the original checkpoint, then quantise the result."
+            )
+    return config
+
+
+def read_checkpoint(folder: Path) -> Checkpoint:
+    """Read config, index and every shard's header, and check them against each other.
+
+    Raises ModelError (no such thing, pickled, quantised) or CheckpointError (malformed bytes).
+    """
+    if not folder.is_dir():
+        raise ModelError(f"{folder} is not a folder.")
+    config = read_config(folder)
+    names = _shard_names(folder)
+    shards = tuple(read_shard(folder / name) for name in sorted(names))
+    seen: set[str] = set()
+    for shard in shards:
+        present = {tensor.name for tensor in shard.tensors}
+        if twice := seen & present:
+            raise CheckpointError(f"{folder}: tensor {min(twice)!r} lies in two shards.")
+        if missing := names[shard.path.name] - present:
+            raise CheckpointError(
+                f"{folder / INDEX} places tensor {min(missing)!r} in {shard.path.name}, which does not hold it. "
+                "The shards and the index are of different downloads: download them again."
+            )
+        seen |= present
+    return Checkpoint(folder, config, shards)
+
+
+SAMPLES = 16
+SAMPLE_BYTES = 4096
+
+
+def fingerprint(checkpoint: Checkpoint) -> str:
+    """A hex sha256 that tells two models apart without reading all of their bytes.
+
+    Covers every shard's header and 16 evenly spaced blocks of 4 KiB of its data, so it costs milliseconds at any size.
+    Two fine-tunes of one architecture differ in it; a change of a few bytes may not: for that there is `verify`.
+    """
+    digest = hashlib.sha256()
+    for shard in checkpoint.shards:
+        digest.update(shard.header)
+        start = len(shard.header)
+        with shard.path.open("rb") as file:
+            for sample in range(SAMPLES):
+                file.seek(start + (shard.size - start) * sample // SAMPLES)
+                digest.update(file.read(SAMPLE_BYTES))
+    return digest.hexdigest()

@@ -1,0 +1,324 @@
+"""Text in K languages: where it lies, how it becomes tokens, and whether it is in the language it says.
+
+A corpus is a folder of `{lang}.txt`, `{lang}.jsonl`, `{lang}.jsonl.gz` or `{lang}.parquet` (or a folder `{lang}/` of
+such files), single files as `lang=FILE`, a Hub dataset with a configuration per language, or `embedded`. It is read as a
+stream of documents: the records of a .jsonl or .parquet (field `text`), the blocks between empty lines of a .txt, cut at
+a line's end after about 4,000 characters.
+
+Every fifth document is held out: neurons are found on the others, effects are measured on these, so no figure rests on
+text that the neurons were chosen on.
+
+Documents are joined by an empty line and packed into full contexts, as in the paper; a context starts with the
+beginning-of-text token where the tokenizer has one. There is no padding: the last context is shorter instead.
+"""
+
+import gzip
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from . import embedded
+from .errors import CorpusError
+
+LANGUAGE = re.compile(r"[a-z]{2,3}([-_][A-Za-z0-9]{2,8})*")
+SUFFIXES = (".txt", ".jsonl", ".jsonl.gz", ".parquet")
+DOCUMENT_CHARACTERS = 4_000
+HELD_OUT_EVERY = 5
+MINIMUM_TOKENS = 2_000
+JOIN = "\n\n"
+
+Documents = Callable[[], Iterator[str]]
+
+
+@dataclass(frozen=True)
+class Text:
+    """Text labelled as one language. `documents()` starts a new pass over all of it."""
+
+    language: str
+    origin: str
+    documents: Documents
+
+    def part(self, *, held_out: bool) -> Iterator[str]:
+        """Every fifth document, or the others."""
+        for number, document in enumerate(self.documents(), start=1):
+            if (number % HELD_OUT_EVERY == 0) == held_out:
+                yield document
+
+
+@dataclass(frozen=True)
+class Packed:
+    """Tokens of one language in contexts.
+
+    `contexts` are int64 arrays of one length, the last one perhaps shorter; `skip` leading positions of each (the
+    beginning-of-text token) are not counted; `tokens` are the counted ones; `sha256` is that of all token ids.
+    """
+
+    language: str
+    contexts: tuple[npt.NDArray[np.int64], ...]
+    skip: int
+    tokens: int
+    sha256: str
+
+
+def open_corpus(specs: Sequence[str], languages: Sequence[str] = ()) -> dict[str, Text]:
+    """The texts that `specs` name, in the order of `languages`, or alphabetically when none are given.
+
+    Raises CorpusError when a file, a folder or a wanted language is not there.
+    """
+    texts: dict[str, list[Text]] = {}
+    for spec in specs:
+        for text in _open(spec, languages):
+            texts.setdefault(text.language, []).append(text)
+    if missing := [language for language in languages if language not in texts]:
+        raise CorpusError(
+            f"the corpus has no text in {', '.join(missing)}; it has {', '.join(sorted(texts)) or 'nothing'}. "
+            f"Add a file, for example --corpus {missing[0]}=FILE."
+        )
+    return {language: _joined(language, texts[language]) for language in languages or sorted(texts)}
+
+
+def _joined(language: str, texts: list[Text]) -> Text:
+    if len(texts) == 1:
+        return texts[0]
+    origin = ", ".join(text.origin for text in texts)
+    return Text(language, origin, lambda: (document for text in texts for document in text.documents()))
+
+
+def _open(spec: str, languages: Sequence[str]) -> list[Text]:
+    label, equals, name = spec.partition("=")
+    if equals and LANGUAGE.fullmatch(label):
+        return [_from_files(label, [Path(name).expanduser()])]
+    folder = Path(spec).expanduser()
+    if folder.is_dir():
+        return _from_folder(folder)
+    if spec == embedded.NAME:
+        return _from_folder(embedded.TEXTS)
+    if folder.exists():
+        raise CorpusError(f"{spec} is a file: say its language, for example --corpus en={spec}.")
+    if re.fullmatch(r"[\w.-]+/[\w.-]+", spec):
+        return _from_hub(spec, languages)
+    raise CorpusError(
+        f"there is no folder {spec}, and it is not the id of a Hub dataset (organisation/name)."
+    )
+
+
+def _from_folder(folder: Path) -> list[Text]:
+    files: dict[str, list[Path]] = {}
+    for path in sorted(folder.iterdir()):
+        inner = sorted(path.rglob("*")) if path.is_dir() else [path]
+        for file in inner:
+            language = path.name if path.is_dir() else _stem(path)
+            if _suffix(file) and language and LANGUAGE.fullmatch(language):
+                files.setdefault(language, []).append(file)
+    if not files:
+        raise CorpusError(f"{folder} has no text: name the files by language, as in en.txt or zh.jsonl.gz.")
+    return [_from_files(language, paths) for language, paths in files.items()]
+
+
+def _suffix(path: Path) -> str | None:
+    return next((suffix for suffix in SUFFIXES if path.name.endswith(suffix)), None)
+
+
+def _stem(path: Path) -> str:
+    return path.name.removesuffix(_suffix(path) or "")
+
+
+def _from_files(language: str, paths: list[Path]) -> Text:
+    for path in paths:
+        if not path.is_file():
+            raise CorpusError(f"there is no file {path} for {language}.")
+        if not _suffix(path):
+            raise CorpusError(f"{path} is none of {', '.join(SUFFIXES)}.")
+    return Text(
+        language,
+        ", ".join(path.name for path in paths),
+        lambda: (document for path in paths for document in read_documents(path)),
+    )
+
+
+def read_documents(path: Path) -> Iterator[str]:
+    """The documents of one file, as a stream. Raises CorpusError with the line when one cannot be read."""
+    readers = {".txt": _read_txt, ".jsonl": _read_jsonl, ".jsonl.gz": _read_jsonl, ".parquet": _read_parquet}
+    try:
+        yield from readers[_suffix(path) or ".txt"](path)
+    except UnicodeDecodeError as error:
+        raise CorpusError(
+            f"{path} is not UTF-8 ({error.reason}). Convert it, for example with iconv."
+        ) from None
+    except (OSError, EOFError) as error:
+        raise CorpusError(f"{path} cannot be read: {error}.") from None
+
+
+def _read_txt(path: Path) -> Iterator[str]:
+    block: list[str] = []
+    size = 0
+    with path.open(encoding="utf-8-sig") as file:
+        while line := file.readline(DOCUMENT_CHARACTERS):
+            if line.strip():
+                block.append(line)
+                size += len(line)
+            if block and (not line.strip() or size >= DOCUMENT_CHARACTERS):
+                yield "".join(block).strip()
+                block, size = [], 0
+    if block:
+        yield "".join(block).strip()
+
+
+def _read_jsonl(path: Path) -> Iterator[str]:
+    opened = (
+        gzip.open(path, "rt", encoding="utf-8-sig")
+        if path.suffix == ".gz"
+        else path.open(encoding="utf-8-sig")
+    )
+    with opened as file:
+        for number, line in enumerate(file, start=1):
+            if not line.strip():
+                continue
+            try:
+                record = json.loads(line)
+            except ValueError as error:
+                raise CorpusError(f"{path}, line {number}, is not JSON: {error}.") from None
+            if not isinstance(record, dict) or not isinstance(record.get("text"), str):
+                raise CorpusError(f"{path}, line {number}, has no field 'text' with a string in it.")
+            yield from _nonempty(record["text"])
+
+
+def _read_parquet(path: Path) -> Iterator[str]:
+    try:
+        from pyarrow import ArrowException, parquet
+    except ImportError:
+        raise CorpusError(f"reading {path} needs pyarrow: pip install 'monoglot[datasets]'.") from None
+    try:
+        file = parquet.ParquetFile(path)
+        if "text" not in file.schema_arrow.names:
+            raise CorpusError(f"{path} has no column 'text'; it has {', '.join(file.schema_arrow.names)}.")
+        for batch in file.iter_batches(batch_size=256, columns=["text"]):
+            for text in batch.column(0).to_pylist():
+                yield from _nonempty(text)
+    except ArrowException as error:
+        raise CorpusError(f"{path} is not a readable parquet file: {error}.") from None
+
+
+def _nonempty(text: Any) -> Iterator[str]:
+    if isinstance(text, str) and text.strip():
+        yield text.strip()
+
+
+def _from_hub(dataset: str, languages: Sequence[str]) -> list[Text]:
+    try:
+        import datasets
+    except ImportError:
+        raise CorpusError(
+            f"there is no folder {dataset}. To read the Hub dataset of that name: pip install 'monoglot[datasets]'."
+        ) from None
+    if not languages:
+        raise CorpusError(f"say which languages of {dataset} to read, for example --languages en,zh,fr.")
+    try:
+        configurations = datasets.get_dataset_config_names(dataset)
+    except (
+        Exception
+    ) as error:  # the library raises its own, the Hub's, fsspec's and the network's errors here
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise CorpusError(
+            f"there is no folder {dataset}, and the Hub dataset cannot be read: {reason}"
+        ) from None
+    return [_from_configuration(datasets, dataset, configurations, language) for language in languages]
+
+
+def _from_configuration(datasets: Any, dataset: str, configurations: list[str], language: str) -> Text:
+    """The newest configuration that is the language's code, or ends in it (`20231101.zh`)."""
+    fitting = sorted(
+        name for name in configurations if re.split(r"[.\-_]", name)[-1] == language or name == language
+    )
+    if not fitting:
+        raise CorpusError(
+            f"{dataset} has no configuration for {language}; it has {', '.join(configurations[:20])}."
+        )
+
+    def documents() -> Iterator[str]:
+        rows = datasets.load_dataset(dataset, fitting[-1], split="train", streaming=True)
+        for row in rows:
+            if "text" not in row:
+                raise CorpusError(f"{dataset} has no field 'text'; it has {', '.join(row)}.")
+            yield from _nonempty(row["text"])
+
+    return Text(language, f"{dataset} ({fitting[-1]})", documents)
+
+
+def pack(text: Text, tokenizer: Any, *, tokens: int, context: int, held_out: bool = False) -> Packed:
+    """The first `tokens` tokens of a text, in contexts of `context` positions.
+
+    `tokenizer` is a transformers tokenizer. Fewer tokens come back when the text has fewer.
+    """
+    bos = tokenizer.bos_token_id
+    skip = 0 if bos is None else 1
+    if context <= skip:
+        raise CorpusError(f"a context of {context} positions has no room for text.")
+    ids = np.fromiter(islice(_token_ids(text.part(held_out=held_out), tokenizer), tokens), dtype=np.int64)
+    step = context - skip
+    head = np.full(skip, -1 if bos is None else bos, dtype=np.int64)
+    contexts = tuple(np.concatenate([head, ids[at : at + step]]) for at in range(0, len(ids), step))
+    return Packed(
+        text.language, contexts, skip, len(ids), hashlib.sha256(ids.astype("<i8").tobytes()).hexdigest()
+    )
+
+
+def _token_ids(documents: Iterable[str], tokenizer: Any) -> Iterator[int]:
+    stream = iter(documents)
+    while batch := [document + JOIN for document in islice(stream, 32)]:
+        for ids in tokenizer(batch, add_special_tokens=False, verbose=False)["input_ids"]:
+            yield from ids
+
+
+def require(packed: Packed, minimum: int) -> None:
+    """Raise CorpusError when a language has fewer than `minimum` tokens, saying how many more it needs."""
+    if packed.tokens < minimum:
+        raise CorpusError(
+            f"{packed.language} has {packed.tokens:,} tokens of text, {minimum - packed.tokens:,} fewer than the "
+            f"{minimum:,} that statistics need. Add text in {packed.language} (every {HELD_OUT_EVERY}th document is kept "
+            "for measuring)."
+        )
+
+
+IDENTIFY_DOCUMENTS = 400
+IDENTIFY_CHARACTERS = 500
+IDENTIFY_CERTAINTY = 0.7
+CONFUSED = {"id": {"ms"}, "ms": {"id"}, "zh": {"wuu", "yue"}}  # too close to be asked for together
+
+
+def mislabelled(text: Text) -> tuple[float, str]:
+    """The share of documents that an identifier places in another language than the label, and the commonest of those.
+
+    Over the first 400 documents, 500 characters each; documents it is unsure of (p < 0.7) count for the label. A label
+    that the identifier doesn't know gives (0.0, "").
+    """
+    identifier = _identifier()
+    label = re.split(r"[-_]", text.language)[0]
+    known = set(identifier.nb_classes)
+    if label not in known:
+        return 0.0, ""
+    identifier.set_languages(sorted(known - CONFUSED.get(label, set())))
+    seen = 0
+    others: dict[str, int] = {}
+    for document in islice(text.documents(), IDENTIFY_DOCUMENTS):
+        guess, certainty = identifier.classify(document[:IDENTIFY_CHARACTERS])
+        seen += 1
+        if guess != label and certainty >= IDENTIFY_CERTAINTY:
+            others[guess] = others.get(guess, 0) + 1
+    if not others:
+        return 0.0, ""
+    return sum(others.values()) / seen, max(others, key=lambda guess: others[guess])
+
+
+def _identifier() -> Any:
+    from py3langid.langid import MODEL_FILE, LanguageIdentifier
+
+    return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)

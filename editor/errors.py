@@ -1,0 +1,55 @@
+"""Everything the library raises on purpose.
+
+    MonoglotError
+    ├── ModelError          no such model, not a safetensors checkpoint, quantised, an unknown family
+    │   └── CheckpointError malformed bytes: truncated, overlapping, an index that points elsewhere, NaN
+    ├── CorpusError         no text, too little text, an unreadable file
+    ├── StatisticsError     a statistics file that is malformed or does not fit its partner
+    ├── NeuronsError        neurons that do not fit the model, or a language that is not among them
+    ├── RecipeError         a recipe that says something impossible
+    ├── OutputError         the destination exists, is full, or may not be written
+    └── VerificationError   a checkpoint that is not what its manifest says
+
+Every message says the cause, the place and the next step. MonoglotWarning is the one warning category: something was
+done, but not quite what was asked, or with less certainty.
+"""
+
+
+class MonoglotError(Exception):
+    """Base of all errors that are raised on purpose."""
+
+
+class ModelError(MonoglotError):
+    """The model cannot be used."""
+
+
+class CheckpointError(ModelError):
+    """The bytes of a checkpoint are malformed."""
+
+
+class CorpusError(MonoglotError):
+    """The text cannot be used."""
+
+
+class StatisticsError(MonoglotError):
+    """Statistics are malformed or do not fit together."""
+
+
+class NeuronsError(MonoglotError):
+    """Neurons are malformed or do not fit the model."""
+
+
+class RecipeError(MonoglotError):
+    """A recipe is malformed or impossible."""
+
+
+class OutputError(MonoglotError):
+    """The destination cannot be written."""
+
+
+class VerificationError(MonoglotError):
+    """A checkpoint is not what its manifest says."""
+
+
+class MonoglotWarning(UserWarning):
+    """Something was done, but the user should know how."""

@@ -1,0 +1,123 @@
+"""What an edit does to a model: log-loss per language, of several variants on the same tokens.
+
+    log-loss = −(1/n) Σ_t ln P(x_t | x_<t)      nats a token; perplexity = exp(log-loss)
+
+The beginning-of-text token is context, not counted as a prediction's target.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from .corpus import Packed
+
+if TYPE_CHECKING:
+    import torch
+
+Progress = Callable[[str, int, int], None]  # what, done, in all
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A model to measure: itself, or itself inside a context manager that hooks it."""
+
+    name: str
+    model: Any
+    inside: Callable[[], AbstractContextManager[None]] = nullcontext
+
+
+@dataclass
+class Difference:
+    """How far variant b's next-token distributions are from a's, over all positions measured.
+
+    `max_logit` is the largest absolute difference of a logit, `kl` the mean KL(a ‖ b) in nats, `same_top` the share of
+    positions with the same most likely token; `scale` the largest absolute logit of a.
+    """
+
+    max_logit: float = 0.0
+    kl: float = 0.0
+    same_top: float = 0.0
+    scale: float = 0.0
+    positions: int = 0
+
+    def add(self, a: "torch.Tensor", b: "torch.Tensor") -> None:
+        """Add logits (positions, vocabulary), float32."""
+        n = len(a)
+        log_a, log_b = a.log_softmax(-1), b.log_softmax(-1)
+        kl = (log_a.exp() * (log_a - log_b)).sum(-1).double().sum().item()
+        same = (a.argmax(-1) == b.argmax(-1)).sum().item()
+        self.max_logit = max(self.max_logit, (a - b).abs().max().item())
+        self.scale = max(self.scale, a.abs().max().item())
+        whole = self.positions + n
+        self.kl = (self.kl * self.positions + kl) / whole
+        self.same_top = (self.same_top * self.positions + same) / whole
+        self.positions = whole
+
+
+@dataclass(frozen=True)
+class Measured:
+    """log_loss[variant][language] in nats, counted tokens per language, and the difference that was asked for."""
+
+    log_loss: dict[str, dict[str, float]]
+    tokens: dict[str, int]
+    difference: dict[str, Difference]
+
+
+def measure(
+    variants: Sequence[Variant],
+    texts: Mapping[str, Packed],
+    *,
+    compare: tuple[str, str] | None = None,
+    progress: Progress | None = None,
+) -> Measured:
+    """Log-loss of each variant on each language, and the difference of two variants' logits per language.
+
+    One context at a time, so at most (context × vocabulary) logits per variant are in memory.
+    """
+    import torch
+
+    log_loss: dict[str, dict[str, float]] = {variant.name: {} for variant in variants}
+    difference: dict[str, Difference] = {}
+    tokens: dict[str, int] = {}
+    steps, step = sum(len(packed.contexts) for packed in texts.values()) * len(variants), 0
+    for language, packed in texts.items():
+        sums = dict.fromkeys(log_loss, 0.0)
+        tokens[language] = 0
+        between = Difference()
+        for context in packed.contexts:
+            if len(context) < 2:
+                continue
+            ids = torch.from_numpy(context)
+            tokens[language] += len(ids) - 1
+            logits = {}
+            for variant in variants:
+                found = next_token_logits(variant, ids)  # (T-1, V)
+                targets = ids[1:].to(found.device)
+                sums[variant.name] += (
+                    torch.nn.functional.cross_entropy(found, targets, reduction="sum").double().item()
+                )
+                if compare and variant.name in compare:
+                    logits[variant.name] = found.cpu()
+                del found
+                step += 1
+                if progress:
+                    progress(language, step, steps)
+            if compare:
+                between.add(logits[compare[0]], logits[compare[1]])
+        for name, total in sums.items():
+            log_loss[name][language] = total / max(1, tokens[language])
+        if compare:
+            difference[language] = between
+    return Measured(log_loss, tokens, difference)
+
+
+def next_token_logits(variant: Variant, ids: "torch.Tensor") -> "torch.Tensor":
+    """Logits of the predictions of ids[1:], float32 (T−1, V), for one context of T tokens."""
+    import torch
+
+    device = next(variant.model.parameters()).device
+    with torch.inference_mode(), variant.inside():
+        logits = variant.model(input_ids=ids[None].to(device), use_cache=False).logits
+    found: torch.Tensor = logits[0, :-1].float()
+    return found

@@ -1,0 +1,56 @@
+"""Finding the neurons of each language: one method a module, one interface.
+
+A method takes statistics and returns which neurons belong to which language, as a bool array (languages, layers, width).
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import StatisticsError
+from ..neurons import Neurons
+from ..statistics import Statistics
+from .lape import lape
+
+Selection = npt.NDArray[np.bool_]
+METHODS: dict[str, Callable[[Statistics, float, float], Selection]] = {"lape": lape}
+
+
+def find(
+    statistics: Statistics, method: str = "lape", *, rate: float = 0.01, quantile: float = 0.95
+) -> Neurons:
+    """The neurons of each language by `method`, with the mean activation of each on its language's text.
+
+    `rate` is the share of all neurons to take, `quantile` that of the bar which an activation probability must pass.
+    Raises StatisticsError when there are fewer than two languages, or a setting is out of (0, 1).
+    """
+    if len(statistics.languages) < 2:
+        raise StatisticsError(
+            "a language's neurons are found against other languages: the statistics need at least two, they have "
+            f"{', '.join(statistics.languages)}. Run `monoglot detect` on more."
+        )
+    for name, value in (("rate", rate), ("quantile", quantile)):
+        if not 0 < value < 1:
+            raise StatisticsError(f"{name} is {value}; it must lie between 0 and 1.")
+    selection = METHODS[method](statistics, rate, quantile)  # (K, L, F)
+    indices = {
+        language: tuple(np.flatnonzero(layer) for layer in selection[k])
+        for k, language in enumerate(statistics.languages)
+    }
+    means = {
+        language: tuple(row[layer] for row, layer in zip(statistics.mean(language), layers, strict=True))
+        for language, layers in indices.items()
+    }
+    return Neurons(
+        indices,
+        means,
+        statistics.model,
+        {
+            "name": method,
+            "rate": rate,
+            "quantile": quantile,
+            "tokens": dict(statistics.tokens),
+            "texts": {language: list(hashes) for language, hashes in statistics.texts.items()},
+        },
+    )

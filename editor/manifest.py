@@ -1,0 +1,78 @@
+"""`monoglot.json`: what a checkpoint is made of, and what was proved about it.
+
+    {"format": 1, "monoglot": version, "base": {model, revision, fingerprint, model_type, layers, width},
+     "recipe": {…}, "method": {…}, "edited": {"zh": 53}, "kept": {"zh": 12}, "left_out": […],
+     "files": {name: {sha256, size}}, "certificate": null | {…}}
+
+It holds no time, no path and no user's name, so the same inputs give the same file.
+"""
+
+import hashlib
+import json
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .checkpoint import parse_json
+from .errors import CheckpointError, VerificationError
+from .output import replace_file
+
+if TYPE_CHECKING:
+    from .bake import Target
+    from .recipe import Plan, Recipe
+
+FORMAT = 1
+FILE = "monoglot.json"
+
+
+def new(
+    target: "Target", recipe: "Recipe", plan: "Plan", files: dict[str, Any], left_out: tuple[str, ...]
+) -> dict[str, Any]:
+    """The manifest of a freshly baked checkpoint. `files` may be added to until it is written."""
+    return {
+        "format": FORMAT,
+        "monoglot": version("monoglot"),
+        "base": vars(recipe.base)
+        | {
+            "hub": target.source.hub,
+            "model_type": target.feed_forward.model_type,
+            "layers": target.feed_forward.layers,
+            "width": target.feed_forward.width,
+        },
+        "recipe": {"shared": recipe.shared, "edits": [vars(edit) for edit in recipe.edits]},
+        "edited": plan.edited,
+        "kept": plan.kept,
+        "neurons_edited": plan.size,
+        "left_out": list(left_out),
+        "files": files,
+        "certificate": None,
+    }
+
+
+def write(folder: Path, manifest: dict[str, Any]) -> None:
+    replace_file(folder / FILE, (json.dumps(manifest, indent=1, ensure_ascii=False) + "\n").encode())
+
+
+def read(folder: Path) -> dict[str, Any]:
+    """Raises VerificationError when the folder is no checkpoint of monoglot's, or of an unknown format."""
+    path = folder / FILE
+    if not path.is_file():
+        raise VerificationError(f"{folder} has no {FILE}: it was not made by monoglot.")
+    try:
+        manifest = parse_json(path.read_bytes(), str(path))
+    except CheckpointError as error:
+        raise VerificationError(str(error)) from None
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        found = manifest.get("format") if isinstance(manifest, dict) else None
+        raise VerificationError(
+            f"{path} has format {found!r}, this version reads {FORMAT}. Upgrade monoglot."
+        )
+    return manifest
+
+
+def replace_text(folder: Path, manifest: dict[str, Any], name: str, text: str) -> None:
+    """Write a text file of the checkpoint anew, together with its hash in the manifest."""
+    data = text.encode()
+    replace_file(folder / name, data)
+    manifest["files"][name] = {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data)}
+    write(folder, manifest)

@@ -1,0 +1,197 @@
+"""The neurons of each language, and their file.
+
+    {"format": 1, "model": {name, layers, width, fingerprint, …}, "method": {"name": "lape", "rate": 0.01, …},
+     "languages": {"zh": [{"neurons": [3, 17], "mean": [0.81, 1.2]}, … one per layer]}}
+
+`mean` is m^k_ij, the neuron's mean activation on text of its language: the value that activation pins it to. The
+authors' `.neuron.pth` (`List[language][layer] -> LongTensor`) is read and written too; it is a pickle, so it is read
+with torch's restricted unpickler, which builds tensors and lists and nothing else.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .checkpoint import parse_json
+from .errors import MonoglotError, NeuronsError
+from .output import replace_file
+from .statistics import ModelInfo
+
+FORMAT = 1
+Int64 = npt.NDArray[np.int64]
+Float64 = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Neurons:
+    """Per language, per layer: sorted indices of its neurons, int64 (n,), and perhaps their means, float64 (n,).
+
+    A neuron may belong to several languages. `model` is None for imported masks, which don't say whose they are; its
+    width is then unknown, 0.
+    """
+
+    indices: dict[str, tuple[Int64, ...]]
+    means: dict[str, tuple[Float64, ...]] | None = None
+    model: ModelInfo | None = None
+    method: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def languages(self) -> tuple[str, ...]:
+        return tuple(self.indices)
+
+    @property
+    def layers(self) -> int:
+        return len(next(iter(self.indices.values()))) if self.indices else 0
+
+    def count(self, language: str) -> int:
+        return sum(len(layer) for layer in self.indices[language])
+
+    def pairs(self, language: str) -> set[tuple[int, int]]:
+        """The neurons of a language as (layer, index)."""
+        return {(i, int(j)) for i, layer in enumerate(self.indices[language]) for j in layer}
+
+
+def save(neurons: Neurons, path: Path) -> None:
+    replace_file(path, serialise(neurons).encode())
+
+
+def serialise(neurons: Neurons) -> str:
+    """The JSON text, a line per language and layer; the same neurons give the same text."""
+    head = {
+        "format": FORMAT,
+        "model": vars(neurons.model) if neurons.model else None,
+        "method": neurons.method,
+    }
+    languages = []
+    for language, layers in neurons.indices.items():
+        lines = []
+        for i, layer in enumerate(layers):
+            entry: dict[str, Any] = {"neurons": layer.tolist()}
+            if neurons.means is not None:
+                entry["mean"] = [round(float(mean), 6) for mean in neurons.means[language][i]]
+            lines.append(f"   {json.dumps(entry)}")
+        languages.append(f"  {json.dumps(language)}: [\n" + ",\n".join(lines) + "\n  ]")
+    text = json.dumps(head, indent=1, sort_keys=True)
+    return text[:-2] + ',\n "languages": {\n' + ",\n".join(languages) + "\n }\n}\n"
+
+
+def load(path: Path) -> Neurons:
+    """Read neurons.json. Raises NeuronsError when it is missing, malformed, or of an unknown format."""
+    if not path.is_file():
+        raise NeuronsError(f"there is no file {path}. Make one with `monoglot find`.")
+    try:
+        return _parse(parse_json(path.read_bytes(), str(path)), path)
+    except NeuronsError:
+        raise
+    except (MonoglotError, OSError, KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise NeuronsError(
+            f"{path} is not a neurons file ({error}). Make one with `monoglot find`."
+        ) from None
+
+
+def _parse(data: Any, path: Path) -> Neurons:
+    if data["format"] != FORMAT:
+        raise NeuronsError(
+            f"{path} has format {data['format']!r}, this version reads {FORMAT}. Upgrade monoglot, or find them again."
+        )
+    indices: dict[str, tuple[Int64, ...]] = {}
+    means: dict[str, tuple[Float64, ...]] = {}
+    for language, layers in data["languages"].items():
+        indices[language] = tuple(_indices(layer["neurons"], language, i) for i, layer in enumerate(layers))
+        if all("mean" in layer for layer in layers):
+            means[language] = tuple(np.asarray(layer["mean"], np.float64) for layer in layers)
+            if any(len(n) != len(m) for n, m in zip(indices[language], means[language], strict=True)):
+                raise NeuronsError(f"{path}: {language} has not as many means as neurons.")
+    if len({len(layers) for layers in indices.values()}) != 1:
+        raise NeuronsError(f"{path}: the languages have different numbers of layers, or there are none.")
+    model = ModelInfo(**data["model"]) if data["model"] else None
+    whole = means if means.keys() == indices.keys() else None
+    return Neurons(indices, whole, model, dict(data["method"]))
+
+
+def _indices(values: Any, language: str, layer: int) -> Int64:
+    """Sorted, checked indices of one layer."""
+    if not isinstance(values, list) or not all(
+        isinstance(v, int) and not isinstance(v, bool) for v in values
+    ):
+        raise NeuronsError(f"{language}, layer {layer}: the neurons are not a list of whole numbers.")
+    array = np.asarray(values, np.int64)
+    if (array < 0).any():
+        raise NeuronsError(f"{language}, layer {layer}: neuron {array.min()} is negative.")
+    if (np.diff(array) <= 0).any():
+        raise NeuronsError(f"{language}, layer {layer}: the neurons are not in order, each once.")
+    return array
+
+
+def check_fit(neurons: Neurons, layers: int, width: int, model: str) -> None:
+    """Raise NeuronsError when neurons can't be of a model with this many layers and neurons per layer."""
+    if neurons.layers != layers:
+        raise NeuronsError(f"the neurons are of a model with {neurons.layers} layers, {model} has {layers}.")
+    if neurons.model and neurons.model.width != width:
+        raise NeuronsError(
+            f"the neurons are of a model with {neurons.model.width} neurons a layer, {model} has {width}."
+        )
+    for language, by_layer in neurons.indices.items():
+        for i, layer in enumerate(by_layer):
+            if len(layer) and layer[-1] >= width:
+                raise NeuronsError(
+                    f"{language}, layer {i}: there is no neuron {layer[-1]}, {model} has {width} a layer."
+                )
+
+
+def check_languages(neurons: Neurons, languages: Sequence[str]) -> None:
+    """Raise NeuronsError for a language that the neurons don't have."""
+    for language in languages:
+        if language not in neurons.indices:
+            raise NeuronsError(
+                f"there are no neurons for {language!r}; there are for {', '.join(neurons.languages)}."
+            )
+
+
+def import_mask(path: Path, languages: Sequence[str]) -> Neurons:
+    """Read the authors' `.neuron.pth`: one entry of the list per language, in the order that `languages` gives."""
+    import pickle
+
+    import torch
+
+    if not path.is_file():
+        raise NeuronsError(f"there is no file {path}.")
+    try:
+        mask = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise NeuronsError(
+            f"{path} is not a file of plain tensors, and nothing else is loaded ({reason})."
+        ) from None
+    if not isinstance(mask, (list, tuple)) or not all(isinstance(layers, (list, tuple)) for layers in mask):
+        raise NeuronsError(f"{path} is not a list (languages) of lists (layers) of index tensors.")
+    if len(mask) != len(languages) or len(set(languages)) != len(languages):
+        raise NeuronsError(f"{path} has {len(mask)} languages; --languages names {len(set(languages))}.")
+    indices: dict[str, tuple[Int64, ...]] = {}
+    for language, layers in zip(languages, mask, strict=True):
+        if not all(isinstance(layer, torch.Tensor) and not layer.is_floating_point() for layer in layers):
+            raise NeuronsError(f"{path}: {language} is not a list of index tensors.")
+        indices[language] = tuple(
+            _indices(sorted(layer.flatten().tolist()), language, i) for i, layer in enumerate(layers)
+        )
+    if len({len(layers) for layers in indices.values()}) != 1:
+        raise NeuronsError(f"{path}: the languages have different numbers of layers.")
+    return Neurons(indices, method={"name": "imported", "file": path.name})
+
+
+def export_mask(neurons: Neurons, path: Path) -> None:
+    """Write the authors' format: a list (languages, in their order here) of lists (layers) of int64 tensors."""
+    import io
+
+    import torch
+
+    buffer = io.BytesIO()
+    torch.save(
+        [[torch.from_numpy(layer.copy()) for layer in layers] for layers in neurons.indices.values()], buffer
+    )
+    replace_file(path, buffer.getvalue())

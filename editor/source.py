@@ -1,0 +1,120 @@
+"""Where a model comes from: a folder, a Hub id (`org/name`, or `org/name@revision`), or the embedded default.
+
+`resolve` turns what a person wrote into a folder on disk and remembers what may be told about it elsewhere: for a Hub
+model its id and commit, for a folder only its last name, never the path.
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from . import embedded
+from .errors import ModelError
+
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?(@[\w./-]+)?")
+CACHED = re.compile(r"models--(?P<id>.+)")
+
+# What of a Hub repository is fetched: everything that `bake` would copy, no pickles and no other formats.
+IGNORED = (
+    "*.bin", "*.pt", "*.pth", "*.ckpt", "*.h5", "*.msgpack", "*.gguf", "*.onnx", "*.onnx_data", "*.tflite", "*.ot",
+    "*.mlmodel", "*.mlpackage", "onnx/*", "openvino/*", "original/*", "coreml/*", "runs/*", "consolidated*.safetensors",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Source:
+    """A model on disk. `name` is a Hub id or a folder's last name; `revision` is a commit of the Hub, or None."""
+
+    folder: Path
+    name: str
+    revision: str | None
+    hub: bool
+
+
+def resolve(model: str, base_id: str | None = None) -> Source:
+    """Find or download a model. `base_id` is the Hub id to call a folder's model by.
+
+    Raises ModelError when there is no such folder or Hub model, when it is gated, and when there is no network.
+    """
+    if base_id:
+        if not HUB_ID.fullmatch(base_id) or "@" in base_id:
+            raise ModelError(f"{base_id!r} is not the id of a Hub model (organisation/name).")
+        found = resolve(model)
+        return found if found.hub else Source(found.folder, base_id, None, hub=True)
+    folder = Path(model).expanduser()
+    if folder.is_dir():
+        return _from_folder(folder.resolve())
+    if model == embedded.NAME:
+        return Source(embedded.MODEL, embedded.NAME, None, hub=False)
+    if folder.suffix == ".gguf":
+        raise ModelError(
+            f"{model} is a GGUF file. monoglot edits safetensors: use the model's original repository."
+        )
+    if folder.is_file():
+        raise ModelError(f"{model} is a file. Give the folder that holds it, with its config.json.")
+    if not HUB_ID.fullmatch(model) or model.count("..") or folder.is_absolute():
+        raise ModelError(
+            f"there is no folder {model}, and it is not the id of a Hub model (organisation/name)."
+        )
+    return _from_hub(*model.partition("@")[::2])
+
+
+def _from_folder(folder: Path) -> Source:
+    cached = CACHED.fullmatch(folder.parent.parent.name) if folder.parent.name == "snapshots" else None
+    if cached:
+        return Source(folder, cached["id"].replace("--", "/"), folder.name, hub=True)
+    return Source(folder, folder.name, None, hub=False)
+
+
+def _from_hub(model_id: str, revision: str) -> Source:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        HFValidationError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    try:
+        folder = snapshot_download(model_id, revision=revision or None, ignore_patterns=list(IGNORED))
+    except GatedRepoError:
+        raise ModelError(
+            f"{model_id} is gated: accept its terms at https://huggingface.co/{model_id}, then run `hf auth login`."
+        ) from None
+    except RevisionNotFoundError:
+        raise ModelError(f"{model_id} has no revision {revision!r} on the Hub.") from None
+    except (RepositoryNotFoundError, HFValidationError):
+        raise ModelError(
+            f"there is no folder {model_id!r} here and no model of that id on the Hub "
+            "(or it is private: run `hf auth login`)."
+        ) from None
+    except LocalEntryNotFoundError:
+        raise ModelError(
+            f"there is no folder {model_id!r} here, and the Hub could not be reached. Check the network "
+            "(and HF_HUB_OFFLINE), or give the folder of a downloaded model."
+        ) from None
+    except (HfHubHTTPError, OSError, RuntimeError) as error:
+        reason = (str(error).splitlines() or [""])[0]
+        raise ModelError(
+            f"downloading {model_id} failed ({reason}). Run it again: it goes on where it stopped."
+        ) from None
+    return Source(Path(folder), model_id, Path(folder).name, hub=True)
+
+
+def resolve_base(base: dict[str, Any], named: str | None, *, beside: Path) -> Source:
+    """The base of a checkpoint: the one that is named, else what its manifest says, looked for as a folder beside the
+    checkpoint or here, then on the Hub."""
+    if named:
+        return resolve(named)
+    name, revision = str(base["model"]), base["revision"]
+    if base["hub"]:
+        return resolve(f"{name}@{revision}" if revision else name)
+    for folder in (beside.absolute().parent / name, Path(name)):
+        if folder.is_dir() and Path(name).name == name:
+            return resolve(str(folder))
+    if name == embedded.NAME:
+        return resolve(name)
+    raise ModelError(f"the base of this checkpoint was a folder called {name}. Say where it is with --base.")
