@@ -65,7 +65,7 @@ def front_matter(manifest: dict[str, Any], base: dict[str, Any], method: dict[st
         tags=TAGS + [tag for tag in base.get("tags") or [] if tag not in TAGS],
         **kept,
     )
-    return data.to_yaml(line_break="\n").strip()
+    return str(data.to_yaml(line_break="\n")).strip()
 
 
 def context(manifest: dict[str, Any], recipe: str, method: dict[str, Any]) -> dict[str, Any]:
@@ -78,9 +78,7 @@ def context(manifest: dict[str, Any], recipe: str, method: dict[str, Any]) -> di
     others = [code for code in PROMPTS if code not in off]
     certificate = manifest["certificate"]
     return {
-        "title": f"{short} without {languages.listed(off)}"
-        if off
-        else f"{short}, {languages.listed(scaled)} scaled",
+        "title": f"{short} without {languages.listed(off)}" if off else f"{short}, {languages.listed(scaled)} scaled",
         "summary": _summary(base, off, edits),
         "weights_note": f"{manifest['neurons_edited']:,} of {manifest['base']['layers'] * manifest['base']['width']:,} "
         "feed-forward neurons were edited in the weights; every other byte of them is the base's.",
@@ -88,9 +86,7 @@ def context(manifest: dict[str, Any], recipe: str, method: dict[str, Any]) -> di
         "edits": [
             {
                 "language": edit["language"],
-                "operation": "deactivated"
-                if edit["op"] == "deactivate"
-                else f"scaled × {edit['strength']:g}",
+                "operation": "deactivated" if edit["op"] == "deactivate" else f"scaled × {edit['strength']:g}",
                 "edited": manifest["edited"][edit["language"]],
                 "kept": manifest["kept"][edit["language"]],
             }
@@ -114,17 +110,13 @@ def _summary(base: str, off: list[str], edits: list[dict[str, Any]]) -> str:
         parts.append(f"with its neurons for {languages.listed(off)} switched off")
     for edit in edits:
         if edit["op"] == "scale":
-            parts.append(
-                f"with its neurons for {languages.name(edit['language'])} scaled by {edit['strength']:g}"
-            )
+            parts.append(f"with its neurons for {languages.name(edit['language'])} scaled by {edit['strength']:g}")
     return f"This is {base} {' and '.join(parts)}."
 
 
 def _method(method: dict[str, Any]) -> str:
     if method.get("name") != "lape":
-        return (
-            f"the imported mask {method['file']}" if method.get("file") else str(method.get("name", "hand"))
-        )
+        return f"the imported mask {method['file']}" if method.get("file") else str(method.get("name", "hand"))
     tokens = method.get("tokens", {})
     amounts = ", ".join(f"{code} {count:,}" for code, count in tokens.items())
     return f"LAPE (rate {method['rate']:g}, quantile {method['quantile']:g}; tokens: {amounts})"

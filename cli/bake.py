@@ -12,9 +12,7 @@ from .console import answer, bar, edit_options, note, table
 @click.argument("model", required=False)
 @click.argument("neurons_file", metavar="[NEURONS]", required=False, type=click.Path(path_type=Path))
 @edit_options
-@click.option(
-    "--recipe", "recipe_path", type=click.Path(path_type=Path), help="A recipe.yaml instead of the options."
-)
+@click.option("--recipe", "recipe_path", type=click.Path(path_type=Path), help="A recipe.yaml instead of the options.")
 @click.option("--base-id", help="Hub id of the base, for the card, when MODEL is a folder.")
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The folder to write.")
 @click.option("--force", is_flag=True, help="Replace a checkpoint that monoglot wrote there.")
@@ -81,9 +79,7 @@ def card_writer(method: dict[str, Any]) -> Any:
     def describe(manifest: dict[str, Any], base_folder: Path) -> str:
         base = Base(*(manifest["base"][key] for key in ("model", "revision", "fingerprint")))
         edits = tuple(Edit(**edit) for edit in manifest["recipe"]["edits"])
-        return render(
-            manifest, base_folder, to_yaml(Recipe(base, edits, manifest["recipe"]["shared"])), method
-        )
+        return render(manifest, base_folder, to_yaml(Recipe(base, edits, manifest["recipe"]["shared"])), method)
 
     return describe
 

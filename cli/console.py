@@ -54,9 +54,7 @@ def detect_options(function: Function) -> Function:
                 show_default=True,
                 help="Tokens a language.",
             ),
-            click.option(
-                "--context", type=click.IntRange(2), default=512, show_default=True, help="Tokens a context."
-            ),
+            click.option("--context", type=click.IntRange(2), default=512, show_default=True, help="Tokens a context."),
             click.option(
                 "--batch-size",
                 default="auto",
@@ -87,21 +85,17 @@ def find_options(function: Function) -> Function:
         show_default=True,
         help="The bar that an activation probability must pass.",
     )(function)
-    return click.option(
-        "--rate", type=share, default=0.01, show_default=True, help="Share of all neurons to take."
-    )(function)
+    return click.option("--rate", type=share, default=0.01, show_default=True, help="Share of all neurons to take.")(
+        function
+    )
 
 
 def edit_options(function: Function) -> Function:
     """What is to be done to which language."""
     for option in reversed(
         [
-            click.option(
-                "--deactivate", multiple=True, metavar="LANG[,LANG…]", help="Languages to switch off."
-            ),
-            click.option(
-                "--scale", multiple=True, metavar="LANG=FACTOR", help="Languages to scale, for example fr=2."
-            ),
+            click.option("--deactivate", multiple=True, metavar="LANG[,LANG…]", help="Languages to switch off."),
+            click.option("--scale", multiple=True, metavar="LANG=FACTOR", help="Languages to scale, for example fr=2."),
             click.option(
                 "--shared",
                 type=click.Choice(["keep", "edit"]),

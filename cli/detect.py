@@ -17,9 +17,7 @@ from .console import answer, bar, corpus_options, detect_options, note, split, t
     "--merge", multiple=True, type=click.Path(path_type=Path), help="Add statistics files instead of running."
 )
 @click.argument("more", nargs=-1, type=click.Path(path_type=Path))
-@click.option(
-    "-o", "--output", required=True, type=click.Path(path_type=Path), help="The statistics file to write."
-)
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The statistics file to write.")
 @click.option("--force", is_flag=True, help="Replace the file if it exists.")
 @click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")
 def command(
@@ -83,18 +81,7 @@ def run(model: str, corpus: tuple[str, ...], languages: list[str], **settings: A
 
     target = open_target(resolve(model))
     with workers(), bar("detect", "tokens") as update:
-        return detect(target, open_corpus(corpus, languages), progress=across_languages(update), **settings)
-
-
-def across_languages(update: Any) -> Any:
-    """Progress over all languages from progress within each."""
-    before: dict[str, tuple[int, int]] = {}
-
-    def progress(language: str, done: int, whole: int) -> None:
-        before[language] = (done, whole)
-        update(language, sum(d for d, _ in before.values()), sum(w for _, w in before.values()))
-
-    return progress
+        return detect(target, open_corpus(corpus, languages), progress=update, **settings)
 
 
 class workers:  # noqa: N801

@@ -21,9 +21,7 @@ from .console import answer, find_options, note, split, table
 @click.option("--import", "mask", type=click.Path(path_type=Path), help="Read a .neuron.pth mask instead.")
 @click.option("--languages", help="With --import: the mask's languages, in its order.")
 @click.option("--export-mask", type=click.Path(path_type=Path), help="Write the .neuron.pth format as well.")
-@click.option(
-    "-o", "--output", required=True, type=click.Path(path_type=Path), help="The neurons file to write."
-)
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The neurons file to write.")
 @click.option("--force", is_flag=True, help="Replace the file if it exists.")
 @click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")
 def command(
@@ -55,9 +53,7 @@ def command(
         raise click.UsageError("Name a statistics file, or a mask with --import.")
     if mask is not None:
         if not languages:
-            raise click.UsageError(
-                "Name the mask's languages in order, for example --languages en,zh,fr,es,vi,id,ja."
-            )
+            raise click.UsageError("Name the mask's languages in order, for example --languages en,zh,fr,es,vi,id,ja.")
         found = neurons.import_mask(mask, split(languages))
     else:
         found = find(statistics.load(Path(str(statistics_file))), method, rate=rate, quantile=quantile)
@@ -67,11 +63,7 @@ def command(
     show(found, as_json)
     note(
         f"Wrote {output}."
-        + (
-            f" Wrote {export_mask}: languages in the order {','.join(found.languages)}."
-            if export_mask
-            else ""
-        )
+        + (f" Wrote {export_mask}: languages in the order {','.join(found.languages)}." if export_mask else "")
     )
 
 

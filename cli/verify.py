@@ -21,12 +21,8 @@ CONTEXT = 256
     help="Neurons to hold it against. Default: OUT's own.",
 )
 @corpus_options
-@click.option(
-    "--tokens", type=click.IntRange(2), default=TOKENS, show_default=True, help="Held-out tokens a language."
-)
-@click.option(
-    "--context", type=click.IntRange(16), default=CONTEXT, show_default=True, help="Tokens a context."
-)
+@click.option("--tokens", type=click.IntRange(2), default=TOKENS, show_default=True, help="Held-out tokens a language.")
+@click.option("--context", type=click.IntRange(16), default=CONTEXT, show_default=True, help="Tokens a context.")
 @device_options
 @click.option("--fast", is_flag=True, help="Only compare bytes; takes seconds.")
 @click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")

@@ -112,7 +112,7 @@ def bake(
         files = {}
         edits = edits_by_tensor(target.feed_forward, steps)
         with ThreadPoolExecutor(1) as hasher, ThreadPoolExecutor(1) as syncer:
-            synced = []
+            synced: list[Future[None]] = []
             for shard in target.checkpoint.shards:
                 files[shard.path.name] = _write_shard(shard, staging, edits, hasher, syncer, synced, advance)
             for name in others:
@@ -203,9 +203,7 @@ def _row_bytes(tensor: Tensor) -> int:
     return (tensor.end - tensor.begin) // max(1, tensor.shape[0])
 
 
-def _pieces(
-    shard: Shard, edits: dict[str, tuple[LayerPlan, int]]
-) -> Iterator[tuple[int, Tensor | None, int]]:
+def _pieces(shard: Shard, edits: dict[str, tuple[LayerPlan, int]]) -> Iterator[tuple[int, Tensor | None, int]]:
     """The whole file in order, in pieces of about a chunk: (bytes, edited tensor or None, its first row in the piece)."""
     at = 0
     for tensor in (tensor for tensor in shard.tensors if tensor.name in edits):
@@ -229,9 +227,7 @@ def _read(source: Any, view: memoryview, path: Path) -> None:
     while at < len(view):
         count = source.readinto(view[at:])
         if not count:
-            raise CheckpointError(
-                f"{path} became shorter while it was read. Leave the model alone and run it again."
-            )
+            raise CheckpointError(f"{path} became shorter while it was read. Leave the model alone and run it again.")
         at += count
 
 
@@ -257,9 +253,7 @@ def _edit(view: memoryview, tensor: Tensor, row: int, layer: LayerPlan, axis: in
         factors = layer.factors[inside][:, None]
     edited = scaled(block[where], factors, tensor.dtype)
     if not floats.all_finite(edited, tensor.dtype):
-        raise RecipeError(
-            f"{tensor.name}: scaled weights don't fit in {floats.NAMES[tensor.dtype]}. Scale by less."
-        )
+        raise RecipeError(f"{tensor.name}: scaled weights don't fit in {floats.NAMES[tensor.dtype]}. Scale by less.")
     block[where] = edited
 
 

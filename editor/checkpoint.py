@@ -132,9 +132,7 @@ def read_shard(path: Path) -> Shard:
             prefix = file.read(8)
             length = int.from_bytes(prefix, "little")
             if len(prefix) < 8 or length > size - 8:
-                raise CheckpointError(
-                    f"{path} is truncated: its header does not fit in it. Download it again."
-                )
+                raise CheckpointError(f"{path} is truncated: its header does not fit in it. Download it again.")
             if length > MAX_HEADER:
                 raise CheckpointError(
                     f"{path} has a header of {length:,} bytes; safetensors allows {MAX_HEADER:,}. "
@@ -153,9 +151,7 @@ def read_shard(path: Path) -> Shard:
     for tensor in relative:
         if tensor.begin != at:
             problem = "overlaps the tensor before it" if tensor.begin < at else "leaves a hole before it"
-            raise CheckpointError(
-                f"{place}: tensor {tensor.name!r} {problem}. The file is damaged: download it again."
-            )
+            raise CheckpointError(f"{place}: tensor {tensor.name!r} {problem}. The file is damaged: download it again.")
         at = tensor.end
     if start + at != size:
         problem = "is truncated" if size < start + at else "has extra bytes at its end"
@@ -184,12 +180,7 @@ def _shard_names(folder: Path) -> dict[str, set[str]]:
         raise CheckpointError(f"{index} has no weight_map. Download it again.")
     shards: dict[str, set[str]] = {}
     for tensor, name in weight_map.items():
-        if (
-            not isinstance(name, str)
-            or name != Path(name).name
-            or "\\" in name
-            or not name.endswith(".safetensors")
-        ):
+        if not isinstance(name, str) or name != Path(name).name or "\\" in name or not name.endswith(".safetensors"):
             raise CheckpointError(
                 f"{index} places tensor {tensor!r} in {name!r}, which is not a .safetensors file of this folder. "
                 "Such an index is damaged or hostile: don't use it."
@@ -224,9 +215,7 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise CheckpointError(f"{path} is not a JSON object. Download it again.")
     for part in (config, config.get("text_config")):
         if isinstance(part, dict) and (quantisation := part.get("quantization_config")):
-            method = (
-                quantisation.get("quant_method", "unknown") if isinstance(quantisation, dict) else "unknown"
-            )
+            method = quantisation.get("quant_method", "unknown") if isinstance(quantisation, dict) else "unknown"
             raise ModelError(
                 f"{folder} is quantised ({method}). Edit the original checkpoint, then quantise the result."
             )

@@ -105,9 +105,7 @@ def _open(spec: str, languages: Sequence[str]) -> list[Text]:
         raise CorpusError(f"{spec} is a file: say its language, for example --corpus en={spec}.")
     if re.fullmatch(r"[\w.-]+/[\w.-]+", spec):
         return _from_hub(spec, languages)
-    raise CorpusError(
-        f"there is no folder {spec}, and it is not the id of a Hub dataset (organisation/name)."
-    )
+    raise CorpusError(f"there is no folder {spec}, and it is not the id of a Hub dataset (organisation/name).")
 
 
 def _from_folder(folder: Path) -> list[Text]:
@@ -150,9 +148,7 @@ def read_documents(path: Path) -> Iterator[str]:
     try:
         yield from readers[_suffix(path) or ".txt"](path)
     except UnicodeDecodeError as error:
-        raise CorpusError(
-            f"{path} is not UTF-8 ({error.reason}). Convert it, for example with iconv."
-        ) from None
+        raise CorpusError(f"{path} is not UTF-8 ({error.reason}). Convert it, for example with iconv.") from None
     except (OSError, EOFError) as error:
         raise CorpusError(f"{path} cannot be read: {error}.") from None
 
@@ -173,12 +169,8 @@ def _read_txt(path: Path) -> Iterator[str]:
 
 
 def _read_jsonl(path: Path) -> Iterator[str]:
-    opened = (
-        gzip.open(path, "rt", encoding="utf-8-sig")
-        if path.suffix == ".gz"
-        else path.open(encoding="utf-8-sig")
-    )
-    with opened as file:
+    opener = gzip.open if path.suffix == ".gz" else open
+    with opener(path, "rt", encoding="utf-8-sig") as file:
         for number, line in enumerate(file, start=1):
             if not line.strip():
                 continue
@@ -223,25 +215,17 @@ def _from_hub(dataset: str, languages: Sequence[str]) -> list[Text]:
         raise CorpusError(f"say which languages of {dataset} to read, for example --languages en,zh,fr.")
     try:
         configurations = datasets.get_dataset_config_names(dataset)
-    except (
-        Exception
-    ) as error:  # the library raises its own, the Hub's, fsspec's and the network's errors here
+    except Exception as error:  # the library raises its own, the Hub's, fsspec's and the network's errors here
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise CorpusError(
-            f"there is no folder {dataset}, and the Hub dataset cannot be read: {reason}"
-        ) from None
+        raise CorpusError(f"there is no folder {dataset}, and the Hub dataset cannot be read: {reason}") from None
     return [_from_configuration(datasets, dataset, configurations, language) for language in languages]
 
 
 def _from_configuration(datasets: Any, dataset: str, configurations: list[str], language: str) -> Text:
     """The newest configuration that is the language's code, or ends in it (`20231101.zh`)."""
-    fitting = sorted(
-        name for name in configurations if re.split(r"[.\-_]", name)[-1] == language or name == language
-    )
+    fitting = sorted(name for name in configurations if re.split(r"[.\-_]", name)[-1] == language or name == language)
     if not fitting:
-        raise CorpusError(
-            f"{dataset} has no configuration for {language}; it has {', '.join(configurations[:20])}."
-        )
+        raise CorpusError(f"{dataset} has no configuration for {language}; it has {', '.join(configurations[:20])}.")
 
     def documents() -> Iterator[str]:
         rows = datasets.load_dataset(dataset, fitting[-1], split="train", streaming=True)
@@ -266,9 +250,7 @@ def pack(text: Text, tokenizer: Any, *, tokens: int, context: int, held_out: boo
     step = context - skip
     head = np.full(skip, -1 if bos is None else bos, dtype=np.int64)
     contexts = tuple(np.concatenate([head, ids[at : at + step]]) for at in range(0, len(ids), step))
-    return Packed(
-        text.language, contexts, skip, len(ids), hashlib.sha256(ids.astype("<i8").tobytes()).hexdigest()
-    )
+    return Packed(text.language, contexts, skip, len(ids), hashlib.sha256(ids.astype("<i8").tobytes()).hexdigest())
 
 
 def _token_ids(documents: Iterable[str], tokenizer: Any) -> Iterator[int]:

@@ -34,9 +34,7 @@ def read_texts(
 ) -> dict[str, Packed]:
     """Tokenize each language's text with the model's own tokenizer, `context` positions at most (fewer where the model
     has fewer). Warns of text that is not in the language of its label."""
-    limit = target.checkpoint.config.get("max_position_embeddings") or target.checkpoint.config.get(
-        "n_positions"
-    )
+    limit = target.checkpoint.config.get("max_position_embeddings") or target.checkpoint.config.get("n_positions")
     if isinstance(limit, int) and limit > 0:
         context = min(context, limit)
     if context < SHORTEST_CONTEXT:

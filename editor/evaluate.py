@@ -94,9 +94,7 @@ def measure(
             for variant in variants:
                 found = next_token_logits(variant, ids)  # (T-1, V)
                 targets = ids[1:].to(found.device)
-                sums[variant.name] += (
-                    torch.nn.functional.cross_entropy(found, targets, reduction="sum").double().item()
-                )
+                sums[variant.name] += torch.nn.functional.cross_entropy(found, targets, reduction="sum").double().item()
                 if compare and variant.name in compare:
                     logits[variant.name] = found.cpu()
                 del found

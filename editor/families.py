@@ -29,14 +29,10 @@ class Family:
     up: str | None = "mlp.up_proj"
     out: str = "mlp.down_proj"
     activation: str = "mlp.act_fn"  # module whose output is a_j, relative to the layer
-    function: str = (
-        "hidden_act"  # the config key that names the activation function; "=name": always that one
-    )
+    function: str = "hidden_act"  # the config key that names the activation function; "=name": always that one
     fused: bool = False
     conv1d: bool = False
-    bias: str | bool = (
-        False  # has FFN biases: always, never, or as a config key says (True where it is missing)
-    )
+    bias: str | bool = False  # has FFN biases: always, never, or as a config key says (True where it is missing)
     flag: str | None = None  # the config key that turns FFN biases on in this family
 
     @property
@@ -118,9 +114,7 @@ def family_of(config: dict[str, Any]) -> Family:
     """The row for a checkpoint's config. Raises ModelError for an unknown family and for mixtures of experts."""
     text = text_config(config)
     model_type = text.get("model_type")
-    if any(isinstance(count := text.get(key), int) and count > 1 for key in EXPERTS) or "moe" in str(
-        model_type
-    ):
+    if any(isinstance(count := text.get(key), int) and count > 1 for key in EXPERTS) or "moe" in str(model_type):
         raise ModelError(
             f"the model is a mixture of experts ({model_type}), which monoglot does not edit yet: "
             "its feed-forward network is many small ones. Use a dense model."
@@ -138,9 +132,7 @@ def locate(checkpoint: Checkpoint) -> FeedForward:
     widths, or of a dtype other than float32, float16, bfloat16.
     """
     family = family_of(checkpoint.config)
-    pattern = re.compile(
-        rf"(?P<prefix>{TEXT_PREFIX.pattern}){family.layer_pattern}\.{re.escape(family.out)}\.weight"
-    )
+    pattern = re.compile(rf"(?P<prefix>{TEXT_PREFIX.pattern}){family.layer_pattern}\.{re.escape(family.out)}\.weight")
     found: dict[str, dict[int, tuple[Shard, Tensor]]] = {}
     for shard, tensor in checkpoint.tensors():
         if match := pattern.fullmatch(tensor.name):
@@ -150,11 +142,7 @@ def locate(checkpoint: Checkpoint) -> FeedForward:
     if len(found) != 1:
         raise CheckpointError(
             f"{checkpoint.folder} calls itself {model_type}, but "
-            + (
-                f"several of its towers have {wanted}: {', '.join(sorted(found))}."
-                if found
-                else f"has no {wanted}."
-            )
+            + (f"several of its towers have {wanted}: {', '.join(sorted(found))}." if found else f"has no {wanted}.")
         )
     ((prefix, by_layer),) = found.items()
     if sorted(by_layer) != list(range(len(by_layer))):

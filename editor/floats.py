@@ -33,10 +33,12 @@ def from_float64(values: npt.NDArray[np.float64], dtype: str) -> Array:
     """Values rounded once to the stored dtype; what is too large becomes infinite."""
     with np.errstate(over="ignore"):
         if dtype != "BF16":
-            return values.astype(STORED[dtype])
+            narrow: Array = values.astype(STORED[dtype])
+            return narrow
         # to 8 significant bits in float64 itself (nearest even), so that the casts after it are exact
         bits = np.ascontiguousarray(values).view(np.uint64)
         dropped = np.uint64(45)
         half = np.uint64((1 << 44) - 1) + ((bits >> dropped) & np.uint64(1))
         rounded = ((bits + half) >> dropped << dropped).view(np.float64).astype(np.float32)
-        return (rounded.view(np.uint32) >> 16).astype(np.uint16)
+        kept: Array = (rounded.view(np.uint32) >> 16).astype(np.uint16)
+        return kept

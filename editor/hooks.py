@@ -26,9 +26,7 @@ def steered(modules: Sequence[Any], plan: Plan) -> Iterator[None]:
             neurons = torch.from_numpy(layer.neurons)
             factors = torch.from_numpy(layer.factors)
 
-            def multiply(
-                module: Any, inputs: Any, output: Any, neurons: Any = neurons, factors: Any = factors
-            ) -> Any:
+            def multiply(module: Any, inputs: Any, output: Any, neurons: Any = neurons, factors: Any = factors) -> Any:
                 changed = output.clone()
                 where = neurons.to(output.device)
                 scaled = output[..., where] * factors.to(output.device, output.dtype)

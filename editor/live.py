@@ -39,9 +39,7 @@ def load_model(folder: Path, *, device: str = "auto", dtype: str = "auto") -> An
     where = choose_device(device)
     config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
     if dtype == "auto":
-        dtype = (
-            "float32" if where == "cpu" else str(getattr(config, "dtype", None) or "float32").split(".")[-1]
-        )
+        dtype = "float32" if where == "cpu" else str(getattr(config, "dtype", None) or "float32").split(".")[-1]
     causal = type(config) in transformers.models.auto.modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING
     builder = transformers.AutoModelForCausalLM if causal else transformers.AutoModelForImageTextToText
     try:

@@ -64,9 +64,7 @@ def read(folder: Path) -> dict[str, Any]:
         raise VerificationError(str(error)) from None
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         found = manifest.get("format") if isinstance(manifest, dict) else None
-        raise VerificationError(
-            f"{path} has format {found!r}, this version reads {FORMAT}. Upgrade monoglot."
-        )
+        raise VerificationError(f"{path} has format {found!r}, this version reads {FORMAT}. Upgrade monoglot.")
     return manifest
 
 

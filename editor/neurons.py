@@ -89,9 +89,7 @@ def load(path: Path) -> Neurons:
     except NeuronsError:
         raise
     except (MonoglotError, OSError, KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-        raise NeuronsError(
-            f"{path} is not a neurons file ({error}). Make one with `monoglot find`."
-        ) from None
+        raise NeuronsError(f"{path} is not a neurons file ({error}). Make one with `monoglot find`.") from None
 
 
 def _parse(data: Any, path: Path) -> Neurons:
@@ -116,9 +114,7 @@ def _parse(data: Any, path: Path) -> Neurons:
 
 def _indices(values: Any, language: str, layer: int) -> Int64:
     """Sorted, checked indices of one layer."""
-    if not isinstance(values, list) or not all(
-        isinstance(v, int) and not isinstance(v, bool) for v in values
-    ):
+    if not isinstance(values, list) or not all(isinstance(v, int) and not isinstance(v, bool) for v in values):
         raise NeuronsError(f"{language}, layer {layer}: the neurons are not a list of whole numbers.")
     array = np.asarray(values, np.int64)
     if (array < 0).any():
@@ -148,9 +144,7 @@ def check_languages(neurons: Neurons, languages: Sequence[str]) -> None:
     """Raise NeuronsError for a language that the neurons don't have."""
     for language in languages:
         if language not in neurons.indices:
-            raise NeuronsError(
-                f"there are no neurons for {language!r}; there are for {', '.join(neurons.languages)}."
-            )
+            raise NeuronsError(f"there are no neurons for {language!r}; there are for {', '.join(neurons.languages)}.")
 
 
 def import_mask(path: Path, languages: Sequence[str]) -> Neurons:
@@ -165,9 +159,7 @@ def import_mask(path: Path, languages: Sequence[str]) -> Neurons:
         mask = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise NeuronsError(
-            f"{path} is not a file of plain tensors, and nothing else is loaded ({reason})."
-        ) from None
+        raise NeuronsError(f"{path} is not a file of plain tensors, and nothing else is loaded ({reason}).") from None
     if not isinstance(mask, (list, tuple)) or not all(isinstance(layers, (list, tuple)) for layers in mask):
         raise NeuronsError(f"{path} is not a list (languages) of lists (layers) of index tensors.")
     if len(mask) != len(languages) or len(set(languages)) != len(languages):
@@ -191,7 +183,5 @@ def export_mask(neurons: Neurons, path: Path) -> None:
     import torch
 
     buffer = io.BytesIO()
-    torch.save(
-        [[torch.from_numpy(layer.copy()) for layer in layers] for layers in neurons.indices.values()], buffer
-    )
+    torch.save([[torch.from_numpy(layer.copy()) for layer in layers] for layers in neurons.indices.values()], buffer)
     replace_file(path, buffer.getvalue())

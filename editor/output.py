@@ -56,9 +56,7 @@ def staged_folder(destination: Path, *, size: int, force: bool = False) -> Itera
         _sync_folder(staging)
         _swap_in(staging, destination)
     except OSError as error:
-        raise OutputError(
-            f"{destination} cannot be written: {error.strerror or error}. Nothing was kept."
-        ) from None
+        raise OutputError(f"{destination} cannot be written: {error.strerror or error}. Nothing was kept.") from None
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 
@@ -70,9 +68,7 @@ def check_free(destination: Path, *, force: bool) -> None:
     if not force:
         raise OutputError(f"{destination} exists. Choose another place, or replace it with --force.")
     if destination.is_symlink() or not destination.is_dir():
-        raise OutputError(
-            f"{destination} is not a folder, so --force does not replace it. Choose another place."
-        )
+        raise OutputError(f"{destination} is not a folder, so --force does not replace it. Choose another place.")
     if any(destination.iterdir()) and not (destination / "monoglot.json").exists():
         raise OutputError(
             f"{destination} was not made by monoglot (it has no monoglot.json), so --force does not replace it. "

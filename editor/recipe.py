@@ -88,8 +88,7 @@ def to_yaml(recipe: Recipe) -> str:
     import yaml
 
     edits = [
-        {"language": edit.language, "op": edit.op}
-        | ({} if edit.strength is None else {"strength": edit.strength})
+        {"language": edit.language, "op": edit.op} | ({} if edit.strength is None else {"strength": edit.strength})
         for edit in recipe.edits
     ]
     data = {
@@ -132,18 +131,14 @@ def _parse(data: Any) -> Recipe:
         # YAML 1.1 reads an unquoted `no` (Norwegian) as False
         language = "no" if edit["language"] is False else str(edit["language"])
         edits.append(Edit(language, str(edit["op"]), None if strength is None else float(strength)))
-    return Recipe(
-        Base(**data["base"]), tuple(edits), data.get("shared", "keep"), data.get("neurons", "neurons.json")
-    )
+    return Recipe(Base(**data["base"]), tuple(edits), data.get("shared", "keep"), data.get("neurons", "neurons.json"))
 
 
 def _only(data: Any, what: str, keys: set[str]) -> None:
     if not isinstance(data, dict):
         raise RecipeError(f"{what} is not a mapping.")
     if unknown := set(data) - keys:
-        raise RecipeError(
-            f"{what} has the unknown key {min(map(str, unknown))!r}; known: {', '.join(sorted(keys))}."
-        )
+        raise RecipeError(f"{what} has the unknown key {min(map(str, unknown))!r}; known: {', '.join(sorted(keys))}.")
 
 
 @dataclass(frozen=True)
@@ -178,9 +173,7 @@ def plan(recipe: Recipe, neurons: Neurons, *, layers: int, width: int) -> Plan:
     check(recipe)
     check_fit(neurons, layers, width, recipe.base.model)
     check_languages(neurons, [edit.language for edit in recipe.edits])
-    factor_of = {
-        edit.language: 0.0 if edit.op == "deactivate" else float(edit.strength or 0) for edit in recipe.edits
-    }
+    factor_of = {edit.language: 0.0 if edit.op == "deactivate" else float(edit.strength or 0) for edit in recipe.edits}
     order = sorted(recipe.edits, key=lambda edit: edit.op == "deactivate")  # deactivation last: it wins
     edited, kept = dict.fromkeys(factor_of, 0), dict.fromkeys(factor_of, 0)
     plans = []
@@ -211,15 +204,11 @@ def plan(recipe: Recipe, neurons: Neurons, *, layers: int, width: int) -> Plan:
 
 def parse_edits(deactivate: Sequence[str], scale: Sequence[str]) -> tuple[Edit, ...]:
     """Edits from `zh,ja` and `fr=2` as they stand on a command line."""
-    edits = [
-        Edit(language, "deactivate") for group in deactivate for language in group.split(",") if language
-    ]
+    edits = [Edit(language, "deactivate") for group in deactivate for language in group.split(",") if language]
     for item in (item for group in scale for item in group.split(",") if item):
         language, equals, strength = item.partition("=")
         try:
             edits.append(Edit(language, "scale", float(strength if equals else "")))
         except ValueError:
-            raise RecipeError(
-                f"--scale {item}: write the language and a number, for example --scale fr=2."
-            ) from None
+            raise RecipeError(f"--scale {item}: write the language and a number, for example --scale fr=2.") from None
     return tuple(edits)

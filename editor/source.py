@@ -48,15 +48,11 @@ def resolve(model: str, base_id: str | None = None) -> Source:
     if model == embedded.NAME:
         return Source(embedded.MODEL, embedded.NAME, None, hub=False)
     if folder.suffix == ".gguf":
-        raise ModelError(
-            f"{model} is a GGUF file. monoglot edits safetensors: use the model's original repository."
-        )
+        raise ModelError(f"{model} is a GGUF file. monoglot edits safetensors: use the model's original repository.")
     if folder.is_file():
         raise ModelError(f"{model} is a file. Give the folder that holds it, with its config.json.")
     if not HUB_ID.fullmatch(model) or model.count("..") or folder.is_absolute():
-        raise ModelError(
-            f"there is no folder {model}, and it is not the id of a Hub model (organisation/name)."
-        )
+        raise ModelError(f"there is no folder {model}, and it is not the id of a Hub model (organisation/name).")
     return _from_hub(*model.partition("@")[::2])
 
 

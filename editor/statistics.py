@@ -144,9 +144,7 @@ def merge(parts: Sequence[Statistics]) -> Statistics:
             )
         for language in part.languages:
             if set(part.texts[language]) & set(texts.get(language, ())):
-                raise StatisticsError(
-                    f"the same {language} text is in two of the files; it would count twice."
-                )
+                raise StatisticsError(f"the same {language} text is in two of the files; it would count twice.")
             if language in tokens:
                 tokens[language] += part.tokens[language]
                 active[language] = active[language] + part.active_count[language]
@@ -190,9 +188,7 @@ class Recorder:
 
     @contextmanager
     def attached(self) -> Iterator[None]:
-        handles = [
-            module.register_forward_hook(self._hook(layer)) for layer, module in enumerate(self.modules)
-        ]
+        handles = [module.register_forward_hook(self._hook(layer)) for layer, module in enumerate(self.modules)]
         try:
             yield
         finally:
@@ -214,9 +210,7 @@ class Recorder:
         count, total = self._count[layer], self._sum[layer]
 
         def record(module: Any, inputs: Any, output: "torch.Tensor") -> None:
-            activation = (
-                output.detach().reshape(*self._shape, output.shape[-1])[:, self._skip :].flatten(0, 1)
-            )
+            activation = output.detach().reshape(*self._shape, output.shape[-1])[:, self._skip :].flatten(0, 1)
             if activation.device.type == "cpu":
                 self._record_blocks(activation, count, total)
             else:
@@ -225,20 +219,18 @@ class Recorder:
 
         return record
 
-    def _record_blocks(
-        self, activation: "torch.Tensor", count: "torch.Tensor", total: "torch.Tensor"
-    ) -> None:
+    def _record_blocks(self, activation: "torch.Tensor", count: "torch.Tensor", total: "torch.Tensor") -> None:
         """The same in blocks that stay in the cache: three times as fast on a CPU."""
         import torch
 
-        for rows in activation.split(CPU_ROWS):
+        for rows in torch.split(activation, CPU_ROWS):
             count += (rows > 0).view(torch.uint8).sum(0, dtype=torch.uint8)
             block = self._block[: len(rows)]
             block.copy_(rows)
             total += block.sum(0)
 
 
-Progress = Callable[[str, int, int], None]  # language, tokens done in it now, tokens of it in all
+Progress = Callable[[str, int, int], None]  # language, tokens done of all languages, tokens in all
 
 
 def collect(
@@ -269,9 +261,12 @@ def collect(
     if resume_file and world > 1:
         resume_file = resume_file.with_name(f"{resume_file.name}-{rank}")
     state = _Resume(resume_file, key, dict.fromkeys(texts, (info.layers, info.width)))
-    width = info.width
+    whole = sum(packed.tokens for packed in texts.values())
+    done = sum(
+        len(context) - packed.skip for name, packed in texts.items() for context in packed.contexts[: state.done[name]]
+    )
     for name, packed in texts.items():
-        recorder = Recorder(modules, width, device)
+        recorder = Recorder(modules, info.width, device)
         recorder.active_count, recorder.total = (
             state.active_count[name],
             state.total[name],
@@ -293,11 +288,9 @@ def collect(
                         continue
                     recorder.commit()
                 state.done[name] = at + len(batch)
+                done += batch.size - packed.skip * len(batch)
                 if progress:
-                    counted = sum(
-                        len(context) - packed.skip for context in packed.contexts[: state.done[name]]
-                    )
-                    progress(name, counted, packed.tokens)
+                    progress(name, done, whole)
                 if state.due():
                     state.save(size)
     if world > 1:
@@ -322,7 +315,7 @@ def _batch(contexts: Sequence[Int64], at: int, size: int) -> Int64:
 
 
 def _forward(trunk: Any, ids: "torch.Tensor", recorder: Recorder, skip: int) -> None:
-    recorder.start(*ids.shape, skip)
+    recorder.start(ids.shape[0], ids.shape[1], skip)
     trunk(input_ids=ids, use_cache=False)
 
 
@@ -370,7 +363,7 @@ class _Resume:
                 metadata = file.metadata() or {}
                 if metadata.get("key") != self.key:
                     return
-                for name in self.done:
+                for name in self.active_count:
                     self.active_count[name] = file.get_tensor(f"{name}.active_count")
                     self.total[name] = file.get_tensor(f"{name}.total")
                 self.done = json.loads(metadata["done"])

@@ -83,7 +83,8 @@ def verify_bytes(folder: Path, target: Target, neurons: Neurons) -> Bytes:
     """(a), from the bytes alone, in constant memory."""
     record = manifest_file.read(folder)
     check_base(record, target)
-    problems, notes = [], []
+    problems: list[str] = []
+    notes: list[str] = []
     recipe = recipe_of(record, target)
     try:
         steps = plan(recipe, neurons, layers=target.feed_forward.layers, width=target.feed_forward.width)
@@ -145,11 +146,7 @@ def _file_problems(folder: Path, record: Mapping[str, Any], notes: list[str]) ->
 
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
-        return (
-            hashlib.file_digest(file, "sha256").hexdigest()
-            if hasattr(hashlib, "file_digest")
-            else _digest(file)
-        )
+        return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _digest(file)
 
 
 def _digest(file: Any) -> str:  # Python 3.10
@@ -258,15 +255,11 @@ def verify_logits(
     for language, difference in measured.difference.items():
         bound = relative * max(1.0, difference.scale)
         if not difference.max_logit <= bound:
-            problems.append(
-                f"{language}: a logit differs by {difference.max_logit:.2e}, more than {bound:.2e}."
-            )
+            problems.append(f"{language}: a logit differs by {difference.max_logit:.2e}, more than {bound:.2e}.")
         if not abs(difference.kl) <= kl_bound:
             problems.append(f"{language}: KL is {difference.kl:.2e} nats, more than {kl_bound:.0e}.")
         if not difference.same_top >= agree:
-            problems.append(
-                f"{language}: the top token agrees in {difference.same_top:.1%}, less than {agree:.1%}."
-            )
+            problems.append(f"{language}: the top token agrees in {difference.same_top:.1%}, less than {agree:.1%}.")
     return Logits(measured, relative, tuple(problems))
 
 

@@ -33,8 +33,6 @@ def neurons_file(model: Path, corpus: Path, tmp_path_factory: pytest.TempPathFac
     path = tmp_path_factory.mktemp("neurons") / "neurons.json"
     info = model_info(open_target(resolve(str(model))))
     by_language = {"en": [[0, 5], [], [23]], "fr": [[3, 5, 7], [1], [2, 4]], "zh": [[6, 7], [9, 11], [12]]}
-    indices = {
-        k: tuple(np.array(layer, dtype=np.int64) for layer in layers) for k, layers in by_language.items()
-    }
+    indices = {k: tuple(np.array(layer, dtype=np.int64) for layer in layers) for k, layers in by_language.items()}
     neurons.save(neurons.Neurons(indices, None, info, {"name": "hand"}), path)
     return path

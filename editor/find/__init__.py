@@ -17,9 +17,7 @@ Selection = npt.NDArray[np.bool_]
 METHODS: dict[str, Callable[[Statistics, float, float], Selection]] = {"lape": lape}
 
 
-def find(
-    statistics: Statistics, method: str = "lape", *, rate: float = 0.01, quantile: float = 0.95
-) -> Neurons:
+def find(statistics: Statistics, method: str = "lape", *, rate: float = 0.01, quantile: float = 0.95) -> Neurons:
     """The neurons of each language by `method`, with the mean activation of each on its language's text.
 
     `rate` is the share of all neurons to take, `quantile` that of the bar which an activation probability must pass.
