@@ -23,8 +23,14 @@ test: setup
 demo: setup
 	$(BIN)/monoglot demo
 
+# Real checkpoints: REAL_MODELS=DIR to use what is there, REAL_CORPUS=DIR for the text
+export REAL_MODELS ?= real-models
+export REAL_CORPUS ?=
+export REAL_MODELS_TOOL ?=
+
 real: setup
-	$(BIN)/python tests/real.py
+	$(BIN)/python -m pip install -q -c constraints.txt accelerate gguf
+	$(BIN)/python tests/real.py $(REAL_FLAGS)
 
 bench: setup
 	for file in tests/benchmarks/*.py; do $(BIN)/python $$file; done

@@ -164,11 +164,17 @@ def _effect(certificate: dict[str, Any] | None) -> list[dict[str, str]]:
                 "base": perplexity(base),
                 "this": perplexity(this),
                 "random": perplexity(random),
-                "change": f"{this - base:+.2f}",
-                "random_change": f"{random - base:+.2f}",
+                "change": change(this - base),
+                "random_change": change(random - base),
             }
         )
     return rows
+
+
+def change(nats: float) -> str:
+    """A change of log-loss, signed; what rounds to nothing has no sign."""
+    text = f"{nats:+.2f}"
+    return "0.00" if text in ("+0.00", "-0.00") else text
 
 
 def perplexity(log_loss: float) -> str:

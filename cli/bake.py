@@ -112,5 +112,11 @@ def show(baked: Any, as_json: bool) -> None:
         ("language", "operation", "neurons edited", "kept, shared"),
         rows,
     )
+    for language, kept in manifest["kept"].items():
+        if kept > manifest["edited"][language]:
+            note(
+                f"Most neurons of {language} are shared with other languages and were kept, so the effect is weaker: "
+                "--shared edit takes them too."
+            )
     if manifest["left_out"]:
         note(f"Left out, other formats of the same weights: {', '.join(manifest['left_out'])}.")

@@ -1,6 +1,10 @@
 """monoglot detect: a model and text in, activation statistics out."""
 
 import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -48,58 +52,128 @@ def command(
     torchrun --nproc-per-node 4 -m monoglot.cli detect ./model --corpus texts/ -o stats.safetensors
     """
     from ..editor import statistics
+
+    if merge and corpus:
+        raise click.UsageError("--merge adds files up and reads no --corpus.")
+    if not merge and (not model or more):
+        raise click.UsageError("Name one model (or use --merge with statistics files).")
+    if not merge and not corpus:
+        raise click.UsageError("Name the text with --corpus.")
+    with workers() as rank:
+        with first_worker_first(rank):
+            if rank == 0:
+                check_output(output, force)
+        if not merge:
+            result = run(
+                str(model), corpus, split(languages), rank, output, tokens=tokens, context=context, minimum=minimum,
+                batch_size=batch_size, device=device, dtype=dtype,
+            )  # fmt: skip
+        elif rank == 0:
+            parts = [*merge, *([Path(model)] if model else []), *more]
+            result = statistics.merge([statistics.load(path) for path in parts])
+        if rank == 0:
+            statistics.save(result, output)
+            show(result, as_json)
+            note(f"Wrote {output}.")
+
+
+def check_output(output: Path, force: bool) -> None:
+    """Raise OutputError now for what would otherwise go wrong when the work is done."""
     from ..editor.errors import OutputError
 
+    if output.is_dir():
+        raise OutputError(f"{output} is a folder. Name a file in it.")
     if output.exists() and not force:
         raise OutputError(f"{output} exists. Choose another name, or replace it with --force.")
-    if merge:
-        parts = [*merge, *([Path(model)] if model else []), *more]
-        result = statistics.merge([statistics.load(path) for path in parts])
-    else:
-        if not model or more:
-            raise click.UsageError("Name one model (or use --merge with statistics files).")
-        if not corpus:
-            raise click.UsageError("Name the text with --corpus.")
-        rank = int(os.environ.get("RANK", "0"))
-        result = run(
-            model, corpus, split(languages), tokens=tokens, context=context, minimum=minimum, batch_size=batch_size,
-            device=device, dtype=dtype, resume_file=output.with_name(f".{output.name}.progress"),
-        )  # fmt: skip
-        if rank:
-            return
-    statistics.save(result, output)
-    show(result, as_json)
-    note(f"Wrote {output}.")
+    folder = output.absolute().parent
+    existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK):
+        raise OutputError(f"nothing can be written in {existing}. Choose another place.")
 
 
-def run(model: str, corpus: tuple[str, ...], languages: list[str], **settings: Any) -> Any:
-    """Statistics with a progress bar."""
+def run(
+    model: str,
+    corpus: tuple[str, ...],
+    languages: list[str],
+    rank: int,
+    output: Path,
+    *,
+    tokens: int,
+    context: int,
+    minimum: int,
+    **settings: Any,
+) -> Any:
+    """Statistics with a progress bar, the work divided among the processes that torchrun started, if it did."""
     from ..editor.bake import open_target
     from ..editor.corpus import open_corpus
-    from ..editor.detect import detect
+    from ..editor.detect import prepare, record
     from ..editor.source import resolve
 
-    target = open_target(resolve(model))
-    with workers(), bar("detect", "tokens") as update:
-        return detect(target, open_corpus(corpus, languages), progress=update, **settings)
+    with first_worker_first(rank):
+        target = open_target(resolve(model))
+        packed = prepare(target, open_corpus(corpus, languages), tokens=tokens, context=context, minimum=minimum)
+    resume_file = output.with_name(f".{output.name}.progress")
+    with bar("detect", "tokens") if rank == 0 else nullcontext() as update:
+        return record(target, packed, context=context, resume_file=resume_file, progress=update, **settings)
 
 
-class workers:  # noqa: N801
-    """Joins the other processes when started by torchrun."""
+def with_bar(target: Any, texts: Any, **settings: Any) -> Any:
+    """`detect` with a progress bar."""
+    from ..editor.detect import detect
 
-    def __enter__(self) -> None:
-        if "RANK" in os.environ and int(os.environ.get("WORLD_SIZE", "1")) > 1:
-            import torch
-            import torch.distributed as dist
+    with bar("detect", "tokens") as update:
+        return detect(target, texts, progress=update, **settings)
 
-            dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
 
-    def __exit__(self, *error: object) -> None:
-        if "RANK" in os.environ:
-            import torch.distributed as dist
+@contextmanager
+def workers() -> Iterator[int]:
+    """Joins the other processes when started by torchrun; gives this one's rank, 0 when it is alone.
 
-            if dist.is_initialized():
-                dist.destroy_process_group()
+    All that passes between them is a verdict and one sum at the end, so gloo on the CPU does for every device. They may
+    wait for each other as long as a download takes.
+    """
+    if not _several():
+        yield 0
+        return
+    import torch.distributed as dist
+
+    dist.init_process_group("gloo", timeout=timedelta(days=7))
+    try:
+        yield dist.get_rank()
+    finally:
+        dist.destroy_process_group()
+
+
+@contextmanager
+def first_worker_first(rank: int) -> Iterator[None]:
+    """The block is run by rank 0, and by the others when it succeeded there.
+
+    So a model is downloaded once, and what is wrong with a model, a text or a destination is said once: the others then
+    leave without a word (with exit code 0, or torchrun would end rank 0 before it has spoken).
+    """
+    if not _several():
+        yield
+        return
+    import torch.distributed as dist
+
+    verdict = [False]
+    if rank:
+        dist.broadcast_object_list(verdict, src=0)
+        if not verdict[0]:
+            raise SystemExit(0)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+        return
+    try:
+        yield
+        verdict = [True]
+    finally:
+        dist.broadcast_object_list(verdict, src=0)
+
+
+def _several() -> bool:
+    return "RANK" in os.environ and int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
 def show(result: Any, as_json: bool) -> None:

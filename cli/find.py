@@ -46,11 +46,15 @@ def command(
     from ..editor.errors import OutputError
     from ..editor.find import find
 
+    if (mask is None) == (statistics_file is None):
+        raise click.UsageError("Name a statistics file, or a mask with --import.")
+    if languages and mask is None:
+        raise click.UsageError("--languages names those of a mask, and goes with --import only.")
+    if export_mask and export_mask.absolute() == output.absolute():
+        raise click.UsageError("-o and --export-mask name the same file.")
     for path in filter(None, (output, export_mask)):
         if path.exists() and not force:
             raise OutputError(f"{path} exists. Choose another name, or replace it with --force.")
-    if (mask is None) == (statistics_file is None):
-        raise click.UsageError("Name a statistics file, or a mask with --import.")
     if mask is not None:
         if not languages:
             raise click.UsageError("Name the mask's languages in order, for example --languages en,zh,fr,es,vi,id,ja.")

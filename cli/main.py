@@ -76,6 +76,10 @@ def main() -> None:
         sys.exit(130)
     except BrokenPipeError:
         sys.exit(1)
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        click.secho(f"Error: {place}{error.strerror or error}. Check the file and its permissions.", fg="red", err=True)
+        sys.exit(1)
     except MemoryError:
         click.secho("Error: out of memory. Try a smaller --batch-size or --context.", fg="red", err=True)
         sys.exit(1)

@@ -75,6 +75,7 @@ def run(
     dtype: str,
     fast: bool,
     as_json: bool,
+    silent: bool = False,
 ) -> bool:
     """Verify, record and show; whether it passed."""
     from ..editor import manifest, neurons, verify
@@ -91,14 +92,16 @@ def run(
             )  # fmt: skip
     record = manifest.read(folder)
     record["certificate"] = verify.certificate(in_bytes, logits)
-    if not in_bytes.problems:
-        if not in_bytes.notes or "README.md was edited" not in " ".join(in_bytes.notes):
+    problems = [*in_bytes.problems, *(logits.problems if logits else ())]
+    if neurons_file is None or not problems:  # a failure against other neurons than its own says nothing of it
+        edited_by_hand = any("README.md" in line for line in in_bytes.notes)
+        if edited_by_hand or not (folder / "README.md").is_file():
+            manifest.write(folder, record)
+        else:
             card = card_writer(found.method)(record, target.source.folder)
             manifest.replace_text(folder, record, "README.md", card)
-        else:
-            manifest.write(folder, record)
-    show(folder, record["certificate"], in_bytes, logits, as_json)
-    return not in_bytes.problems and not (logits and logits.problems)
+    show(folder, record["certificate"], in_bytes, logits, as_json, silent)
+    return not problems
 
 
 def _texts(corpus: tuple[str, ...], languages: list[str], found: Any) -> Any:
@@ -114,13 +117,13 @@ def _texts(corpus: tuple[str, ...], languages: list[str], found: Any) -> Any:
     return {language: text for language, text in texts.items() if language in found.languages} or texts
 
 
-def show(folder: Path, certificate: dict[str, Any], in_bytes: Any, logits: Any, as_json: bool) -> None:
+def show(folder: Path, certificate: dict[str, Any], in_bytes: Any, logits: Any, as_json: bool, silent: bool) -> None:
     problems = [*in_bytes.problems, *(logits.problems if logits else ())]
     for line in in_bytes.notes:
         note(f"Note: {line}")
     if as_json:
         answer(certificate)
-    else:
+    elif not silent:
         _show_tables(folder, certificate)
     for problem in problems[:10]:
         note(f"Failed: {problem}")
@@ -130,7 +133,7 @@ def show(folder: Path, certificate: dict[str, Any], in_bytes: Any, logits: Any, 
 
 
 def _show_tables(folder: Path, certificate: dict[str, Any]) -> None:
-    from ..cards.render import perplexity
+    from ..cards.render import change, perplexity
 
     found = certificate["bytes"]
     click.echo(
@@ -165,8 +168,8 @@ def _show_tables(folder: Path, certificate: dict[str, Any]) -> None:
                     perplexity(loss["base"][k]),
                     perplexity(loss["this model"][k]),
                     perplexity(loss["random neurons"][k]),
-                    f"{loss['this model'][k] - loss['base'][k]:+.2f}",
-                    f"{loss['random neurons'][k] - loss['base'][k]:+.2f}",
+                    change(loss["this model"][k] - loss["base"][k]),
+                    change(loss["random neurons"][k] - loss["base"][k]),
                 )
                 for k in loss["base"]
             ],

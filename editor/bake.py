@@ -1,14 +1,15 @@
 """Baking: a recipe becomes a checkpoint, as an edit of files.
 
-The model is never built. Each shard streams through a few buffers of 4 MiB: read, edit the rows at hand if they are of an
-edited W_out, write, and hash on a second thread. So the cost is that of copying, the memory constant, and every byte
-that no edit touches stays as it was, headers included. A neuron's column of W_out (a row in a Conv1D) is set to zero or
-multiplied; config, tokenizer and every other file of the base come along byte for byte.
+The model is never built. Each file streams through a few buffers: read, edit the rows at hand if they are of an edited
+W_out, write. Two files take turns, each is hashed on a thread of its own, and what is written is synced meanwhile. So
+the cost is that of copying, the memory constant, and every byte that no edit touches stays as it was, headers included.
+A neuron's column of W_out (a row in a Conv1D) is set to zero or multiplied; config, tokenizer and every other file of
+the base come along byte for byte.
 """
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -28,8 +29,10 @@ from .output import check_free, staged_folder
 from .recipe import Base, LayerPlan, Plan, Recipe, plan
 from .source import IGNORED, Source
 
-CHUNK = 4 * 2**20
-BUFFERS = 4
+CHUNK = 2**20  # bytes; small enough that a piece is hashed while it is still in the cache
+BUFFERS = 8
+LANES = 2
+SYNC_EVERY = 32 * 2**20  # bytes
 OWN_FILES = (manifest.FILE, recipe_file.FILE, "neurons.json", "README.md")  # made anew, not copied
 LEFT_OUT = (
     *IGNORED,
@@ -93,13 +96,14 @@ def bake(
             f"{target.source.name} has {target.fingerprint[:12]}…. Use that model, or write a new recipe."
         )
     folder = target.source.folder
-    _check_place(folder, destination)
+    check_place(folder, destination)
     check_free(destination, force=force)
     steps = plan(recipe, neurons, layers=target.feed_forward.layers, width=target.feed_forward.width)
     recipe = Recipe(target.base, recipe.edits, recipe.shared)
     others, left_out = side_files(target.checkpoint)
-    size = sum(shard.size for shard in target.checkpoint.shards)
-    size_of_others = sum((folder / name).stat().st_size for name in others)
+    sources = {shard.path.name: shard for shard in target.checkpoint.shards}
+    sources |= {name: Shard(folder / name, (folder / name).stat().st_size, b"", ()) for name in others}
+    size = sum(file.size for file in sources.values())
     done = 0
 
     def advance(count: int) -> None:
@@ -108,17 +112,9 @@ def bake(
         if progress:
             progress(done, size)
 
-    with staged_folder(destination, size=size + size_of_others, force=force) as staging:
-        files = {}
+    with staged_folder(destination, size=size, force=force) as staging:
         edits = edits_by_tensor(target.feed_forward, steps)
-        with ThreadPoolExecutor(1) as hasher, ThreadPoolExecutor(1) as syncer:
-            synced: list[Future[None]] = []
-            for shard in target.checkpoint.shards:
-                files[shard.path.name] = _write_shard(shard, staging, edits, hasher, syncer, synced, advance)
-            for name in others:
-                files[name] = _copy(folder / name, staging / name)
-            for future in synced:
-                future.result()
+        files = _write_files(sources, staging, edits, advance)
         files["neurons.json"] = _write(staging / "neurons.json", neurons_file.serialise(neurons))
         files[recipe_file.FILE] = _write(staging / recipe_file.FILE, recipe_file.to_yaml(recipe))
         record = manifest.new(target, recipe, steps, files, left_out)
@@ -143,13 +139,14 @@ def side_files(checkpoint: Checkpoint) -> tuple[tuple[str, ...], tuple[str, ...]
     weights = {shard.path.name for shard in checkpoint.shards}
     for path in sorted(checkpoint.folder.rglob("*")):
         name = path.relative_to(checkpoint.folder).as_posix()
-        if (
-            not path.is_file()
-            or name in weights
-            or name in OWN_FILES
-            or any(p.startswith(".") for p in name.split("/"))
-        ):
+        if any(p.startswith(".") for p in name.split("/")):
             continue
+        if path.is_symlink() and not path.exists():
+            raise CheckpointError(f"{path} is a link to a file that is not there. Download the model again, or remove it.")
+        if not path.is_file() or name in weights or name in OWN_FILES:
+            continue
+        if not name.isprintable():
+            raise CheckpointError(f"{checkpoint.folder} holds a file with an unprintable name, {name!r}. Rename it.")
         if any(fnmatch(name, pattern) for pattern in LEFT_OUT) and name not in checkpoint.files:
             left_out.append(name)
         else:
@@ -157,59 +154,101 @@ def side_files(checkpoint: Checkpoint) -> tuple[tuple[str, ...], tuple[str, ...]
     return tuple(along), tuple(left_out)
 
 
-def _check_place(folder: Path, destination: Path) -> None:
-    real, base = destination.resolve(), folder.resolve()
+def check_place(folder: Path, destination: Path) -> None:
+    real, base = (Path(os.path.realpath(path)) for path in (destination, folder))  # resolve() fails on a loop of links
     if real == base or base in real.parents:
         raise OutputError(f"{destination} lies inside the model's own folder. Choose another place with -o.")
     if real in base.parents:
         raise OutputError(f"{destination} holds the model's own folder. Choose another place with -o.")
 
 
-def _write_shard(
-    shard: Shard,
+def _write_files(
+    files: Mapping[str, Shard],
     staging: Path,
-    edits: dict[str, tuple[LayerPlan, int]],
-    hasher: ThreadPoolExecutor,
-    syncer: ThreadPoolExecutor,
-    synced: list[Future[None]],
+    edits: Mapping[str, tuple[LayerPlan, int]],
     advance: Callable[[int], None],
 ) -> dict[str, Any]:
-    """Stream one shard to the staging folder; its size and sha256. Syncing goes on while the next shard is copied."""
+    """Stream every file to its name in the staging folder; their sizes and sha256, in the order of `files`.
+
+    LANES files take turns, a piece each, so that hashing, which has to go through a file from its start to its end, is
+    no slower than copying.
+    """
+    written: dict[str, Any] = dict.fromkeys(files)
+    with ThreadPoolExecutor(1) as syncer:
+        synced: list[Future[None]] = []
+        copying = {name: _write_file(file, staging / name, edits, syncer, synced) for name, file in files.items()}
+        waiting = list(files)
+        try:
+            while waiting:
+                for name in waiting[:LANES]:
+                    try:
+                        advance(next(copying[name]))
+                    except StopIteration as end:
+                        written[name] = end.value
+                        waiting.remove(name)
+        finally:
+            for one in copying.values():
+                one.close()
+        for future in synced:
+            future.result()
+    return written
+
+
+def _write_file(
+    file: Shard,
+    path: Path,
+    edits: Mapping[str, tuple[LayerPlan, int]],
+    syncer: ThreadPoolExecutor,
+    synced: list[Future[None]],
+) -> Generator[int, None, dict[str, Any]]:
+    """Stream one file, yielding the bytes of each piece; returns its size and sha256. `synced` is to be awaited."""
     digest = hashlib.sha256()
-    longest = max([CHUNK, *(_row_bytes(tensor) for tensor in shard.tensors if tensor.name in edits)])
+    longest = max([min(CHUNK, file.size), *(_row_bytes(tensor) for tensor in file.tensors if tensor.name in edits)])
     buffers = [memoryview(bytearray(longest)) for _ in range(BUFFERS)]
     hashed: list[Future[None] | None] = [None] * BUFFERS
-    path = staging / shard.path.name
-    with shard.path.open("rb", buffering=0) as source, path.open("wb", buffering=0) as out:
-        for number, (size, tensor, row) in enumerate(_pieces(shard, edits)):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unsynced, syncing = 0, None
+    with (
+        ThreadPoolExecutor(1) as hasher,
+        file.path.open("rb", buffering=0) as source,
+        path.open("wb", buffering=0) as out,
+    ):
+        for number, (size, tensor, row) in enumerate(_pieces(file, edits)):
             slot = number % BUFFERS
             if (before := hashed[slot]) is not None:
                 before.result()
             view = buffers[slot][:size]
-            _read(source, view, shard.path)
+            _read(source, view, file.path)
             if tensor is not None:
-                _edit(view, tensor, row, *edits[tensor.name], place=shard.path)
+                _edit(view, tensor, row, *edits[tensor.name], place=file.path)
             hashed[slot] = hasher.submit(digest.update, view)
             _write_all(out, view)
-            advance(size)
+            unsynced += size
+            if unsynced >= SYNC_EVERY and (syncing is None or syncing.done()):
+                syncing = syncer.submit(_sync, os.dup(out.fileno()))
+                synced.append(syncing)
+                unsynced = 0
+            yield size
+        if source.read(1):
+            raise CheckpointError(f"{file.path} became longer while it was read. Leave the model alone and run it again.")
         for future in hashed:
             if future is not None:
                 future.result()
         synced.append(syncer.submit(_sync, os.dup(out.fileno())))
-    return {"sha256": digest.hexdigest(), "size": shard.size}
+    return {"sha256": digest.hexdigest(), "size": file.size}
 
 
 def _row_bytes(tensor: Tensor) -> int:
     return (tensor.end - tensor.begin) // max(1, tensor.shape[0])
 
 
-def _pieces(shard: Shard, edits: dict[str, tuple[LayerPlan, int]]) -> Iterator[tuple[int, Tensor | None, int]]:
+def _pieces(shard: Shard, edits: Mapping[str, tuple[LayerPlan, int]]) -> Iterator[tuple[int, Tensor | None, int]]:
     """The whole file in order, in pieces of about a chunk: (bytes, edited tensor or None, its first row in the piece)."""
     at = 0
     for tensor in (tensor for tensor in shard.tensors if tensor.name in edits):
         yield from ((size, None, 0) for size in _chunks(tensor.begin - at, CHUNK))
         row_bytes = _row_bytes(tensor)
-        rows = max(1, CHUNK // row_bytes)
+        rows = max(1, CHUNK // max(1, row_bytes))
         for first in range(0, tensor.shape[0], rows):
             yield min(rows, tensor.shape[0] - first) * row_bytes, tensor, first
         at = tensor.end
@@ -225,7 +264,10 @@ def _chunks(total: int, chunk: int) -> Iterator[int]:
 def _read(source: Any, view: memoryview, path: Path) -> None:
     at = 0
     while at < len(view):
-        count = source.readinto(view[at:])
+        try:
+            count = source.readinto(view[at:])
+        except OSError as error:
+            raise CheckpointError(f"{path} cannot be read: {error.strerror}. Check the disk it lies on.") from None
         if not count:
             raise CheckpointError(f"{path} became shorter while it was read. Leave the model alone and run it again.")
         at += count
@@ -271,18 +313,6 @@ def _sync(descriptor: int) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _copy(source: Path, destination: Path) -> dict[str, Any]:
-    destination.parent.mkdir(parents=True, exist_ok=True)
-    digest, size = hashlib.sha256(), 0
-    with source.open("rb") as reader, destination.open("wb") as writer:
-        while data := reader.read(CHUNK):
-            digest.update(data)
-            writer.write(data)
-            size += len(data)
-        _flush(writer)
-    return {"sha256": digest.hexdigest(), "size": size}
 
 
 def _write(path: Path, text: str) -> dict[str, Any]:

@@ -12,7 +12,6 @@ layouts side by side (some runtimes read the one, some the other), pickled or qu
 
 import hashlib
 import json
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +23,8 @@ SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 CONFIG = "config.json"
 MAX_HEADER = 100_000_000  # bytes; the safetensors library's own limit
+MAX_BYTES = 2**63 - 1  # no dimension, offset or size is larger
+LFS_POINTER = b"version https://git-lfs"
 
 ITEM_BITS = {
     "BOOL": 8, "U8": 8, "I8": 8, "F8_E5M2": 8, "F8_E4M3": 8, "F8_E8M0": 8, "F8_E4M3FNUZ": 8, "F8_E5M2FNUZ": 8,
@@ -81,7 +82,8 @@ class Checkpoint:
 
 
 def parse_json(text: bytes, place: str) -> Any:
-    """JSON from untrusted bytes; a name that stands twice in one object is malformed too."""
+    """JSON from untrusted bytes; a name that stands twice in one object is malformed too, and so is half of a surrogate
+    pair, which Python would read but nothing could write again."""
 
     def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         names = dict(pairs)
@@ -90,32 +92,64 @@ def parse_json(text: bytes, place: str) -> Any:
         return names
 
     try:
-        return json.loads(text.decode("utf-8"), object_pairs_hook=once)
+        value = json.loads(text.decode("utf-8"), object_pairs_hook=once)
+        if b"\\ud" in text.lower():
+            json.dumps(value, ensure_ascii=False).encode("utf-8")
+        return value
     except (ValueError, RecursionError) as error:
         reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)
         raise CheckpointError(f"{place} is not valid JSON ({reason}). Download the file again.") from None
 
 
 def _whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_BYTES
+
+
+def _bits(dtype: str, shape: list[int]) -> int:
+    """What a tensor takes; stops multiplying at what no file can hold, for a header may claim thousands of dimensions."""
+    bits = ITEM_BITS[dtype]
+    if 0 in shape:
+        return 0
+    for length in shape:
+        bits *= length
+        if bits > MAX_BYTES:
+            break
+    return bits
+
+
+def _shown(value: Any) -> str:
+    """A value from a file as a message can hold it."""
+    text = repr(value)
+    return text if len(text) <= 100 else text[:97] + "…"
 
 
 def _tensor(name: str, entry: Any, place: str) -> Tensor:
     """A tensor from its header entry, offsets still relative to the data."""
     if not isinstance(entry, dict):
-        raise CheckpointError(f"{place}: the header's entry for {name!r} is not an object.")
+        raise CheckpointError(
+            f"{place}: the header's entry for {_shown(name)} is not an object. The file is damaged: download it again."
+        )
     dtype, shape, offsets = entry.get("dtype"), entry.get("shape"), entry.get("data_offsets")
     if not isinstance(dtype, str) or dtype not in ITEM_BITS:
-        raise CheckpointError(f"{place}: tensor {name!r} has the unknown dtype {dtype!r}.")
-    if not isinstance(shape, list) or not all(map(_whole, shape)):
-        raise CheckpointError(f"{place}: tensor {name!r} has the impossible shape {shape!r}.")
-    if not isinstance(offsets, list) or len(offsets) != 2 or not all(map(_whole, offsets)):
-        raise CheckpointError(f"{place}: tensor {name!r} has the impossible offsets {offsets!r}.")
-    begin, end = offsets
-    if (end - begin) * 8 != math.prod(shape) * ITEM_BITS[dtype]:
         raise CheckpointError(
-            f"{place}: tensor {name!r} claims bytes {begin} to {end}, "
-            f"which is not what {dtype} of shape {shape} takes. The file is damaged: download it again."
+            f"{place}: tensor {_shown(name)} has the unknown dtype {_shown(dtype)}. The file is damaged, or newer than "
+            "this version of monoglot: download it again, or upgrade."
+        )
+    if not isinstance(shape, list) or not all(map(_whole, shape)):
+        raise CheckpointError(
+            f"{place}: tensor {_shown(name)} has the impossible shape {_shown(shape)}. The file is damaged: "
+            "download it again."
+        )
+    if not isinstance(offsets, list) or len(offsets) != 2 or not all(map(_whole, offsets)):
+        raise CheckpointError(
+            f"{place}: tensor {_shown(name)} has the impossible offsets {_shown(offsets)}. The file is damaged: "
+            "download it again."
+        )
+    begin, end = offsets
+    if (end - begin) * 8 != _bits(dtype, shape):
+        raise CheckpointError(
+            f"{place}: tensor {_shown(name)} claims bytes {begin} to {end}, "
+            f"which is not what {dtype} of shape {_shown(shape)} takes. The file is damaged: download it again."
         )
     return Tensor(name, dtype, tuple(shape), begin, end)
 
@@ -131,6 +165,8 @@ def read_shard(path: Path) -> Shard:
         with path.open("rb") as file:
             prefix = file.read(8)
             length = int.from_bytes(prefix, "little")
+            if LFS_POINTER.startswith(prefix) and file.read(len(LFS_POINTER) - 8) == LFS_POINTER[8:]:
+                raise CheckpointError(f"{path} is a Git LFS pointer, not the weights. Fetch them with `git lfs pull`.")
             if len(prefix) < 8 or length > size - 8:
                 raise CheckpointError(f"{path} is truncated: its header does not fit in it. Download it again.")
             if length > MAX_HEADER:
@@ -140,10 +176,17 @@ def read_shard(path: Path) -> Shard:
                 )
             text = file.read(length)
     except OSError as error:
-        raise CheckpointError(f"{path} cannot be read: {error.strerror}.") from None
+        raise _unreadable(path, error) from None
+    if len(text) != length:
+        raise CheckpointError(f"{path} became shorter while it was read. Leave the model alone and run it again.")
     header = parse_json(text, f"the header of {path}")
     if not isinstance(header, dict):
         raise CheckpointError(f"the header of {path} is not a JSON object. Download the file again.")
+    if not text.startswith(b"{"):
+        raise CheckpointError(f"the header of {path} starts with white space. The file is damaged: download it again.")
+    about = header.get("__metadata__", {})
+    if not isinstance(about, dict) or not all(isinstance(value, str) for value in about.values()):
+        raise CheckpointError(f"{path}: __metadata__ in the header is not a map of strings. Download the file again.")
     place = str(path)
     relative = [_tensor(name, entry, place) for name, entry in header.items() if name != "__metadata__"]
     relative.sort(key=lambda tensor: (tensor.begin, tensor.end))
@@ -151,7 +194,9 @@ def read_shard(path: Path) -> Shard:
     for tensor in relative:
         if tensor.begin != at:
             problem = "overlaps the tensor before it" if tensor.begin < at else "leaves a hole before it"
-            raise CheckpointError(f"{place}: tensor {tensor.name!r} {problem}. The file is damaged: download it again.")
+            raise CheckpointError(
+                f"{place}: tensor {_shown(tensor.name)} {problem}. The file is damaged: download it again."
+            )
         at = tensor.end
     if start + at != size:
         problem = "is truncated" if size < start + at else "has extra bytes at its end"
@@ -160,6 +205,24 @@ def read_shard(path: Path) -> Shard:
         )
     placed = tuple(Tensor(t.name, t.dtype, t.shape, start + t.begin, start + t.end) for t in relative)
     return Shard(path, size, prefix + text, placed)
+
+
+def _unreadable(path: Path, error: OSError) -> CheckpointError:
+    return CheckpointError(f"{path} cannot be read: {error.strerror}. Check the file and its permissions.")
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise _unreadable(path, error) from None
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that is too long
+        return False
 
 
 def _shard_names(folder: Path) -> dict[str, set[str]]:
@@ -174,7 +237,7 @@ def _shard_names(folder: Path) -> dict[str, set[str]]:
         return {SINGLE: set()}
     if not index.exists():
         raise ModelError(_why_no_safetensors(folder))
-    mapping = parse_json(index.read_bytes(), str(index))
+    mapping = parse_json(_read(index), str(index))
     weight_map = mapping.get("weight_map") if isinstance(mapping, dict) else None
     if not isinstance(weight_map, dict) or not weight_map:
         raise CheckpointError(f"{index} has no weight_map. Download it again.")
@@ -182,17 +245,19 @@ def _shard_names(folder: Path) -> dict[str, set[str]]:
     for tensor, name in weight_map.items():
         if not isinstance(name, str) or name != Path(name).name or "\\" in name or not name.endswith(".safetensors"):
             raise CheckpointError(
-                f"{index} places tensor {tensor!r} in {name!r}, which is not a .safetensors file of this folder. "
+                f"{index} places tensor {_shown(tensor)} in {_shown(name)}, which is not a .safetensors file of this folder. "
                 "Such an index is damaged or hostile: don't use it."
             )
         shards.setdefault(name, set()).add(tensor)
     for name in shards:
-        if not (folder / name).is_file():
-            raise CheckpointError(f"{index} names {name}, which is not in {folder}. Download it.")
+        if not _is_file(folder / name):
+            raise CheckpointError(f"{index} names {_shown(name)}, which is not in {folder}. Download it.")
     return shards
 
 
 def _why_no_safetensors(folder: Path) -> str:
+    if (folder / SINGLE).is_symlink() or (folder / INDEX).is_symlink():
+        return f"{folder} has links to weights that are not there. Download the model again."
     if any(folder.glob("*.gguf")):
         return f"{folder} holds GGUF files only. monoglot edits safetensors: use the model's original repository."
     if any(path for pattern in PICKLES for path in folder.glob(pattern)):
@@ -210,7 +275,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         hint = _why_no_safetensors(folder) if not (folder / SINGLE).exists() else "Download the whole model."
         raise ModelError(f"{folder} has no {CONFIG}. {hint}")
-    config = parse_json(path.read_bytes(), str(path))
+    config = parse_json(_read(path), str(path))
     if not isinstance(config, dict):
         raise CheckpointError(f"{path} is not a JSON object. Download it again.")
     for part in (config, config.get("text_config")):
@@ -236,10 +301,10 @@ def read_checkpoint(folder: Path) -> Checkpoint:
     for shard in shards:
         present = {tensor.name for tensor in shard.tensors}
         if twice := seen & present:
-            raise CheckpointError(f"{folder}: tensor {min(twice)!r} lies in two shards.")
+            raise CheckpointError(f"{folder}: tensor {_shown(min(twice))} lies in two shards. Download it again.")
         if missing := names[shard.path.name] - present:
             raise CheckpointError(
-                f"{folder / INDEX} places tensor {min(missing)!r} in {shard.path.name}, which does not hold it. "
+                f"{folder / INDEX} places tensor {_shown(min(missing))} in {shard.path.name}, which does not hold it. "
                 "The shards and the index are of different downloads: download them again."
             )
         seen |= present

@@ -1,9 +1,12 @@
 """Text in K languages: where it lies, how it becomes tokens, and whether it is in the language it says.
 
-A corpus is a folder of `{lang}.txt`, `{lang}.jsonl`, `{lang}.jsonl.gz` or `{lang}.parquet` (or a folder `{lang}/` of
-such files), single files as `lang=FILE`, a Hub dataset with a configuration per language, or `embedded`. It is read as a
-stream of documents: the records of a .jsonl or .parquet (field `text`), the blocks between empty lines of a .txt, cut at
-a line's end after about 4,000 characters.
+A corpus is a folder of `{lang}.txt`, `{lang}.jsonl`, `{lang}.jsonl.gz` or `{lang}.parquet` (or of folders `{lang}/` of
+such files), single files as `lang=FILE`, a Hub dataset with a configuration per language, or `embedded`. A language is
+two or three small letters, perhaps with subtags (`zh`, `yue`, `pt-BR`, `zh-Hans`): a folder's other entries (`README.md`,
+`notes.txt`, `.cache/`) are no text and are passed over.
+
+It is read as a stream of documents: the records of a .jsonl or .parquet (field `text`, however long), the blocks between
+empty lines of a .txt, cut at a line's end after about 4,000 characters (within a line only if that line is longer).
 
 Every fifth document is held out: neurons are found on the others, effects are measured on these, so no figure rests on
 text that the neurons were chosen on.
@@ -16,8 +19,10 @@ import gzip
 import hashlib
 import json
 import re
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -95,7 +100,8 @@ def _joined(language: str, texts: list[Text]) -> Text:
 def _open(spec: str, languages: Sequence[str]) -> list[Text]:
     label, equals, name = spec.partition("=")
     if equals and LANGUAGE.fullmatch(label):
-        return [_from_files(label, [Path(name).expanduser()])]
+        path = Path(name).expanduser()
+        return [_from_files(label, _files_under(path) if path.is_dir() else [path])]
     folder = Path(spec).expanduser()
     if folder.is_dir():
         return _from_folder(folder)
@@ -103,7 +109,7 @@ def _open(spec: str, languages: Sequence[str]) -> list[Text]:
         return _from_folder(embedded.TEXTS)
     if folder.exists():
         raise CorpusError(f"{spec} is a file: say its language, for example --corpus en={spec}.")
-    if re.fullmatch(r"[\w.-]+/[\w.-]+", spec):
+    if re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", spec):
         return _from_hub(spec, languages)
     raise CorpusError(f"there is no folder {spec}, and it is not the id of a Hub dataset (organisation/name).")
 
@@ -111,14 +117,22 @@ def _open(spec: str, languages: Sequence[str]) -> list[Text]:
 def _from_folder(folder: Path) -> list[Text]:
     files: dict[str, list[Path]] = {}
     for path in sorted(folder.iterdir()):
-        inner = sorted(path.rglob("*")) if path.is_dir() else [path]
-        for file in inner:
-            language = path.name if path.is_dir() else _stem(path)
-            if _suffix(file) and language and LANGUAGE.fullmatch(language):
-                files.setdefault(language, []).append(file)
+        language = path.name if path.is_dir() else _stem(path)
+        inner = _files_under(path) if path.is_dir() else [path]
+        if LANGUAGE.fullmatch(language) and (readable := [file for file in inner if _suffix(file)]):
+            files.setdefault(language, []).extend(readable)
     if not files:
         raise CorpusError(f"{folder} has no text: name the files by language, as in en.txt or zh.jsonl.gz.")
     return [_from_files(language, paths) for language, paths in files.items()]
+
+
+def _files_under(folder: Path) -> list[Path]:
+    """The text files in a language's folder, at any depth; hidden ones (`._de.txt` of macOS, `.cache/`) are no text."""
+    return [
+        path
+        for path in sorted(folder.rglob("*"))
+        if _suffix(path) and path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    ]
 
 
 def _suffix(path: Path) -> str | None:
@@ -130,6 +144,8 @@ def _stem(path: Path) -> str:
 
 
 def _from_files(language: str, paths: list[Path]) -> Text:
+    if not paths:
+        raise CorpusError(f"the folder for {language} holds none of {', '.join(SUFFIXES)}.")
     for path in paths:
         if not path.is_file():
             raise CorpusError(f"there is no file {path} for {language}.")
@@ -143,14 +159,30 @@ def _from_files(language: str, paths: list[Path]) -> Text:
 
 
 def read_documents(path: Path) -> Iterator[str]:
-    """The documents of one file, as a stream. Raises CorpusError with the line when one cannot be read."""
+    """The documents of one file, as a stream. Raises CorpusError with the file, and the line if one is to blame."""
     readers = {".txt": _read_txt, ".jsonl": _read_jsonl, ".jsonl.gz": _read_jsonl, ".parquet": _read_parquet}
     try:
         yield from readers[_suffix(path) or ".txt"](path)
     except UnicodeDecodeError as error:
-        raise CorpusError(f"{path} is not UTF-8 ({error.reason}). Convert it, for example with iconv.") from None
-    except (OSError, EOFError) as error:
+        line = _undecodable_line(path)
+        raise CorpusError(
+            f"{path}{f', line {line},' if line else ''} is not UTF-8 ({error.reason}). Convert it, for example with iconv."
+        ) from None
+    except (OSError, EOFError, zlib.error) as error:
         raise CorpusError(f"{path} cannot be read: {error}.") from None
+
+
+def _undecodable_line(path: Path) -> int:
+    """The first line that is not UTF-8, 0 where there are no lines. The decoder works in blocks and doesn't know it."""
+    if path.suffix == ".parquet":
+        return 0
+    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                line.decode()
+            except UnicodeDecodeError:
+                return number
+    return 0
 
 
 def _read_txt(path: Path) -> Iterator[str]:
@@ -176,22 +208,30 @@ def _read_jsonl(path: Path) -> Iterator[str]:
                 continue
             try:
                 record = json.loads(line)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise CorpusError(f"{path}, line {number}, is not JSON: {error}.") from None
             if not isinstance(record, dict) or not isinstance(record.get("text"), str):
                 raise CorpusError(f"{path}, line {number}, has no field 'text' with a string in it.")
+            try:
+                record["text"].encode()  # half of a surrogate pair is JSON, but no tokenizer takes it
+            except UnicodeEncodeError as error:
+                raise CorpusError(f"{path}, line {number}, has a broken character: {error.reason}.") from None
             yield from _nonempty(record["text"])
 
 
 def _read_parquet(path: Path) -> Iterator[str]:
     try:
-        from pyarrow import ArrowException, parquet
+        from pyarrow import ArrowException, parquet, types
     except ImportError:
         raise CorpusError(f"reading {path} needs pyarrow: pip install 'monoglot[datasets]'.") from None
     try:
         file = parquet.ParquetFile(path)
         if "text" not in file.schema_arrow.names:
             raise CorpusError(f"{path} has no column 'text'; it has {', '.join(file.schema_arrow.names)}.")
+        kind = file.schema_arrow.field("text").type
+        kind = kind.value_type if types.is_dictionary(kind) else kind
+        if not (types.is_string(kind) or types.is_large_string(kind)):
+            raise CorpusError(f"{path}: the column 'text' holds {kind}, not strings.")
         for batch in file.iter_batches(batch_size=256, columns=["text"]):
             for text in batch.column(0).to_pylist():
                 yield from _nonempty(text)
@@ -223,18 +263,28 @@ def _from_hub(dataset: str, languages: Sequence[str]) -> list[Text]:
 
 def _from_configuration(datasets: Any, dataset: str, configurations: list[str], language: str) -> Text:
     """The newest configuration that is the language's code, or ends in it (`20231101.zh`)."""
-    fitting = sorted(name for name in configurations if re.split(r"[.\-_]", name)[-1] == language or name == language)
+    named = re.compile(rf"(.*[._-])?{re.escape(language)}")
+    fitting = sorted(filter(named.fullmatch, configurations))
     if not fitting:
         raise CorpusError(f"{dataset} has no configuration for {language}; it has {', '.join(configurations[:20])}.")
 
     def documents() -> Iterator[str]:
-        rows = datasets.load_dataset(dataset, fitting[-1], split="train", streaming=True)
+        rows = _stream(datasets, dataset, fitting[-1])
         for row in rows:
             if "text" not in row:
                 raise CorpusError(f"{dataset} has no field 'text'; it has {', '.join(row)}.")
             yield from _nonempty(row["text"])
 
     return Text(language, f"{dataset} ({fitting[-1]})", documents)
+
+
+def _stream(datasets: Any, dataset: str, configuration: str) -> Iterator[Any]:
+    """The rows of a configuration; whatever the network does in between is a CorpusError."""
+    try:
+        yield from datasets.load_dataset(dataset, configuration, split="train", streaming=True)
+    except Exception as error:  # the library raises its own, the Hub's, fsspec's and the network's errors here
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise CorpusError(f"the Hub dataset {dataset} ({configuration}) cannot be read: {reason}") from None
 
 
 def pack(text: Text, tokenizer: Any, *, tokens: int, context: int, held_out: bool = False) -> Packed:
@@ -273,7 +323,10 @@ def require(packed: Packed, minimum: int) -> None:
 IDENTIFY_DOCUMENTS = 400
 IDENTIFY_CHARACTERS = 500
 IDENTIFY_CERTAINTY = 0.7
-CONFUSED = {"id": {"ms"}, "ms": {"id"}, "zh": {"wuu", "yue"}}  # too close to be asked for together
+CONFUSED = {  # too close to be asked for together
+    "id": {"ms"}, "ms": {"id"}, "zh": {"wuu", "yue"}, "no": {"nn"}, "nn": {"no"},
+    "bs": {"hr", "sr"}, "hr": {"bs", "sr"}, "sr": {"bs", "hr"},
+}  # fmt: skip
 
 
 def mislabelled(text: Text) -> tuple[float, str]:
@@ -282,9 +335,8 @@ def mislabelled(text: Text) -> tuple[float, str]:
     Over the first 400 documents, 500 characters each; documents it is unsure of (p < 0.7) count for the label. A label
     that the identifier doesn't know gives (0.0, "").
     """
-    identifier = _identifier()
+    identifier, known = _identifier()
     label = re.split(r"[-_]", text.language)[0]
-    known = set(identifier.nb_classes)
     if label not in known:
         return 0.0, ""
     identifier.set_languages(sorted(known - CONFUSED.get(label, set())))
@@ -300,7 +352,10 @@ def mislabelled(text: Text) -> tuple[float, str]:
     return sum(others.values()) / seen, max(others, key=lambda guess: others[guess])
 
 
-def _identifier() -> Any:
+@cache  # loading takes a second
+def _identifier() -> tuple[Any, frozenset[str]]:
+    """The identifier, and the languages it knows before it is told to tell only some apart."""
     from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
-    return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
+    identifier = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
+    return identifier, frozenset(identifier.nb_classes)

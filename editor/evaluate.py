@@ -6,11 +6,17 @@ The beginning-of-text token is context, not counted as a prediction's target.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from .corpus import Packed
+from .errors import RecipeError
+from .families import FeedForward, activation_modules
+from .hooks import random_plan, steered
+from .neurons import Neurons
+from .recipe import Base, Edit, Recipe, plan
 
 if TYPE_CHECKING:
     import torch
@@ -43,12 +49,17 @@ class Difference:
 
     def add(self, a: "torch.Tensor", b: "torch.Tensor") -> None:
         """Add logits (positions, vocabulary), float32."""
-        n = len(a)
-        log_a, log_b = a.log_softmax(-1), b.log_softmax(-1)
-        kl = (log_a.exp() * (log_a - log_b)).sum(-1).double().sum().item()
-        same = (a.argmax(-1) == b.argmax(-1)).sum().item()
-        self.max_logit = max(self.max_logit, (a - b).abs().max().item())
-        self.scale = max(self.scale, a.abs().max().item())
+        import torch
+
+        n, kl, same = len(a), 0.0, float(len(a))
+        low, high = torch.aminmax(a)
+        self.scale = max(self.scale, -low.item(), high.item())
+        if not torch.equal(a, b):  # equal to the bit is the usual case, and cheap to see
+            log_a, log_b = a.log_softmax(-1), b.log_softmax(-1)
+            kl = (log_a.exp() * (log_a - log_b)).sum(-1).double().sum().item()
+            same = (a.argmax(-1) == b.argmax(-1)).sum().item()
+            difference = (a - b).abs().max().item()
+            self.max_logit = difference if difference != difference else max(self.max_logit, difference)  # NaN stays
         whole = self.positions + n
         self.kl = (self.kl * self.positions + kl) / whole
         self.same_top = (self.same_top * self.positions + same) / whole
@@ -119,3 +130,44 @@ def next_token_logits(variant: Variant, ids: "torch.Tensor") -> "torch.Tensor":
         logits = variant.model(input_ids=ids[None].to(device), use_cache=False).logits
     found: torch.Tensor = logits[0, :-1].float()
     return found
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """change[deactivated][text]: change of log-loss in nats, by language; `random` is the control's row; `base` the
+    log-loss itself; `tokens` what it was measured on."""
+
+    change: dict[str, dict[str, float]]
+    random: dict[str, float]
+    base: dict[str, float]
+    tokens: dict[str, int]
+
+
+def perplexity_matrix(
+    model: Any,
+    feed_forward: FeedForward,
+    neurons: Neurons,
+    texts: Mapping[str, Packed],
+    *,
+    shared: str = "keep",
+    progress: Progress | None = None,
+) -> Matrix:
+    """Deactivate each language in turn (by hooks) and measure every language's log-loss.
+
+    The control deactivates random neurons, as many in each layer as the language with the most neurons has.
+    """
+    modules = activation_modules(model, feed_forward.family)
+    plans = {}
+    for language in neurons.languages:
+        recipe = Recipe(Base("model"), (Edit(language, "deactivate"),), shared)
+        with suppress(RecipeError):  # a language without neurons of its own has no row
+            plans[language] = plan(recipe, neurons, layers=feed_forward.layers, width=feed_forward.width)
+    largest = max(plans.values(), key=lambda one: one.size)
+    hooked = {**plans, "random": random_plan(largest, feed_forward.width)}
+    variants = [Variant("base", model)]
+    variants += [Variant(f"off {name}", model, partial(steered, modules, steps)) for name, steps in hooked.items()]
+    loss = measure(variants, texts, progress=progress)
+    base = loss.log_loss["base"]
+    rows = {name: {k: loss.log_loss[f"off {name}"][k] - base[k] for k in texts} for name in hooked}
+    random = rows.pop("random")
+    return Matrix(rows, random, base, loss.tokens)

@@ -48,9 +48,10 @@ class Family:
 FAMILIES = (
     Family(("llama", "granite", "smollm3", "seed_oss", "helium"), flag="mlp_bias"),
     Family(
-        ("mistral", "ministral", "ministral3", "qwen2", "qwen3", "gemma", "stablelm", "olmo", "olmo2", "cohere", "cohere2",
+        ("mistral", "ministral", "ministral3", "qwen2", "qwen3", "stablelm", "olmo", "olmo2", "cohere", "cohere2",
          "exaone4", "hunyuan_v1_dense"),
     ),
+    Family(("gemma",), function="=gelu_pytorch_tanh"),  # whatever hidden_act says: released configs say gelu
     Family(("gemma2", "gemma3_text"), function="hidden_activation"),
     Family(("nemotron", "arcee"), into="mlp.up_proj", up=None, flag="mlp_bias"),
     Family(("apertus",), into="mlp.up_proj", up=None),
@@ -165,10 +166,17 @@ def locate(checkpoint: Checkpoint) -> FeedForward:
     return FeedForward(family, model_type, prefix, len(outputs), width, hidden, outputs)
 
 
+def trunk(model: Any) -> Any:
+    """The text decoder of a live transformers model, without the output layer. Where transformers 4 knows no decoder
+    (GPT-2, BLOOM, GPT-NeoX, …) its `get_decoder` returns the model itself, whose base model it is."""
+    decoder = model.get_decoder()
+    return model.base_model if decoder is model else decoder
+
+
 def activation_modules(model: Any, family: Family) -> list[Any]:
     """The modules of a live transformers model whose outputs are a_j, (…, d_ff), one per layer, in order."""
     pattern = re.compile(rf"(.*\.)?{family.layer_pattern}\.{re.escape(family.activation)}")
-    named = model.get_decoder().named_modules()
+    named = trunk(model).named_modules()
     modules = {int(match["layer"]): module for name, module in named if (match := pattern.fullmatch(name))}
     if not modules or sorted(modules) != list(range(len(modules))):
         raise ModelError(

@@ -28,10 +28,10 @@ def steered(modules: Sequence[Any], plan: Plan) -> Iterator[None]:
 
             def multiply(module: Any, inputs: Any, output: Any, neurons: Any = neurons, factors: Any = factors) -> Any:
                 changed = output.clone()
-                where = neurons.to(output.device)
-                scaled = output[..., where] * factors.to(output.device, output.dtype)
-                # 0 · inf is not what "inactive" means
-                changed[..., where] = scaled.masked_fill(factors.to(output.device) == 0, 0)
+                where, by = neurons.to(output.device), factors.to(output.device, torch.float32)
+                # the product is rounded, not the factor; and 0 · inf is not what "inactive" means
+                scaled = (output[..., where].float() * by).to(output.dtype)
+                changed[..., where] = scaled.masked_fill(by == 0, 0)
                 return changed
 
             handles.append(module.register_forward_hook(multiply))

@@ -8,11 +8,13 @@ import contextlib
 import logging
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from .errors import ModelError
+from .checkpoint import read_config
+from .errors import ModelError, MonoglotWarning
+from .families import TEXT_PREFIX, text_config
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 DEVICES = ("auto", "cpu", "cuda", "mps")
@@ -31,29 +33,63 @@ def choose_device(device: str = "auto") -> str:
     return "cpu"
 
 
+def choose_dtype(folder: Path, device: str = "auto", dtype: str = "auto") -> str:
+    """`auto` is float32 on a CPU, and what the checkpoint's config says elsewhere."""
+    if dtype != "auto":
+        return dtype
+    if choose_device(device) == "cpu":
+        return "float32"
+    config = read_config(folder)
+    text = text_config(config)
+    keys = ((part, key) for part in (text, config) for key in ("dtype", "torch_dtype"))
+    stored = next((str(part[key]).removeprefix("torch.") for part, key in keys if part.get(key)), "float32")
+    return stored if stored in DTYPES and stored != "auto" else "float32"
+
+
 def load_model(folder: Path, *, device: str = "auto", dtype: str = "auto") -> Any:
-    """The causal language model of a folder, in evaluation mode. Raises ModelError when transformers can't build it."""
+    """The language model of a folder, in evaluation mode; a multimodal one is built whole.
+
+    Raises ModelError when transformers can't build it or weights are missing. Warns when transformers leaves out biases
+    that the checkpoint has: other runtimes may apply them, and would then run another model than the one measured here.
+    """
     import torch
     import transformers
 
     where = choose_device(device)
-    config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
-    if dtype == "auto":
-        dtype = "float32" if where == "cpu" else str(getattr(config, "dtype", None) or "float32").split(".")[-1]
-    causal = type(config) in transformers.models.auto.modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING
-    builder = transformers.AutoModelForCausalLM if causal else transformers.AutoModelForImageTextToText
+    dtype = choose_dtype(folder, device, dtype)
     try:
         with quiet():
+            config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
+            causal = type(config) in transformers.models.auto.modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING
+            builder = transformers.AutoModelForCausalLM if causal else transformers.AutoModelForImageTextToText
             model, info = builder.from_pretrained(
                 folder, dtype=getattr(torch, dtype), trust_remote_code=False, output_loading_info=True,
                 use_safetensors=True,
             )  # fmt: skip
-    except (ValueError, OSError, RuntimeError, KeyError) as error:
+    except Exception as error:  # of many kinds, from a config that is malformed to a package that is not installed
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ModelError(f"transformers cannot load {folder.name}: {reason}") from None
+        raise ModelError(f"transformers {transformers.__version__} cannot load {folder.name}: {reason}") from None
     if missing := sorted(info["missing_keys"]):
         raise ModelError(f"{folder.name} lacks the weights of {missing[0]} ({len(missing)} missing in all).")
+    if dropped := dropped_biases(model, info["unexpected_keys"]):
+        warnings.warn(
+            f"transformers ignores {len(dropped)} biases of {folder.name}, for example {dropped[0]}: its config does not "
+            "ask for them. What is measured is the model without them; other runtimes may apply them.",
+            MonoglotWarning,
+            stacklevel=2,
+        )
     return model.to(where).eval()
+
+
+def dropped_biases(model: Any, unexpected: Iterable[str]) -> list[str]:
+    """Those of a checkpoint's tensors without a place in `model` that are the bias of a projection that has one. (Others
+    are buffers of old versions, as the causal mask `attn.bias` of GPT-2, or parts that are not used here.)"""
+    weights = [name for name, _ in model.named_parameters()]
+    biases = sorted(name for name in unexpected if name.endswith(".bias"))
+    return [
+        name for name in biases
+        if any(weight.endswith(TEXT_PREFIX.sub("", name.removesuffix("bias") + "weight", count=1)) for weight in weights)
+    ]  # fmt: skip
 
 
 def load_tokenizer(folder: Path) -> Any:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 FILE = "monoglot.json"
+VERSION = version("monoglot")
 
 
 def new(
@@ -31,7 +32,7 @@ def new(
     """The manifest of a freshly baked checkpoint. `files` may be added to until it is written."""
     return {
         "format": FORMAT,
-        "monoglot": version("monoglot"),
+        "monoglot": VERSION,
         "base": vars(recipe.base)
         | {
             "hub": target.source.hub,
@@ -47,6 +48,11 @@ def new(
         "files": files,
         "certificate": None,
     }
+
+
+def entry(data: bytes) -> dict[str, Any]:
+    """What `files` says of a file with these bytes."""
+    return {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data)}
 
 
 def write(folder: Path, manifest: dict[str, Any]) -> None:
@@ -72,5 +78,5 @@ def replace_text(folder: Path, manifest: dict[str, Any], name: str, text: str) -
     """Write a text file of the checkpoint anew, together with its hash in the manifest."""
     data = text.encode()
     replace_file(folder / name, data)
-    manifest["files"][name] = {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data)}
+    manifest["files"][name] = entry(data)
     write(folder, manifest)

@@ -166,8 +166,10 @@ class Plan:
 def plan(recipe: Recipe, neurons: Neurons, *, layers: int, width: int) -> Plan:
     """Which neurons get which factor.
 
-    With shared="keep" a neuron is edited only when every language it belongs to gets the same edit; with "edit" it is
-    edited by whichever language asks, and deactivation wins over scaling, of two scalings the later one.
+    A neuron may belong to several languages. With shared="keep" it is edited only when every language it belongs to gets
+    the same edit; with "edit" it is edited by whichever language asks, and where they ask for different things
+    deactivation wins over scaling, and of two scalings the later one in the recipe. `edited` and `kept` count each
+    language's own neurons, so a shared one counts once for each of its languages; `size` counts it once.
     Raises NeuronsError when neurons and model don't fit or a language is missing, RecipeError when nothing is left.
     """
     check(recipe)
@@ -203,12 +205,19 @@ def plan(recipe: Recipe, neurons: Neurons, *, layers: int, width: int) -> Plan:
 
 
 def parse_edits(deactivate: Sequence[str], scale: Sequence[str]) -> tuple[Edit, ...]:
-    """Edits from `zh,ja` and `fr=2` as they stand on a command line."""
-    edits = [Edit(language, "deactivate") for group in deactivate for language in group.split(",") if language]
-    for item in (item for group in scale for item in group.split(",") if item):
-        language, equals, strength = item.partition("=")
+    """Edits from `zh,ja` and `fr=2` as they stand on a command line. Raises RecipeError for what is neither."""
+    edits = [Edit(language, "deactivate") for language in _items(deactivate)]
+    for edit in edits:
+        if "=" in edit.language:
+            raise RecipeError(f"--deactivate {edit.language}: it takes no number; to weaken neurons there is --scale.")
+    for item in _items(scale):
+        language, equals, strength = (part.strip() for part in item.partition("="))
         try:
             edits.append(Edit(language, "scale", float(strength if equals else "")))
         except ValueError:
             raise RecipeError(f"--scale {item}: write the language and a number, for example --scale fr=2.") from None
     return tuple(edits)
+
+
+def _items(groups: Sequence[str]) -> list[str]:
+    return [item.strip() for group in groups for item in group.split(",") if item.strip()]

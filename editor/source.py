@@ -4,6 +4,7 @@
 model its id and commit, for a folder only its last name, never the path.
 """
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 from . import embedded
 from .errors import ModelError
 
-HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?(@[\w./-]+)?")
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?(@\w[\w./-]*)?")
 CACHED = re.compile(r"models--(?P<id>.+)")
 
 # What of a Hub repository is fetched: everything that `bake` would copy, no pickles and no other formats.
@@ -42,14 +43,17 @@ def resolve(model: str, base_id: str | None = None) -> Source:
             raise ModelError(f"{base_id!r} is not the id of a Hub model (organisation/name).")
         found = resolve(model)
         return found if found.hub else Source(found.folder, base_id, None, hub=True)
-    folder = Path(model).expanduser()
-    if folder.is_dir():
-        return _from_folder(folder.resolve())
+    folder = Path(os.path.expanduser(model))  # noqa: PTH111  # Path.expanduser fails on an unknown user
+    try:
+        if folder.is_dir():
+            return _from_folder(folder.resolve())
+    except OSError:  # a name that no folder can have: too long
+        pass
     if model == embedded.NAME:
         return Source(embedded.MODEL, embedded.NAME, None, hub=False)
     if folder.suffix == ".gguf":
         raise ModelError(f"{model} is a GGUF file. monoglot edits safetensors: use the model's original repository.")
-    if folder.is_file():
+    if os.path.isfile(folder):  # noqa: PTH113  # Path.is_file fails on a name that is too long
         raise ModelError(f"{model} is a file. Give the folder that holds it, with its config.json.")
     if not HUB_ID.fullmatch(model) or model.count("..") or folder.is_absolute():
         raise ModelError(f"there is no folder {model}, and it is not the id of a Hub model (organisation/name).")
@@ -57,6 +61,8 @@ def resolve(model: str, base_id: str | None = None) -> Source:
 
 
 def _from_folder(folder: Path) -> Source:
+    if not folder.name.isprintable():
+        raise ModelError(f"the folder's name {folder.name!r} is not one that a model card can hold. Rename it.")
     cached = CACHED.fullmatch(folder.parent.parent.name) if folder.parent.name == "snapshots" else None
     if cached:
         return Source(folder, cached["id"].replace("--", "/"), folder.name, hub=True)

@@ -7,7 +7,8 @@ Over the n_k counted tokens of language k, for neuron j of layer i (a_ij is the 
 
 so that p^k_ij = active_count / n_k and m^k_ij = total / n_k. Both are additive. To make addition of the sums exact too,
 and so independent of order, the sum over a batch is rounded to a multiple of 2⁻²⁰ before it is added: float64 holds such
-numbers exactly up to 8·10⁹. Merged files, interrupted runs and any number of workers therefore give the same bits.
+numbers exactly up to 8·10⁹. Merging in any order, interrupted runs and any number of workers therefore give the same bits
+(as long as the forward pass does: matrix products may round otherwise on another device, or with more threads).
 
 Only the decoder's trunk runs; the logits are never computed. Recording hangs on the activation modules and costs a few
 per cent of the forward pass.
@@ -16,7 +17,7 @@ per cent of the forward pass.
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     import torch
 
 FORMAT = 1
+METADATA = "monoglot_statistics"  # the key of the file's metadata
 SUM_GRID = 2.0**20
 BATCH_TOKENS = {"cpu": 2048, "cuda": 16384, "mps": 4096}  # what `batch_size=0` (auto) aims at
 CPU_ROWS = 128  # a block that stays in the cache, and whose counts fit in 8 bits
@@ -57,12 +59,16 @@ class ModelInfo:
 @dataclass(frozen=True)
 class Statistics:
     """Per language: counted tokens, active_count int64 (layers, width), total float64 (layers, width), and the sha256 of
-    each text that went in."""
+    each text that went in.
+
+    Loaded ones read an array from the file each time it is asked for: those of a large model in many languages take
+    gigabytes, and are needed one at a time.
+    """
 
     model: ModelInfo
     tokens: dict[str, int]
-    active_count: dict[str, Int64]
-    total: dict[str, Float64]
+    active_count: Mapping[str, Int64]
+    total: Mapping[str, Float64]
     texts: dict[str, tuple[str, ...]]
     settings: dict[str, Any] = field(default_factory=dict)
 
@@ -80,26 +86,26 @@ class Statistics:
 
 
 def save(statistics: Statistics, path: Path) -> None:
-    """Write statistics as safetensors, aside first and renamed at the end."""
+    """Write statistics as safetensors, aside first and renamed at the end. The same statistics give the same bytes."""
     from safetensors.numpy import save as serialise
 
     arrays: dict[str, npt.NDArray[Any]] = {}
     for language in statistics.languages:
         arrays[f"{language}.active_count"] = statistics.active_count[language]
         arrays[f"{language}.total"] = statistics.total[language]
-    metadata = {
-        "format": "monoglot statistics",
-        "version": str(FORMAT),
-        "model": json.dumps(vars(statistics.model), sort_keys=True),
-        "tokens": json.dumps(statistics.tokens),
-        "texts": json.dumps(statistics.texts),
-        "settings": json.dumps(statistics.settings, sort_keys=True),
+    head = {
+        "version": FORMAT,
+        "model": vars(statistics.model),
+        "tokens": statistics.tokens,
+        "texts": statistics.texts,
+        "settings": statistics.settings,
     }
-    replace_file(path, serialise(arrays, metadata=metadata))
+    # one key: safetensors writes several in an order that differs from run to run
+    replace_file(path, serialise(arrays, metadata={METADATA: json.dumps(head)}))
 
 
 def load(path: Path) -> Statistics:
-    """Read a statistics file. Raises StatisticsError when it is not one, or of an unknown format."""
+    """Read a statistics file. Raises StatisticsError when it is not one, is damaged, or of an unknown format."""
     from safetensors import SafetensorError, safe_open
 
     if not path.is_file():
@@ -107,24 +113,53 @@ def load(path: Path) -> Statistics:
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
-            if metadata.get("format") != "monoglot statistics":
+            if METADATA not in metadata:
                 raise StatisticsError(f"{path} is not a statistics file. Make one with `monoglot detect`.")
-            if metadata.get("version") != str(FORMAT):
+            head = json.loads(metadata[METADATA])
+            if head["version"] != FORMAT:
                 raise StatisticsError(
-                    f"{path} has format {metadata.get('version')}, this version reads {FORMAT}. "
+                    f"{path} has format {head['version']}, this version reads {FORMAT}. "
                     "Upgrade monoglot, or run `monoglot detect` again."
                 )
-            tokens = json.loads(metadata["tokens"])
-            return Statistics(
-                ModelInfo(**json.loads(metadata["model"])),
-                tokens,
-                {language: file.get_tensor(f"{language}.active_count") for language in tokens},
-                {language: file.get_tensor(f"{language}.total") for language in tokens},
-                {language: tuple(hashes) for language, hashes in json.loads(metadata["texts"]).items()},
-                json.loads(metadata["settings"]),
-            )
-    except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
+            model, tokens = ModelInfo(**head["model"]), dict(head["tokens"])
+            texts = {language: tuple(head["texts"][language]) for language in tokens}
+            for language, count in tokens.items():
+                if not isinstance(count, int) or count < 1:
+                    raise ValueError(f"{language} has {count} tokens")
+                for name, dtype in ((f"{language}.active_count", "I64"), (f"{language}.total", "F64")):
+                    found = file.get_slice(name)
+                    if (found.get_dtype(), found.get_shape()) != (dtype, [model.layers, model.width]):
+                        raise ValueError(f"{name} is {found.get_dtype()} of shape {found.get_shape()}")
+    except (SafetensorError, KeyError, TypeError, ValueError, AttributeError, OSError) as error:
         raise StatisticsError(f"{path} is damaged ({error}). Run `monoglot detect` again.") from None
+    return Statistics(
+        model, tokens, _Arrays(path, "active_count", tokens), _Arrays(path, "total", tokens), texts, head["settings"]
+    )
+
+
+class _Arrays(Mapping[str, Any]):
+    """One kind of array of a statistics file, per language, each read when it is asked for and not kept."""
+
+    def __init__(self, path: Path, kind: str, languages: Iterable[str]) -> None:
+        self.path, self.kind, self._languages = path.absolute(), kind, tuple(languages)
+
+    def __getitem__(self, language: str) -> npt.NDArray[Any]:
+        from safetensors import SafetensorError, safe_open
+
+        if language not in self._languages:
+            raise KeyError(language)
+        try:
+            with safe_open(self.path, framework="numpy") as file:
+                array: npt.NDArray[Any] = file.get_tensor(f"{language}.{self.kind}")
+        except (SafetensorError, OSError) as error:
+            raise StatisticsError(f"{self.path} was changed while it was read ({error}). Run it again.") from None
+        return array
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._languages)
+
+    def __len__(self) -> int:
+        return len(self._languages)
 
 
 def merge(parts: Sequence[Statistics]) -> Statistics:
@@ -132,19 +167,22 @@ def merge(parts: Sequence[Statistics]) -> Statistics:
 
     Raises StatisticsError when they are of different models, or when a text is in two of them.
     """
-    first = parts[0]
+    first = min((part.model for part in parts), key=lambda model: (model.name, model.revision or ""))
     tokens: dict[str, int] = {}
     active: dict[str, Int64] = {}
     total: dict[str, Float64] = {}
     texts: dict[str, tuple[str, ...]] = {}
     for part in parts:
-        if part.model.fingerprint != first.model.fingerprint:
+        if part.model.fingerprint != first.fingerprint:
             raise StatisticsError(
-                f"statistics of different models can't be added: {first.model.name} and {part.model.name} differ."
+                f"statistics of different models can't be added: those of {first.name} ({first.fingerprint[:12]}…) and of "
+                f"{part.model.name} ({part.model.fingerprint[:12]}…)."
             )
         for language in part.languages:
             if set(part.texts[language]) & set(texts.get(language, ())):
-                raise StatisticsError(f"the same {language} text is in two of the files; it would count twice.")
+                raise StatisticsError(
+                    f"the same {language} text is in two of the files, and would count twice. Leave one of them out."
+                )
             if language in tokens:
                 tokens[language] += part.tokens[language]
                 active[language] = active[language] + part.active_count[language]
@@ -155,9 +193,9 @@ def merge(parts: Sequence[Statistics]) -> Statistics:
                 active[language], total[language] = part.active_count[language], part.total[language]
                 texts[language] = part.texts[language]
     order = sorted(tokens)
-    settings = first.settings if all(part.settings == first.settings for part in parts) else {}
+    settings = parts[0].settings if all(part.settings == parts[0].settings for part in parts) else {}
     return Statistics(
-        first.model,
+        first,
         {language: tokens[language] for language in order},
         {language: active[language] for language in order},
         {language: total[language] for language in order},
@@ -202,9 +240,19 @@ class Recorder:
         self._sum.zero_()
 
     def commit(self) -> None:
-        """After it: add the batch, its sums rounded to the grid."""
+        """After it: add the batch, its sums rounded to the grid.
+
+        Raises StatisticsError when an activation was NaN or infinite: NaN > 0 is false, so it would pass for inactive.
+        """
+        total = self._sum.cpu().numpy().astype(np.float64)
+        if not (finite := np.isfinite(total).all(axis=1)).all():
+            layer = int(np.argmin(finite))
+            raise StatisticsError(
+                f"layer {layer} puts out NaN or infinity ({int((~np.isfinite(total[layer])).sum()):,} of its neurons). "
+                "Try --dtype float32; if it stays, the checkpoint is broken."
+            )
         self.active_count += self._count.cpu().numpy()
-        self.total += np.round(self._sum.cpu().numpy().astype(np.float64) * SUM_GRID) / SUM_GRID
+        self.total += np.round(total * SUM_GRID) / SUM_GRID
 
     def _hook(self, layer: int) -> Callable[[Any, Any, "torch.Tensor"], None]:
         count, total = self._count[layer], self._sum[layer]
@@ -250,41 +298,43 @@ def collect(
     halves it when a GPU runs out of memory. With `resume_file`, progress is saved there every 20 s and taken up from
     there; the file is removed at the end. Under torch.distributed each worker takes every N-th batch and all return the
     same sum. Settings that change the result (dtype, context) belong into `settings`: a resume file of others is ignored.
+
+    Raises StatisticsError when an activation is NaN or infinite, and when even the smallest batch doesn't fit.
     """
     import torch
 
     device = next(model.parameters()).device
     trunk = model.get_decoder()
     rank, world = _workers()
+    batch_tokens = BATCH_TOKENS.get(device.type, 2048)
     key = {"model": vars(info), "texts": {name: packed.sha256 for name, packed in texts.items()}, "world": world,
-           "settings": dict(settings or {}), "batch_size": batch_size}  # fmt: skip
+           "settings": dict(settings or {}), "batch": [batch_size, batch_tokens], "device": device.type}  # fmt: skip
     if resume_file and world > 1:
         resume_file = resume_file.with_name(f"{resume_file.name}-{rank}")
-    state = _Resume(resume_file, key, dict.fromkeys(texts, (info.layers, info.width)))
+    state = _Resume(resume_file, key, dict.fromkeys(texts, (info.layers, info.width)), batch_tokens)
     whole = sum(packed.tokens for packed in texts.values())
     done = sum(
         len(context) - packed.skip for name, packed in texts.items() for context in packed.contexts[: state.done[name]]
     )
     for name, packed in texts.items():
         recorder = Recorder(modules, info.width, device)
-        recorder.active_count, recorder.total = (
-            state.active_count[name],
-            state.total[name],
-        )  # added to in place
+        recorder.active_count, recorder.total = state.active_count[name], state.total[name]  # added to in place
         longest = len(packed.contexts[0]) if packed.contexts else 1
-        size = state.batch_size or batch_size or max(1, BATCH_TOKENS.get(device.type, 2048) // longest)
         with recorder.attached(), torch.inference_mode():
             while state.done[name] < len(packed.contexts):
-                at = state.done[name]
+                at, size = state.done[name], batch_size or max(1, state.batch_tokens // longest)
                 batch = _batch(packed.contexts, at, size)
                 if (at // size) % world == rank:
                     try:
                         _forward(trunk, torch.from_numpy(batch).to(device), recorder, packed.skip)
-                    except torch.OutOfMemoryError:
-                        if size == 1 or batch_size or world > 1:
-                            raise
+                    except torch.cuda.OutOfMemoryError:
+                        if size == 1 or batch_size or world > 1:  # workers must agree on the batches
+                            raise StatisticsError(
+                                f"out of memory on {device} with {len(batch)} contexts of {longest} tokens at once. "
+                                "Try a smaller --batch-size or --context."
+                            ) from None
                         torch.cuda.empty_cache()
-                        size //= 2
+                        state.batch_tokens = size // 2 * longest
                         continue
                     recorder.commit()
                 state.done[name] = at + len(batch)
@@ -292,9 +342,9 @@ def collect(
                 if progress:
                     progress(name, done, whole)
                 if state.due():
-                    state.save(size)
+                    state.save()
     if world > 1:
-        _add_up(state, device)
+        _add_up(state)
     state.remove()
     return Statistics(
         info,
@@ -330,28 +380,35 @@ def _workers() -> tuple[int, int]:
     return dist.get_rank(), dist.get_world_size()
 
 
-def _add_up(state: "_Resume", device: "torch.device") -> None:
+def _add_up(state: "_Resume") -> None:
+    """Over all workers, on the CPU: the arrays are small and Apple's GPUs have no float64."""
     import torch
     import torch.distributed as dist
 
     for arrays in (state.active_count, state.total):
-        for name, array in arrays.items():
-            whole = torch.from_numpy(array).to(device)
-            dist.all_reduce(whole)
-            array[...] = whole.cpu().numpy()
+        for array in arrays.values():
+            try:
+                dist.all_reduce(torch.from_numpy(array))  # in place
+            except RuntimeError:
+                raise StatisticsError("another worker has stopped; its own message says why.") from None
 
 
 class _Resume:
-    """What a run has so far: per language the contexts done and the sums, and where to keep them."""
+    """What a run has so far: per language the contexts done and the sums, and where to keep them.
 
-    def __init__(self, path: Path | None, key: dict[str, Any], shapes: dict[str, tuple[int, int]]) -> None:
+    `key` says what the sums are of; a file with another key, or one that can't be read, is ignored.
+    """
+
+    def __init__(
+        self, path: Path | None, key: dict[str, Any], shapes: dict[str, tuple[int, int]], batch_tokens: int
+    ) -> None:
         self.path = path
         self.key = json.dumps(key, sort_keys=True)
-        self.batch_size = 0
+        self.batch_tokens = batch_tokens  # what a batch may hold; halved when memory runs out
         self.done = dict.fromkeys(shapes, 0)
         self.active_count = {name: np.zeros(shape, np.int64) for name, shape in shapes.items()}
         self.total = {name: np.zeros(shape, np.float64) for name, shape in shapes.items()}
-        self.saved = time.monotonic()
+        self.saved, self.cost = time.monotonic(), 0.0
         if path and path.is_file():
             self._load(path)
 
@@ -360,35 +417,39 @@ class _Resume:
 
         try:
             with safe_open(path, framework="numpy") as file:
-                metadata = file.metadata() or {}
-                if metadata.get("key") != self.key:
+                state = json.loads((file.metadata() or {})["state"])
+                if state["key"] != self.key or state["done"].keys() != self.done.keys():
                     return
-                for name in self.active_count:
-                    self.active_count[name] = file.get_tensor(f"{name}.active_count")
-                    self.total[name] = file.get_tensor(f"{name}.total")
-                self.done = json.loads(metadata["done"])
-                self.batch_size = int(metadata["batch_size"])
+                begun = [name for name, done in state["done"].items() if done]
+                active_count = {name: file.get_tensor(f"{name}.active_count") for name in begun}
+                total = {name: file.get_tensor(f"{name}.total") for name in begun}
         except (SafetensorError, KeyError, ValueError, OSError):
             return
+        # only now that all of it could be read: half a state would count the other half twice
+        self.active_count |= active_count
+        self.total |= total
+        self.done, self.batch_tokens = state["done"], state["batch_tokens"]
 
     def due(self) -> bool:
-        return self.path is not None and time.monotonic() - self.saved >= SAVE_SECONDS
+        """Every 20 s, or less often where saving takes long: it may cost a twentieth of the time."""
+        return self.path is not None and time.monotonic() - self.saved >= max(SAVE_SECONDS, 20 * self.cost)
 
-    def save(self, batch_size: int) -> None:
+    def save(self) -> None:
         from safetensors.numpy import save as serialise
 
         if self.path is None:
             return
-        arrays: dict[str, npt.NDArray[Any]] = {
-            f"{name}.active_count": array for name, array in self.active_count.items()
-        }
-        arrays |= {f"{name}.total": array for name, array in self.total.items()}
-        metadata = {"key": self.key, "done": json.dumps(self.done), "batch_size": str(batch_size)}
+        started = time.monotonic()
+        arrays: dict[str, npt.NDArray[Any]] = {}
+        for name in (name for name, done in self.done.items() if done):
+            arrays[f"{name}.active_count"], arrays[f"{name}.total"] = self.active_count[name], self.total[name]
+        state = {"key": self.key, "done": self.done, "batch_tokens": self.batch_tokens}
         try:
-            replace_file(self.path, serialise(arrays, metadata=metadata))
+            replace_file(self.path, serialise(arrays, metadata={"state": json.dumps(state)}))
         except OutputError:
             self.path = None  # progress that can't be kept must not end the run
         self.saved = time.monotonic()
+        self.cost = self.saved - started
 
     def remove(self) -> None:
         if self.path:

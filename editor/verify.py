@@ -12,7 +12,8 @@ once to the checkpoint's dtype, half a unit in the last place of each weight, wh
 
 import hashlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ from .live import load_model
 from .neurons import Neurons
 from .recipe import Edit, Plan, Recipe, plan
 
-CHUNK = 8 * 2**20
+CHUNK = 2**20
 MINIMUM_TOKENS = 64  # a language, for measuring
 FLOAT32_NOISE = 1e-4  # of the largest logit
 ROUNDING = {"F32": 1e-4, "F16": 2e-3, "BF16": 2e-2}  # the same with scaled columns rounded to the dtype
@@ -83,53 +84,68 @@ def verify_bytes(folder: Path, target: Target, neurons: Neurons) -> Bytes:
     """(a), from the bytes alone, in constant memory."""
     record = manifest_file.read(folder)
     check_base(record, target)
-    problems: list[str] = []
-    notes: list[str] = []
     recipe = recipe_of(record, target)
     try:
         steps = plan(recipe, neurons, layers=target.feed_forward.layers, width=target.feed_forward.width)
     except NeuronsError as error:
         raise VerificationError(str(error)) from None
-    problems += _file_problems(folder, record, notes)
+    hasher = ThreadPoolExecutor(1)  # goes through a shard beside the comparison, so that the disk is asked once
+    try:
+        hashes = {name: hasher.submit(_sha256, folder / name) for name in record["files"] if (folder / name).is_file()}
+        found = _compare(folder, target, steps, hashes)
+        notes: list[str] = []
+        problems = (*_file_problems(folder, record, hashes, notes), *found.problems)
+    finally:
+        hasher.shutdown(cancel_futures=True)
+    return replace(found, files=len(record["files"]), problems=problems, notes=tuple(notes))
+
+
+def _compare(folder: Path, target: Target, steps: Plan, hashes: Mapping[str, Future[str]]) -> Bytes:
+    """The checkpoint against its base, file by file; waits for the hash of each shard before the next."""
+    problems = []
     base_files, _ = side_files(target.checkpoint)
     for name in base_files:
-        if not (folder / name).is_file():
+        ours, theirs = folder / name, target.source.folder / name
+        if not ours.is_file():
             problems.append(f"{name} of the base is missing.")
-        elif (folder / name).read_bytes() != (target.source.folder / name).read_bytes():
+        elif ours.stat().st_size != theirs.stat().st_size or not _same_bytes(ours, theirs, 0, theirs.stat().st_size):
             problems.append(f"{name} differs from the base's.")
-    edits = edits_by_tensor(target.feed_forward, steps)
-    columns = others = 0
     try:
         baked = read_checkpoint(folder)
     except MonoglotError as error:
-        return Bytes(0, 0, 0, len(record["files"]), (*problems, str(error)))
+        return Bytes(0, 0, 0, 0, (*problems, str(error)))
     if [shard.path.name for shard in baked.shards] != [shard.path.name for shard in target.checkpoint.shards]:
-        problems.append("the shards have other names than the base's.")
-        return Bytes(0, 0, 0, len(record["files"]), tuple(problems))
-    for ours, theirs in zip(baked.shards, target.checkpoint.shards, strict=True):
-        if ours.header != theirs.header:
-            problems.append(f"{ours.path.name} has another header than the base's.")
+        return Bytes(0, 0, 0, 0, (*problems, "the shards have other names than the base's."))
+    edits = edits_by_tensor(target.feed_forward, steps)
+    columns = others = 0
+    for new, old in zip(baked.shards, target.checkpoint.shards, strict=True):
+        if new.header != old.header:
+            problems.append(f"{new.path.name} has another header than the base's.")
             continue
-        for tensor in theirs.tensors:
+        for tensor in old.tensors:
             if tensor.name in edits:
                 layer, axis = edits[tensor.name]
-                problem, changed = _compare_edited(ours, theirs, tensor, layer.neurons, layer.factors, axis)
+                problem, changed = _compare_edited(new, old, tensor, layer.neurons, layer.factors, axis)
                 columns += changed
+                if problem:
+                    problems.append(problem)
             else:
-                problem = _compare_same(ours, theirs, tensor)
                 others += 1
-            if problem:
-                problems.append(problem)
-    return Bytes(len(edits), columns, others, len(record["files"]), tuple(problems), tuple(notes))
+                if not _same_bytes(new.path, old.path, tensor.begin, tensor.end):
+                    problems.append(f"{tensor.name} changed, which the recipe doesn't touch.")
+        if new.path.name in hashes:
+            hashes[new.path.name].result()
+    return Bytes(len(edits), columns, others, 0, tuple(problems))
 
 
-def _file_problems(folder: Path, record: Mapping[str, Any], notes: list[str]) -> Iterator[str]:
+def _file_problems(
+    folder: Path, record: Mapping[str, Any], hashes: Mapping[str, Future[str]], notes: list[str]
+) -> Iterator[str]:
     """sha256 of every file; what is there but not in the manifest. A card that a person edited is a note, no problem."""
     for name, entry in record["files"].items():
-        path = folder / name
-        if not path.is_file():
+        if name not in hashes:
             yield f"{name} is missing."
-        elif _sha256(path) != entry["sha256"]:
+        elif hashes[name].result() != entry["sha256"]:
             if name == "README.md":
                 notes.append("README.md was edited after monoglot wrote it.")
             else:
@@ -145,27 +161,27 @@ def _file_problems(folder: Path, record: Mapping[str, Any], notes: list[str]) ->
 
 
 def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _digest(file)
-
-
-def _digest(file: Any) -> str:  # Python 3.10
     digest = hashlib.sha256()
-    while data := file.read(CHUNK):
-        digest.update(data)
+    buffer = memoryview(bytearray(CHUNK))
+    with path.open("rb", buffering=0) as file:
+        while count := file.readinto(buffer):
+            digest.update(buffer[:count])
     return digest.hexdigest()
 
 
 def _rows(shard: Shard, tensor: Tensor) -> Iterator[floats.Array]:
-    """A two-dimensional tensor in blocks of rows, as stored."""
+    """A two-dimensional tensor in blocks of rows, as stored; each block is valid until the next."""
     dtype = np.dtype(floats.STORED[tensor.dtype])
     row_bytes = tensor.shape[1] * dtype.itemsize
     rows = max(1, CHUNK // row_bytes)
+    buffer = np.empty((rows, tensor.shape[1]), dtype)
     with shard.path.open("rb") as file:
         file.seek(tensor.begin)
         for first in range(0, tensor.shape[0], rows):
-            data = file.read(min(rows, tensor.shape[0] - first) * row_bytes)
-            yield np.frombuffer(data, dtype).reshape(-1, tensor.shape[1])
+            block = buffer[: tensor.shape[0] - first]
+            if file.readinto(memoryview(block)) != block.nbytes:
+                raise VerificationError(f"{shard.path} became shorter while it was read.")
+            yield block
 
 
 def _compare_edited(
@@ -193,17 +209,19 @@ def _compare_edited(
     return None, len(changed)
 
 
-def _compare_same(ours: Shard, theirs: Shard, tensor: Tensor) -> str | None:
-    with ours.path.open("rb") as new, theirs.path.open("rb") as old:
-        new.seek(tensor.begin)
-        old.seek(tensor.begin)
-        left = tensor.end - tensor.begin
-        while left > 0:
-            size = min(left, CHUNK)
-            if new.read(size) != old.read(size):
-                return f"{tensor.name} changed, which the recipe doesn't touch."
-            left -= size
-    return None
+def _same_bytes(ours: Path, theirs: Path, begin: int, end: int) -> bool:
+    """Whether two files hold the same bytes from `begin` to `end`."""
+    buffers = np.empty((2, CHUNK), np.uint8)
+    with ours.open("rb") as new, theirs.open("rb") as old:
+        new.seek(begin)
+        old.seek(begin)
+        for at in range(begin, end, CHUNK):
+            here, there = buffers[:, : end - at]
+            if new.readinto(memoryview(here)) != len(here) or old.readinto(memoryview(there)) != len(there):
+                return False
+            if not np.array_equal(here, there):
+                return False
+    return True
 
 
 def verify_live(

@@ -28,6 +28,47 @@ COMMON: dict[str, Any] = {
     "pad_token_id": None,
 }
 
+# What COMMON leaves too large, or names otherwise, in some families.
+OWN: dict[str, dict[str, Any]] = {
+    "falcon": {"ffn_hidden_size": WIDTH},
+    "gpt2": {"n_inner": WIDTH},
+    "gpt_neo": {"num_layers": LAYERS, "attention_types": [[["global", "local"], 1], [["global"], 1]]},
+    "gptj": {"n_inner": WIDTH, "rotary_dim": 4},
+    "helium": {"head_dim": 8},
+    "hunyuan_v1_dense": {"head_dim": 8},
+    "ministral": {"head_dim": 8},
+    "opt": {"ffn_dim": WIDTH, "word_embed_proj_dim": HIDDEN},
+    "xglm": {"ffn_dim": WIDTH},
+}
+
+# Multimodal wrappers: a text tower of the type that their text_config names, and a vision tower of two layers.
+VISION = {"hidden_size": 8, "intermediate_size": 12, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 16,
+          "patch_size": 8}  # fmt: skip
+WRAPPERS: dict[str, dict[str, Any]] = {
+    "gemma3": {
+        "text_config": {**COMMON, "model_type": "gemma3_text", "head_dim": 8},
+        "vision_config": {**VISION, "model_type": "siglip_vision_model"},
+        "mm_tokens_per_image": 4,
+        "image_token_index": 5,
+    },
+    "llava": {
+        "text_config": {**COMMON, "model_type": "llama"},
+        "vision_config": {**VISION, "model_type": "clip_vision_model", "projection_dim": 8},
+        "image_token_index": 5,
+    },
+    "mistral3": {
+        "text_config": {**COMMON, "model_type": "mistral", "head_dim": 8},
+        "vision_config": {**VISION, "model_type": "pixtral", "head_dim": 4},
+        "image_token_index": 5,
+    },
+    "paligemma": {
+        "text_config": {**COMMON, "model_type": "gemma", "head_dim": 8},
+        "vision_config": {**VISION, "model_type": "siglip_vision_model", "projection_dim": HIDDEN},
+        "projection_dim": HIDDEN,
+        "image_token_index": 5,
+    },
+}
+
 
 def save_tokenizer(folder: Path) -> None:
     """A byte-level BPE with `<s>` (0) and `</s>` (1)."""
@@ -54,19 +95,25 @@ def save_model(
     dtype: str = "float32",
     shards: bool = False,
     seed: int = 0,
+    tokenizer: bool = True,
     **config: Any,
 ) -> Path:
-    """Save a random model of a family, with a tokenizer; in several shards if asked. Weights are large enough that every
-    neuron matters."""
+    """Save a random model of a family or a wrapper, with a tokenizer; in several shards if asked. Weights are large
+    enough that every neuron matters, and biases are not zero."""
     torch.manual_seed(seed)
-    built = transformers.AutoConfig.for_model(model_type, **{**COMMON, **config})
-    model = transformers.AutoModelForCausalLM.from_config(built, dtype=torch.float32)
+    if model_type in WRAPPERS:
+        built = transformers.AutoConfig.for_model(model_type, **{**WRAPPERS[model_type], **config})
+        model = transformers.AutoModelForImageTextToText.from_config(built, dtype=torch.float32)
+    else:
+        built = transformers.AutoConfig.for_model(model_type, **{**COMMON, **OWN.get(model_type, {}), **config})
+        model = transformers.AutoModelForCausalLM.from_config(built, dtype=torch.float32)
     with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.ndim > 1:
+        for name, parameter in model.named_parameters():
+            if parameter.ndim > 1 or name.endswith("bias"):
                 parameter.normal_(0, 0.3)
     model.to(getattr(torch, dtype)).save_pretrained(folder, max_shard_size="8KB" if shards else "5GB")
-    save_tokenizer(folder)
+    if tokenizer:
+        save_tokenizer(folder)
     return folder
 
 

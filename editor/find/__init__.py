@@ -3,12 +3,13 @@
 A method takes statistics and returns which neurons belong to which language, as a bool array (languages, layers, width).
 """
 
+import warnings
 from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import StatisticsError
+from ..errors import MonoglotWarning, StatisticsError
 from ..neurons import Neurons
 from ..statistics import Statistics
 from .lape import lape
@@ -21,8 +22,12 @@ def find(statistics: Statistics, method: str = "lape", *, rate: float = 0.01, qu
     """The neurons of each language by `method`, with the mean activation of each on its language's text.
 
     `rate` is the share of all neurons to take, `quantile` that of the bar which an activation probability must pass.
-    Raises StatisticsError when there are fewer than two languages, or a setting is out of (0, 1).
+    Raises StatisticsError when there are fewer than two languages, a setting is out of (0, 1), or the rate is too small
+    for a single neuron. Warns (MonoglotWarning) when fewer neurons pass the bar than the rate asks for, and of languages
+    left with none.
     """
+    if method not in METHODS:
+        raise StatisticsError(f"unknown method {method!r}; known: {', '.join(METHODS)}.")
     if len(statistics.languages) < 2:
         raise StatisticsError(
             "a language's neurons are found against other languages: the statistics need at least two, they have "
@@ -31,9 +36,25 @@ def find(statistics: Statistics, method: str = "lape", *, rate: float = 0.01, qu
     for name, value in (("rate", rate), ("quantile", quantile)):
         if not 0 < value < 1:
             raise StatisticsError(f"{name} is {value}; it must lie between 0 and 1.")
+    neurons = statistics.model.layers * statistics.model.width
+    wanted = round(rate * neurons)
+    if not wanted:
+        raise StatisticsError(f"a rate of {rate:g} takes none of {neurons:,} neurons. Raise --rate.")
     selection = METHODS[method](statistics, rate, quantile)  # (K, L, F)
+    taken = int(selection.any(axis=0).sum())
+    if taken < wanted:
+        warnings.warn(
+            f"only {taken:,} neurons are active often enough, a rate of {rate:g} asks for {wanted:,}. "
+            "Lower --quantile to let more of them pass.",
+            MonoglotWarning,
+            stacklevel=2,
+        )
+    if taken and (empty := [k for k, own in zip(statistics.languages, selection, strict=True) if not own.any()]):
+        warnings.warn(
+            f"no neurons found for {', '.join(empty)}. Raise --rate, or read more text.", MonoglotWarning, stacklevel=2
+        )
     indices = {
-        language: tuple(np.flatnonzero(layer) for layer in selection[k])
+        language: tuple(np.flatnonzero(layer).astype(np.int64, copy=False) for layer in selection[k])
         for k, language in enumerate(statistics.languages)
     }
     means = {

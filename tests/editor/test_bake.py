@@ -1,11 +1,21 @@
 """Baked against hooked, baked bytes against base bytes."""
 
+import json
+import shutil
+from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
+import pytest
+import tiny
 import torch
+from monoglot.cli.bake import card_writer
 from monoglot.editor import neurons
-from monoglot.editor.bake import bake, open_target
-from monoglot.editor.recipe import Base, Edit, Recipe
+from monoglot.editor.bake import bake, edits_by_tensor, open_target
+from monoglot.editor.checkpoint import read_checkpoint
+from monoglot.editor.families import FeedForward
+from monoglot.editor.recipe import Base, Edit, Plan, Recipe, plan
 from monoglot.editor.source import resolve
 from safetensors.torch import load_file
 
@@ -22,3 +32,96 @@ def test_exactly_the_recipes_columns_are_zero(model: Path, neurons_file: Path, t
     assert baked.keys() == expected.keys()
     for name, tensor in expected.items():
         assert torch.equal(baked[name], tensor), name
+
+
+KINDS: dict[str, dict[str, Any]] = {
+    "float32": {"dtype": "float32"},
+    "float16": {"dtype": "float16"},
+    "bfloat16": {"dtype": "bfloat16"},
+    "sharded": {"dtype": "bfloat16", "shards": True},
+    "tied": {"dtype": "float16", "tie_word_embeddings": True},
+    "rows, not columns": {
+        "dtype": "float16",
+        "model_type": "gpt2",
+        "n_embd": 16,
+        "n_layer": 3,
+        "n_head": 2,
+        "n_inner": 24,
+    },
+}
+
+
+@pytest.fixture(scope="module", params=KINDS, ids=KINDS)
+def kind(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One model of each kind of file, with a README.md, a licence and a file in a subfolder."""
+    folder = tmp_path_factory.mktemp("kind") / "base"
+    tiny.save_model(folder, **KINDS[request.param])
+    (folder / "README.md").write_text("---\nlicense: mit\n---\nThe base.\n", encoding="utf-8")
+    (folder / "LICENSE").write_bytes(b"MIT\r\n\xff")
+    (folder / "extra").mkdir()
+    (folder / "extra" / "notes.txt").write_text("x")
+    return folder
+
+
+RECIPES = {
+    "deactivate": Recipe(Base("tiny"), (Edit("fr", "deactivate"),), shared="edit"),
+    "scale": Recipe(Base("tiny"), (Edit("fr", "scale", 1.7), Edit("zh", "deactivate"))),
+}
+
+
+def baked(base: Path, neurons_file: Path, recipe: Recipe, out: Path) -> dict[str, str]:
+    """Bake with a card as the command does; sha256 of every file."""
+    found = replace(neurons.load(neurons_file), model=None)
+    bake(open_target(resolve(str(base))), found, recipe, out, describe=card_writer(found.method))
+    return {path.relative_to(out).as_posix(): sha256(path.read_bytes()).hexdigest()
+            for path in sorted(out.rglob("*")) if path.is_file()}  # fmt: skip
+
+
+@pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
+def test_same_in_same_out(kind: Path, neurons_file: Path, recipe: Recipe, tmp_path: Path) -> None:
+    """Every file, the card and the manifest included; also from another place, in another order on the disk."""
+    first = baked(kind, neurons_file, recipe, tmp_path / "first")
+    assert {"README.md", "monoglot.json", "recipe.yaml", "neurons.json", "config.json"} <= first.keys()
+    moved = tmp_path / "elsewhere" / kind.name
+    moved.mkdir(parents=True)
+    for path in sorted(kind.rglob("*"), reverse=True):
+        if path.is_file():
+            (moved / path.relative_to(kind)).parent.mkdir(exist_ok=True)
+            shutil.copyfile(path, moved / path.relative_to(kind))
+    assert baked(moved, neurons_file, recipe, tmp_path / "a" / "second") == first
+    assert str(tmp_path) not in (tmp_path / "first" / "README.md").read_text(encoding="utf-8")
+    assert str(tmp_path) not in (tmp_path / "first" / "monoglot.json").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
+def test_everything_else_stays_as_it_was(kind: Path, neurons_file: Path, recipe: Recipe, tmp_path: Path) -> None:
+    """Headers, tensors that no edit touches and all other files, byte for byte; each edited tensor did change."""
+    out = tmp_path / "out"
+    sums = baked(kind, neurons_file, recipe, out)
+    base, ours = read_checkpoint(kind), read_checkpoint(out)
+    assert [shard.path.name for shard in ours.shards] == [shard.path.name for shard in base.shards]
+    edited = set(edits_by_tensor(*plan_of(kind, neurons_file, recipe)))
+    changed = set()
+    for new, old in zip(ours.shards, base.shards, strict=True):
+        assert new.header == old.header
+        content, original = new.path.read_bytes(), old.path.read_bytes()
+        assert len(content) == len(original)
+        for tensor in old.tensors:
+            if content[tensor.begin : tensor.end] != original[tensor.begin : tensor.end]:
+                changed.add(tensor.name)
+    assert changed == edited and len(edited) == tiny.LAYERS
+    own = {"README.md", "monoglot.json", "recipe.yaml", "neurons.json"}
+    others = {path.relative_to(kind).as_posix() for path in kind.rglob("*") if path.is_file()} - own
+    assert sums.keys() == others | own
+    for name in others - {shard.path.name for shard in base.shards}:
+        assert (out / name).read_bytes() == (kind / name).read_bytes(), name
+    recorded = json.loads((out / "monoglot.json").read_text(encoding="utf-8"))["files"]
+    assert {name: entry["sha256"] for name, entry in recorded.items()} | {
+        "monoglot.json": sums["monoglot.json"]
+    } == sums
+
+
+def plan_of(base: Path, neurons_file: Path, recipe: Recipe) -> tuple[FeedForward, Plan]:
+    feed_forward = open_target(resolve(str(base))).feed_forward
+    found = neurons.load(neurons_file)
+    return feed_forward, plan(recipe, found, layers=feed_forward.layers, width=feed_forward.width)

@@ -1,0 +1,190 @@
+"""monoglot export: a model, text and a language in; a proved, described checkpoint out."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from . import bake as bake_command
+from . import detect as detect_command
+from . import find as find_command
+from . import verify as verify_command
+from .console import answer, bar, corpus_options, detect_options, edit_options, find_options, note, split
+
+
+@click.command("export")
+@click.argument("model")
+@corpus_options
+@edit_options
+@find_options
+@detect_options
+@click.option(
+    "--verify-tokens", type=click.IntRange(2), default=512, show_default=True, help="Held-out tokens a language."
+)
+@click.option("--fast", is_flag=True, help="Prove the bytes only, without running the checkpoint.")
+@click.option("--base-id", help="Hub id of the base, for the card, when MODEL is a folder.")
+@click.option("--work", type=click.Path(path_type=Path), help="Folder of the intermediate files. Default: OUT.work")
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The folder to write.")
+@click.option("--force", is_flag=True, help="Replace a checkpoint that monoglot wrote there.")
+@click.option("--json", "as_json", is_flag=True, help="Print only the answer, as JSON.")
+def command(
+    model: str,
+    corpus: tuple[str, ...],
+    languages: str | None,
+    deactivate: tuple[str, ...],
+    scale: tuple[str, ...],
+    shared: str,
+    rate: float,
+    quantile: float,
+    tokens: int,
+    context: int,
+    minimum: int,
+    batch_size: int,
+    device: str,
+    dtype: str,
+    verify_tokens: int,
+    fast: bool,
+    base_id: str | None,
+    work: Path | None,
+    output: Path,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Find, edit, prove and describe in one go.
+
+    Statistics and neurons are kept in OUT.work, and taken from there when the command is run again and they still fit; so
+    another language, or a run that was interrupted, costs only what is new.
+
+    \b
+    monoglot export google/gemma-3-270m --corpus texts/ --deactivate zh -o gemma-no-zh
+    monoglot export ./model --corpus texts/ --deactivate zh,ja --shared edit -o OUT
+    """
+    if not corpus:
+        raise click.UsageError("Name the text with --corpus (a folder of {lang}.txt).")
+    if not deactivate and not scale:
+        raise click.UsageError("Say what to edit: --deactivate zh, --scale fr=2.")
+    passed = run(
+        model, corpus, split(languages), deactivate=deactivate, scale=scale, shared=shared, rate=rate, quantile=quantile,
+        detection={"tokens": tokens, "context": context, "minimum": minimum, "batch_size": batch_size},
+        device=device, dtype=dtype, verify_tokens=verify_tokens, fast=fast, base_id=base_id,
+        work=work or output.with_name(f"{output.name}.work"), output=output, force=force, as_json=as_json,
+    )  # fmt: skip
+    if not passed:
+        raise SystemExit(1)
+
+
+def run(
+    model: str,
+    corpus: tuple[str, ...],
+    languages: list[str],
+    *,
+    deactivate: tuple[str, ...],
+    scale: tuple[str, ...],
+    shared: str,
+    rate: float,
+    quantile: float,
+    detection: dict[str, Any],
+    device: str,
+    dtype: str,
+    verify_tokens: int,
+    fast: bool,
+    base_id: str | None,
+    work: Path,
+    output: Path,
+    force: bool,
+    as_json: bool,
+) -> bool:
+    """The whole row; whether the proof passed."""
+    from ..editor import manifest, neurons
+    from ..editor import recipe as recipes
+    from ..editor.bake import check_place, open_target
+    from ..editor.corpus import open_corpus
+    from ..editor.errors import NeuronsError
+    from ..editor.find import find
+    from ..editor.output import check_free
+    from ..editor.source import resolve
+
+    # everything that can be wrong is looked at before anything slow starts
+    target = open_target(resolve(model, base_id))
+    recipe = recipes.Recipe(target.base, recipes.parse_edits(deactivate, scale), shared)
+    recipes.check(recipe)
+    texts = open_corpus(corpus, languages)
+    if absent := [edit.language for edit in recipe.edits if edit.language not in texts]:
+        raise NeuronsError(f"there is no text in {', '.join(absent)}; the corpus has {', '.join(texts)}.")
+    check_place(target.source.folder, output)
+    check_free(output, force=force or (output / manifest.FILE).is_file())
+
+    found_statistics = _statistics(
+        target, texts, work / "stats.safetensors", {**detection, "device": device, "dtype": dtype}
+    )
+    if not as_json:
+        detect_command.show(found_statistics, False)
+    found = find(found_statistics, rate=rate, quantile=quantile)
+    neurons.save(found, work / "neurons.json")
+    if not as_json:
+        find_command.show(found, False)
+
+    if _still_fits(output, target, recipe, found):
+        note(f"{output} is this checkpoint already.")
+    else:
+        baked = bake_command.run(target, found, recipe, output, force)
+        if not as_json:
+            bake_command.show(baked, False)
+    passed = verify_command.run(
+        output, target, None, corpus, list(texts), tokens=verify_tokens, context=min(detection["context"], 256),
+        device=device, dtype=dtype, fast=fast, as_json=False, silent=as_json,
+    )  # fmt: skip
+    if as_json:
+        record = manifest.read(output)
+        answer(
+            {
+                "folder": str(output),
+                "neurons_edited": record["neurons_edited"],
+                "edited": record["edited"],
+                "kept": record["kept"],
+                "certificate": record["certificate"],
+            }
+        )
+    note(f"The card is {output / 'README.md'}; statistics and neurons are in {work}.")
+    return passed
+
+
+def _statistics(target: Any, texts: Any, path: Path, settings: dict[str, Any]) -> Any:
+    """From `path` if what lies there was made of the same model, texts and settings, else anew."""
+    from ..editor import statistics
+    from ..editor.detect import detect
+    from ..editor.errors import StatisticsError
+
+    before = None
+    if path.is_file():
+        try:
+            before = statistics.load(path)
+        except StatisticsError as error:
+            note(f"Making the statistics anew: {error}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    resume_file = path.with_name(f".{path.name}.progress")
+    with bar("detect", "tokens") as update:
+        found = detect(target, texts, reuse=before, resume_file=resume_file, progress=update, **settings)
+    if found is before:
+        note(f"The statistics in {path} still fit.")
+    else:
+        statistics.save(found, path)
+    return found
+
+
+def _still_fits(output: Path, target: Any, recipe: Any, found: Any) -> bool:
+    """Whether `output` was already baked from this base, recipe and neurons, by this version."""
+    from ..editor import manifest, neurons
+    from ..editor.errors import VerificationError
+
+    try:
+        record = manifest.read(output)
+    except VerificationError:
+        return False
+    return bool(
+        record["monoglot"] == manifest.VERSION
+        and record["base"]["model"] == target.base.model
+        and record["base"]["fingerprint"] == target.fingerprint
+        and record["recipe"] == {"shared": recipe.shared, "edits": [vars(edit) for edit in recipe.edits]}
+        and record["files"]["neurons.json"] == manifest.entry(neurons.serialise(found).encode())
+    )

@@ -1,0 +1,209 @@
+"""monoglot detect: as a command, divided among processes, and killed."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from monoglot.cli import main as dispatcher
+from monoglot.editor import statistics
+from monoglot.editor.errors import MonoglotWarning
+
+OPTIONS = ("--tokens", "600", "--context", "32", "--minimum", "100", "--device", "cpu", "--batch-size", "2")
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def monoglot(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs a command line here; gives its exit code, stdout and stderr. Its own warnings are shown, not raised."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["monoglot", *map(str, arguments)])
+        with warnings.catch_warnings():
+            warnings.filterwarnings("always", category=MonoglotWarning)
+            try:
+                dispatcher.main()
+                code = 0
+            except SystemExit as stop:
+                code = int(stop.code or 0)
+        return code, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def expected(model: Path, corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """The statistics file of one undisturbed process."""
+    path = tmp_path_factory.mktemp("expected") / "s.safetensors"
+    start(model, corpus, path).communicate()
+    return path.read_bytes()
+
+
+def start(model: Path, corpus: Path, output: Path, *, before: str = "", torchrun: int = 0) -> subprocess.Popen[str]:
+    """The command in a process of its own (one thread: what torchrun gives to each of several), `before` run first."""
+    arguments = ["detect", str(model), "--corpus", str(corpus), *OPTIONS, "-o", str(output)]
+    if torchrun:
+        command = [
+            sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(torchrun),
+            "-m", "monoglot.cli", *arguments,
+        ]  # fmt: skip
+    else:
+        code = f"from monoglot.editor import statistics\nfrom monoglot.cli.main import main\n{before}\nmain()"
+        command = [sys.executable, "-c", code, *arguments]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+
+
+def test_a_file_and_a_table(monoglot: Run, model: Path, corpus: Path, tmp_path: Path) -> None:
+    output = tmp_path / "new" / "s.safetensors"
+    code, out, err = monoglot("detect", model, "--corpus", corpus, *OPTIONS, "-o", output)
+    assert code == 0, err
+    found = statistics.load(output)
+    assert found.tokens == {"en": 600, "fr": 600, "zh": 600}
+    lines = out.splitlines()
+    assert lines[0].strip() == "tiny: 3 layers × 24 neurons"
+    for language in found.languages:
+        assert [language, "600", f"{found.probability(language).mean():.3f}"] in [line.split() for line in lines]
+    assert err == f"Wrote {output}.\n"
+    assert [path.name for path in output.parent.iterdir()] == ["s.safetensors"]  # no progress is left
+
+
+def test_json_and_languages(monoglot: Run, model: Path, corpus: Path, tmp_path: Path) -> None:
+    code, out, err = monoglot(
+        "detect", model, "--corpus", corpus, *OPTIONS, "-o", tmp_path / "s", "--languages", "zh,en", "--json"
+    )
+    assert code == 0, err
+    assert json.loads(out) == {"model": vars(statistics.load(tmp_path / "s").model), "tokens": {"zh": 600, "en": 600}}
+
+
+def test_what_is_there_is_not_replaced_unless_asked(monoglot: Run, model: Path, corpus: Path, tmp_path: Path) -> None:
+    output = tmp_path / "s"
+    output.write_text("mine")
+    arguments = ("detect", model, "--corpus", corpus, *OPTIONS, "-o", output)
+    code, out, err = monoglot(*arguments)
+    assert (code, out) == (1, "")
+    assert err == f"Error: {output} exists. Choose another name, or replace it with --force.\n"
+    assert output.read_text() == "mine"
+    assert monoglot(*arguments, "--force")[0] == 0
+    assert statistics.load(output).tokens["en"] == 600
+
+
+def test_a_destination_that_cannot_be_is_refused_first(
+    monoglot: Run, model: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("monoglot.editor.detect.load_model", lambda *_, **__: pytest.fail("the model was built"))
+    (tmp_path / "file").touch()
+    for output, message in ((tmp_path, "is a folder"), (tmp_path / "file" / "s", "nothing can be written in")):
+        code, _, err = monoglot("detect", model, "--corpus", corpus, "-o", output, "--force")
+        assert code == 1
+        assert message in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("-o", "s", "--corpus", "c"), "Name one model"),
+        (("m", "-o", "s"), "Name the text with --corpus"),
+        (("m", "n", "-o", "s", "--corpus", "c"), "Name one model"),
+        (("--merge", "a", "-o", "s", "--corpus", "c"), "reads no --corpus"),
+        (("m", "-o", "s", "--corpus", "c", "--batch-size", "0"), "a whole number, or auto"),
+        (("m", "-o", "s", "--corpus", "c", "--batch-size", "many"), "a whole number, or auto"),
+        (("m", "-o", "s", "--corpus", "c", "--tokens", "0"), "not in the range"),
+        (("m", "--corpus", "c"), "Missing option '-o'"),
+    ],
+)
+def test_usage(monoglot: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...],
+               message: str) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    code, out, err = monoglot("detect", *arguments)
+    assert (code, out) == (2, "")
+    assert message in err
+
+
+def test_mislabelled_text_is_warned_of(monoglot: Run, model: Path, corpus: Path, tmp_path: Path) -> None:
+    code, _, err = monoglot("detect", model, "--corpus", f"fr={corpus / 'en.txt'}", *OPTIONS, "-o", tmp_path / "s")
+    assert code == 0
+    assert "Warning: 100% of the fr documents (en.txt) seem to be in another language, mostly en." in err
+
+
+def test_merge(monoglot: Run, model: Path, corpus: Path, tmp_path: Path) -> None:
+    a, b, c, ab, cba = (tmp_path / name for name in ("a", "b", "c", "ab", "cba"))
+    for path, tokens in ((a, 400), (b, 500), (c, 600)):
+        assert monoglot("detect", model, "--corpus", corpus, *OPTIONS, "--tokens", tokens, "-o", path)[0] == 0
+    code, out, _ = monoglot("detect", "--merge", a, b, "-o", ab)
+    assert code == 0
+    assert "900" in out
+    assert monoglot("detect", "--merge", c, "--merge", ab, "-o", cba)[0] == 0
+    assert monoglot("detect", "--merge", a, c, b, "-o", ab, "--force")[0] == 0
+    assert ab.read_bytes() == cba.read_bytes()
+    merged, parts = statistics.load(ab), [statistics.load(path) for path in (a, b, c)]
+    for language in merged.languages:
+        assert (merged.active_count[language] == sum(part.active_count[language] for part in parts)).all()
+    code, _, err = monoglot("detect", "--merge", a, ab, "-o", tmp_path / "d")
+    assert code == 1
+    assert err.startswith("Error: the same en text is in two of the files")
+    assert not (tmp_path / "d").exists()
+
+
+@pytest.mark.slow
+def test_two_processes_give_the_file_of_one(model: Path, corpus: Path, tmp_path: Path, expected: bytes) -> None:
+    output = tmp_path / "s.safetensors"
+    process = start(model, corpus, output, torchrun=2)
+    out, err = process.communicate()
+    assert process.returncode == 0, err
+    assert output.read_bytes() == expected
+    assert out.count("tiny: 3 layers × 24 neurons") == 1  # only one of them speaks
+    assert err.count("Wrote") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["s.safetensors"]
+
+
+@pytest.mark.slow
+def test_two_processes_say_once_what_is_wrong(model: Path, corpus: Path, tmp_path: Path) -> None:
+    output = tmp_path / "s.safetensors"
+    output.touch()
+    process = start(model, corpus, output, torchrun=2)
+    _, err = process.communicate()
+    assert process.returncode != 0
+    assert err.count(f"Error: {output} exists.") == 1
+    assert output.read_bytes() == b""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL")
+def test_a_killed_run_goes_on(monoglot: Run, model: Path, corpus: Path, tmp_path: Path, expected: bytes) -> None:
+    output, progress = tmp_path / "s.safetensors", tmp_path / ".s.safetensors.progress"
+    slowly = (
+        "import time\n"
+        "statistics.SAVE_SECONDS, commit = 0, statistics.Recorder.commit\n"
+        "statistics.Recorder.commit = lambda self: (time.sleep(0.3), commit(self))"
+    )
+    process = start(model, corpus, output, before=slowly)
+    until = time.monotonic() + 120
+    while not progress.exists() and process.poll() is None and time.monotonic() < until:
+        time.sleep(0.05)
+    time.sleep(1)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    assert progress.is_file()
+    assert not output.exists()
+    from safetensors import safe_open
+
+    with safe_open(progress, framework="numpy") as file:
+        done = json.loads(file.metadata()["state"])["done"]
+    assert 0 < sum(done.values()) < 60  # contexts
+
+    counted = "statistics.Recorder.start = (lambda f: lambda *a: (print('batch'), f(*a)))(statistics.Recorder.start)"
+    process = start(model, corpus, output, before=counted)
+    out, err = process.communicate()
+    assert process.returncode == 0, err
+    assert output.read_bytes() == expected
+    # 600 tokens are 19 contexts of 31 and a shorter one: nine pairs, then one and one
+    assert out.count("batch\n") == 3 * 11 - sum(-(-contexts // 2) for contexts in done.values())
+    assert not progress.exists()

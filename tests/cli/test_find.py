@@ -1,0 +1,170 @@
+"""monoglot find: its table, its JSON, and the masks it takes and gives."""
+
+import json
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from monoglot.cli import main as dispatcher
+from monoglot.cli.find import spark
+from monoglot.editor import neurons, statistics
+from monoglot.editor.errors import MonoglotWarning
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def monoglot(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs a command line here; gives its exit code, stdout and stderr. Its own warnings are shown, not raised."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["monoglot", *map(str, arguments)])
+        with warnings.catch_warnings():
+            warnings.filterwarnings("always", category=MonoglotWarning)
+            try:
+                dispatcher.main()
+                code = 0
+            except SystemExit as stop:
+                code = int(stop.code or 0)
+        return code, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def stats(tmp_path: Path) -> Path:
+    """Two layers of four neurons. Above the bar of 0.5: (0, 0) zh; (0, 1) zh and ja; (1, 3) ja; (1, 2) all three."""
+    counts = {
+        "en": [[0, 0, 0, 0], [0, 0, 60, 0]],
+        "ja": [[0, 70, 0, 0], [0, 0, 60, 90]],
+        "zh": [[90, 80, 0, 0], [0, 0, 60, 0]],
+    }
+    active = {language: np.array(layers, np.int64) for language, layers in counts.items()}
+    made = statistics.Statistics(
+        statistics.ModelInfo("tiny", None, "llama", 2, 4, "f" * 64),
+        dict.fromkeys(counts, 100),
+        active,
+        {language: array / 4 for language, array in active.items()},
+        {language: (language,) for language in counts},
+    )
+    statistics.save(made, tmp_path / "s.safetensors")
+    return tmp_path / "s.safetensors"
+
+
+OPTIONS = ("--rate", "0.5", "--quantile", "0.5")
+
+
+def test_a_file_and_a_table(monoglot: Run, stats: Path, tmp_path: Path) -> None:
+    output = tmp_path / "n.json"
+    code, out, err = monoglot("find", stats, *OPTIONS, "-o", output)
+    assert (code, err) == (0, f"Wrote {output}.\n")
+    found = neurons.load(output)
+    assert {k: found.pairs(k) for k in found.languages} == {
+        "en": {(1, 2)},
+        "ja": {(0, 1), (1, 2), (1, 3)},
+        "zh": {(0, 0), (0, 1), (1, 2)},
+    }
+    assert found.means is not None
+    assert [layer.tolist() for layer in found.means["zh"]] == [[0.225, 0.2], [0.15]]
+    lines = [line.split() for line in out.splitlines() if line.strip()]
+    assert lines[0] == ["4", "neurons", "in", "2", "layers"]
+    assert lines[1] == ["language", "neurons", "shared", "most", "with", "layer", "0", "…", "1"]
+    assert ["en", "1", "1", "ja", "1", "·█"] in lines
+    assert ["ja", "3", "2", "zh", "2", "▄█"] in lines
+    assert ["zh", "3", "2", "ja", "2", "█▄"] in lines
+
+
+def test_json(monoglot: Run, stats: Path, tmp_path: Path) -> None:
+    code, out, _ = monoglot("find", stats, *OPTIONS, "-o", tmp_path / "n.json", "--json")
+    assert code == 0
+    assert json.loads(out) == {
+        "method": {"name": "lape", "rate": 0.5, "quantile": 0.5, "tokens": {"en": 100, "ja": 100, "zh": 100}},
+        "neurons": 4,
+        "languages": {
+            "en": {"neurons": 1, "shared": 1, "layers": [0, 1]},
+            "ja": {"neurons": 3, "shared": 2, "layers": [1, 2]},
+            "zh": {"neurons": 3, "shared": 2, "layers": [2, 1]},
+        },
+    }
+
+
+def test_the_same_statistics_give_the_same_file(monoglot: Run, stats: Path, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        assert monoglot("find", stats, *OPTIONS, "-o", tmp_path / name)[0] == 0
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_a_warning_is_shown(monoglot: Run, stats: Path, tmp_path: Path) -> None:
+    code, _, err = monoglot("find", stats, "--rate", "0.9", "--quantile", "0.5", "-o", tmp_path / "n.json")
+    assert code == 0
+    assert "Warning: only 4 neurons are active often enough, a rate of 0.9 asks for 7." in err
+
+
+def test_a_mask_comes_in_and_goes_out(monoglot: Run, stats: Path, tmp_path: Path) -> None:
+    mask, again, output = tmp_path / "m.pth", tmp_path / "again.pth", tmp_path / "n.json"
+    code, _, err = monoglot("find", stats, *OPTIONS, "-o", output, "--export-mask", mask)
+    assert code == 0
+    assert f"Wrote {mask}: languages in the order en,ja,zh." in err
+    code, out, _ = monoglot(
+        "find", "--import", mask, "--languages", "en,ja,zh", "-o", tmp_path / "i.json", "--export-mask", again
+    )
+    assert code == 0
+    assert "4 neurons in 2 layers" in out
+    one, two = neurons.load(output), neurons.load(tmp_path / "i.json")
+    assert {k: one.pairs(k) for k in one.languages} == {k: two.pairs(k) for k in two.languages}
+    assert (two.means, two.model) == (None, None)
+    first, second = (torch.load(path, weights_only=True) for path in (mask, again))
+    assert [[x.tolist() for x in layers] for layers in first] == [[x.tolist() for x in layers] for layers in second]
+
+
+@pytest.mark.parametrize("taken", ["n.json", "m.pth"])
+def test_what_is_there_is_not_replaced_unless_asked(monoglot: Run, stats: Path, tmp_path: Path, taken: str) -> None:
+    (tmp_path / taken).write_text("mine")
+    arguments = ("find", stats, *OPTIONS, "-o", tmp_path / "n.json", "--export-mask", tmp_path / "m.pth")
+    code, _, err = monoglot(*arguments)
+    assert code == 1
+    assert f"{taken} exists. Choose another name, or replace it with --force." in err
+    assert (tmp_path / taken).read_text() == "mine"
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([taken, stats.name])
+    assert monoglot(*arguments, "--force")[0] == 0
+    assert neurons.load(tmp_path / "n.json").count("zh") == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("-o", "n"), "Name a statistics file, or a mask"),
+        (("s", "--import", "m", "-o", "n"), "Name a statistics file, or a mask"),
+        (("--import", "m", "-o", "n"), "Name the mask's languages in order"),
+        (("s", "--languages", "en", "-o", "n"), "goes with --import only"),
+        (("s", "-o", "n", "--export-mask", "n"), "name the same file"),
+        (("s", "-o", "n", "--rate", "0"), "not in the range"),
+        (("s", "-o", "n", "--quantile", "1"), "not in the range"),
+        (("s", "-o", "n", "--method", "guess"), "'guess' is not"),
+    ],
+)
+def test_usage(
+    monoglot: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, out, err = monoglot("find", *arguments)
+    assert (code, out) == (2, "")
+    assert message in err
+
+
+def test_a_missing_file_is_named(monoglot: Run, tmp_path: Path) -> None:
+    code, _, err = monoglot("find", tmp_path / "s", "-o", tmp_path / "n")
+    assert code == 1
+    assert f"Error: there is no statistics file {tmp_path / 's'}. Make one with `monoglot detect`." in err
+
+
+def test_profiles() -> None:
+    assert spark([0, 1, 4, 8]) == "·▁▄█"
+    assert spark([0, 0]) == "··"
+    assert spark([1, 1000]) == "▁█"  # one is not none
+    assert spark([1] * 80) == "█" * 40  # pairs of layers
+    assert len(spark([1] * 81)) == 27

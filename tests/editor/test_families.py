@@ -1,0 +1,644 @@
+"""Every row of the table of families is held against a tiny model of that family as transformers saves and loads it.
+
+The references, from near to far: forward hooks on the unedited model; the feed-forward network computed neuron by neuron
+from the tensors of the file, under names written here and not taken from the table; the config classes of transformers.
+Neurons and weights are random, and every edit must move the logits by more than MOVED, or a test could not fail.
+"""
+
+import json
+import math
+import shutil
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+import tiny
+import torch
+import transformers
+from monoglot.editor.bake import Target, bake, open_target
+from monoglot.editor.checkpoint import read_checkpoint
+from monoglot.editor.errors import CheckpointError, ModelError, MonoglotWarning
+from monoglot.editor.families import (
+    FAMILIES,
+    KNOWN,
+    Family,
+    FeedForward,
+    activation_modules,
+    family_of,
+    locate,
+    text_config,
+    trunk,
+)
+from monoglot.editor.hooks import steered
+from monoglot.editor.live import choose_dtype, load_model
+from monoglot.editor.neurons import Neurons
+from monoglot.editor.recipe import Base, Edit, Plan, Recipe
+from monoglot.editor.source import resolve
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from transformers.activations import ACT2FN
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+TOLERANCE = 1e-5  # of the largest logit: noise of float32 arithmetic in another order
+MOVED = 1e-3  # what an edit must change at least
+IDS = torch.randint(6, tiny.VOCABULARY, (2, 11), generator=torch.Generator().manual_seed(0))
+
+
+class Case(NamedTuple):
+    """A family, or a variant of one that lays out its layer in another way."""
+
+    model_type: str
+    config: dict[str, Any]
+
+
+CASES = {name: Case(name, {}) for name in KNOWN} | {
+    "llama+mlp_bias": Case("llama", {"mlp_bias": True}),
+    "llama+square": Case("llama", {"intermediate_size": tiny.HIDDEN}),  # no shape tells which axis neurons lie along
+    "gpt2+square": Case("gpt2", {"n_inner": tiny.HIDDEN}),
+    "qwen2+tied": Case("qwen2", {"tie_word_embeddings": True}),
+    "stablelm+parallel": Case("stablelm", {"use_parallel_residual": True}),
+    "opt+postnorm": Case("opt", {"do_layer_norm_before": False, "word_embed_proj_dim": 8}),
+    "opt-bias": Case("opt", {"enable_bias": False}),
+    "falcon+bias": Case("falcon", {"bias": True}),
+    "falcon+new_decoder": Case("falcon", {"new_decoder_architecture": True, "num_kv_heads": 2}),
+    "falcon-parallel": Case("falcon", {"parallel_attn": False}),
+    "starcoder2-bias": Case("starcoder2", {"use_bias": False}),
+}
+EDITS = {
+    "off": Edit("xx", "deactivate"),
+    "half": Edit("xx", "scale", 0.5),
+    "triple": Edit("xx", "scale", 3.0),
+}
+
+
+def need(model_type: str) -> None:
+    """Skip where the installed transformers has no such family."""
+    if model_type not in CONFIG_MAPPING:
+        pytest.skip(f"this transformers has no {model_type}")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """On arrays this small a second thread only waits, and on a busy machine for long."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """A tiny model's folder, made once per configuration. Tests must not write into it."""
+    made: dict[str, Path] = {}
+
+    def save(model_type: str, **config: Any) -> Path:
+        need(model_type)
+        key = json.dumps([model_type, config])
+        if key not in made:
+            folder = tmp_path_factory.mktemp("base") / model_type
+            made[key] = tiny.save_model(folder, model_type, tokenizer=False, **config)
+        return made[key]
+
+    return save
+
+
+@cache
+def live(folder: Path) -> Any:
+    return load_model(folder, device="cpu")
+
+
+def pick(feed_forward: FeedForward, seed: int = 1) -> Neurons:
+    """One to five random neurons in each layer."""
+    generator = np.random.default_rng(seed)
+    layers = [
+        np.sort(generator.choice(feed_forward.width, generator.integers(1, 6), replace=False))
+        for _ in range(feed_forward.layers)
+    ]
+    return Neurons({"xx": tuple(layers)})
+
+
+def baked(target: Target, edit: Edit, out: Path) -> Plan:
+    return bake(target, pick(target.feed_forward), Recipe(Base("tiny"), (edit,)), out).plan
+
+
+def logits(model: Any) -> torch.Tensor:
+    with torch.inference_mode():
+        result: torch.Tensor = model(input_ids=IDS, use_cache=False).logits
+    return result
+
+
+def assert_baked_equals_hooked(base: Path, edit: Edit, out: Path) -> None:
+    target = open_target(resolve(str(base)))
+    steps = baked(target, edit, out)
+    model = live(base)
+    with steered(activation_modules(model, target.feed_forward.family), steps):
+        hooked = logits(model)
+    bound = TOLERANCE * max(1.0, float(hooked.abs().max()))
+    assert float((logits(load_model(out, device="cpu")) - hooked).abs().max()) <= bound
+    assert float((logits(model) - hooked).abs().max()) > MOVED
+
+
+@pytest.mark.parametrize("edit", EDITS.values(), ids=EDITS)
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_baked_equals_hooked(saved: Callable[..., Path], case: Case, edit: Edit, tmp_path: Path) -> None:
+    assert_baked_equals_hooked(saved(case.model_type, **case.config), edit, tmp_path / "out")
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_the_trunk_runs_every_activation_module(saved: Callable[..., Path], case: Case) -> None:
+    """Statistics run the trunk alone: each layer's module fires once, with (…, d_ff) of every token, and in the order of
+    the layers."""
+    base = saved(case.model_type, **case.config)
+    feed_forward = locate(read_checkpoint(base))
+    model = live(base)
+    fired: list[tuple[int, torch.Size]] = []
+    modules = activation_modules(model, feed_forward.family)
+    handles = [
+        module.register_forward_hook(lambda m, i, output, layer=layer: fired.append((layer, output.shape)))
+        for layer, module in enumerate(modules)
+    ]
+    try:
+        with torch.inference_mode():
+            output = trunk(model)(input_ids=IDS, use_cache=False)
+    finally:
+        for handle in handles:
+            handle.remove()
+    assert [layer for layer, _ in fired] == list(range(tiny.LAYERS)) == list(range(feed_forward.layers))
+    assert {shape[-1] for _, shape in fired} == {feed_forward.width}
+    assert {math.prod(shape[:-1]) for _, shape in fired} == {IDS.numel()}
+    assert not hasattr(output, "logits")
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_into_activation_up_and_out_are_wired_as_the_table_says(saved: Callable[..., Path], case: Case) -> None:
+    """The activation module reads what `into` writes (its first half where gate and up are fused), and `out` reads the
+    activation, times what `up` writes (the second half) in a gated family."""
+    base = saved(case.model_type, **case.config)
+    feed_forward, model = locate(read_checkpoint(base)), live(base)
+    family, width, seen = feed_forward.family, feed_forward.width, dict[str, torch.Tensor]()
+    name = {module: name for name, module in model.named_modules()}
+    handles = []
+    for layer, module in enumerate(activation_modules(model, family)):
+        start = name[module].removesuffix(family.activation)
+        watched = {"into": family.into, "up": family.up, "a": family.activation, "out": family.out}
+        for part, path in watched.items():
+            if path is not None:
+
+                def watch(module: Any, inputs: Any, output: Any, key: str = f"{part}{layer}") -> None:
+                    seen[key], seen[f"{key} reads"] = output.clone(), inputs[0].clone()
+
+                handles.append(model.get_submodule(start + path).register_forward_hook(watch))
+    logits(model)
+    for handle in handles:
+        handle.remove()
+    for layer in range(feed_forward.layers):
+        into, a = seen[f"into{layer}"], seen[f"a{layer}"]
+        assert torch.equal(seen[f"a{layer} reads"], into[..., :width])
+        through = a * (into[..., width:] if family.fused else seen[f"up{layer}"]) if family.gated else a
+        assert torch.equal(seen[f"out{layer} reads"], through)
+
+
+# --- the feed-forward network by hand -------------------------------------------------------------------------------
+
+
+def silu(x: torch.Tensor) -> torch.Tensor:
+    return x / (1 + torch.exp(-x))
+
+
+def gelu(x: torch.Tensor) -> torch.Tensor:
+    return x * (1 + torch.erf(x / math.sqrt(2))) / 2
+
+
+def gelu_tanh(x: torch.Tensor) -> torch.Tensor:
+    return x * (1 + torch.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))) / 2
+
+
+def relu(x: torch.Tensor) -> torch.Tensor:
+    return x * (x > 0)
+
+
+def relu_squared(x: torch.Tensor) -> torch.Tensor:
+    return relu(x) ** 2
+
+
+class Layout(NamedTuple):
+    """Where one layer's network lies, as anyone can read in a file of that family. `reads` and `writes` are the modules
+    whose input and output are the network's."""
+
+    layer: str
+    reads: str
+    writes: str
+    act: Callable[[torch.Tensor], torch.Tensor]
+    kind: str  # plain, gated, fused, conv1d
+
+
+LAYOUTS = {
+    "llama": Layout("model.layers.{}.mlp", "gate_proj", "down_proj", silu, "gated"),
+    "gemma": Layout("model.layers.{}.mlp", "gate_proj", "down_proj", gelu_tanh, "gated"),
+    "nemotron": Layout("model.layers.{}.mlp", "up_proj", "down_proj", relu_squared, "plain"),
+    "phi3": Layout("model.layers.{}.mlp", "gate_up_proj", "down_proj", silu, "fused"),
+    "glm4": Layout("model.layers.{}.mlp", "gate_up_proj", "down_proj", silu, "fused"),
+    "phi": Layout("model.layers.{}.mlp", "fc1", "fc2", gelu_tanh, "plain"),
+    "opt": Layout("model.decoder.layers.{}", "fc1", "fc2", relu, "plain"),
+    "bloom": Layout("transformer.h.{}.mlp", "dense_h_to_4h", "dense_4h_to_h", gelu_tanh, "plain"),
+    "falcon": Layout("transformer.h.{}.mlp", "dense_h_to_4h", "dense_4h_to_h", gelu, "plain"),
+    "mpt": Layout("transformer.blocks.{}.ffn", "up_proj", "down_proj", gelu, "plain"),
+    "gpt2": Layout("transformer.h.{}.mlp", "c_fc", "c_proj", gelu_tanh, "conv1d"),
+}
+
+
+def by_hand(
+    layout: Layout, tensors: dict[str, torch.Tensor], layer: int, x: torch.Tensor, factors: list[float]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """METHOD's formula, one neuron at a time: activations (tokens, d_ff) and the network's output (tokens, d)."""
+    own = {
+        name.removeprefix(layout.layer.format(layer) + "."): tensor.double()
+        for name, tensor in tensors.items()
+        if name.startswith(layout.layer.format(layer) + ".")
+    }
+    into, out = own[f"{layout.reads}.weight"], own[f"{layout.writes}.weight"]
+    width = len(factors)
+    y = own.get(f"{layout.writes}.bias", torch.zeros(())) + torch.zeros(len(x), 1, dtype=torch.float64)
+    activations = []
+    for j, factor in enumerate(factors):
+        row = into[:, j] if layout.kind == "conv1d" else into[j]
+        column = out[j] if layout.kind == "conv1d" else out[:, j]
+        a = layout.act(x @ row + (own[f"{layout.reads}.bias"][j] if f"{layout.reads}.bias" in own else 0))
+        activations.append(a)
+        through = factor * a
+        if layout.kind == "gated":
+            through = through * (x @ own["up_proj.weight"][j])
+        elif layout.kind == "fused":
+            through = through * (x @ into[width + j])
+        y = y + through[:, None] * column
+    return torch.stack(activations, dim=1), y
+
+
+@pytest.mark.parametrize("edit", EDITS.values(), ids=EDITS)
+@pytest.mark.parametrize("model_type", LAYOUTS)
+def test_baked_equals_the_formula(saved: Callable[..., Path], model_type: str, edit: Edit, tmp_path: Path) -> None:
+    """Each baked layer maps its input to Σ_j factor_j a_j u_j W_out[:, j] + b_out of the base's tensors, and the
+    activation module puts out a_j."""
+    base, layout = saved(model_type), LAYOUTS[model_type]
+    target = open_target(resolve(str(base)))
+    steps = baked(target, edit, tmp_path / "out")
+    model = load_model(tmp_path / "out", device="cpu")
+    seen: dict[str, torch.Tensor] = {}
+    for layer, module in enumerate(activation_modules(model, target.feed_forward.family)):
+        reads = model.get_submodule(f"{layout.layer.format(layer)}.{layout.reads}")
+        writes = model.get_submodule(f"{layout.layer.format(layer)}.{layout.writes}")
+        reads.register_forward_pre_hook(lambda m, inputs, n=layer: seen.__setitem__(f"x{n}", inputs[0].clone()))
+        module.register_forward_hook(lambda m, i, output, n=layer: seen.__setitem__(f"a{n}", output.clone()))
+        writes.register_forward_hook(lambda m, i, output, n=layer: seen.__setitem__(f"y{n}", output.clone()))
+    logits(model)
+    seen = {name: tensor.flatten(0, -2).double() for name, tensor in seen.items()}
+    tensors = load_file(base / "model.safetensors")
+    for layer, step in enumerate(steps.layers):
+        factors = [1.0] * target.feed_forward.width
+        for neuron, factor in zip(step.neurons, step.factors, strict=True):
+            factors[neuron] = {"off": 0.0, "half": 0.5, "triple": 3.0}[next(k for k, v in EDITS.items() if v == edit)]
+            assert factor == factors[neuron]
+        a, y = by_hand(layout, tensors, layer, seen[f"x{layer}"], factors)
+        _, unedited = by_hand(layout, tensors, layer, seen[f"x{layer}"], [1.0] * len(factors))
+        torch.testing.assert_close(seen[f"a{layer}"], a, atol=TOLERANCE, rtol=TOLERANCE)
+        torch.testing.assert_close(seen[f"y{layer}"], y, atol=2 * TOLERANCE, rtol=TOLERANCE)
+        assert float((unedited - y).abs().max()) > MOVED
+
+
+# --- the columns of the table ---------------------------------------------------------------------------------------
+
+
+def row(model_type: str) -> Family:
+    return family_of({"model_type": model_type})
+
+
+def test_no_family_has_two_rows() -> None:
+    names = [name for family in FAMILIES for name in family.model_types]
+    assert len(names) == len(set(names))
+
+
+BIAS_KEYS = ("mlp_bias", "bias", "use_bias", "enable_bias")
+
+
+@pytest.mark.parametrize("asked", [True, False], ids=["asked", "refused"])
+@pytest.mark.parametrize("model_type", KNOWN)
+def test_biases_are_where_the_table_says(saved: Callable[..., Path], model_type: str, asked: bool) -> None:
+    """With every config key that any family knows turned on, or off, all of the network's projections have a bias or
+    none has: as `bias` and `flag` say."""
+    family = row(model_type)
+    folder = saved(model_type, **dict.fromkeys(BIAS_KEYS, asked))
+    with safe_open(folder / "model.safetensors", framework="pt") as file:
+        names = set(file.keys())
+    expected = (family.bias is not False or family.flag is not None) if asked else family.bias is True
+    feed_forward = locate(read_checkpoint(folder))
+    for layer in range(feed_forward.layers):
+        start = f"{feed_forward.prefix}{family.layer.format(layer)}."
+        for projection in filter(None, (family.into, family.up, family.out)):
+            assert f"{start}{projection}.weight" in names
+            assert (f"{start}{projection}.bias" in names) == expected, projection
+        network = start + (family.out.rpartition(".")[0] + "." if "." in family.out else "fc")
+        projections = {name for name in names if name.startswith(network) and name.endswith(("weight", "bias"))}
+        assert len(projections) == (2 + (family.up is not None)) * (1 + expected)
+
+
+@pytest.mark.parametrize("model_type", KNOWN)
+def test_biases_where_the_config_is_silent(model_type: str) -> None:
+    """Many config.json leave out what is the default: `bias` keys are then True, flags are False."""
+    need(model_type)
+    family, config = row(model_type), CONFIG_MAPPING[model_type]()
+    if isinstance(family.bias, str):
+        assert getattr(config, family.bias) is True
+    if family.flag:
+        assert getattr(config, family.flag) is False
+
+
+@pytest.mark.parametrize("model_type", KNOWN)
+def test_the_activation_function_is_the_one_named(saved: Callable[..., Path], model_type: str) -> None:
+    """Either always the one that the table names, or the one that the config key names: the default, and another."""
+    family, x = row(model_type), torch.linspace(-4, 4, 81)
+    key = family.function
+    for changed in (None, "relu") if not key.startswith("=") else (None,):
+        folder = saved(model_type, **({key: changed} if changed else {}))
+        config = json.loads((folder / "config.json").read_text())
+        name = key[1:] if key.startswith("=") else config[key]
+        assert name == (changed or name)
+        if name == "xielu":  # has parameters of its own
+            continue
+        for module in activation_modules(live(folder), family):
+            torch.testing.assert_close(module(x), ACT2FN[name](x), atol=1e-6, rtol=0)
+
+
+def test_gemmas_gelu_is_the_approximation(saved: Callable[..., Path]) -> None:
+    """google/gemma-2b says `hidden_act: gelu` and was trained with the tanh approximation."""
+    if int(transformers.__version__.partition(".")[0]) < 5:
+        pytest.skip("transformers 4 takes gelu by its word")
+    (module, *_), x = (
+        activation_modules(live(saved("gemma", hidden_act="gelu")), row("gemma")),
+        torch.linspace(-4, 4, 81),
+    )
+    torch.testing.assert_close(module(x), ACT2FN[row("gemma").function[1:]](x), atol=0, rtol=0)
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_shapes_are_read_from_the_file(saved: Callable[..., Path], case: Case) -> None:
+    base = saved(case.model_type, **case.config)
+    feed_forward = locate(read_checkpoint(base))
+    width = {"bloom": 4 * tiny.HIDDEN, "mpt": 4 * tiny.HIDDEN}.get(case.model_type, tiny.WIDTH)
+    width = tiny.HIDDEN if tiny.HIDDEN in (case.config.get("n_inner"), case.config.get("intermediate_size")) else width
+    assert (feed_forward.layers, feed_forward.width, feed_forward.hidden) == (tiny.LAYERS, width, tiny.HIDDEN)
+    assert feed_forward.model_type == case.model_type
+
+
+# --- names that files on the Hub have -------------------------------------------------------------------------------
+
+
+def renamed(base: Path, out: Path, rename: Callable[[str], str], extra: dict[str, torch.Tensor] | None = None) -> Path:
+    """A copy of a checkpoint whose tensors have other names, and perhaps some tensors more."""
+    shutil.copytree(base, out)
+    tensors = {rename(name): tensor for name, tensor in load_file(base / "model.safetensors").items()}
+    assert tensors.keys() != load_file(base / "model.safetensors").keys()
+    save_file(tensors | (extra or {}), out / "model.safetensors", metadata={"format": "pt"})
+    return out
+
+
+@pytest.mark.parametrize("model_type", ["gpt2", "bloom"])
+def test_old_names_without_prefix(saved: Callable[..., Path], model_type: str, tmp_path: Path) -> None:
+    """openai-community/gpt2 and bigscience/bloom name their tensors `h.0.mlp.…`; the former holds its causal mask too."""
+    mask = {f"h.{i}.attn.bias": torch.ones(1, 1, 8, 8) for i in range(tiny.LAYERS)} if model_type == "gpt2" else {}
+    base = renamed(saved(model_type), tmp_path / "base", lambda name: name.removeprefix("transformer."), mask)
+    feed_forward = locate(read_checkpoint(base))
+    assert feed_forward.prefix == ""
+    assert feed_forward.outputs[1][1].name.startswith("h.1.mlp.")
+    assert locate(read_checkpoint(saved(model_type))).prefix == "transformer."
+    assert torch.equal(logits(live(base)), logits(live(saved(model_type))))
+    assert_baked_equals_hooked(base, EDITS["triple"], tmp_path / "out")
+
+
+def test_opt_without_its_first_prefix(saved: Callable[..., Path], tmp_path: Path) -> None:
+    """The larger OPT checkpoints say `decoder.layers.0.fc2`, not `model.decoder.layers.0.fc2`."""
+    base = renamed(saved("opt"), tmp_path / "base", lambda name: name.removeprefix("model."))
+    assert locate(read_checkpoint(base)).prefix == "decoder."
+    assert_baked_equals_hooked(base, EDITS["off"], tmp_path / "out")
+
+
+# --- multimodal wrappers --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("edit", EDITS.values(), ids=EDITS)
+@pytest.mark.parametrize("wrapper", tiny.WRAPPERS)
+def test_wrappers_resolve_to_their_text_tower(
+    saved: Callable[..., Path], wrapper: str, edit: Edit, tmp_path: Path
+) -> None:
+    """Loaded by the wrapper's own class, compared on text; everything but the text tower's W_out stays as it was."""
+    base, out = saved(wrapper), tmp_path / "out"
+    assert_baked_equals_hooked(base, edit, out)
+    assert type(load_model(out, device="cpu")).__name__.endswith("ForConditionalGeneration")
+    old, new = load_file(base / "model.safetensors"), load_file(out / "model.safetensors")
+    changed = {name for name in old if not torch.equal(old[name], new[name])}
+    assert changed == {f"language_model.model.layers.{i}.mlp.down_proj.weight" for i in range(tiny.LAYERS)}
+    assert any(name.startswith("vision_tower.") for name in old)
+
+
+@pytest.mark.parametrize("wrapper", tiny.WRAPPERS)
+def test_the_trunk_of_a_wrapper_is_its_text_tower(saved: Callable[..., Path], wrapper: str) -> None:
+    base = saved(wrapper)
+    model = live(base)
+    fired: list[torch.Size] = []
+    modules = activation_modules(model, locate(read_checkpoint(base)).family)
+    assert len(modules) == tiny.LAYERS
+    handles = [module.register_forward_hook(lambda m, i, output: fired.append(output.shape)) for module in modules]
+    with torch.inference_mode():
+        output = trunk(model)(input_ids=IDS, use_cache=False)
+    for handle in handles:
+        handle.remove()
+    assert fired == [(*IDS.shape, tiny.WIDTH)] * tiny.LAYERS
+    assert not hasattr(output, "logits")
+    assert not any(name.startswith("vision") for name, _ in trunk(model).named_modules())
+
+
+@pytest.mark.parametrize("wrapper", ["gemma3", "llava"])
+def test_wrappers_with_new_names(saved: Callable[..., Path], wrapper: str, tmp_path: Path) -> None:
+    """Some files name the text tower as the live module is named: `model.language_model.layers.0.…`."""
+
+    def rename(name: str) -> str:
+        if name.startswith("language_model.lm_head."):
+            return name.removeprefix("language_model.")
+        return "model." + name.replace("language_model.model.", "language_model.")
+
+    base = renamed(saved(wrapper), tmp_path / "base", rename)
+    assert locate(read_checkpoint(base)).prefix == "model.language_model."
+    assert torch.equal(logits(live(base)), logits(live(saved(wrapper))))
+    assert_baked_equals_hooked(base, EDITS["off"], tmp_path / "out")
+
+
+def test_a_text_config_without_a_type_is_not_taken_for_one() -> None:
+    assert text_config({"model_type": "llama", "text_config": {"hidden_size": 16}})["model_type"] == "llama"
+    assert text_config({"model_type": "llava", "text_config": {"model_type": "llama"}})["model_type"] == "llama"
+
+
+# --- what is refused ------------------------------------------------------------------------------------------------
+
+
+def fake(folder: Path, config: dict[str, Any], tensors: dict[str, torch.Tensor] | None = None) -> Path:
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(config))
+    save_file(tensors or {"x": torch.zeros(2, 2)}, folder / "model.safetensors", metadata={"format": "pt"})
+    return folder
+
+
+@pytest.mark.parametrize("model_type", ["mixtral", "qwen2_moe", "qwen3_moe", "gpt_oss", "llama4", "deepseek_v3"])
+def test_mixtures_of_experts_are_refused(model_type: str, tmp_path: Path) -> None:
+    need(model_type)
+    config = CONFIG_MAPPING[model_type]().to_diff_dict() | {"model_type": model_type}
+    whole = CONFIG_MAPPING[model_type]().to_dict()
+    whole.pop("quantization_config", None)
+    with pytest.raises(ModelError, match="mixture of experts"):
+        open_target(resolve(str(fake(tmp_path / "whole", whole))))
+    config.pop("quantization_config", None)
+    with pytest.raises(ModelError, match=r"mixture of experts|unknown model family"):
+        open_target(resolve(str(fake(tmp_path / "short", config))))
+
+
+def test_a_dense_model_of_one_expert_is_not_a_mixture() -> None:
+    assert family_of({"model_type": "llama", "num_experts": 1, "num_local_experts": None}) is row("llama")
+
+
+@pytest.mark.parametrize("model_type", ["rwkv", "t5", None, 7])
+def test_an_unknown_family_is_refused_with_the_known_ones(model_type: Any, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="unknown model family") as caught:
+        open_target(resolve(str(fake(tmp_path / "model", {"model_type": model_type}))))
+    assert all(name in str(caught.value) for name in KNOWN)
+
+
+@pytest.mark.parametrize("nested", [False, True], ids=["whole", "text tower"])
+@pytest.mark.parametrize("method", ["gptq", "awq", "bitsandbytes", "fp8", "compressed-tensors", "mxfp4"])
+def test_quantised_checkpoints_are_refused(method: str, nested: bool, tmp_path: Path) -> None:
+    config: dict[str, Any] = {"model_type": "llama", "quantization_config": {"quant_method": method, "bits": 4}}
+    if nested:
+        config = {"model_type": "llava", "text_config": config}
+    with pytest.raises(ModelError, match=rf"quantised \({method}\)"):
+        open_target(resolve(str(fake(tmp_path / "model", config))))
+
+
+def test_a_stored_dtype_that_is_not_edited_is_refused(tmp_path: Path) -> None:
+    tensors = {"model.layers.0.mlp.down_proj.weight": torch.zeros(4, 6).to(torch.float8_e4m3fn)}
+    with pytest.raises(ModelError, match="F8_E4M3"):
+        open_target(resolve(str(fake(tmp_path / "model", {"model_type": "llama"}, tensors))))
+
+
+DOWN = "model.layers.{}.mlp.down_proj.weight"
+
+
+@pytest.mark.parametrize(
+    ("tensors", "message"),
+    [
+        ({}, r"has no layers\.\*\.mlp\.down_proj\.weight"),
+        ({DOWN.format(0): (4, 6), DOWN.format(2): (4, 6)}, "layer 1 has no"),
+        ({DOWN.format(0): (4, 6), DOWN.format(1): (4, 8)}, r"has shape \[4, 8\], layer 0 has \[4, 6\]"),
+        ({DOWN.format(0): (4,)}, "has shape"),
+        ({DOWN.format(0): (4, 6), "language_" + DOWN.format(0): (4, 6)}, "several of its towers"),
+        ({"vision_tower." + DOWN.format(0): (4, 6)}, "has no"),
+        ({"model.vision_model.layers.0.mlp.down_proj.weight": (4, 6)}, "has no"),
+        ({"mtp.layers.0.mlp.down_proj.weight": (4, 6)}, "has no"),
+    ],
+    ids=["none", "a hole", "widths differ", "one axis", "two towers", "vision tower", "vision model", "extra head"],
+)
+def test_layers_that_do_not_fit_are_refused(tensors: dict[str, tuple[int, ...]], message: str, tmp_path: Path) -> None:
+    folder = fake(tmp_path / "model", {"model_type": "llama"}, {k: torch.zeros(v) for k, v in tensors.items()})
+    with pytest.raises(CheckpointError, match=message):
+        locate(read_checkpoint(folder))
+
+
+def test_another_towers_layers_do_not_count(tmp_path: Path) -> None:
+    """An audio or vision tower with the text tower's own layout, and more layers, is passed by."""
+    shapes = {"model.language_model.layers.{}": (2, (4, 6)), "model.vision_tower.layers.{}": (3, (5, 7))}
+    tensors = {
+        f"{layer.format(i)}.mlp.down_proj.weight": torch.zeros(shape)
+        for layer, (count, shape) in shapes.items()
+        for i in range(count)
+    }
+    config = {"model_type": "gemma3", "text_config": {"model_type": "gemma3_text"}}
+    feed_forward = locate(read_checkpoint(fake(tmp_path / "model", config, tensors)))
+    assert (feed_forward.prefix, feed_forward.layers) == ("model.language_model.", 2)
+    assert (feed_forward.width, feed_forward.hidden, feed_forward.model_type) == (6, 4, "gemma3_text")
+
+
+def test_a_live_model_of_another_layout_is_refused(saved: Callable[..., Path]) -> None:
+    with pytest.raises(ModelError, match=r"without h\.\{\}\.mlp\.act"):
+        activation_modules(live(saved("llama")), row("gpt2"))
+
+
+# --- live models ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("model_type", ["llama", "gpt2", "bloom", "gemma2", "gemma3", "llava"])
+def test_load_model_reads_every_weight(saved: Callable[..., Path], model_type: str) -> None:
+    """In evaluation mode, float32 on a CPU, with the weights of the file (tied ones are not missing)."""
+    model = live(saved(model_type))
+    assert not model.training
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+    file = load_file(saved(model_type) / "model.safetensors")
+    theirs = {name: tensor for name, tensor in file.items() if ".layers.1.mlp." in name or ".h.1.mlp." in name}
+    ours = {tensor.data_ptr(): tensor for tensor in model.state_dict().values()}.values()
+    assert all(any(torch.equal(tensor, own) for own in ours) for tensor in theirs.values())
+
+
+@pytest.mark.parametrize("model_type", ["llama", "llava"])
+def test_load_model_refuses_missing_weights(saved: Callable[..., Path], model_type: str, tmp_path: Path) -> None:
+    """transformers alone would fill them in at random."""
+    shutil.copytree(saved(model_type), tmp_path / "base")
+    tensors = load_file(tmp_path / "base" / "model.safetensors")
+    gone = next(name for name in tensors if name.endswith("layers.1.mlp.down_proj.weight"))
+    del tensors[gone]
+    save_file(tensors, tmp_path / "base" / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ModelError, match=r"lacks the weights of .*layers\.1\.mlp\.down_proj\.weight \(1 missing"):
+        load_model(tmp_path / "base", device="cpu")
+
+
+@pytest.mark.parametrize(
+    "config",
+    [{"model_type": "nothing_like_it"}, {"model_type": "vit"}, {"hidden_size": 20}, {"hidden_size": "wide"}],
+    ids=["unknown", "no language model", "other shapes", "nonsense"],
+)
+def test_what_transformers_cannot_build_is_a_model_error(
+    saved: Callable[..., Path], config: dict[str, Any], tmp_path: Path
+) -> None:
+    shutil.copytree(saved("llama"), tmp_path / "base")
+    tiny.edit_config(tmp_path / "base", **config)
+    with pytest.raises(ModelError, match="cannot load base"):
+        load_model(tmp_path / "base", device="cpu")
+
+
+@pytest.mark.parametrize(("model_type", "config"), [("llama", {}), ("mistral", {"mlp_bias": True}), ("llava", {})])
+def test_ignored_biases_are_told(
+    saved: Callable[..., Path], model_type: str, config: dict[str, Any], tmp_path: Path
+) -> None:
+    """A bias whose flag is off, or in a family that has no flag, is left out by transformers without a word."""
+    shutil.copytree(saved(model_type), tmp_path / "base")
+    tiny.edit_config(tmp_path / "base", **config)
+    tensors = load_file(tmp_path / "base" / "model.safetensors")
+    downs = [name for name in tensors if name.endswith(".down_proj.weight")]
+    tensors |= {name.removesuffix("weight") + "bias": torch.ones(tiny.HIDDEN) for name in downs}
+    save_file(tensors, tmp_path / "base" / "model.safetensors", metadata={"format": "pt"})
+    with pytest.warns(MonoglotWarning, match=rf"ignores {tiny.LAYERS} biases of base"):
+        load_model(tmp_path / "base", device="cpu")
+
+
+def test_dtype_is_the_text_towers_off_the_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("monoglot.editor.live.choose_device", lambda device="auto": device)
+    nested = {"dtype": "float32", "text_config": {"model_type": "llama", "torch_dtype": "bfloat16"}}
+    for number, (config, expected) in enumerate(
+        [
+            ({}, "float32"),
+            ({"torch_dtype": "torch.float16"}, "float16"),
+            (nested, "bfloat16"),
+            ({"dtype": "int4"}, "float32"),
+        ]
+    ):
+        folder = fake(tmp_path / str(number), config)
+        assert choose_dtype(folder, "cuda") == expected
+        assert choose_dtype(folder, "cpu") == "float32"
+        assert choose_dtype(folder, "cuda", "float16") == "float16"

@@ -1,0 +1,79 @@
+"""The README can't lie: its commands run, its Python runs, its list of families is the table."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import tiny
+from monoglot.cli.main import COMMANDS
+from monoglot.editor.families import FAMILIES
+
+README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+COMMAND = re.compile(r"^\$ (monoglot .*)$", re.MULTILINE)
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that has what the README speaks of: ./my-model, texts/, and a Hub cache with the Hub's model in it."""
+    folder = tmp_path_factory.mktemp("readme")
+    tiny.save_model(folder / "my-model")
+    cached = folder / "hub" / "models--google--gemma-3-270m"
+    tiny.save_model(cached / "snapshots" / COMMIT)
+    (cached / "refs").mkdir()
+    (cached / "refs" / "main").write_text(COMMIT)
+    tiny.save_corpus(folder / "texts")
+    (folder / "texts" / "fr.txt").rename(folder / "texts" / "ja.txt")  # the README switches Japanese off
+    return folder
+
+
+def run(place: Path, *command: str) -> str:
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HUB_CACHE": str(place / "hub")}
+    done = subprocess.run(command, cwd=place, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", COMMAND.findall(README))
+def test_the_commands_run(place: Path, command: str) -> None:
+    """In order, as a reader would; on tiny models the neurons are few, so more are asked for."""
+    words = shlex.split(command)[1:]
+    more = ["--rate", "0.3", "--quantile", "0.7"] if words[0] in ("export", "find") else []
+    run(place, sys.executable, "-m", "monoglot.cli", *words, *more)
+
+
+@pytest.mark.slow
+def test_the_demo_prints_what_the_readme_shows(place: Path) -> None:
+    """The tables to the letter but for the last digit; the continuations are the model's own words."""
+    shown = README.split("```text\n")[1].split("```")[0]
+    printed = run(place, sys.executable, "-m", "monoglot.cli", "demo", "-o", "demo-again")
+
+    def words(text: str) -> list[str]:
+        return re.sub(r"[-+]?\d[\d.,e+-]*%?", "#", text.replace("demo-again", "demo")).split()
+
+    names = [word for word in words(shown) if word != "…"]
+    assert names, "the README shows no output"
+    missing = set(names) - set(words(printed))
+    assert len(missing) <= 0.02 * len(set(names)), missing
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", range(len(README.split("```python\n")) - 1))
+def test_the_python_runs(place: Path, number: int) -> None:
+    code = README.split("```python\n")[number + 1].split("```")[0]
+    if "out" in code and (place / "out").exists():
+        (place / "out").rename(place / "out-of-the-commands")
+    run(place, sys.executable, "-c", code)
+
+
+def test_every_family_and_every_command_is_named() -> None:
+    for family in FAMILIES:
+        for name in family.model_types:
+            assert f"`{name}`" in README, name
+    for command in COMMANDS:
+        assert command in README, command
