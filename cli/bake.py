@@ -55,7 +55,13 @@ def command(
             raise click.UsageError("Say what to edit: --deactivate zh, --scale fr=2.")
         recipe = recipes.Recipe(recipes.Base(model), recipes.parse_edits(deactivate, scale), shared)
     found = neurons.load(neurons_file)
-    baked = run(open_target(resolve(model, base_id)), found, recipe, output, force)
+    target = open_target(resolve(model, base_id))
+    baked = run(target, found, recipe, output, force)
+    if found.model and found.model.fingerprint != target.fingerprint:
+        note(
+            f"Warning: the neurons were found in {found.model.name}, {target.source.name} has other weights. "
+            "On a fine-tune of it most will still be right; see the effect with `monoglot verify`."
+        )
     show(baked, as_json)
     note(f"Wrote {output}. Prove it with: monoglot verify {output}")
 

@@ -38,7 +38,9 @@ class Family:
     @property
     def layer_pattern(self) -> str:
         """`layer` as a regular expression with the group `layer`."""
-        return re.escape(self.layer).replace(re.escape("{}"), "(?P<layer>[0-9]+)")
+        return re.escape(self.layer).replace(
+            re.escape("{}"), "(?P<layer>0|[1-9][0-9]{0,4})"
+        )  # bounded: they are counted
 
     @property
     def gated(self) -> bool:

@@ -9,6 +9,7 @@ with torch's restricted unpickler, which builds tensors and lists and nothing el
 """
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -102,14 +103,45 @@ def _parse(data: Any, path: Path) -> Neurons:
     for language, layers in data["languages"].items():
         indices[language] = tuple(_indices(layer["neurons"], language, i) for i, layer in enumerate(layers))
         if all("mean" in layer for layer in layers):
-            means[language] = tuple(np.asarray(layer["mean"], np.float64) for layer in layers)
+            means[language] = tuple(_means(layer["mean"], language, i) for i, layer in enumerate(layers))
             if any(len(n) != len(m) for n, m in zip(indices[language], means[language], strict=True)):
                 raise NeuronsError(f"{path}: {language} has not as many means as neurons.")
     if len({len(layers) for layers in indices.values()}) != 1:
         raise NeuronsError(f"{path}: the languages have different numbers of layers, or there are none.")
-    model = ModelInfo(**data["model"]) if data["model"] else None
     whole = means if means.keys() == indices.keys() else None
-    return Neurons(indices, whole, model, dict(data["method"]))
+    return Neurons(indices, whole, _model(data["model"]), _method(data["method"]))
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _means(values: Any, language: str, layer: int) -> Float64:
+    if not isinstance(values, list) or not all(map(_number, values)):
+        raise NeuronsError(f"{language}, layer {layer}: the means are not a list of finite numbers.")
+    return np.asarray(values, np.float64)
+
+
+def _model(data: Any) -> ModelInfo | None:
+    if data is None:
+        return None
+    model = ModelInfo(**data)
+    texts = (model.name, model.model_type, model.fingerprint, "" if model.revision is None else model.revision)
+    if not all(isinstance(text, str) for text in texts) or not all(type(n) is int for n in (model.layers, model.width)):
+        raise ValueError("its model is not described by texts and whole numbers")
+    return model
+
+
+def _method(data: Any) -> dict[str, Any]:
+    """How they were found, as far as the card speaks of it."""
+    if not isinstance(data, dict):
+        raise ValueError("its method is not an object")
+    tokens = data.get("tokens", {})
+    if not isinstance(tokens, dict) or not all(type(count) is int for count in tokens.values()):
+        raise ValueError("the tokens of its method are not a number per language")
+    if data.get("name") == "lape" and not all(_number(data.get(key)) for key in ("rate", "quantile")):
+        raise ValueError("its method has no rate and quantile")
+    return dict(data)
 
 
 def _indices(values: Any, language: str, layer: int) -> Int64:

@@ -110,7 +110,7 @@ def load(path: Path) -> Recipe:
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
         recipe = _parse(data)
-    except (yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+    except (yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
         reason = str(error).replace("\n", " ")
         raise RecipeError(f"{path} is not a recipe ({type(error).__name__}: {reason}).") from None
     except RecipeError as error:
@@ -129,9 +129,25 @@ def _parse(data: Any) -> Recipe:
         _only(edit, "an edit", {"language", "op", "strength"})
         strength = edit.get("strength")
         # YAML 1.1 reads an unquoted `no` (Norwegian) as False
-        language = "no" if edit["language"] is False else str(edit["language"])
-        edits.append(Edit(language, str(edit["op"]), None if strength is None else float(strength)))
-    return Recipe(Base(**data["base"]), tuple(edits), data.get("shared", "keep"), data.get("neurons", "neurons.json"))
+        language = "no" if edit["language"] is False else _text(edit["language"], "a language")
+        if strength is not None and (isinstance(strength, bool) or not isinstance(strength, (int, float))):
+            raise RecipeError(f"the strength for {language} is not a number.")
+        edits.append(Edit(language, _text(edit["op"], "an op"), None if strength is None else float(strength)))
+    base = data["base"]
+    for key in ("revision", "fingerprint"):
+        if base.get(key) is not None:
+            _text(base[key], key)
+    _text(base["model"], "the base's model")
+    shared, neurons = (
+        _text(data.get(key, usual), key) for key, usual in (("shared", "keep"), ("neurons", "neurons.json"))
+    )
+    return Recipe(Base(**base), tuple(edits), shared, neurons)
+
+
+def _text(value: Any, what: str) -> str:
+    if not isinstance(value, str):
+        raise RecipeError(f"{what} is not a text. Put it in quotes if it is meant.")
+    return value
 
 
 def _only(data: Any, what: str, keys: set[str]) -> None:

@@ -645,13 +645,6 @@ def test_malformed_recipe(place: Place, old: str, new: str, words: tuple[str, ..
     place.recipe_refused(RECIPE.replace(old, new), *words)
 
 
-UNCHECKED = pytest.mark.xfail(
-    reason="neurons.load and recipe.load don't check these yet", raises=(ArithmeticError, LookupError, TypeError, ValueError,
-                                                                        AttributeError, AssertionError),
-)  # fmt: skip
-
-
-@UNCHECKED
 @pytest.mark.parametrize(
     ("old", "new"),
     [
@@ -687,7 +680,6 @@ def set_method(**method: Any) -> Callable[[Any], None]:
     return lambda data: data.update(method=method)
 
 
-@UNCHECKED
 @pytest.mark.parametrize(
     "change",
     [

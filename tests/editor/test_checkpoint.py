@@ -296,7 +296,6 @@ def test_both_layouts(tmp_path: Path) -> None:
     refused(save(tmp_path, {**shards, SINGLE: file_bytes(a_header(), DATA)}, index), "holds both", "Runtimes disagree")
 
 
-@pytest.mark.xfail(reason="families.locate takes any number for a layer's yet", raises=ValueError)
 def test_layer_number_that_nothing_could_count(tmp_path: Path) -> None:
     """Python does not even read a number of 5000 digits; one of ten would be counted up to."""
     header = a_header()

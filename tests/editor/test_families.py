@@ -502,6 +502,12 @@ def test_mixtures_of_experts_are_refused(model_type: str, tmp_path: Path) -> Non
         open_target(resolve(str(fake(tmp_path / "short", config))))
 
 
+@pytest.mark.parametrize("config", [{"model_type": "olmoe"}, {"model_type": "x"} | {"n_routed_experts": 64}])
+def test_a_mixture_is_known_by_its_name_or_its_experts(config: dict[str, Any]) -> None:
+    with pytest.raises(ModelError, match="mixture of experts"):
+        family_of(config)
+
+
 def test_a_dense_model_of_one_expert_is_not_a_mixture() -> None:
     assert family_of({"model_type": "llama", "num_experts": 1, "num_local_experts": None}) is row("llama")
 
@@ -550,6 +556,13 @@ def test_layers_that_do_not_fit_are_refused(tensors: dict[str, tuple[int, ...]],
     folder = fake(tmp_path / "model", {"model_type": "llama"}, {k: torch.zeros(v) for k, v in tensors.items()})
     with pytest.raises(CheckpointError, match=message):
         locate(read_checkpoint(folder))
+
+
+def test_layers_are_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+    """In a file layer 10 stands before layer 2."""
+    tensors = {DOWN.format(i): torch.zeros(4, 6) for i in range(12)}
+    feed_forward = locate(read_checkpoint(fake(tmp_path / "model", {"model_type": "llama"}, tensors)))
+    assert [tensor.name for _, tensor in feed_forward.outputs] == [DOWN.format(i) for i in range(12)]
 
 
 def test_another_towers_layers_do_not_count(tmp_path: Path) -> None:

@@ -109,6 +109,11 @@ def test_counts_and_sums_are_exact(batch_size: int, flat: bool, skip: int) -> No
     assert counted == 166
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_counts_the_same() -> None:
+    assert same(run(Tables().cuda()), plain(Tables(), TEXTS))
+
+
 def test_a_large_batch_is_counted_whole() -> None:
     """More rows than a block of the CPU, and than 8 bits count to."""
     texts = {"fr": packed("fr", 2_000, context=501)}
@@ -198,10 +203,10 @@ def test_nan_is_an_error_and_not_inactive(value: float) -> None:
 def test_batches_are_halved_when_memory_runs_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(statistics.BATCH_TOKENS, "cpu", 64)
     model = Tables()
-    model.most = 20  # two contexts of eight
+    model.most = 40  # five contexts of eight
     assert same(run(model), run())
     # learnt once: no later language tries eight again
-    assert [shape[0] for shape in model.batches] == [2] * 7 + [1] + [2] * 4 + [1] + [1]
+    assert [shape[0] for shape in model.batches] == [4, 4, 4, 2, 1, 4, 4, 1, 1]
 
 
 def test_the_batch_size_that_was_asked_for_is_kept() -> None:
