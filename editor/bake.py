@@ -142,7 +142,9 @@ def side_files(checkpoint: Checkpoint) -> tuple[tuple[str, ...], tuple[str, ...]
         if any(p.startswith(".") for p in name.split("/")):
             continue
         if path.is_symlink() and not path.exists():
-            raise CheckpointError(f"{path} is a link to a file that is not there. Download the model again, or remove it.")
+            raise CheckpointError(
+                f"{path} is a link to a file that is not there. Download the model again, or remove it."
+            )
         if not path.is_file() or name in weights or name in OWN_FILES:
             continue
         if not name.isprintable():
@@ -230,7 +232,9 @@ def _write_file(
                 unsynced = 0
             yield size
         if source.read(1):
-            raise CheckpointError(f"{file.path} became longer while it was read. Leave the model alone and run it again.")
+            raise CheckpointError(
+                f"{file.path} became longer while it was read. Leave the model alone and run it again."
+            )
         for future in hashed:
             if future is not None:
                 future.result()

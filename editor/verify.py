@@ -179,7 +179,7 @@ def _rows(shard: Shard, tensor: Tensor) -> Iterator[floats.Array]:
         file.seek(tensor.begin)
         for first in range(0, tensor.shape[0], rows):
             block = buffer[: tensor.shape[0] - first]
-            if file.readinto(memoryview(block)) != block.nbytes:
+            if file.readinto(block.data) != block.nbytes:
                 raise VerificationError(f"{shard.path} became shorter while it was read.")
             yield block
 

@@ -18,7 +18,12 @@ INFO = ModelInfo("org/model", "abc", "llama", 3, 24, "f" * 64)
 def make(by_language: dict[str, list[list[int]]], means: bool = True, model: ModelInfo | None = INFO) -> Neurons:
     indices = {k: tuple(np.array(layer, np.int64) for layer in layers) for k, layers in by_language.items()}
     of = {k: tuple(layer / 7 - 1 for layer in layers) for k, layers in indices.items()}
-    return Neurons(indices, of if means else None, model, {"name": "lape", "rate": 0.01, "tokens": {"zh": 9, "en": 8}})
+    return Neurons(
+        indices,
+        of if means else None,
+        model,
+        {"name": "lape", "rate": 0.01, "quantile": 0.95, "tokens": {"zh": 9, "en": 8}},
+    )
 
 
 SOME = {"zh": [[0, 5], [], [23]], "en": [[], [], []], "fr": [[5], [1, 2, 3], [0]]}
