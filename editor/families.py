@@ -172,7 +172,7 @@ def trunk(model: Any) -> Any:
     """The text decoder of a live transformers model, without the output layer. Where transformers 4 knows no decoder
     (GPT-2, BLOOM, GPT-NeoX, …) its `get_decoder` returns the model itself, whose base model it is."""
     decoder = model.get_decoder()
-    return model.base_model if decoder is model else decoder
+    return getattr(model, "base_model", model) if decoder is model else decoder
 
 
 def activation_modules(model: Any, family: Family) -> list[Any]:

@@ -28,6 +28,7 @@ import numpy.typing as npt
 
 from .corpus import Packed
 from .errors import OutputError, StatisticsError
+from .families import trunk
 from .output import replace_file
 
 if TYPE_CHECKING:
@@ -304,7 +305,7 @@ def collect(
     import torch
 
     device = next(model.parameters()).device
-    trunk = model.get_decoder()
+    decoder = trunk(model)
     rank, world = _workers()
     batch_tokens = BATCH_TOKENS.get(device.type, 2048)
     key = {"model": vars(info), "texts": {name: packed.sha256 for name, packed in texts.items()}, "world": world,
@@ -326,7 +327,7 @@ def collect(
                 batch = _batch(packed.contexts, at, size)
                 if (at // size) % world == rank:
                     try:
-                        _forward(trunk, torch.from_numpy(batch).to(device), recorder, packed.skip)
+                        _forward(decoder, torch.from_numpy(batch).to(device), recorder, packed.skip)
                     except torch.cuda.OutOfMemoryError:
                         if size == 1 or batch_size or world > 1:  # workers must agree on the batches
                             raise StatisticsError(
@@ -364,9 +365,9 @@ def _batch(contexts: Sequence[Int64], at: int, size: int) -> Int64:
     return np.stack(group)  # (batch, length)
 
 
-def _forward(trunk: Any, ids: "torch.Tensor", recorder: Recorder, skip: int) -> None:
+def _forward(decoder: Any, ids: "torch.Tensor", recorder: Recorder, skip: int) -> None:
     recorder.start(ids.shape[0], ids.shape[1], skip)
-    trunk(input_ids=ids, use_cache=False)
+    decoder(input_ids=ids, use_cache=False)
 
 
 def _workers() -> tuple[int, int]:

@@ -30,6 +30,7 @@ import math
 import random
 import sys
 import time
+from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -213,8 +214,8 @@ def draw(
 
 def loss_of(
     weights: Weights, plan: Plan, means: Tensor, a: argparse.Namespace
-) -> tuple[Tensor, Tensor, dict[str, float]]:
-    """The loss, the blocks' mean activations on the batch's plain sequences (L, K, B), and what to print."""
+) -> tuple[Tensor, Tensor, Tensor, dict[str, float]]:
+    """The loss; of the plain sequences the blocks' summed activations (L, K, B) and tokens (K,); what to print."""
     logits, gates, level = forward(weights, plan.tokens[:, :-1], plan.blocks, plan.shared, plan.pinned, means)
     nll = F.cross_entropy(logits.flatten(0, 1), plan.tokens[:, 1:].flatten(), reduction="none").view(logits.shape[:2])
     kind, T = plan.kind[:, None], nll.shape[1]
@@ -235,10 +236,7 @@ def loss_of(
     loss_fail = (F.relu(a.cap - nll) * fail).sum() / nll.numel()
     with torch.no_grad():
         weight = on.float().flatten(0, 1)  # (S·T, K)
-        total = weight.sum(0).clamp(min=1)
-        means = torch.stack(
-            [torch.einsum("nk,nkb->kb", weight, F.silu(g).flatten(0, 1)) / total[:, None] for g in gates]
-        )
+        total = torch.stack([torch.einsum("nk,nkb->kb", weight, F.silu(g).flatten(0, 1)) for g in gates])
         plain = learn & (kind == PLAIN) & (plan.shared.min(0).values[:, None] > 0)
         shown = {
             "plain": (nll * plain).sum() / plain.sum(),
@@ -249,7 +247,7 @@ def loss_of(
             "level": loss_level,
         }
     loss = loss_nll + a.fail_weight * loss_fail + a.gate_weight * (loss_on + loss_off + loss_level)
-    return loss, means, {n: float(v.detach()) for n, v in shown.items()}
+    return loss, total, weight.sum(0), {n: float(v.detach()) for n, v in shown.items()}
 
 
 def orthogonal(m: Tensor) -> Tensor:
@@ -275,18 +273,20 @@ class Optimizer:
         self.lr, self.muon_lr, self.decay = a.lr, a.muon_lr, a.decay
 
     @torch.no_grad()
-    def step(self, factor: float) -> None:
+    def step(self, factor: float, pool: Executor) -> None:
         for group in self.adam.param_groups:
             group["lr"] = self.lr * factor
         self.adam.step()
         lr = self.muon_lr * factor
-        for w, m in zip(self.matrices, self.momentum, strict=True):
+
+        def update(w: Tensor, m: Tensor) -> None:
             assert w.grad is not None  # noqa: S101
             m.mul_(0.95).add_(w.grad, alpha=0.05)
-            update = orthogonal(w.grad.mul(0.05).add_(m, alpha=0.95))
-            w.mul_(1 - lr * self.decay).add_(update, alpha=-lr * max(1.0, w.shape[1] / w.shape[2]) ** 0.5)
-            w.grad = None
-        self.adam.zero_grad()
+            turn = orthogonal(w.grad.mul(0.05).add_(m, alpha=0.95))
+            scale = max(1.0, w.shape[1] / w.shape[2]) ** 0.5
+            w.data.mul_(1 - lr * self.decay).add_(turn, alpha=-lr * scale)
+
+        list(pool.map(torch.no_grad()(update), self.matrices, self.momentum))
 
     def state(self) -> dict[str, Any]:
         return {"adam": self.adam.state_dict(), "momentum": self.momentum}
@@ -297,7 +297,7 @@ class Optimizer:
 
 
 @torch.no_grad()
-def log_loss(weights: Weights, stream: Tokens, off: int | None, means: Tensor, bos: int, contexts: int = 32) -> float:
+def log_loss(weights: Weights, stream: Tokens, off: int | None, means: Tensor, bos: int, contexts: int = 16) -> float:
     """Mean nll on the first contexts of 192 tokens, without masks but for one language's blocks."""
     n = min(contexts, len(stream) // 191)
     tokens = torch.from_numpy(stream[: n * 191].reshape(n, 191))
@@ -435,7 +435,9 @@ def arguments() -> argparse.Namespace:
 def main() -> None:
     a = arguments()
     started = time.time()
-    torch.set_num_threads(a.threads)
+    # each thread takes its part of the batch: on a busy machine no operation waits for the slower one
+    torch.set_num_threads(1)
+    pool = ThreadPoolExecutor(a.threads, initializer=torch.set_num_threads, initargs=(1,))
     random.seed(a.seed)
     pages = read_pages(a.corpus)
     train = {k: [x for i, x in enumerate(p) if i % HELD_OUT_EVERY] for k, p in pages.items()}
@@ -464,13 +466,23 @@ def main() -> None:
     for step in range(first, a.steps):
         # a step's batch depends on the seed and its number alone, so a resumed run is the same run
         plan = draw(streams, a.length, a.layers, bos, np.random.default_rng([a.seed, step]), a)
-        loss, now, shown = loss_of(weights, plan, means, a)
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step(min(1.0, (step + 1) / 50, (a.steps - step) / (a.cooldown * a.steps)))
-        means = means.lerp(now, max(0.02, 1 / (step + 1)))
+        parts = zip(*(x.chunk(a.threads, -1 if n == "shared" else 0) for n, x in plan._asdict().items()), strict=True)
+
+        def descend(part: Plan) -> tuple[tuple[Tensor, ...], Tensor, Tensor, dict[str, float]]:
+            loss, total, count, shown = loss_of(weights, part, means, a)  # noqa: B023
+            return torch.autograd.grad(loss, list(weights.values())), total, count, shown
+
+        gradients, totals, counts, shown = zip(*pool.map(descend, (Plan(*x) for x in parts)), strict=True)
+        for w, *g in zip(weights.values(), *gradients, strict=True):
+            w.grad = torch.stack(g).mean(0)
+        optimizer.step(min(1.0, (step + 1) / 50, (a.steps - step) / (a.cooldown * a.steps)), pool)
+        count = sum(counts)
+        means = torch.where(
+            count[:, None] > 0, means.lerp(sum(totals) / count.clamp(min=1)[:, None], max(0.02, 1 / (step + 1))), means
+        )
         if step % 50 == 49:
             seconds = spent + time.time() - started
-            figures = "  ".join(f"{n} {v:.2f}" for n, v in shown.items())
+            figures = "  ".join(f"{n} {v:.2f}" for n, v in shown[0].items())
             print(f"{step + 1:6d}  {seconds:6.0f} s  {figures}", file=sys.stderr, flush=True)
         if a.resume and (time.time() - saved > 150 or step + 1 == a.steps):
             saved = time.time()

@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 from monoglot.editor import embedded
 from monoglot.editor.bake import open_target
-from monoglot.editor.families import activation_modules
+from monoglot.editor.families import activation_modules, trunk
 from monoglot.editor.live import load_model
 from monoglot.editor.source import resolve
 from monoglot.editor.statistics import BATCH_TOKENS, Recorder
@@ -36,19 +36,19 @@ def main() -> None:
     feed_forward = open_target(resolve(str(options.model))).feed_forward
     model = load_model(options.model, device=options.device, dtype=options.dtype)
     device = next(model.parameters()).device
-    trunk = model.get_decoder()
+    decoder = trunk(model)
     batch = max(1, BATCH_TOKENS.get(device.type, 2048) // options.context)
     vocabulary = model.get_input_embeddings().weight.shape[0]
     ids = torch.randint(vocabulary, (batch, options.context), generator=torch.Generator().manual_seed(0)).to(device)
     recorder = Recorder(activation_modules(model, feed_forward.family), feed_forward.width, device)
 
     def bare() -> None:
-        trunk(input_ids=ids, use_cache=False)
+        decoder(input_ids=ids, use_cache=False)
 
     def recorded() -> None:
         with recorder.attached():
             recorder.start(batch, options.context, 1)
-            trunk(input_ids=ids, use_cache=False)
+            decoder(input_ids=ids, use_cache=False)
         recorder.commit()
 
     def seconds(forward: Callable[[], None]) -> float:
