@@ -38,7 +38,7 @@ FORMAT = 1
 METADATA = "monoglot_statistics"  # the key of the file's metadata
 SUM_GRID = 2.0**20
 BATCH_TOKENS = {"cpu": 2048, "cuda": 16384, "mps": 4096}  # what `batch_size=0` (auto) aims at
-CPU_ROWS = 128  # a block that stays in the cache, and whose counts fit in 8 bits
+CPU_ROWS = 64  # a block that stays in the cache, and whose counts fit in 8 bits
 SAVE_SECONDS = 20.0
 
 Int64 = npt.NDArray[np.int64]
@@ -221,7 +221,8 @@ class Recorder:
         self.total = np.zeros(shape, np.float64)
         self._count = torch.zeros(shape, dtype=torch.int64, device=device)
         self._sum = torch.zeros(shape, dtype=exact, device=device)
-        self._block = torch.empty(CPU_ROWS, width, dtype=exact, device=device)
+        self._block = torch.empty(CPU_ROWS, width, dtype=torch.float64)
+        self._positive = np.empty((CPU_ROWS, width), np.bool_)
         self._shape = (0, 0)
         self._skip = 0
 
@@ -259,24 +260,28 @@ class Recorder:
         count, total = self._count[layer], self._sum[layer]
 
         def record(module: Any, inputs: Any, output: "torch.Tensor") -> None:
-            activation = output.detach().reshape(*self._shape, output.shape[-1])[:, self._skip :].flatten(0, 1)
-            if activation.device.type == "cpu":
-                self._record_blocks(activation, count, total)
+            contexts = output.detach().reshape(*self._shape, output.shape[-1])[:, self._skip :]  # (batch, counted, F)
+            if contexts.device.type == "cpu":
+                for context in contexts:
+                    self._record_blocks(context, count, total)
             else:
-                count.add_((activation > 0).sum(0))
-                total.add_(activation.sum(0, dtype=total.dtype))
+                count.add_((contexts > 0).sum((0, 1)))
+                total.add_(contexts.sum((0, 1), dtype=total.dtype))
 
         return record
 
     def _record_blocks(self, activation: "torch.Tensor", count: "torch.Tensor", total: "torch.Tensor") -> None:
-        """The same in blocks that stay in the cache: three times as fast on a CPU."""
+        """The same in blocks that stay in the cache, counted in numpy: several times as fast on a CPU."""
         import torch
 
+        block, values, positive = self._block, self._block.numpy(), self._positive
+        counts, sums = count.numpy(), total.numpy()
         for rows in torch.split(activation, CPU_ROWS):
-            count += (rows > 0).view(torch.uint8).sum(0, dtype=torch.uint8)
-            block = self._block[: len(rows)]
-            block.copy_(rows)
-            total += block.sum(0)
+            n = len(rows)
+            block[:n].copy_(rows)
+            np.greater(values[:n], 0, out=positive[:n])
+            counts += np.add.reduce(positive[:n].view(np.uint8), axis=0, dtype=np.uint8)
+            sums += np.add.reduce(values[:n], axis=0)
 
 
 Progress = Callable[[str, int, int], None]  # language, tokens done of all languages, tokens in all

@@ -14,20 +14,23 @@ it is for:
 - *pinned*: text in another language l up to a random place, there on in k. m_j = 0 on P_l, and a_j := s·mean(a_j) on P_k
   (a running mean over plain sequences, s random). Loss: nll of the part in k. So pinning a block calls its language.
 
-Two penalties hold the gates themselves, so that the trained model needs no mask: over P_k of a plain sequence mean
-max(0, on − g), over P_l (l ≠ k) of every sequence mean max(0, g + off). Some sequences are cut into smaller tokens than
-the tokenizer would (BPE dropout): so the gates also know a language in words that the corpus lacks.
+Three penalties hold the gates themselves, so that the trained model needs no mask: over P_k of a plain sequence mean
+max(0, on − g); over P_l, l ≠ k, of every sequence mean max(0, g + off); and over S mean max(0, ḡ + level), ḡ the mean
+over a sequence, as a shared neuron that is always active would stand in LAPE's way. Some sequences are cut into
+smaller tokens than the tokenizer would (BPE dropout): so the gates also know a language in words that the corpus lacks.
 
-Neurons are shuffled before the model is written; `planted.json` says where they went.
+Neurons are shuffled before the model is written; `planted.json` says where they went. The seed fixes the tokenizer, the
+first weights and every batch's place and kind, but not where BPE dropout cuts: `tokenizers` takes no seed for that.
 
     python -m monoglot.editor.embedded.train --corpus DIR -o OUT      # DIR holds en.txt, zh.txt, …
+
+Measured on the model that ships: `model/training.json`.
 """
 
 import argparse
 import hashlib
 import json
 import math
-import random
 import sys
 import time
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -250,6 +253,23 @@ def loss_of(
     return loss, total, weight.sum(0), {n: float(v.detach()) for n, v in shown.items()}
 
 
+def descend(
+    weights: Weights, plan: Plan, means: Tensor, pool: Executor, a: argparse.Namespace
+) -> tuple[Tensor, Tensor, dict[str, float]]:
+    """Sets the gradients; a thread per part of the batch. Returns as `loss_of`, without the loss."""
+    chunks = {n: x.chunk(a.threads, -1 if n == "shared" else 0) for n, x in plan._asdict().items()}
+    parts = [Plan(*x) for x in zip(*chunks.values(), strict=True)]
+
+    def one(part: Plan) -> tuple[tuple[Tensor, ...], Tensor, Tensor, dict[str, float]]:
+        loss, total, count, shown = loss_of(weights, part, means, a)
+        return torch.autograd.grad(loss, list(weights.values())), total, count, shown
+
+    gradients, totals, counts, shown = zip(*pool.map(one, parts), strict=True)
+    for w, *g in zip(weights.values(), *gradients, strict=True):
+        w.grad = torch.stack(g).mean(0)
+    return torch.stack(totals).sum(0), torch.stack(counts).sum(0), shown[0]
+
+
 def orthogonal(m: Tensor) -> Tensor:
     """The nearest semi-orthogonal matrices, roughly, to m (N, rows, columns): five Newton-Schulz steps."""
     tall = m.shape[1] > m.shape[2]
@@ -259,7 +279,7 @@ def orthogonal(m: Tensor) -> Tensor:
         g = x @ x.mT
         x = 3.4445 * x + (-4.7750 * g + 2.0315 * g @ g) @ x
     x = x.mT if tall else x
-    return x
+    return x  # singular values near 1
 
 
 class Optimizer:
@@ -438,7 +458,6 @@ def main() -> None:
     # each thread takes its part of the batch: on a busy machine no operation waits for the slower one
     torch.set_num_threads(1)
     pool = ThreadPoolExecutor(a.threads, initializer=torch.set_num_threads, initargs=(1,))
-    random.seed(a.seed)
     pages = read_pages(a.corpus)
     train = {k: [x for i, x in enumerate(p) if i % HELD_OUT_EVERY] for k, p in pages.items()}
     tokenizer = train_tokenizer(train, a.vocabulary)
@@ -466,23 +485,13 @@ def main() -> None:
     for step in range(first, a.steps):
         # a step's batch depends on the seed and its number alone, so a resumed run is the same run
         plan = draw(streams, a.length, a.layers, bos, np.random.default_rng([a.seed, step]), a)
-        parts = zip(*(x.chunk(a.threads, -1 if n == "shared" else 0) for n, x in plan._asdict().items()), strict=True)
-
-        def descend(part: Plan) -> tuple[tuple[Tensor, ...], Tensor, Tensor, dict[str, float]]:
-            loss, total, count, shown = loss_of(weights, part, means, a)  # noqa: B023
-            return torch.autograd.grad(loss, list(weights.values())), total, count, shown
-
-        gradients, totals, counts, shown = zip(*pool.map(descend, (Plan(*x) for x in parts)), strict=True)
-        for w, *g in zip(weights.values(), *gradients, strict=True):
-            w.grad = torch.stack(g).mean(0)
+        total, count, shown = descend(weights, plan, means, pool, a)
         optimizer.step(min(1.0, (step + 1) / 50, (a.steps - step) / (a.cooldown * a.steps)), pool)
-        count = sum(counts)
-        means = torch.where(
-            count[:, None] > 0, means.lerp(sum(totals) / count.clamp(min=1)[:, None], max(0.02, 1 / (step + 1))), means
-        )
+        now = means.lerp(total / count.clamp(min=1)[:, None], max(0.02, 1 / (step + 1)))
+        means = torch.where(count[:, None] > 0, now, means)
         if step % 50 == 49:
             seconds = spent + time.time() - started
-            figures = "  ".join(f"{n} {v:.2f}" for n, v in shown[0].items())
+            figures = "  ".join(f"{n} {v:.2f}" for n, v in shown.items())
             print(f"{step + 1:6d}  {seconds:6.0f} s  {figures}", file=sys.stderr, flush=True)
         if a.resume and (time.time() - saved > 150 or step + 1 == a.steps):
             saved = time.time()
