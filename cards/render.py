@@ -33,12 +33,12 @@ def render(manifest: dict[str, Any], base_folder: Path, recipe: str, method: dic
 
 def read_base_card(folder: Path) -> tuple[dict[str, Any], str]:
     """Metadata and text of the base's card; empty when there is none, metadata empty when it is malformed."""
-    import yaml
-    from huggingface_hub import ModelCard
-
     path = folder / "README.md"
     if not path.is_file():
         return {}, ""
+    import yaml
+    from huggingface_hub import ModelCard
+
     text = path.read_text(encoding="utf-8", errors="replace")
     try:
         card = ModelCard(text, ignore_metadata_errors=True)

@@ -9,7 +9,7 @@ from . import bake as bake_command
 from . import detect as detect_command
 from . import find as find_command
 from . import verify as verify_command
-from .console import answer, bar, corpus_options, detect_options, edit_options, find_options, note, split
+from .console import answer, corpus_options, detect_options, edit_options, find_options, note, split
 
 
 @click.command("export")
@@ -152,7 +152,6 @@ def run(
 def _statistics(target: Any, texts: Any, path: Path, settings: dict[str, Any]) -> Any:
     """From `path` if what lies there was made of the same model, texts and settings, else anew."""
     from ..editor import statistics
-    from ..editor.detect import detect
     from ..editor.errors import StatisticsError
 
     before = None
@@ -163,8 +162,7 @@ def _statistics(target: Any, texts: Any, path: Path, settings: dict[str, Any]) -
             note(f"Making the statistics anew: {error}")
     path.parent.mkdir(parents=True, exist_ok=True)
     resume_file = path.with_name(f".{path.name}.progress")
-    with bar("detect", "tokens") as update:
-        found = detect(target, texts, reuse=before, resume_file=resume_file, progress=update, **settings)
+    found = detect_command.with_bar(target, texts, reuse=before, resume_file=resume_file, **settings)
     if found is before:
         note(f"The statistics in {path} still fit.")
     else:
