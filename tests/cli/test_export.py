@@ -45,9 +45,7 @@ def test_export_writes_a_checkpoint_that_transformers_loads(exported: tuple[Path
     assert {"README.md", "monoglot.json", "neurons.json", "recipe.yaml"} <= {path.name for path in out.iterdir()}
 
 
-def test_export_again_reuses_what_fits(
-    exported: tuple[Path, dict[str, Any]], model: Path, corpus: Path
-) -> None:
+def test_export_again_reuses_what_fits(exported: tuple[Path, dict[str, Any]], model: Path, corpus: Path) -> None:
     out, _ = exported
     before = (out / "model.safetensors").stat()
     done = monoglot("export", model, "--corpus", corpus, "--deactivate", "zh", "-o", out, *SMALL)
@@ -117,7 +115,9 @@ def test_verify_fails_loudly(exported: tuple[Path, dict[str, Any]], model: Path,
     assert "**The bytes are not what the recipe says**" in (broken / "README.md").read_text()
 
 
-def test_verify_finds_a_base_beside_the_checkpoint(exported: tuple[Path, dict[str, Any]], model: Path, tmp_path: Path) -> None:
+def test_verify_finds_a_base_beside_the_checkpoint(
+    exported: tuple[Path, dict[str, Any]], model: Path, tmp_path: Path
+) -> None:
     import shutil
 
     out, _ = exported
@@ -142,7 +142,11 @@ def test_a_hub_id_is_taken_from_the_hub_s_cache(
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
     monoglot("bake", "org/tiny-model", neurons_file, "--deactivate", "zh", "-o", tmp_path / "out")
     record = json.loads((tmp_path / "out" / "monoglot.json").read_text())
-    assert (record["base"]["model"], record["base"]["revision"], record["base"]["hub"]) == ("org/tiny-model", commit, True)
+    assert (record["base"]["model"], record["base"]["revision"], record["base"]["hub"]) == (
+        "org/tiny-model",
+        commit,
+        True,
+    )
     assert "base_model: org/tiny-model" in (tmp_path / "out" / "README.md").read_text()
     monoglot("verify", tmp_path / "out", "--fast")
     done = monoglot("bake", "org/absent", neurons_file, "--deactivate", "zh", "-o", tmp_path / "no", code=1)
