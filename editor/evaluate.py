@@ -5,10 +5,11 @@
 The beginning-of-text token is context, not counted as a prediction's target.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from .corpus import Packed
@@ -21,6 +22,7 @@ from .recipe import Base, Edit, Recipe, plan
 if TYPE_CHECKING:
     import torch
 
+LOGITS = 2**25  # numbers; 128 MiB in float32
 Progress = Callable[[str, int, int], None]  # what, done, in all
 
 
@@ -84,7 +86,7 @@ def measure(
 ) -> Measured:
     """Log-loss of each variant on each language, and the difference of two variants' logits per language.
 
-    One context at a time, so at most (context × vocabulary) logits per variant are in memory.
+    A few contexts at a time, so that at most LOGITS numbers per variant (or one context's) are in memory.
     """
     import torch
 
@@ -96,20 +98,17 @@ def measure(
         sums = dict.fromkeys(log_loss, 0.0)
         tokens[language] = 0
         between = Difference()
-        for context in packed.contexts:
-            if len(context) < 2:
-                continue
-            ids = torch.from_numpy(context)
-            tokens[language] += len(ids) - 1
+        for ids in _batches(packed, variants[0].model.get_input_embeddings().weight.shape[0]):  # (B, T)
+            tokens[language] += ids[:, 1:].numel()
             logits = {}
             for variant in variants:
-                found = next_token_logits(variant, ids)  # (T-1, V)
-                targets = ids[1:].to(found.device)
+                found = next_token_logits(variant, ids)  # (B·(T−1), V)
+                targets = ids[:, 1:].flatten().to(found.device)
                 sums[variant.name] += torch.nn.functional.cross_entropy(found, targets, reduction="sum").double().item()
                 if compare and variant.name in compare:
                     logits[variant.name] = found.cpu()
                 del found
-                step += 1
+                step += len(ids)
                 if progress:
                     progress(language, step, steps)
             if compare:
@@ -121,14 +120,25 @@ def measure(
     return Measured(log_loss, tokens, difference)
 
 
+def _batches(packed: Packed, vocabulary: int) -> Iterator["torch.Tensor"]:
+    """Contexts of one length, stacked: int64 (B, T). Those with nothing to predict are left out."""
+    import torch
+
+    for length, group in groupby(packed.contexts, key=len):
+        contexts = list(group)
+        size = max(1, LOGITS // (length * vocabulary))
+        for at in range(0, len(contexts) if length > 1 else 0, size):
+            yield torch.stack([torch.from_numpy(context) for context in contexts[at : at + size]])
+
+
 def next_token_logits(variant: Variant, ids: "torch.Tensor") -> "torch.Tensor":
-    """Logits of the predictions of ids[1:], float32 (T−1, V), for one context of T tokens."""
+    """Logits of the predictions of ids[:, 1:], float32 (B·(T−1), V), for contexts (B, T)."""
     import torch
 
     device = next(variant.model.parameters()).device
     with torch.inference_mode(), variant.inside():
-        logits = variant.model(input_ids=ids[None].to(device), use_cache=False).logits
-    found: torch.Tensor = logits[0, :-1].float()
+        logits = variant.model(input_ids=ids.to(device), use_cache=False).logits
+    found: torch.Tensor = logits[:, :-1].flatten(0, 1).float()
     return found
 
 

@@ -11,6 +11,7 @@ it is for:
 - *plain*: m_j = 0 on P_l, l ≠ k (not in all sequences: the model must not lean on the mask), and often m_j = 0 on
   all of S in some or all layers. Loss: the negative log-likelihood (nll).
 - *without*: also m_j = 0 on P_k. Loss: mean max(0, cap − nll): without its block a language must fail.
+  That overshoots by far, so in the last steps it is mean |cap − nll|.
 - *pinned*: text in another language l up to a random place, there on in k. m_j = 0 on P_l, and a_j := s·mean(a_j) on P_k
   (a running mean over plain sequences, s random). Loss: nll of the part in k. So pinning a block calls its language.
 
@@ -216,7 +217,7 @@ def draw(
 
 
 def loss_of(
-    weights: Weights, plan: Plan, means: Tensor, a: argparse.Namespace
+    weights: Weights, plan: Plan, means: Tensor, settling: bool, a: argparse.Namespace
 ) -> tuple[Tensor, Tensor, Tensor, dict[str, float]]:
     """The loss; of the plain sequences the blocks' summed activations (L, K, B) and tokens (K,); what to print."""
     logits, gates, level = forward(weights, plan.tokens[:, :-1], plan.blocks, plan.shared, plan.pinned, means)
@@ -236,7 +237,8 @@ def loss_of(
     loss_off = torch.stack([(F.relu(g + a.off).mean(-1) * off).sum() / n_off for g in gates]).mean()
     loss_level = F.relu(level + a.level).mean()
     loss_nll = (nll * learn).sum() / nll.numel()
-    loss_fail = (F.relu(a.cap - nll) * fail).sum() / nll.numel()
+    short = a.cap - nll
+    loss_fail = ((short.abs() if settling else F.relu(short)) * fail).sum() / nll.numel()
     with torch.no_grad():
         weight = on.float().flatten(0, 1)  # (S·T, K)
         total = torch.stack([torch.einsum("nk,nkb->kb", weight, F.silu(g).flatten(0, 1)) for g in gates])
@@ -254,14 +256,14 @@ def loss_of(
 
 
 def descend(
-    weights: Weights, plan: Plan, means: Tensor, pool: Executor, a: argparse.Namespace
+    weights: Weights, plan: Plan, means: Tensor, settling: bool, pool: Executor, a: argparse.Namespace
 ) -> tuple[Tensor, Tensor, dict[str, float]]:
     """Sets the gradients; a thread per part of the batch. Returns as `loss_of`, without the loss."""
     chunks = {n: x.chunk(a.threads, -1 if n == "shared" else 0) for n, x in plan._asdict().items()}
     parts = [Plan(*x) for x in zip(*chunks.values(), strict=True)]
 
     def one(part: Plan) -> tuple[tuple[Tensor, ...], Tensor, Tensor, dict[str, float]]:
-        loss, total, count, shown = loss_of(weights, part, means, a)
+        loss, total, count, shown = loss_of(weights, part, means, settling, a)
         return torch.autograd.grad(loss, list(weights.values())), total, count, shown
 
     gradients, totals, counts, shown = zip(*pool.map(one, parts), strict=True)
@@ -411,6 +413,13 @@ def export(weights: Weights, means: Tensor, tokenizer: Tokenizer, length: int, s
     tokenizer.save(str(out / "tokenizer.json"))
 
 
+def rate(step: int, a: argparse.Namespace) -> float:
+    """What the learning rates are multiplied by."""
+    if step < a.steps:
+        return float(min(1.0, (step + 1) / 50, (a.steps - step) / (a.cooldown * a.steps)))
+    return float(a.settle_rate * (a.steps + a.settle - step) / a.settle)
+
+
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Train the embedded model with planted language neurons.")
     parser.add_argument("--corpus", type=Path, required=True, metavar="DIR", help="holds en.txt, zh.txt, …")
@@ -428,7 +437,9 @@ def arguments() -> argparse.Namespace:
     size.add_argument("--block", type=int, default=30, help="planted neurons per layer and language")
     size.add_argument("--context", type=int, default=512, help="longest context the config promises")
     course = parser.add_argument_group("course")
-    course.add_argument("--steps", type=int, default=3000)
+    course.add_argument("--steps", type=int, default=1600)
+    course.add_argument("--settle", type=int, default=300, help="steps after that, with another loss without the block")
+    course.add_argument("--settle-rate", type=float, default=0.35, help="the rates then start here, and fall to 0")
     course.add_argument("--sequences", type=int, default=2, help="per language and step")
     course.add_argument("--length", type=int, default=192, help="tokens of a sequence")
     course.add_argument("--cooldown", type=float, default=0.4, help="last part, where the rates fall to 0")
@@ -482,18 +493,18 @@ def main() -> None:
         means, first, spent = state["means"], state["step"], state["seconds"]
         optimizer.load(state["optimizer"])
     saved = time.time()
-    for step in range(first, a.steps):
+    for step in range(first, a.steps + a.settle):
         # a step's batch depends on the seed and its number alone, so a resumed run is the same run
         plan = draw(streams, a.length, a.layers, bos, np.random.default_rng([a.seed, step]), a)
-        total, count, shown = descend(weights, plan, means, pool, a)
-        optimizer.step(min(1.0, (step + 1) / 50, (a.steps - step) / (a.cooldown * a.steps)), pool)
+        total, count, shown = descend(weights, plan, means, step >= a.steps, pool, a)
+        optimizer.step(rate(step, a), pool)
         now = means.lerp(total / count.clamp(min=1)[:, None], max(0.02, 1 / (step + 1)))
         means = torch.where(count[:, None] > 0, now, means)
         if step % 50 == 49:
             seconds = spent + time.time() - started
             figures = "  ".join(f"{n} {v:.2f}" for n, v in shown.items())
             print(f"{step + 1:6d}  {seconds:6.0f} s  {figures}", file=sys.stderr, flush=True)
-        if a.resume and (time.time() - saved > 150 or step + 1 == a.steps):
+        if a.resume and (time.time() - saved > 150 or step + 1 == a.steps + a.settle):
             saved = time.time()
             state = {"weights": weights, "means": means, "step": step + 1, "optimizer": optimizer.state()}
             torch.save(state | {"seconds": spent + saved - started}, a.resume.with_suffix(".part"))
@@ -507,7 +518,7 @@ def main() -> None:
         "data": a.data,
         "sha256": {k: hashlib.sha256((a.corpus / f"{k}.txt").read_bytes()).hexdigest() for k in LANGUAGES},
         "tokens": {k: len(t) for k, t in streams[0].items()},
-        "tokens_seen": a.steps * K * a.sequences * a.length,
+        "tokens_seen": (a.steps + a.settle) * K * a.sequences * a.length,
         "seconds": round(seconds),
         "arguments": {n: v for n, v in vars(a).items() if not isinstance(v, Path) and v is not None and n != "data"},
         "parameters": sum(w.numel() for w in weights.values()),
