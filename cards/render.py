@@ -141,12 +141,17 @@ def _logits_verdict(certificate: dict[str, Any] | None) -> str:
     if not logits["passed"]:
         return f"**The checkpoint does not behave like the hooked base**: {logits['problems'][0]}"
     rows = logits["by_language"].values()
-    return (
+    how = (
         "Compared with the base under forward hooks that do the same at run time, on "
-        f"{sum(row['positions'] for row in rows):,} positions in {len(rows)} languages: the largest difference of a logit is "
-        f"{max(row['max_logit'] for row in rows):.1e} (logits reach {max(row['largest_logit'] for row in rows):.0f}), "
-        f"mean KL at most {max(row['kl'] for row in rows):.1e} nats, the same top token in at least "
-        f"{min(row['same_top'] for row in rows):.2%}."
+        f"{sum(row['positions'] for row in rows):,} positions in {len(rows)} languages: "
+    )
+    largest = max(row["max_logit"] for row in rows)
+    if largest == 0:
+        return f"{how}every logit is the same, to the bit."
+    return (
+        f"{how}the largest difference of a logit is {largest:.1e} (logits reach "
+        f"{max(row['largest_logit'] for row in rows):.0f}), mean KL at most {max(row['kl'] for row in rows):.1e} nats, "
+        f"the same top token in at least {min(row['same_top'] for row in rows):.2%}."
     )
 
 

@@ -156,24 +156,28 @@ def bar(title: str, unit: str) -> Iterator[Callable[[str, int, int], None]]:
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     console = Console(stderr=True)
-    started = time.monotonic()
-    first: int | None = None
-    spoken = started
+    beginning: tuple[int, float] | None = None  # what was done at the first update: a resumed run starts there
+    spoken = time.monotonic()
 
-    def rate(done: int) -> str:
-        seconds = time.monotonic() - started
-        return f"{(done - (first or 0)) / seconds:,.0f} {unit}/s" if seconds > 0 else ""
+    def rate(done: int) -> float:
+        """Per second, since the first update."""
+        nonlocal beginning
+        now = time.monotonic()
+        beginning = beginning or (done, now)
+        return (done - beginning[0]) / max(now - beginning[1], 1e-9)
+
+    def spelled(speed: float) -> str:
+        return f"{speed:,.{1 if speed < 10 else 0}f} {unit}/s"
 
     if not console.is_terminal:
 
         def line(what: str, done: int, whole: int) -> None:
-            nonlocal first, spoken
-            now = time.monotonic()
-            first = 0 if first is None else first
-            if now - spoken >= 10:
+            nonlocal spoken
+            speed, now = rate(done), time.monotonic()
+            if now - spoken >= 10 and speed:
                 spoken = now
-                left = (now - started) / max(done, 1) * (whole - done)
-                note(f"{title} {what}: {done:,} of {whole:,} {unit}, {rate(done)}, {left:.0f} s left")
+                left = (whole - done) / speed
+                note(f"{title} {what}: {done:,} of {whole:,} {unit}, {spelled(speed)}, {left:.0f} s left")
 
         yield line
         return
@@ -188,8 +192,7 @@ def bar(title: str, unit: str) -> Iterator[Callable[[str, int, int], None]]:
         task = progress.add_task(title, total=None, rate="")
 
         def update(what: str, done: int, whole: int) -> None:
-            nonlocal first
-            first = 0 if first is None else first
-            progress.update(task, description=f"{title} {what}", completed=done, total=whole, rate=rate(done))
+            label = f"{title} {what}".strip()
+            progress.update(task, description=label, completed=done, total=whole, rate=spelled(rate(done)))
 
         yield update

@@ -28,7 +28,7 @@ MANIFEST: dict[str, Any] = {
     "certificate": None,
 }  # fmt: skip
 METHOD = {"name": "lape", "rate": 0.01, "quantile": 0.95, "tokens": {"en": 8192, "no": 8192, "zh": 8192}}
-CERTIFICATE = {
+CERTIFICATE: dict[str, Any] = {
     "bytes": {"passed": True, "edited_tensors": 4, "changed_columns": 12, "identical_tensors": 30, "problems": []},
     "logits": {"passed": True, "bound": 1e-4, "problems": [], "by_language": {
         "en": {"positions": 512, "max_logit": 2e-6, "largest_logit": 31.0, "kl": 1e-9, "same_top": 1.0},
@@ -106,6 +106,9 @@ def test_unverified_says_so_and_verified_shows_the_figures(tmp_path: Path) -> No
     assert "Not verified yet" not in text
     assert "| perplexity on en (512 tokens) | 20.1 | 20.1 | 20.1 | 0.00 | 0.00 |" in text
     assert "2.0e-06" in text
+    exact = copy.deepcopy(CERTIFICATE)
+    exact["logits"]["by_language"]["en"]["max_logit"] = 0.0
+    assert "every logit is the same, to the bit" in rendered(tmp_path, certificate=exact)
 
 
 def test_a_failed_certificate_is_said_aloud(tmp_path: Path) -> None:
