@@ -1,16 +1,16 @@
 """Baking: a recipe becomes a checkpoint, as an edit of files.
 
 The model is never built. Each file streams through a few buffers: read, edit the rows at hand if they are of an edited
-W_out, write. Two files take turns, each is hashed on a thread of its own, and what is written is synced meanwhile. So
-the cost is that of copying, the memory constant, and every byte that no edit touches stays as it was, headers included.
+W_out, then hash and write, each on a thread of its own, and what is written is synced meanwhile. So the cost is that of
+copying, the memory constant, and every byte that no edit touches stays as it was, headers included.
 A neuron's column of W_out (a row in a Conv1D) is set to zero or multiplied; config, tokenizer and every other file of
 the base come along byte for byte.
 """
 
 import hashlib
 import os
-from collections.abc import Callable, Generator, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
@@ -29,9 +29,8 @@ from .output import check_free, staged_folder
 from .recipe import Base, LayerPlan, Plan, Recipe, plan
 from .source import IGNORED, Source
 
-CHUNK = 2**20  # bytes; small enough that a piece is hashed while it is still in the cache
+CHUNK = 2 * 2**20  # bytes
 BUFFERS = 8
-LANES = 2
 SYNC_EVERY = 32 * 2**20  # bytes
 OWN_FILES = (manifest.FILE, recipe_file.FILE, "neurons.json", "README.md")  # made anew, not copied
 LEFT_OUT = (
@@ -164,33 +163,28 @@ def check_place(folder: Path, destination: Path) -> None:
         raise OutputError(f"{destination} holds the model's own folder. Choose another place with -o.")
 
 
+@dataclass(frozen=True)
+class _Threads:
+    """One thread for each thing that a piece goes through after it was read and edited, and one that syncs."""
+
+    hasher: ThreadPoolExecutor
+    writer: ThreadPoolExecutor
+    syncer: ThreadPoolExecutor
+
+
 def _write_files(
     files: Mapping[str, Shard],
     staging: Path,
     edits: Mapping[str, tuple[LayerPlan, int]],
     advance: Callable[[int], None],
 ) -> dict[str, Any]:
-    """Stream every file to its name in the staging folder; their sizes and sha256, in the order of `files`.
-
-    LANES files take turns, a piece each, so that hashing, which has to go through a file from its start to its end, is
-    no slower than copying.
-    """
-    written: dict[str, Any] = dict.fromkeys(files)
-    with ThreadPoolExecutor(1) as syncer:
-        synced: list[Future[None]] = []
-        copying = {name: _write_file(file, staging / name, edits, syncer, synced) for name, file in files.items()}
-        waiting = list(files)
-        try:
-            while waiting:
-                for name in waiting[:LANES]:
-                    try:
-                        advance(next(copying[name]))
-                    except StopIteration as end:
-                        written[name] = end.value
-                        waiting.remove(name)
-        finally:
-            for one in copying.values():
-                one.close()
+    """Stream every file to its name in the staging folder; their sizes and sha256, in the order of `files`."""
+    synced: list[Future[None]] = []
+    with ThreadPoolExecutor(1) as hasher, ThreadPoolExecutor(1) as writer, ThreadPoolExecutor(1) as syncer:
+        threads = _Threads(hasher, writer, syncer)
+        written = {
+            name: _write_file(file, staging / name, edits, threads, synced, advance) for name, file in files.items()
+        }
         for future in synced:
             future.result()
     return written
@@ -200,46 +194,50 @@ def _write_file(
     file: Shard,
     path: Path,
     edits: Mapping[str, tuple[LayerPlan, int]],
-    syncer: ThreadPoolExecutor,
+    threads: _Threads,
     synced: list[Future[None]],
-) -> Generator[int, None, dict[str, Any]]:
-    """Stream one file, yielding the bytes of each piece; returns its size and sha256. `synced` is to be awaited."""
+    advance: Callable[[int], None],
+) -> dict[str, Any]:
+    """Stream one file; its size and sha256. `synced` is to be awaited."""
     digest = hashlib.sha256()
     longest = max([min(CHUNK, file.size), *(_row_bytes(tensor) for tensor in file.tensors if tensor.name in edits)])
     buffers = [memoryview(bytearray(longest)) for _ in range(BUFFERS)]
-    hashed: list[Future[None] | None] = [None] * BUFFERS
+    pending: list[tuple[Future[None], ...]] = [()] * BUFFERS
     path.parent.mkdir(parents=True, exist_ok=True)
-    unsynced, syncing = 0, None
-    with (
-        ThreadPoolExecutor(1) as hasher,
-        file.path.open("rb", buffering=0) as source,
-        path.open("wb", buffering=0) as out,
-    ):
-        for number, (size, tensor, row) in enumerate(_pieces(file, edits)):
-            slot = number % BUFFERS
-            if (before := hashed[slot]) is not None:
-                before.result()
-            view = buffers[slot][:size]
-            _read(source, view, file.path)
-            if tensor is not None:
-                _edit(view, tensor, row, *edits[tensor.name], place=file.path)
-            hashed[slot] = hasher.submit(digest.update, view)
-            _write_all(out, view)
-            unsynced += size
-            if unsynced >= SYNC_EVERY and (syncing is None or syncing.done()):
-                syncing = syncer.submit(_sync, os.dup(out.fileno()))
-                synced.append(syncing)
-                unsynced = 0
-            yield size
-        if source.read(1):
-            raise CheckpointError(
-                f"{file.path} became longer while it was read. Leave the model alone and run it again."
-            )
-        for future in hashed:
-            if future is not None:
-                future.result()
-        synced.append(syncer.submit(_sync, os.dup(out.fileno())))
+    unsynced = 0
+    with file.path.open("rb", buffering=0) as source, path.open("wb", buffering=0) as out:
+        try:
+            for number, (size, tensor, row) in enumerate(_pieces(file, edits)):
+                slot = number % BUFFERS
+                _await(pending[slot])
+                view = buffers[slot][:size]
+                _read(source, view, file.path)
+                if tensor is not None:
+                    _edit(view, tensor, row, *edits[tensor.name], place=file.path)
+                pending[slot] = (
+                    threads.hasher.submit(digest.update, view),
+                    threads.writer.submit(_write_all, out, view),
+                )
+                unsynced += size
+                if unsynced >= SYNC_EVERY and all(future.done() for future in synced[-1:]):
+                    synced.append(threads.syncer.submit(_sync, os.dup(out.fileno())))
+                    unsynced = 0
+                advance(size)
+            if source.read(1):
+                raise CheckpointError(
+                    f"{file.path} became longer while it was read. Leave the model alone and run it again."
+                )
+            for futures in pending:
+                _await(futures)
+        finally:  # no thread may write to a file that is closed
+            wait([future for futures in pending for future in futures])
+        synced.append(threads.syncer.submit(_sync, os.dup(out.fileno())))
     return {"sha256": digest.hexdigest(), "size": file.size}
+
+
+def _await(futures: tuple[Future[None], ...]) -> None:
+    for future in futures:
+        future.result()
 
 
 def _row_bytes(tensor: Tensor) -> int:
