@@ -92,6 +92,7 @@ def context(manifest: dict[str, Any], recipe: str, method: dict[str, Any]) -> di
             }
             for edit in edits
         ],
+        "weak": [code for code, kept in manifest["kept"].items() if kept > manifest["edited"][code]],
         "layers": manifest["base"]["layers"],
         "width": manifest["base"]["width"],
         "method": _method(method),

@@ -36,9 +36,10 @@ def command(
     monoglot bake ./model neurons.json --scale fr=2 -o model-fr2
     monoglot bake --recipe recipe.yaml -o OUT
     """
-    from ..editor import neurons
+    from ..editor import embedded, neurons
     from ..editor import recipe as recipes
     from ..editor.bake import open_target
+    from ..editor.errors import RecipeError
     from ..editor.source import resolve
 
     if recipe_path:
@@ -46,6 +47,17 @@ def command(
             raise click.UsageError("Give a recipe, or --deactivate and --scale, not both.")
         recipe = recipes.load(recipe_path)
         base = f"{recipe.base.model}@{recipe.base.revision}" if recipe.base.revision else recipe.base.model
+        if (
+            not model
+            and not recipe.base.revision
+            and "/" not in base
+            and base != embedded.NAME
+            and not Path(base).is_dir()
+        ):
+            raise RecipeError(
+                f"the recipe's base was a folder called {base}, which is not here. Say where it is: "
+                f"monoglot bake MODEL --recipe {recipe_path}"
+            )
         model = model or base
         neurons_file = neurons_file or recipe_path.parent / recipe.neurons
     else:
@@ -63,7 +75,8 @@ def command(
             "On a fine-tune of it most will still be right; see the effect with `monoglot verify`."
         )
     show(baked, as_json)
-    note(f"Wrote {output}. Prove it with: monoglot verify {output}")
+    base = "" if target.source.hub or model == embedded.NAME else f" --base {model}"
+    note(f"Wrote {output}. Prove it with: monoglot verify {output}{base}")
 
 
 def run(target: Any, found: Any, recipe: Any, output: Path, force: bool) -> Any:

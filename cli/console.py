@@ -14,7 +14,9 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 def corpus_options(function: Function) -> Function:
     """--corpus and --languages."""
     function = click.option(
-        "--languages", help="Which languages to read, comma-separated. Default: all that the corpus has."
+        "--languages",
+        help="Which languages to read, comma-separated. Default: all that the corpus has. Read every language that is to be "
+        "kept: a neuron is only known to be shared with those.",
     )(function)
     return click.option(
         "--corpus",
@@ -83,7 +85,7 @@ def find_options(function: Function) -> Function:
         type=share,
         default=0.95,
         show_default=True,
-        help="The bar that an activation probability must pass.",
+        help="Only neurons more often active than this share of all (neuron, language) pairs are looked at.",
     )(function)
     return click.option("--rate", type=share, default=0.01, show_default=True, help="Share of all neurons to take.")(
         function

@@ -52,8 +52,8 @@ def command(
 ) -> None:
     """Find, edit, prove and describe in one go.
 
-    Statistics and neurons are kept in OUT.work, and taken from there when the command is run again and they still fit; so
-    another language, or a run that was interrupted, costs only what is new.
+    Statistics and neurons are kept in OUT.work, and taken from there when the command is run again and they still fit. Name
+    the same --work for another OUT, and another language costs only what is new.
 
     \b
     monoglot export google/gemma-3-270m --corpus texts/ --deactivate zh -o gemma-no-zh
@@ -99,7 +99,7 @@ def run(
     from ..editor import recipe as recipes
     from ..editor.bake import check_place, open_target
     from ..editor.corpus import open_corpus
-    from ..editor.errors import NeuronsError
+    from ..editor.errors import CorpusError, NeuronsError
     from ..editor.find import find
     from ..editor.output import check_free
     from ..editor.source import resolve
@@ -112,7 +112,11 @@ def run(
     if absent := [edit.language for edit in recipe.edits if edit.language not in texts]:
         raise NeuronsError(f"there is no text in {', '.join(absent)}; the corpus has {', '.join(texts)}.")
     check_place(target.source.folder, output)
-    check_free(output, force=force or (output / manifest.FILE).is_file())
+    if len(texts) < 2:
+        raise CorpusError(
+            "a language is told from others: give text in two languages or more, best all that are to be kept."
+        )
+    check_free(output, force=force or _same_recipe(output, target, recipe))
 
     found_statistics = _statistics(
         target, texts, work / "stats.safetensors", {**detection, "device": device, "dtype": dtype}
@@ -124,7 +128,7 @@ def run(
     if not as_json:
         find_command.show(found, False)
 
-    if _still_fits(output, target, recipe, found):
+    if _same_recipe(output, target, recipe) and _same_neurons(output, found):
         note(f"{output} is this checkpoint already.")
     else:
         baked = bake_command.run(target, found, recipe, output, force)
@@ -170,9 +174,9 @@ def _statistics(target: Any, texts: Any, path: Path, settings: dict[str, Any]) -
     return found
 
 
-def _still_fits(output: Path, target: Any, recipe: Any, found: Any) -> bool:
-    """Whether `output` was already baked from this base, recipe and neurons, by this version."""
-    from ..editor import manifest, neurons
+def _same_recipe(output: Path, target: Any, recipe: Any) -> bool:
+    """Whether `output` was already baked from this base and recipe, by this version."""
+    from ..editor import manifest
     from ..editor.errors import VerificationError
 
     try:
@@ -184,5 +188,10 @@ def _still_fits(output: Path, target: Any, recipe: Any, found: Any) -> bool:
         and record["base"]["model"] == target.base.model
         and record["base"]["fingerprint"] == target.fingerprint
         and record["recipe"] == {"shared": recipe.shared, "edits": [vars(edit) for edit in recipe.edits]}
-        and record["files"]["neurons.json"] == manifest.entry(neurons.serialise(found).encode())
     )
+
+
+def _same_neurons(output: Path, found: Any) -> bool:
+    from ..editor import manifest, neurons
+
+    return bool(manifest.read(output)["files"]["neurons.json"] == manifest.entry(neurons.serialise(found).encode()))

@@ -112,6 +112,7 @@ def _texts(corpus: tuple[str, ...], languages: list[str], found: Any) -> Any:
     if corpus:
         return open_corpus(corpus, languages)
     texts = open_corpus([embedded.NAME], languages)
+    note("Measuring on the embedded texts. Name your own with --corpus.")
     if absent := [language for language in found.languages if language not in texts]:
         note(f"No text in {', '.join(absent)}: these are not measured. Give some with --corpus.")
     return {language: text for language, text in texts.items() if language in found.languages} or texts

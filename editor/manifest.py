@@ -62,6 +62,8 @@ def write(folder: Path, manifest: dict[str, Any]) -> None:
 def read(folder: Path) -> dict[str, Any]:
     """Raises VerificationError when the folder is no checkpoint of monoglot's, or of an unknown format."""
     path = folder / FILE
+    if not folder.is_dir():
+        raise VerificationError(f"there is no folder {folder}.")
     if not path.is_file():
         raise VerificationError(f"{folder} has no {FILE}: it was not made by monoglot.")
     try:
