@@ -342,6 +342,9 @@ def collect(
                         torch.cuda.empty_cache()
                         state.batch_tokens = size // 2 * longest
                         continue
+                    except KeyboardInterrupt:  # nearly all the time is spent here, and here the sums are whole
+                        state.save()
+                        raise
                     recorder.commit()
                 state.done[name] = at + len(batch)
                 done += batch.size - packed.skip * len(batch)

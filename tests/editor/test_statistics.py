@@ -502,3 +502,42 @@ def test_a_file_that_changes_while_it_is_read_is_an_error(tmp_path: Path) -> Non
 def test_alone_without_torchrun() -> None:
     assert "RANK" not in os.environ
     assert statistics._workers() == (0, 1)
+
+
+def test_ctrl_c_in_the_forward_pass_loses_nothing(
+    model: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without waiting for the next regular save: what was done before the interrupted batch is on disk."""
+    from monoglot.editor import statistics
+    from monoglot.editor.bake import open_target
+    from monoglot.editor.corpus import open_corpus
+    from monoglot.editor.detect import detect
+    from monoglot.editor.source import resolve
+
+    target, texts = open_target(resolve(str(model))), open_corpus([str(corpus)])
+    passes = 0
+    forward = statistics._forward
+
+    def interrupted(*arguments: Any) -> None:
+        nonlocal passes
+        passes += 1
+        if passes == 4:
+            raise KeyboardInterrupt
+        forward(*arguments)
+
+    def run() -> statistics.Statistics:
+        return detect(
+            target, texts, tokens=1500, context=64, minimum=1, batch_size=4, device="cpu", resume_file=tmp_path / "half"
+        )
+
+    monkeypatch.setattr(statistics, "_forward", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run()
+    resumed = run()
+    done = passes - 1  # of both runs, without the interrupted pass
+    passes = 4  # past the interruption: only counting from here
+    whole = run()
+    assert done == passes - 4, "a batch was run twice"
+    for language in texts:
+        assert (resumed.active_count[language] == whole.active_count[language]).all()
+        assert (resumed.total[language] == whole.total[language]).all()
