@@ -22,7 +22,7 @@ from . import floats, manifest
 from . import neurons as neurons_file
 from . import recipe as recipe_file
 from .checkpoint import Checkpoint, Shard, Tensor, fingerprint, read_checkpoint
-from .errors import CheckpointError, ModelError, OutputError, RecipeError
+from .errors import CheckpointError, OutputError, RecipeError
 from .families import FeedForward, locate
 from .neurons import Neurons
 from .output import check_free, staged_folder
@@ -322,12 +322,9 @@ def _write(path: Path, text: str) -> dict[str, Any]:
     with path.open("wb") as writer:
         writer.write(data)
         _flush(writer)
-    return {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data)}
+    return manifest.entry(data)
 
 
 def _flush(writer: BinaryIO) -> None:
     writer.flush()
     os.fsync(writer.fileno())
-
-
-__all__ = ["Baked", "ModelError", "Target", "bake", "edits_by_tensor", "open_target", "scaled", "side_files"]
