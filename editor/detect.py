@@ -4,12 +4,14 @@ import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
-from .bake import Target
 from .corpus import MINIMUM_TOKENS, Packed, Text, mislabelled, pack, require
 from .errors import CorpusError, MonoglotWarning
-from .families import activation_modules, text_config
+from .families import activation_modules, input_modules, text_config
 from .live import choose_dtype, load_model, load_tokenizer
-from .statistics import ModelInfo, Progress, Statistics, collect
+from .record import Progress, collect
+from .sample import HELD_OUT_TOKENS, require_held_out, take_sample
+from .statistics import ModelInfo, Statistics
+from .target import Target
 
 TOKENS = 16_384  # a language
 CONTEXT = 512
@@ -76,20 +78,24 @@ def detect(
     batch_size: int = 0,
     device: str = "auto",
     dtype: str = "auto",
+    quantiles: bool = False,
+    calibrate: bool = False,
     reuse: Statistics | None = None,
     resume_file: Path | None = None,
     progress: Progress | None = None,
 ) -> Statistics:
-    """Statistics of `target` on at most `tokens` tokens a language.
+    """Statistics of `target` on at most `tokens` tokens a language, on request with histograms (`quantiles`) and with
+    what a calibration is fitted to (`calibrate`, see `inputs`).
 
-    `reuse` is returned as it is when it was made of the same model, text and settings.
+    `reuse` is returned as it is when it was made of the same model, text and settings, and holds all that is asked for.
     Raises CorpusError when a language has fewer than `minimum` tokens, ModelError when the model can't be built,
     StatisticsError when it puts out NaN. Warns (MonoglotWarning) of text in another language than its label.
     """
     packed = prepare(target, texts, tokens=tokens, context=context, minimum=minimum)
+    held_out = prepare_held_out(target, texts, context=context) if calibrate else None
     return record(
-        target, packed, context=context, batch_size=batch_size, device=device, dtype=dtype, reuse=reuse,
-        resume_file=resume_file, progress=progress,
+        target, packed, context=context, batch_size=batch_size, device=device, dtype=dtype, quantiles=quantiles,
+        held_out=held_out, reuse=reuse, resume_file=resume_file, progress=progress,
     )  # fmt: skip
 
 
@@ -104,6 +110,14 @@ def prepare(
     return packed
 
 
+def prepare_held_out(target: Target, texts: Mapping[str, Text], *, context: int) -> dict[str, Packed]:
+    """The held-out text of which `record` takes a sample. Raises CorpusError when a language has none."""
+    packed = read_texts(target, texts, tokens=HELD_OUT_TOKENS, context=context, held_out=True)
+    for one in packed.values():
+        require_held_out(one)
+    return packed
+
+
 def record(
     target: Target,
     packed: Mapping[str, Packed],
@@ -112,23 +126,46 @@ def record(
     batch_size: int = 0,
     device: str = "auto",
     dtype: str = "auto",
+    quantiles: bool = False,
+    held_out: Mapping[str, Packed] | None = None,
     reuse: Statistics | None = None,
     resume_file: Path | None = None,
     progress: Progress | None = None,
 ) -> Statistics:
-    """The second half of `detect`: run the model over what `prepare` returned."""
+    """The second half of `detect`: run the model over what `prepare` returned. With `held_out`, what `prepare_held_out`
+    returned, the inputs of the feed-forward networks are recorded too."""
     settings = {"context": fitting_context(target, context), "dtype": choose_dtype(target.source.folder, device, dtype)}
     texts = {language: (one.sha256,) for language, one in packed.items()}
-    if reuse and (reuse.model.fingerprint, reuse.texts, reuse.settings) == (target.fingerprint, texts, settings):
+    made_of = (target.fingerprint, texts, settings)
+    if (
+        reuse
+        and (reuse.model.fingerprint, reuse.texts, reuse.settings) == made_of
+        and _holds(reuse, quantiles, held_out)
+    ):
         return reuse
-    model = load_model(target.source.folder, device=device, dtype=dtype)
+    model, family = load_model(target.source.folder, device=device, dtype=dtype), target.feed_forward.family
+    readers = input_modules(model, family) if held_out else []
+    tokenizer = load_tokenizer(target.source.folder) if held_out else None
     return collect(
         model,
-        activation_modules(model, target.feed_forward.family),
+        activation_modules(model, family),
         model_info(target),
         packed,
         batch_size=batch_size,
         settings=settings,
+        quantiles=quantiles,
+        readers=readers,
+        sample=take_sample(model, readers, held_out, tokenizer) if held_out else None,
         resume_file=resume_file,
         progress=progress,
     )
+
+
+def _holds(statistics: Statistics, quantiles: bool, held_out: Mapping[str, Packed] | None) -> bool:
+    """Whether they have the histograms and the sample that are asked for; more does no harm."""
+    if quantiles and statistics.histogram is None:
+        return False
+    if not held_out:
+        return True
+    sampled = statistics.inputs.sample.parts if statistics.inputs else ()
+    return {(part.language, part.sha256) for part in sampled} == {(k, one.sha256) for k, one in held_out.items()}

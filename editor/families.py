@@ -11,7 +11,7 @@ product with up(x), in a gated one. Layers and widths are counted in the file, n
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from .checkpoint import Checkpoint, Shard, Tensor
@@ -34,6 +34,7 @@ class Family:
     conv1d: bool = False
     bias: str | bool = False  # has FFN biases: always, never, or as a config key says (True where it is missing)
     flag: str | None = None  # the config key that turns FFN biases on in this family
+    flagged: tuple[str, ...] = ()  # projections outside the FFN that get a bias from the same key
 
     @property
     def layer_pattern(self) -> str:
@@ -67,7 +68,8 @@ FAMILIES = (
            activation="mlp.gelu_impl", function="=gelu_pytorch_tanh", bias=True),
     Family(("gpt_neox",), into="mlp.dense_h_to_4h", up=None, out="mlp.dense_4h_to_h", activation="mlp.act", bias=True),
     Family(("falcon",), layer="h.{}", into="mlp.dense_h_to_4h", up=None, out="mlp.dense_4h_to_h",
-           activation="mlp.act", function="activation", flag="bias"),
+           activation="mlp.act", function="activation", flag="bias",
+           flagged=("self_attention.query_key_value", "self_attention.dense")),
     Family(("gpt2",), layer="h.{}", into="mlp.c_fc", up=None, out="mlp.c_proj", activation="mlp.act",
            function="activation_function", conv1d=True, bias=True),
     Family(("gpt_neo",), layer="h.{}", into="mlp.c_fc", up=None, out="mlp.c_proj", activation="mlp.act",
@@ -103,8 +105,12 @@ class FeedForward:
 
     @property
     def neuron_axis(self) -> int:
-        """The axis of W_out's weight along which neurons lie."""
+        """The axis of W_out's weight along which neurons lie; in W_in and W_up it is the other one."""
         return 0 if self.family.conv1d else 1
+
+    def name(self, projection: str, layer: int, kind: str = "weight") -> str:
+        """What a projection of a layer is called in the file, for example "mlp.up_proj" of layer 3."""
+        return f"{self.prefix}{self.family.layer.format(layer)}.{projection}.{kind}"
 
 
 def text_config(config: dict[str, Any]) -> dict[str, Any]:
@@ -186,3 +192,9 @@ def activation_modules(model: Any, family: Family) -> list[Any]:
             "Install a version that monoglot was tested with (see its constraints.txt)."
         )
     return [modules[layer] for layer in range(len(modules))]
+
+
+def input_modules(model: Any, family: Family) -> list[Any]:
+    """The modules of a live transformers model whose inputs are what the feed-forward network reads, (…, d), one per
+    layer, in order: its first projection, `family.into`."""
+    return activation_modules(model, replace(family, activation=family.into))

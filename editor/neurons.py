@@ -1,10 +1,12 @@
 """The neurons of each language, and their file.
 
     {"format": 1, "model": {name, layers, width, fingerprint, …}, "method": {"name": "lape", "rate": 0.01, …},
-     "languages": {"zh": [{"neurons": [3, 17], "mean": [0.81, 1.2]}, … one per layer]}}
+     "languages": {"zh": [{"neurons": [3, 17], "mean": [0.81, 1.2], "median": [0.4, 1.1], …}, … one per layer]}}
 
-`mean` is m^k_ij, the neuron's mean activation on text of its language: the value that activation pins it to. The
-authors' `.neuron.pth` (`List[language][layer] -> LongTensor`) is read and written too; it is a pickle, so it is read
+Beside a neuron stand the values that activation may pin it to, statistics of its activation on text of its language:
+`mean` (m^k_ij), and where histograms were recorded `median` and `p90`; `mean@fr` is its mean on text in French.
+
+The authors' `.neuron.pth` (`List[language][layer] -> LongTensor`) is read and written too; it is a pickle, so it is read
 with torch's restricted unpickler, which builds tensors and lists and nothing else.
 """
 
@@ -24,20 +26,22 @@ from .output import replace_file
 from .statistics import ModelInfo
 
 FORMAT = 1
+DECIMALS = 6  # of a value in the file
+VALUES = ("mean", "median", "p90")  # statistics of a neuron's activation that the file may give
 Int64 = npt.NDArray[np.int64]
 Float64 = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Neurons:
-    """Per language, per layer: sorted indices of its neurons, int64 (n,), and perhaps their means, float64 (n,).
+    """Per language, per layer: sorted indices of its neurons, int64 (n,), and what is known of their activations.
 
-    A neuron may belong to several languages. `model` is None for imported masks, which don't say whose they are; its
-    width is then unknown, 0.
+    `values` is statistic ("mean", "median", "p90", "mean@fr", …) -> language -> per layer float64 (n,). A neuron may
+    belong to several languages. Imported masks have no values, and `model` is None, as they don't say whose they are.
     """
 
     indices: dict[str, tuple[Int64, ...]]
-    means: dict[str, tuple[Float64, ...]] | None = None
+    values: dict[str, dict[str, tuple[Float64, ...]]] = field(default_factory=dict)
     model: ModelInfo | None = None
     method: dict[str, Any] = field(default_factory=dict)
 
@@ -73,8 +77,8 @@ def serialise(neurons: Neurons) -> str:
         lines = []
         for i, layer in enumerate(layers):
             entry: dict[str, Any] = {"neurons": layer.tolist()}
-            if neurons.means is not None:
-                entry["mean"] = [round(float(mean), 6) for mean in neurons.means[language][i]]
+            for statistic, known in neurons.values.items():
+                entry[statistic] = [round(float(value), DECIMALS) for value in known[language][i]]
             lines.append(f"   {json.dumps(entry)}")
         languages.append(f"  {json.dumps(language)}: [\n" + ",\n".join(lines) + "\n  ]")
     text = json.dumps(head, indent=1, sort_keys=True)
@@ -99,16 +103,18 @@ def _parse(data: Any, path: Path) -> Neurons:
             f"{path} has format {data['format']!r}, this version reads {FORMAT}. Upgrade monoglot, or find them again."
         )
     indices: dict[str, tuple[Int64, ...]] = {}
-    means: dict[str, tuple[Float64, ...]] = {}
+    values: dict[str, dict[str, tuple[Float64, ...]]] = {}
     for language, layers in data["languages"].items():
         indices[language] = tuple(_indices(layer["neurons"], language, i) for i, layer in enumerate(layers))
-        if all("mean" in layer for layer in layers):
-            means[language] = tuple(_means(layer["mean"], language, i) for i, layer in enumerate(layers))
-            if any(len(n) != len(m) for n, m in zip(indices[language], means[language], strict=True)):
-                raise NeuronsError(f"{path}: {language} has not as many means as neurons.")
+        for statistic in (name for name in (layers[0] if layers else ()) if name.partition("@")[0] in VALUES):
+            if all(statistic in layer for layer in layers):
+                known = tuple(_values(layer[statistic], statistic, language, i) for i, layer in enumerate(layers))
+                if any(len(n) != len(v) for n, v in zip(indices[language], known, strict=True)):
+                    raise NeuronsError(f"{path}: {language} has not as many values of {statistic} as neurons.")
+                values.setdefault(statistic, {})[language] = known
     if len({len(layers) for layers in indices.values()}) != 1:
         raise NeuronsError(f"{path}: the languages have different numbers of layers, or there are none.")
-    whole = means if means.keys() == indices.keys() else None
+    whole = {statistic: known for statistic, known in values.items() if known.keys() == indices.keys()}
     return Neurons(indices, whole, _model(data["model"]), _method(data["method"]))
 
 
@@ -116,9 +122,9 @@ def _number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _means(values: Any, language: str, layer: int) -> Float64:
+def _values(values: Any, statistic: str, language: str, layer: int) -> Float64:
     if not isinstance(values, list) or not all(map(_number, values)):
-        raise NeuronsError(f"{language}, layer {layer}: the means are not a list of finite numbers.")
+        raise NeuronsError(f"{language}, layer {layer}: the values of {statistic} are not a list of finite numbers.")
     return np.asarray(values, np.float64)
 
 

@@ -10,39 +10,34 @@ and so independent of order, the sum over a batch is rounded to a multiple of 2�
 numbers exactly up to 8·10⁹. Merging in any order, interrupted runs and any number of workers therefore give the same bits
 (as long as the forward pass does: matrix products may round otherwise on another device, or with more threads).
 
-Only the decoder's trunk runs; the logits are never computed. Recording hangs on the activation modules and costs a few
-per cent of the forward pass.
+On request they hold histograms of the activations too (see `histogram`), and what the feed-forward networks read (see
+`inputs`).
 """
 
 import json
-import os
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from .corpus import Packed
-from .errors import OutputError, StatisticsError
-from .families import trunk
+from . import histogram as histograms
+from . import inputs as inputs_file
+from .errors import MonoglotWarning, StatisticsError
+from .histogram import BINS, UInt32
+from .inputs import Inputs
 from .output import replace_file
-
-if TYPE_CHECKING:
-    import torch
 
 FORMAT = 1
 METADATA = "monoglot_statistics"  # the key of the file's metadata
 SUM_GRID = 2.0**20
-BATCH_TOKENS = {"cpu": 2048, "cuda": 16384, "mps": 4096}  # what `batch_size=0` (auto) aims at
-CPU_ROWS = 64  # a block that stays in the cache, and whose counts fit in 8 bits
-SAVE_SECONDS = 20.0
 
 Int64 = npt.NDArray[np.int64]
 Float64 = npt.NDArray[np.float64]
+Part = TypeVar("Part")
 
 
 @dataclass(frozen=True)
@@ -60,7 +55,7 @@ class ModelInfo:
 @dataclass(frozen=True)
 class Statistics:
     """Per language: counted tokens, active_count int64 (layers, width), total float64 (layers, width), and the sha256 of
-    each text that went in.
+    each text that went in. Where they were asked for: histogram uint32 (layers, width, BINS), and `inputs`.
 
     Loaded ones read an array from the file each time it is asked for: those of a large model in many languages take
     gigabytes, and are needed one at a time.
@@ -72,6 +67,8 @@ class Statistics:
     total: Mapping[str, Float64]
     texts: dict[str, tuple[str, ...]]
     settings: dict[str, Any] = field(default_factory=dict)
+    histogram: Mapping[str, UInt32] | None = None
+    inputs: Inputs | None = None
 
     @property
     def languages(self) -> tuple[str, ...]:
@@ -85,6 +82,17 @@ class Statistics:
         """m^k_ij, (layers, width)."""
         return self.total[language] / self.tokens[language]
 
+    def quantile(self, language: str, q: float) -> Float64:
+        """The round(q · n_k)-th smallest a_ij, (layers, width), as exact as `histogram` says.
+
+        Raises StatisticsError when there are no histograms, or q is not in [0, 1].
+        """
+        if self.histogram is None:
+            raise StatisticsError("the statistics hold no histograms. Make them with `monoglot detect --quantiles`.")
+        if not 0 <= q <= 1:
+            raise StatisticsError(f"there is no {q}-quantile; it must lie between 0 and 1.")
+        return np.array([histograms.quantile(layer, q) for layer in self.histogram[language]])
+
 
 def save(statistics: Statistics, path: Path) -> None:
     """Write statistics as safetensors, aside first and renamed at the end. The same statistics give the same bytes."""
@@ -94,13 +102,20 @@ def save(statistics: Statistics, path: Path) -> None:
     for language in statistics.languages:
         arrays[f"{language}.active_count"] = statistics.active_count[language]
         arrays[f"{language}.total"] = statistics.total[language]
-    head = {
+        if statistics.histogram is not None:
+            arrays[f"{language}.histogram"] = statistics.histogram[language]
+    head: dict[str, Any] = {
         "version": FORMAT,
         "model": vars(statistics.model),
         "tokens": statistics.tokens,
         "texts": statistics.texts,
         "settings": statistics.settings,
     }
+    if statistics.histogram is not None:
+        head["bins"] = BINS
+    if statistics.inputs is not None:
+        more, head["inputs"] = inputs_file.to_arrays(statistics.inputs)
+        arrays |= more
     # one key: safetensors writes several in an order that differs from run to run
     replace_file(path, serialise(arrays, metadata={METADATA: json.dumps(head)}))
 
@@ -127,14 +142,26 @@ def load(path: Path) -> Statistics:
             for language, count in tokens.items():
                 if not isinstance(count, int) or count < 1:
                     raise ValueError(f"{language} has {count} tokens")
-                for name, dtype in ((f"{language}.active_count", "I64"), (f"{language}.total", "F64")):
-                    found = file.get_slice(name)
-                    if (found.get_dtype(), found.get_shape()) != (dtype, [model.layers, model.width]):
-                        raise ValueError(f"{name} is {found.get_dtype()} of shape {found.get_shape()}")
-    except (SafetensorError, KeyError, TypeError, ValueError, AttributeError, OSError) as error:
+                shape = [model.layers, model.width]
+                kinds = [("active_count", "I64", shape), ("total", "F64", shape)]
+                if "bins" in head:
+                    kinds.append(("histogram", "U32", [*shape, BINS]))
+                for kind, dtype, expected in kinds:
+                    found = file.get_slice(f"{language}.{kind}")
+                    if (found.get_dtype(), found.get_shape()) != (dtype, expected):
+                        raise ValueError(f"{language}.{kind} is {found.get_dtype()} of shape {found.get_shape()}")
+            inputs = inputs_file.from_file(path, file, head["inputs"], model.layers) if "inputs" in head else None
+    except (SafetensorError, KeyError, TypeError, ValueError, AttributeError, IndexError, OSError) as error:
         raise StatisticsError(f"{path} is damaged ({error}). Run `monoglot detect` again.") from None
     return Statistics(
-        model, tokens, _Arrays(path, "active_count", tokens), _Arrays(path, "total", tokens), texts, head["settings"]
+        model,
+        tokens,
+        _Arrays(path, "active_count", tokens),
+        _Arrays(path, "total", tokens),
+        texts,
+        head["settings"],
+        _Arrays(path, "histogram", tokens) if "bins" in head else None,
+        inputs,
     )
 
 
@@ -166,7 +193,8 @@ class _Arrays(Mapping[str, Any]):
 def merge(parts: Sequence[Statistics]) -> Statistics:
     """The statistics of the union of the texts, in any order the same.
 
-    Raises StatisticsError when they are of different models, or when a text is in two of them.
+    Raises StatisticsError when they are of different models, or when a text is in two of them. Histograms, and inputs,
+    are kept when all parts have them; warns (MonoglotWarning) when only some do.
     """
     first = min((part.model for part in parts), key=lambda model: (model.name, model.revision or ""))
     tokens: dict[str, int] = {}
@@ -194,6 +222,8 @@ def merge(parts: Sequence[Statistics]) -> Statistics:
                 active[language], total[language] = part.active_count[language], part.total[language]
                 texts[language] = part.texts[language]
     order = sorted(tokens)
+    histogram = _together("histograms", "quantiles", [part.histogram for part in parts])
+    inputs = _together("inputs", "calibrate", [part.inputs for part in parts])
     settings = parts[0].settings if all(part.settings == parts[0].settings for part in parts) else {}
     return Statistics(
         first,
@@ -202,264 +232,30 @@ def merge(parts: Sequence[Statistics]) -> Statistics:
         {language: total[language] for language in order},
         {language: texts[language] for language in order},
         settings,
+        {language: _sum(part[language] for part in histogram if language in part) for language in order}
+        if histogram
+        else None,
+        inputs_file.add(inputs) if inputs else None,
     )
 
 
-class Recorder:
-    """Adds up what the activation modules put out, batch by batch.
-
-    `active_count` int64 and `total` float64, both (layers, width), on the CPU; a batch is summed where the model is
-    (in float64, on MPS, which has none, in float32).
-    """
-
-    def __init__(self, modules: Sequence[Any], width: int, device: "torch.device") -> None:
-        import torch
-
-        shape, exact = (len(modules), width), torch.float32 if device.type == "mps" else torch.float64
-        self.modules = modules
-        self.active_count = np.zeros(shape, np.int64)
-        self.total = np.zeros(shape, np.float64)
-        self._count = torch.zeros(shape, dtype=torch.int64, device=device)
-        self._sum = torch.zeros(shape, dtype=exact, device=device)
-        self._block = torch.empty(CPU_ROWS, width, dtype=torch.float64)
-        self._positive = np.empty((CPU_ROWS, width), np.bool_)
-        self._shape = (0, 0)
-        self._skip = 0
-
-    @contextmanager
-    def attached(self) -> Iterator[None]:
-        handles = [module.register_forward_hook(self._hook(layer)) for layer, module in enumerate(self.modules)]
-        try:
-            yield
-        finally:
-            for handle in handles:
-                handle.remove()
-
-    def start(self, batch: int, length: int, skip: int) -> None:
-        """Before a forward pass on (batch, length) tokens of which the first `skip` positions don't count."""
-        self._shape, self._skip = (batch, length), skip
-        self._count.zero_()
-        self._sum.zero_()
-
-    def commit(self) -> None:
-        """After it: add the batch, its sums rounded to the grid.
-
-        Raises StatisticsError when an activation was NaN or infinite: NaN > 0 is false, so it would pass for inactive.
-        """
-        total = self._sum.cpu().numpy().astype(np.float64)
-        if not (finite := np.isfinite(total).all(axis=1)).all():
-            layer = int(np.argmin(finite))
-            raise StatisticsError(
-                f"layer {layer} puts out NaN or infinity ({int((~np.isfinite(total[layer])).sum()):,} of its neurons). "
-                "Try --dtype float32; if it stays, the checkpoint is broken."
-            )
-        self.active_count += self._count.cpu().numpy()
-        self.total += np.round(total * SUM_GRID) / SUM_GRID
-
-    def _hook(self, layer: int) -> Callable[[Any, Any, "torch.Tensor"], None]:
-        count, total = self._count[layer], self._sum[layer]
-
-        def record(module: Any, inputs: Any, output: "torch.Tensor") -> None:
-            contexts = output.detach().reshape(*self._shape, output.shape[-1])[:, self._skip :]  # (batch, counted, F)
-            if contexts.device.type == "cpu":
-                for context in contexts:
-                    self._record_blocks(context, count, total)
-            else:
-                count.add_((contexts > 0).sum((0, 1)))
-                total.add_(contexts.sum((0, 1), dtype=total.dtype))
-
-        return record
-
-    def _record_blocks(self, activation: "torch.Tensor", count: "torch.Tensor", total: "torch.Tensor") -> None:
-        """The same in blocks that stay in the cache, counted in numpy: several times as fast on a CPU."""
-        import torch
-
-        block, values, positive = self._block, self._block.numpy(), self._positive
-        counts, sums = count.numpy(), total.numpy()
-        for rows in torch.split(activation, CPU_ROWS):
-            n = len(rows)
-            block[:n].copy_(rows)
-            np.greater(values[:n], 0, out=positive[:n])
-            counts += np.add.reduce(positive[:n].view(np.uint8), axis=0, dtype=np.uint8)
-            sums += np.add.reduce(values[:n], axis=0)
+def _together(what: str, option: str, found: Sequence[Part | None]) -> list[Part]:
+    """All of them, or none when one lacks them."""
+    there = [part for part in found if part is not None]
+    if there and len(there) < len(found):
+        warnings.warn(
+            f"only {len(there)} of {len(found)} statistics have {what}, so their sum has none. "
+            f"Run `monoglot detect --{option}` for all of them.",
+            MonoglotWarning,
+            stacklevel=3,
+        )
+        return []
+    return there
 
 
-Progress = Callable[[str, int, int], None]  # language, tokens done of all languages, tokens in all
-
-
-def collect(
-    model: Any,
-    modules: Sequence[Any],
-    info: ModelInfo,
-    texts: Mapping[str, Packed],
-    *,
-    batch_size: int = 0,
-    settings: Mapping[str, Any] | None = None,
-    resume_file: Path | None = None,
-    progress: Progress | None = None,
-) -> Statistics:
-    """Run the trunk of `model` over every context of every language and record its neurons.
-
-    `modules` are `families.activation_modules(model, …)`. `batch_size` contexts go through at a time; 0 chooses one, and
-    halves it when a GPU runs out of memory. With `resume_file`, progress is saved there every 20 s and taken up from
-    there; the file is removed at the end. Under torch.distributed each worker takes every N-th batch and all return the
-    same sum. Settings that change the result (dtype, context) belong into `settings`: a resume file of others is ignored.
-
-    Raises StatisticsError when an activation is NaN or infinite, and when even the smallest batch doesn't fit.
-    """
-    import torch
-
-    device = next(model.parameters()).device
-    decoder = trunk(model)
-    rank, world = _workers()
-    batch_tokens = BATCH_TOKENS.get(device.type, 2048)
-    key = {"model": vars(info), "texts": {name: packed.sha256 for name, packed in texts.items()}, "world": world,
-           "settings": dict(settings or {}), "batch": [batch_size, batch_tokens], "device": device.type}  # fmt: skip
-    if resume_file and world > 1:
-        resume_file = resume_file.with_name(f"{resume_file.name}-{rank}")
-    state = _Resume(resume_file, key, dict.fromkeys(texts, (info.layers, info.width)), batch_tokens)
-    whole = sum(packed.tokens for packed in texts.values())
-    done = sum(
-        len(context) - packed.skip for name, packed in texts.items() for context in packed.contexts[: state.done[name]]
-    )
-    for name, packed in texts.items():
-        recorder = Recorder(modules, info.width, device)
-        recorder.active_count, recorder.total = state.active_count[name], state.total[name]  # added to in place
-        longest = len(packed.contexts[0]) if packed.contexts else 1
-        with recorder.attached(), torch.inference_mode():
-            while state.done[name] < len(packed.contexts):
-                at, size = state.done[name], batch_size or max(1, state.batch_tokens // longest)
-                batch = _batch(packed.contexts, at, size)
-                if (at // size) % world == rank:
-                    try:
-                        _forward(decoder, torch.from_numpy(batch).to(device), recorder, packed.skip)
-                    except torch.cuda.OutOfMemoryError:
-                        if size == 1 or batch_size or world > 1:  # workers must agree on the batches
-                            raise StatisticsError(
-                                f"out of memory on {device} with {len(batch)} contexts of {longest} tokens at once. "
-                                "Try a smaller --batch-size or --context."
-                            ) from None
-                        torch.cuda.empty_cache()
-                        state.batch_tokens = size // 2 * longest
-                        continue
-                    except KeyboardInterrupt:  # nearly all the time is spent here, and here the sums are whole
-                        state.save()
-                        raise
-                    recorder.commit()
-                state.done[name] = at + len(batch)
-                done += batch.size - packed.skip * len(batch)
-                if progress:
-                    progress(name, done, whole)
-                if state.due():
-                    state.save()
-    if world > 1:
-        _add_up(state)
-    state.remove()
-    return Statistics(
-        info,
-        {name: packed.tokens for name, packed in texts.items()},
-        state.active_count,
-        state.total,
-        {name: (packed.sha256,) for name, packed in texts.items()},
-        dict(settings or {}),
-    )
-
-
-def _batch(contexts: Sequence[Int64], at: int, size: int) -> Int64:
-    """Up to `size` contexts from `at` on, all of one length (only the last context can be shorter)."""
-    group = contexts[at : at + size]
-    if len(group[-1]) != len(group[0]):
-        group = group[:-1]
-    return np.stack(group)  # (batch, length)
-
-
-def _forward(decoder: Any, ids: "torch.Tensor", recorder: Recorder, skip: int) -> None:
-    recorder.start(ids.shape[0], ids.shape[1], skip)
-    decoder(input_ids=ids, use_cache=False)
-
-
-def _workers() -> tuple[int, int]:
-    """(rank, world size): (0, 1) unless torch.distributed runs."""
-    if "RANK" not in os.environ:
-        return 0, 1
-    import torch.distributed as dist
-
-    if not dist.is_initialized():
-        return 0, 1
-    return dist.get_rank(), dist.get_world_size()
-
-
-def _add_up(state: "_Resume") -> None:
-    """Over all workers, on the CPU: the arrays are small and Apple's GPUs have no float64."""
-    import torch
-    import torch.distributed as dist
-
-    for arrays in (state.active_count, state.total):
-        for array in arrays.values():
-            try:
-                dist.all_reduce(torch.from_numpy(array))  # in place
-            except RuntimeError:
-                raise StatisticsError("another worker has stopped; its own message says why.") from None
-
-
-class _Resume:
-    """What a run has so far: per language the contexts done and the sums, and where to keep them.
-
-    `key` says what the sums are of; a file with another key, or one that can't be read, is ignored.
-    """
-
-    def __init__(
-        self, path: Path | None, key: dict[str, Any], shapes: dict[str, tuple[int, int]], batch_tokens: int
-    ) -> None:
-        self.path = path
-        self.key = json.dumps(key, sort_keys=True)
-        self.batch_tokens = batch_tokens  # what a batch may hold; halved when memory runs out
-        self.done = dict.fromkeys(shapes, 0)
-        self.active_count = {name: np.zeros(shape, np.int64) for name, shape in shapes.items()}
-        self.total = {name: np.zeros(shape, np.float64) for name, shape in shapes.items()}
-        self.saved, self.cost = time.monotonic(), 0.0
-        if path and path.is_file():
-            self._load(path)
-
-    def _load(self, path: Path) -> None:
-        from safetensors import SafetensorError, safe_open
-
-        try:
-            with safe_open(path, framework="numpy") as file:
-                state = json.loads((file.metadata() or {})["state"])
-                if state["key"] != self.key or state["done"].keys() != self.done.keys():
-                    return
-                begun = [name for name, done in state["done"].items() if done]
-                active_count = {name: file.get_tensor(f"{name}.active_count") for name in begun}
-                total = {name: file.get_tensor(f"{name}.total") for name in begun}
-        except (SafetensorError, KeyError, ValueError, OSError):
-            return
-        # only now that all of it could be read: half a state would count the other half twice
-        self.active_count |= active_count
-        self.total |= total
-        self.done, self.batch_tokens = state["done"], state["batch_tokens"]
-
-    def due(self) -> bool:
-        """Every 20 s, or less often where saving takes long: it may cost a twentieth of the time."""
-        return self.path is not None and time.monotonic() - self.saved >= max(SAVE_SECONDS, 20 * self.cost)
-
-    def save(self) -> None:
-        from safetensors.numpy import save as serialise
-
-        if self.path is None:
-            return
-        started = time.monotonic()
-        arrays: dict[str, npt.NDArray[Any]] = {}
-        for name in (name for name, done in self.done.items() if done):
-            arrays[f"{name}.active_count"], arrays[f"{name}.total"] = self.active_count[name], self.total[name]
-        state = {"key": self.key, "done": self.done, "batch_tokens": self.batch_tokens}
-        try:
-            replace_file(self.path, serialise(arrays, metadata={"state": json.dumps(state)}))
-        except OutputError:
-            self.path = None  # progress that can't be kept must not end the run
-        self.saved = time.monotonic()
-        self.cost = self.saved - started
-
-    def remove(self) -> None:
-        if self.path:
-            self.path.unlink(missing_ok=True)
+def _sum(arrays: Iterable[UInt32]) -> UInt32:
+    first, *others = arrays
+    whole: UInt32 = first.copy()
+    for other in others:
+        whole += other
+    return whole

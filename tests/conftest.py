@@ -1,7 +1,10 @@
 """Fixtures that most tests share: one tiny Llama, one corpus, the neurons found with them."""
 
+import json
 import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,13 +29,44 @@ def neurons_file(model: Path, corpus: Path, tmp_path_factory: pytest.TempPathFac
     """neurons.json of the tiny Llama: a few neurons per language, some of them shared."""
     import numpy as np
     from monoglot.editor import neurons
-    from monoglot.editor.bake import open_target
     from monoglot.editor.detect import model_info
     from monoglot.editor.source import resolve
+    from monoglot.editor.target import open_target
 
     path = tmp_path_factory.mktemp("neurons") / "neurons.json"
     info = model_info(open_target(resolve(str(model))))
     by_language = {"en": [[0, 5], [], [23]], "fr": [[3, 5, 7], [1], [2, 4]], "zh": [[6, 7], [9, 11], [12]]}
     indices = {k: tuple(np.array(layer, dtype=np.int64) for layer in layers) for k, layers in by_language.items()}
-    neurons.save(neurons.Neurons(indices, None, info, {"name": "hand"}), path)
+    neurons.save(neurons.Neurons(indices, {}, info, {"name": "hand"}), path)
     return path
+
+
+@pytest.fixture(scope="session")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Saves a tiny model's folder, once per configuration. Skips where the installed transformers has no such family.
+    Tests must not write into it."""
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+    made: dict[str, Path] = {}
+
+    def save(model_type: str, *, tokenizer: bool = False, **config: Any) -> Path:
+        if model_type not in CONFIG_MAPPING:
+            pytest.skip(f"this transformers has no {model_type}")
+        key = json.dumps([model_type, tokenizer, config])
+        if key not in made:
+            folder = tmp_path_factory.mktemp("base") / model_type
+            made[key] = tiny.save_model(folder, model_type, tokenizer=tokenizer, **config)
+        return made[key]
+
+    return save
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """On arrays this small a second thread only waits, and on a busy machine for long."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import MonoglotWarning, StatisticsError
-from ..neurons import Neurons
+from ..neurons import DECIMALS, Float64, Int64, Neurons
 from ..statistics import Statistics
 from .lape import lape
 
@@ -19,7 +19,8 @@ METHODS: dict[str, Callable[[Statistics, float, float], Selection]] = {"lape": l
 
 
 def find(statistics: Statistics, method: str = "lape", *, rate: float = 0.01, quantile: float = 0.95) -> Neurons:
-    """The neurons of each language by `method`, with the mean activation of each on its language's text.
+    """The neurons of each language by `method`, with the mean activation of each on its language's text, and median and
+    90th percentile where the statistics have histograms.
 
     `rate` is the share of all neurons to take, `quantile` that of the bar which an activation probability must pass.
     Raises StatisticsError when there are fewer than two languages, a setting is out of (0, 1), or the rate is too small
@@ -57,13 +58,16 @@ def find(statistics: Statistics, method: str = "lape", *, rate: float = 0.01, qu
         language: tuple(np.flatnonzero(layer).astype(np.int64, copy=False) for layer in selection[k])
         for k, language in enumerate(statistics.languages)
     }
-    means = {
-        language: tuple(row[layer] for row, layer in zip(statistics.mean(language), layers, strict=True))
-        for language, layers in indices.items()
-    }
+    values = {"mean": _at(indices, statistics.mean)}
+    if statistics.histogram is not None:
+        values["median"] = _at(indices, lambda language: statistics.quantile(language, 0.5))
+        values["p90"] = _at(indices, lambda language: statistics.quantile(language, 0.9))
+    for language in statistics.languages:
+        mean = statistics.mean(language)
+        values[f"mean@{language}"] = _at(indices, lambda _, mean=mean: mean)  # type: ignore[misc]
     return Neurons(
         indices,
-        means,
+        values,
         statistics.model,
         {
             "name": method,
@@ -73,3 +77,11 @@ def find(statistics: Statistics, method: str = "lape", *, rate: float = 0.01, qu
             "texts": {language: list(hashes) for language, hashes in statistics.texts.items()},
         },
     )
+
+
+def _at(indices: dict[str, tuple[Int64, ...]], statistic: Callable[[str], Float64]) -> dict[str, tuple[Float64, ...]]:
+    """`statistic(language)`, (layers, width), at each language's neurons, to as many decimals as their file has."""
+    return {
+        language: tuple(np.round(row[layer], DECIMALS) for row, layer in zip(statistic(language), layers, strict=True))
+        for language, layers in indices.items()
+    }

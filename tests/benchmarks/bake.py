@@ -27,10 +27,11 @@ from typing import NamedTuple
 
 import numpy as np
 from monoglot.editor import neurons
-from monoglot.editor.bake import bake, open_target
+from monoglot.editor.bake import bake
 from monoglot.editor.detect import model_info
 from monoglot.editor.recipe import Base, Edit, Recipe
 from monoglot.editor.source import resolve
+from monoglot.editor.target import open_target
 
 SHARE = 0.01  # of each layer's neurons
 SMALL = {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 13, "num_attention_heads": 8}
@@ -113,7 +114,7 @@ def choose_neurons(model: Path, path: Path) -> neurons.Neurons:
     generator = np.random.default_rng(0)
     count = max(1, round(width * SHARE))
     chosen = tuple(np.sort(generator.choice(width, count, replace=False)) for _ in range(layers))
-    found = neurons.Neurons({"zh": chosen}, None, model_info(target), {"name": "random"})
+    found = neurons.Neurons({"zh": chosen}, {}, model_info(target), {"name": "random"})
     neurons.save(found, path)
     return found
 

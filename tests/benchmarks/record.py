@@ -16,11 +16,11 @@ from pathlib import Path
 
 import torch
 from monoglot.editor import embedded
-from monoglot.editor.bake import open_target
 from monoglot.editor.families import activation_modules, trunk
 from monoglot.editor.live import load_model
+from monoglot.editor.record import BATCH_TOKENS, Recorder
 from monoglot.editor.source import resolve
-from monoglot.editor.statistics import BATCH_TOKENS, Recorder
+from monoglot.editor.target import open_target
 
 
 def main() -> None:

@@ -47,14 +47,24 @@ def expected(model: Path, corpus: Path, tmp_path_factory: pytest.TempPathFactory
 
 def start(model: Path, corpus: Path, output: Path, *, before: str = "", torchrun: int = 0) -> subprocess.Popen[str]:
     """The command in a process of its own (one thread: what torchrun gives to each of several), `before` run first."""
-    arguments = ["detect", str(model), "--corpus", str(corpus), *OPTIONS, "-o", str(output)]
+    arguments = [
+        "detect",
+        str(model),
+        "--corpus",
+        str(corpus),
+        *OPTIONS,
+        "-o",
+        str(output),
+        "--quantiles",
+        "--calibrate",
+    ]
     if torchrun:
         command = [
             sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(torchrun),
             "-m", "monoglot.cli", *arguments,
         ]  # fmt: skip
     else:
-        code = f"from monoglot.editor import statistics\nfrom monoglot.cli.main import main\n{before}\nmain()"
+        code = f"from monoglot.editor import record, resume\nfrom monoglot.cli.main import main\n{before}\nmain()"
         command = [sys.executable, "-c", code, *arguments]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
@@ -72,6 +82,21 @@ def test_a_file_and_a_table(monoglot: Run, model: Path, corpus: Path, tmp_path: 
         assert [language, "600", f"{found.probability(language).mean():.3f}"] in [line.split() for line in lines]
     assert err == f"Wrote {output}.\n"
     assert [path.name for path in output.parent.iterdir()] == ["s.safetensors"]  # no progress is left
+
+
+def test_quantiles_and_calibrate(monoglot: Run, model: Path, corpus: Path, tmp_path: Path) -> None:
+    plain, full, both = (tmp_path / name for name in ("plain", "full", "both"))
+    arguments = ("detect", model, "--corpus", corpus, *OPTIONS)
+    shown = monoglot(*arguments, "-o", plain)[1]
+    assert monoglot(*arguments, "-o", full, "--quantiles", "--calibrate")[:2] == (0, shown)  # the same table
+    found = statistics.load(full)
+    assert found.histogram is not None
+    assert found.inputs is not None
+    assert statistics.load(plain).inputs is None
+    assert monoglot(*arguments, "--tokens", 500, "-o", plain, "--force")[0] == 0
+    code, _, err = monoglot("detect", "--merge", plain, full, "-o", both)
+    assert code == 0
+    assert "Warning: only 1 of 2 statistics have histograms, so their sum has none." in err
 
 
 def test_json_and_languages(monoglot: Run, model: Path, corpus: Path, tmp_path: Path) -> None:
@@ -112,6 +137,8 @@ def test_a_destination_that_cannot_be_is_refused_first(
         (("m", "-o", "s"), "Name the text with --corpus"),
         (("m", "n", "-o", "s", "--corpus", "c"), "Name one model"),
         (("--merge", "a", "-o", "s", "--corpus", "c"), "reads no --corpus"),
+        (("--merge", "a", "-o", "s", "--quantiles"), "--merge keeps what the files have"),
+        (("--merge", "a", "-o", "s", "--calibrate"), "--merge keeps what the files have"),
         (("m", "-o", "s", "--corpus", "c", "--batch-size", "0"), "a whole number, or auto"),
         (("m", "-o", "s", "--corpus", "c", "--batch-size", "many"), "a whole number, or auto"),
         (("m", "-o", "s", "--corpus", "c", "--tokens", "0"), "not in the range"),
@@ -180,8 +207,8 @@ def test_a_killed_run_goes_on(monoglot: Run, model: Path, corpus: Path, tmp_path
     output, progress = tmp_path / "s.safetensors", tmp_path / ".s.safetensors.progress"
     slowly = (
         "import time\n"
-        "statistics.SAVE_SECONDS, commit = 0, statistics.Recorder.commit\n"
-        "statistics.Recorder.commit = lambda self: (time.sleep(0.3), commit(self))"
+        "resume.SAVE_SECONDS, commit = 0, record.Recorder.commit\n"
+        "record.Recorder.commit = lambda self: (time.sleep(0.3), commit(self))"
     )
     process = start(model, corpus, output, before=slowly)
     until = time.monotonic() + 120
@@ -199,7 +226,7 @@ def test_a_killed_run_goes_on(monoglot: Run, model: Path, corpus: Path, tmp_path
         done = json.loads(file.metadata()["state"])["done"]
     assert 0 < sum(done.values()) < 60  # contexts
 
-    counted = "statistics.Recorder.start = (lambda f: lambda *a: (print('batch'), f(*a)))(statistics.Recorder.start)"
+    counted = "record.Recorder.start = (lambda f: lambda *a: (print('batch'), f(*a)))(record.Recorder.start)"
     process = start(model, corpus, output, before=counted)
     out, err = process.communicate()
     assert process.returncode == 0, err

@@ -68,8 +68,8 @@ def test_a_file_and_a_table(monoglot: Run, stats: Path, tmp_path: Path) -> None:
         "ja": {(0, 1), (1, 2), (1, 3)},
         "zh": {(0, 0), (0, 1), (1, 2)},
     }
-    assert found.means is not None
-    assert [layer.tolist() for layer in found.means["zh"]] == [[0.225, 0.2], [0.15]]
+    assert list(found.values) == ["mean", "mean@en", "mean@ja", "mean@zh"]
+    assert [layer.tolist() for layer in found.values["mean"]["zh"]] == [[0.225, 0.2], [0.15]]
     lines = [line.split() for line in out.splitlines() if line.strip()]
     assert lines[0] == ["4", "neurons", "in", "2", "layers"]
     assert lines[1] == ["language", "neurons", "shared", "most", "with", "layer", "0", "…", "1"]
@@ -116,7 +116,7 @@ def test_a_mask_comes_in_and_goes_out(monoglot: Run, stats: Path, tmp_path: Path
     assert "4 neurons in 2 layers" in out
     one, two = neurons.load(output), neurons.load(tmp_path / "i.json")
     assert {k: one.pairs(k) for k in one.languages} == {k: two.pairs(k) for k in two.languages}
-    assert (two.means, two.model) == (None, None)
+    assert (two.values, two.model) == ({}, None)
     first, second = (torch.load(path, weights_only=True) for path in (mask, again))
     assert [[x.tolist() for x in layers] for layers in first] == [[x.tolist() for x in layers] for layers in second]
 

@@ -2,6 +2,7 @@
 
 import shutil
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,13 @@ import numpy as np
 import pytest
 import tiny
 from monoglot.editor import detect as detection
-from monoglot.editor.bake import Target, open_target
 from monoglot.editor.corpus import open_corpus
 from monoglot.editor.detect import detect, fitting_context, model_info, read_texts
 from monoglot.editor.errors import CorpusError, MonoglotWarning, StatisticsError
+from monoglot.editor.histogram import ZERO
+from monoglot.editor.sample import HELD_OUT_TOKENS
 from monoglot.editor.source import resolve
+from monoglot.editor.target import Target, open_target
 
 
 @pytest.fixture(scope="module")
@@ -119,6 +122,61 @@ def test_statistics_that_still_fit_are_returned(target: Target, corpus: Path, mo
     for other in ({"context": 33}, {"context": 32, "dtype": "bfloat16"}, {"context": 32, "tokens": 299}):
         with pytest.raises(pytest.fail.Exception, match="built"):
             detect(target, texts, reuse=found, **{**options, **other})  # type: ignore[arg-type]
+
+
+def test_histograms_and_inputs_on_request(target: Target, corpus: Path) -> None:
+    texts = open_corpus([str(corpus)])
+    options: dict[str, Any] = {"tokens": 300, "minimum": 100, "device": "cpu", "context": 64}
+    plain, full = (detect(target, texts, **options, quantiles=more, calibrate=more) for more in (False, True))
+    assert (plain.histogram, plain.inputs) == (None, None)
+    assert full.settings == plain.settings
+    assert full.histogram is not None
+    assert full.inputs is not None
+    for language in texts:
+        assert (full.active_count[language] == plain.active_count[language]).all()
+        assert full.total[language].tobytes() == plain.total[language].tobytes()
+        assert (full.histogram[language].sum(axis=-1) == 300).all()
+        # what lies in the positive bins is what was counted as active
+        assert (full.histogram[language][:, :, ZERO + 1 :].sum(axis=-1) == full.active_count[language]).all()
+    assert (full.inputs.tokens, full.inputs.contexts) == (900, 3 * 5)  # 63 tokens a context
+    assert (full.inputs.layers, full.inputs.hidden) == (tiny.LAYERS, tiny.HIDDEN)
+    held_out = read_texts(target, texts, tokens=HELD_OUT_TOKENS, context=64, held_out=True)
+    assert [(part.language, part.sha256) for part in full.inputs.sample.parts] == [
+        (language, one.sha256) for language, one in held_out.items()
+    ]
+    assert full.inputs.sample.x[0].shape == (3 * 256, tiny.HIDDEN)
+
+
+def test_statistics_are_reused_when_they_hold_what_is_asked_for(
+    target: Target, corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = open_corpus([str(corpus)])
+    options: dict[str, Any] = {"tokens": 300, "minimum": 100, "device": "cpu", "context": 64}
+    plain, full = (detect(target, texts, **options, quantiles=more, calibrate=more) for more in (False, True))
+    only_histograms = replace(full, inputs=None)
+    monkeypatch.setattr(detection, "load_model", lambda *_, **__: pytest.fail("built"))
+    for quantiles in (False, True):
+        for calibrate in (False, True):
+            assert detect(target, texts, reuse=full, quantiles=quantiles, calibrate=calibrate, **options) is full
+    assert detect(target, texts, reuse=only_histograms, quantiles=True, **options) is only_histograms
+    monkeypatch.setattr(detection, "HELD_OUT_TOKENS", 500)
+    for reuse, more in (
+        (plain, {"quantiles": True}),
+        (plain, {"calibrate": True}),
+        (only_histograms, {"calibrate": True}),
+        (full, {"calibrate": True}),  # another held-out text
+    ):
+        with pytest.raises(pytest.fail.Exception, match="built"):
+            detect(target, texts, reuse=reuse, **options, **more)
+
+
+@pytest.mark.usefixtures("unbuilt")
+def test_calibration_needs_held_out_text(target: Target, tmp_path: Path) -> None:
+    (tmp_path / "fr.txt").write_text("\n\n".join([tiny.TEXT["fr"]] * 4))  # the fifth would be held out
+    with pytest.raises(
+        CorpusError, match=r"fr has too few documents for one to be held out.* or leave --calibrate out"
+    ):
+        detect(target, open_corpus([str(tmp_path)]), tokens=100, context=64, minimum=10, calibrate=True)
 
 
 def test_a_broken_checkpoint_is_an_error(model: Path, tmp_path: Path, corpus: Path) -> None:

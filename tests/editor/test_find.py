@@ -5,6 +5,7 @@ import math
 import subprocess
 import sys
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from monoglot.editor import statistics
 from monoglot.editor.errors import MonoglotWarning, StatisticsError
 from monoglot.editor.find import find
 from monoglot.editor.find.lape import language_entropy, lape, order_statistic
+from monoglot.editor.histogram import BINS, ZERO
 from monoglot.editor.statistics import ModelInfo, Statistics
 
 BENCHMARK = Path(__file__).parents[1] / "benchmarks" / "find.py"
@@ -145,9 +147,9 @@ def test_neurons_come_with_the_means_of_their_language() -> None:
         "en": [[0, 1]],
         "fr": [[1, 3]],
     }
-    assert found.means is not None
-    assert [layer.tolist() for layer in found.means["en"]] == [[0.45, 0.4]]
-    assert [layer.tolist() for layer in found.means["fr"]] == [[0.8, 0.3]]
+    assert list(found.values) == ["mean", "mean@en", "mean@fr"]
+    assert [layer.tolist() for layer in found.values["mean"]["en"]] == [[0.45, 0.4]]
+    assert [layer.tolist() for layer in found.values["mean"]["fr"]] == [[0.8, 0.3]]
     assert found.model == statistics.model
     assert found.method == {
         "name": "lape",
@@ -156,6 +158,24 @@ def test_neurons_come_with_the_means_of_their_language() -> None:
         "tokens": {"en": 100, "fr": 50},
         "texts": {"en": ["en" * 32], "fr": ["fr" * 32]},
     }
+
+
+def test_neurons_come_with_quantiles_where_there_are_histograms() -> None:
+    """Activations that lie in one bin, of one neuron in each language."""
+    counts = np.zeros((1, 4, BINS), np.uint32)
+    counts[..., ZERO] = 30
+    counts[0, 1, 65], counts[0, 1, 69] = 30, 40  # [1, 1.25) and [2, 2.5)
+    statistics = make([[[90, 80, 20, 0]], [[10, 80, 20, 30]]], [100, 50])
+    with_histograms = replace(statistics, histogram={"en": counts, "fr": counts[:, ::-1]})
+    found = find(with_histograms, rate=0.75, quantile=0.5)
+    plain = find(statistics, rate=0.75, quantile=0.5)
+    assert [name for name in found.values if "@" not in name] == ["mean", "median", "p90"]
+    assert found.values["mean"]["en"][0].tolist() == plain.values["mean"]["en"][0].tolist()
+    # en 0 and 1, fr 1 and 3: the 50th of 100 is the 20th of 30 in its bin, the 90th the 30th of 40
+    median, p90 = 1 + 0.25 * 19.5 / 30, 2 + 0.5 * 29.5 / 40
+    assert found.values["median"]["en"][0].tolist() == pytest.approx([0, median], abs=1e-6)
+    assert found.values["p90"]["en"][0].tolist() == pytest.approx([0, p90], abs=1e-6)
+    assert found.values["median"]["fr"][0].tolist() == [0, 0]
 
 
 def test_too_few_candidates_are_said() -> None:

@@ -15,12 +15,17 @@ from monoglot.editor.statistics import ModelInfo
 INFO = ModelInfo("org/model", "abc", "llama", 3, 24, "f" * 64)
 
 
-def make(by_language: dict[str, list[list[int]]], means: bool = True, model: ModelInfo | None = INFO) -> Neurons:
+def make(
+    by_language: dict[str, list[list[int]]], statistics: tuple[str, ...] = ("mean",), model: ModelInfo | None = INFO
+) -> Neurons:
     indices = {k: tuple(np.array(layer, np.int64) for layer in layers) for k, layers in by_language.items()}
-    of = {k: tuple(layer / 7 - 1 for layer in layers) for k, layers in indices.items()}
+    values = {
+        statistic: {k: tuple(layer / 7 - number for layer in layers) for k, layers in indices.items()}
+        for number, statistic in enumerate(statistics)
+    }
     return Neurons(
         indices,
-        of if means else None,
+        values,
         model,
         {"name": "lape", "rate": 0.01, "quantile": 0.95, "tokens": {"zh": 9, "en": 8}},
     )
@@ -33,22 +38,21 @@ def lists(found: Neurons) -> dict[str, list[list[int]]]:
     return {language: [layer.tolist() for layer in layers] for language, layers in found.indices.items()}
 
 
-@pytest.mark.parametrize("means", [True, False])
+@pytest.mark.parametrize("statistics", [(), ("mean",), ("mean", "median", "p90")])
 @pytest.mark.parametrize("model", [INFO, None])
-def test_round_trip(tmp_path: Path, means: bool, model: ModelInfo | None) -> None:
-    made = make(SOME, means, model)
+def test_round_trip(tmp_path: Path, statistics: tuple[str, ...], model: ModelInfo | None) -> None:
+    made = make(SOME, statistics, model)
     save(made, tmp_path / "n.json")
     found = load(tmp_path / "n.json")
     assert lists(found) == SOME
     assert found.languages == ("zh", "en", "fr")  # in their order
     assert (found.model, found.method) == (made.model, made.method)
     assert all(layer.dtype == np.int64 for layers in found.indices.values() for layer in layers)
-    if made.means is None:
-        assert found.means is None
-    else:
-        assert found.means is not None
-        for language, layers in made.means.items():
-            for one, two in zip(layers, found.means[language], strict=True):
+    assert tuple(found.values) == statistics
+    for statistic in statistics:
+        assert list(found.values[statistic]) == list(SOME)
+        for language, layers in made.values[statistic].items():
+            for one, two in zip(layers, found.values[statistic][language], strict=True):
                 assert two.dtype == np.float64
                 assert two == pytest.approx(one, abs=5e-7)
     # what was read is written as the same bytes
@@ -56,10 +60,24 @@ def test_round_trip(tmp_path: Path, means: bool, model: ModelInfo | None) -> Non
 
 
 def test_the_file_is_a_line_a_layer() -> None:
-    text = serialise(make({"zh": [[0, 5], [], [23]]}, means=False))
+    text = serialise(make({"zh": [[0, 5], [], [23]]}, statistics=()))
     assert text.endswith(
         '"languages": {\n  "zh": [\n   {"neurons": [0, 5]},\n   {"neurons": []},\n   {"neurons": [23]}\n  ]\n }\n}\n'
     )
+
+
+def test_values_stand_beside_their_neurons() -> None:
+    text = serialise(make({"zh": [[7, 14], []]}, statistics=("mean", "median")))
+    assert '   {"neurons": [7, 14], "mean": [1.0, 2.0], "median": [0.0, 1.0]},\n' in text
+
+
+def test_a_statistic_that_a_language_lacks_is_left_out(tmp_path: Path) -> None:
+    text = serialise(make({"zh": [[7, 14]], "en": [[7]]}, statistics=("mean", "median")))
+    (tmp_path / "n.json").write_text(text.replace(', "median": [0.0]', ""))
+    assert list(load(tmp_path / "n.json").values) == ["mean"]
+    (tmp_path / "n.json").write_text(text.replace('"median": [0.0]', '"median": []'))
+    with pytest.raises(NeuronsError, match="en has not as many values of median as neurons"):
+        load(tmp_path / "n.json")
 
 
 def test_counts_and_pairs() -> None:
@@ -107,7 +125,7 @@ def test_masks_go_out_and_come_back(tmp_path: Path) -> None:
     assert all(layer.dtype == torch.int64 for layers in written for layer in layers)
     found = import_mask(path, ["zh", "en", "fr"])
     assert lists(found) == SOME
-    assert (found.means, found.model) == (None, None)
+    assert (found.values, found.model) == ({}, None)
     assert found.method == {"name": "imported", "file": "model.neuron.pth"}
     assert all(layer.dtype == np.int64 for layers in found.indices.values() for layer in layers)
 

@@ -1,0 +1,280 @@
+"""Recording: the model runs over the text, and its neurons' activations are added up (see `statistics`).
+
+Only the decoder's trunk runs; the logits are never computed. Recording hangs on the activation modules and costs a few
+per cent of the forward pass; histograms and the moments of the inputs cost about a tenth of it each on a CPU.
+"""
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from . import histogram as histograms
+from .corpus import Packed
+from .errors import StatisticsError
+from .families import trunk
+from .histogram import BINS, UInt32
+from .inputs import Inputs, Sample
+from .moments import Moments
+from .resume import Arrays, Resume
+from .statistics import SUM_GRID, Int64, ModelInfo, Statistics
+
+if TYPE_CHECKING:
+    import torch
+
+BATCH_TOKENS = {"cpu": 2048, "cuda": 16384, "mps": 4096}  # what `batch_size=0` (auto) aims at
+CPU_ROWS = 64  # a block that stays in the cache, and whose counts fit in 8 bits
+
+
+class Recorder:
+    """Adds up what the activation modules put out, batch by batch.
+
+    `active_count` int64 and `total` float64, both (layers, width), on the CPU; a batch is summed where the model is
+    (in float64, on MPS, which has none, in float32). `histogram`, uint32 (layers, width, BINS), is added to where given.
+    """
+
+    def __init__(
+        self, modules: Sequence[Any], width: int, device: "torch.device", histogram: UInt32 | None = None
+    ) -> None:
+        import torch
+
+        shape, exact = (len(modules), width), torch.float32 if device.type == "mps" else torch.float64
+        self.modules = modules
+        self.active_count = np.zeros(shape, np.int64)
+        self.total = np.zeros(shape, np.float64)
+        self._count = torch.zeros(shape, dtype=torch.int64, device=device)
+        self._sum = torch.zeros(shape, dtype=exact, device=device)
+        self._block = torch.empty(CPU_ROWS, width, dtype=torch.float64)
+        self._positive = np.empty((CPU_ROWS, width), np.bool_)
+        self.histogram = histogram
+        self._binned = torch.zeros(
+            (0, 0) if histogram is None else (len(modules), width * BINS), dtype=torch.int64, device=device
+        )
+        self._patterns = torch.from_numpy(histograms.PATTERNS).to(device)
+        self._shape = (0, 0)
+        self._skip = 0
+
+    @contextmanager
+    def attached(self) -> Iterator[None]:
+        handles = [module.register_forward_hook(self._hook(layer)) for layer, module in enumerate(self.modules)]
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def start(self, batch: int, length: int, skip: int) -> None:
+        """Before a forward pass on (batch, length) tokens of which the first `skip` positions don't count."""
+        self._shape, self._skip = (batch, length), skip
+        self._count.zero_()
+        self._sum.zero_()
+        self._binned.zero_()
+
+    def commit(self) -> None:
+        """After it: add the batch, its sums rounded to the grid.
+
+        Raises StatisticsError when an activation was NaN or infinite: NaN > 0 is false, so it would pass for inactive.
+        """
+        total = self._sum.cpu().numpy().astype(np.float64)
+        if not (finite := np.isfinite(total).all(axis=1)).all():
+            layer = int(np.argmin(finite))
+            raise StatisticsError(
+                f"layer {layer} puts out NaN or infinity ({int((~np.isfinite(total[layer])).sum()):,} of its neurons). "
+                "Try --dtype float32; if it stays, the checkpoint is broken."
+            )
+        self.active_count += self._count.cpu().numpy()
+        self.total += np.round(total * SUM_GRID) / SUM_GRID
+        if self.histogram is not None:
+            self.histogram += self._binned.cpu().numpy().astype(np.uint32).reshape(self.histogram.shape)
+
+    def _hook(self, layer: int) -> Callable[[Any, Any, "torch.Tensor"], None]:
+        count, total = self._count[layer], self._sum[layer]
+
+        def record(module: Any, inputs: Any, output: "torch.Tensor") -> None:
+            contexts = output.detach().reshape(*self._shape, output.shape[-1])[:, self._skip :]  # (batch, counted, F)
+            if contexts.device.type == "cpu":
+                for context in contexts:
+                    self._record_blocks(context, count, total)
+            else:
+                count.add_((contexts > 0).sum((0, 1)))
+                total.add_(contexts.sum((0, 1), dtype=total.dtype))
+            if self.histogram is not None:
+                histograms.count(contexts.reshape(-1, contexts.shape[-1]), self._patterns, self._binned[layer])
+
+        return record
+
+    def _record_blocks(self, activation: "torch.Tensor", count: "torch.Tensor", total: "torch.Tensor") -> None:
+        """The same in blocks that stay in the cache, counted in numpy: several times as fast on a CPU."""
+        import torch
+
+        block, values, positive = self._block, self._block.numpy(), self._positive
+        counts, sums = count.numpy(), total.numpy()
+        for rows in torch.split(activation, CPU_ROWS):
+            n = len(rows)
+            block[:n].copy_(rows)
+            np.greater(values[:n], 0, out=positive[:n])
+            counts += np.add.reduce(positive[:n].view(np.uint8), axis=0, dtype=np.uint8)
+            sums += np.add.reduce(values[:n], axis=0)
+
+
+MOMENTS = ("second_moment", "first_moment", "first_token")
+
+Progress = Callable[[str, int, int], None]  # language, tokens done of all languages, tokens in all
+
+
+def collect(
+    model: Any,
+    modules: Sequence[Any],
+    info: ModelInfo,
+    texts: Mapping[str, Packed],
+    *,
+    batch_size: int = 0,
+    settings: Mapping[str, Any] | None = None,
+    quantiles: bool = False,
+    readers: Sequence[Any] = (),
+    sample: Sample | None = None,
+    resume_file: Path | None = None,
+    progress: Progress | None = None,
+) -> Statistics:
+    """Run the trunk of `model` over every context of every language and record its neurons.
+
+    `modules` are `families.activation_modules(model, …)`. `quantiles` asks for histograms. With a `sample` (see
+    `sample.take_sample`) the moments of what goes into `readers`, `families.input_modules(model, …)`, are recorded too.
+    `batch_size` contexts go through at a time; 0 chooses one, and halves it when a GPU runs out of memory. With
+    `resume_file`, progress is saved there every 20 s and taken up from there; the file is removed at the end. Under
+    torch.distributed each worker takes every N-th batch and all return the same sum. Settings that change the result
+    (dtype, context) belong into `settings`: a resume file of others is ignored.
+
+    Raises StatisticsError when an activation is NaN or infinite, and when even the smallest batch doesn't fit.
+    """
+    import torch
+
+    device = next(model.parameters()).device
+    decoder = trunk(model)
+    rank, world = _workers()
+    batch_tokens = BATCH_TOKENS.get(device.type, 2048)
+    key = {"model": vars(info), "texts": {name: packed.sha256 for name, packed in texts.items()}, "world": world,
+           "settings": dict(settings or {}), "batch": [batch_size, batch_tokens], "device": device.type}  # fmt: skip
+    if resume_file and world > 1:
+        resume_file = resume_file.with_name(f"{resume_file.name}-{rank}")
+    sums = _zeros(info, texts, quantiles, sample)
+    state = Resume(resume_file, key, texts, sums, batch_tokens)
+    whole = sum(packed.tokens for packed in texts.values())
+    done = sum(
+        len(context) - packed.skip for name, packed in texts.items() for context in packed.contexts[: state.done[name]]
+    )
+    for name, packed in texts.items():
+        recorder = Recorder(modules, info.width, device, sums.get(f"{name}.histogram"))
+        recorder.active_count, recorder.total = sums[f"{name}.active_count"], sums[f"{name}.total"]  # added to in place
+        recorders: list[Recorder | Moments] = [recorder]
+        if sample is not None:
+            recorders.append(Moments(readers, *(sums[f"inputs.{kind}"] for kind in MOMENTS)))
+        longest = len(packed.contexts[0]) if packed.contexts else 1
+        with ExitStack() as attached:
+            for one in recorders:
+                attached.enter_context(one.attached())
+            attached.enter_context(torch.inference_mode())
+            while state.done[name] < len(packed.contexts):
+                at, size = state.done[name], batch_size or max(1, state.batch_tokens // longest)
+                batch = _batch(packed.contexts, at, size)
+                if (at // size) % world == rank:
+                    try:
+                        _forward(decoder, torch.from_numpy(batch).to(device), recorders, packed.skip)
+                    except torch.cuda.OutOfMemoryError:
+                        if size == 1 or batch_size or world > 1:  # workers must agree on the batches
+                            raise StatisticsError(
+                                f"out of memory on {device} with {len(batch)} contexts of {longest} tokens at once. "
+                                "Try a smaller --batch-size or --context."
+                            ) from None
+                        torch.cuda.empty_cache()
+                        state.batch_tokens = size // 2 * longest
+                        continue
+                    except KeyboardInterrupt:  # nearly all the time is spent here, and here the sums are whole
+                        state.save()
+                        raise
+                    for one in recorders:
+                        one.commit()
+                state.done[name] = at + len(batch)
+                done += batch.size - packed.skip * len(batch)
+                if progress:
+                    progress(name, done, whole)
+                if state.due():
+                    state.save()
+    if world > 1:
+        _add_up(sums)
+    state.remove()
+    return Statistics(
+        info,
+        {name: packed.tokens for name, packed in texts.items()},
+        {name: sums[f"{name}.active_count"] for name in texts},
+        {name: sums[f"{name}.total"] for name in texts},
+        {name: (packed.sha256,) for name, packed in texts.items()},
+        dict(settings or {}),
+        {name: sums[f"{name}.histogram"] for name in texts} if quantiles else None,
+        _inputs(sums, texts, sample) if sample else None,
+    )
+
+
+def _zeros(info: ModelInfo, texts: Mapping[str, Packed], quantiles: bool, sample: Sample | None) -> Arrays:
+    """The sums before the first batch: what `Resume` keeps."""
+    shape = (info.layers, info.width)
+    sums: Arrays = {}
+    for name in texts:
+        sums[f"{name}.active_count"] = np.zeros(shape, np.int64)
+        sums[f"{name}.total"] = np.zeros(shape, np.float64)
+        if quantiles:
+            sums[f"{name}.histogram"] = np.zeros((*shape, BINS), np.uint32)
+    if sample is not None:
+        hidden = sample.x[0].shape[1]
+        shapes = ((info.layers, hidden, hidden), (info.layers, hidden), (info.layers, hidden))
+        sums |= {f"inputs.{kind}": np.zeros(shape) for kind, shape in zip(MOMENTS, shapes, strict=True)}
+    return sums
+
+
+def _inputs(sums: Arrays, texts: Mapping[str, Packed], sample: Sample) -> Inputs:
+    second, first, begin = (sums[f"inputs.{kind}"] for kind in MOMENTS)
+    tokens = sum(packed.tokens for packed in texts.values())
+    contexts = sum(len(packed.contexts) for packed in texts.values() if packed.skip)
+    return Inputs(tokens, second, first, contexts, begin, sample)
+
+
+def _batch(contexts: Sequence[Int64], at: int, size: int) -> Int64:
+    """Up to `size` contexts from `at` on, all of one length (only the last context can be shorter)."""
+    group = contexts[at : at + size]
+    if len(group[-1]) != len(group[0]):
+        group = group[:-1]
+    return np.stack(group)  # (batch, length)
+
+
+def _forward(decoder: Any, ids: "torch.Tensor", recorders: "Sequence[Recorder | Moments]", skip: int) -> None:
+    for recorder in recorders:
+        recorder.start(ids.shape[0], ids.shape[1], skip)
+    decoder(input_ids=ids, use_cache=False)
+
+
+def _workers() -> tuple[int, int]:
+    """(rank, world size): (0, 1) unless torch.distributed runs."""
+    if "RANK" not in os.environ:
+        return 0, 1
+    import torch.distributed as dist
+
+    if not dist.is_initialized():
+        return 0, 1
+    return dist.get_rank(), dist.get_world_size()
+
+
+def _add_up(sums: Arrays) -> None:
+    """Over all workers, in place, on the CPU: Apple's GPUs have no float64. Unsigned counts are added as signed ones,
+    which gives the same bits."""
+    import torch
+    import torch.distributed as dist
+
+    for array in sums.values():
+        signed = array.view(np.int32) if array.dtype == np.uint32 else array
+        try:
+            dist.all_reduce(torch.from_numpy(signed))
+        except RuntimeError:
+            raise StatisticsError("another worker has stopped; its own message says why.") from None
