@@ -1,9 +1,9 @@
 """Baking: a recipe becomes a checkpoint, as an edit of files.
 
 The model is never built. Each file streams through a few buffers: read, edit the rows at hand if they are of an edited
-W_out, then hash and write, each on a thread of its own, and what is written is synced meanwhile. So the cost is that of
+tensor, then hash and write, each on a thread of its own, and what is written is synced meanwhile. So the cost is that of
 copying, the memory constant, and every byte that no edit touches stays as it was, headers included.
-A neuron's column of W_out (a row in a Conv1D) is set to zero or multiplied; config, tokenizer and every other file of
+What becomes of which tensor is `tensor_edits`' to say, which files there are `layout`'s; tokenizer and every other file of
 the base come along byte for byte.
 """
 
@@ -11,28 +11,37 @@ import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import numpy as np
-
-from . import floats, manifest
+from . import calibration as calibration_file
+from . import manifest
 from . import neurons as neurons_file
 from . import recipe as recipe_file
-from .checkpoint import Checkpoint, Shard, Tensor, fingerprint, read_checkpoint
+from .calibration import Calibration
+from .carriers import Carried, carried
+from .checkpoint import Checkpoint, Shard, Tensor
 from .errors import CheckpointError, OutputError, RecipeError
-from .families import FeedForward, locate
+from .layout import Layout, layout
 from .neurons import Neurons
 from .output import check_free, staged_folder
-from .recipe import Base, LayerPlan, Plan, Recipe, plan
-from .source import IGNORED, Source
+from .recipe import Recipe
+from .source import IGNORED
+from .target import Target
+from .tensor_edits import Editing, TensorEdit
 
 CHUNK = 2 * 2**20  # bytes
 BUFFERS = 8
 SYNC_EVERY = 32 * 2**20  # bytes
-OWN_FILES = (manifest.FILE, recipe_file.FILE, "neurons.json", "README.md")  # made anew, not copied
+OWN_FILES = (
+    manifest.FILE,
+    recipe_file.FILE,
+    "neurons.json",
+    calibration_file.FILE,
+    "README.md",
+)  # made anew, not copied
 LEFT_OUT = (
     *IGNORED,
     "*.safetensors",
@@ -45,32 +54,12 @@ Describe = Callable[[dict[str, Any], Path], str]  # manifest, folder of the base
 
 
 @dataclass(frozen=True)
-class Target:
-    """A model that is understood: where it is from, its files, and its feed-forward network."""
-
-    source: Source
-    checkpoint: Checkpoint
-    feed_forward: FeedForward
-    fingerprint: str
-
-    @property
-    def base(self) -> Base:
-        return Base(self.source.name, self.source.revision, self.fingerprint)
-
-
-def open_target(source: Source) -> Target:
-    """Read and check everything that an edit needs to know of a model. Raises ModelError."""
-    checkpoint = read_checkpoint(source.folder)
-    return Target(source, checkpoint, locate(checkpoint), fingerprint(checkpoint))
-
-
-@dataclass(frozen=True)
 class Baked:
-    """What `bake` made: the manifest as written, the plan, and the base's files that did not come along."""
+    """What `bake` made: the manifest as written, what was carried out, and the base's files that did not come along."""
 
     folder: Path
     manifest: dict[str, Any]
-    plan: Plan
+    carried: Carried
     left_out: tuple[str, ...]
 
 
@@ -80,14 +69,15 @@ def bake(
     recipe: Recipe,
     destination: Path,
     *,
+    calibration: Calibration | None = None,
     force: bool = False,
     describe: Describe | None = None,
     progress: Progress | None = None,
 ) -> Baked:
     """Write the edited checkpoint to `destination`, whole or not at all.
 
-    The same base, neurons and recipe give the same bytes. Raises RecipeError (another model than the recipe's),
-    NeuronsError, CheckpointError (NaN in a tensor to edit), OutputError.
+    The same base, neurons, recipe and calibration give the same bytes. Raises RecipeError (another model than the
+    recipe's, no place for a constant), NeuronsError, CheckpointError (NaN in a tensor to edit), OutputError.
     """
     if recipe.base.fingerprint not in (None, target.fingerprint):
         raise RecipeError(
@@ -97,12 +87,14 @@ def bake(
     folder = target.source.folder
     check_place(folder, destination)
     check_free(destination, force=force)
-    steps = plan(recipe, neurons, layers=target.feed_forward.layers, width=target.feed_forward.width)
-    recipe = Recipe(target.base, recipe.edits, recipe.shared)
+    what = carried(target, recipe, neurons, calibration)
+    recipe = replace(recipe, base=target.base, neurons="neurons.json", carrier=what.carrier or "auto")
+    files = layout(target, what)
     others, left_out = side_files(target.checkpoint)
-    sources = {shard.path.name: shard for shard in target.checkpoint.shards}
-    sources |= {name: Shard(folder / name, (folder / name).stat().st_size, b"", ()) for name in others}
-    size = sum(file.size for file in sources.values())
+    copied = [name for name in others if name not in files.made]
+    sources = dict(files.shards)
+    sources |= {name: (b"", Shard(folder / name, (folder / name).stat().st_size, b"", ())) for name in copied}
+    size = sum(file.size for _, file in sources.values())
     done = 0
 
     def advance(count: int) -> None:
@@ -111,25 +103,19 @@ def bake(
         if progress:
             progress(done, size)
 
-    with staged_folder(destination, size=size, force=force) as staging:
-        edits = edits_by_tensor(target.feed_forward, steps)
-        files = _write_files(sources, staging, edits, advance)
-        files["neurons.json"] = _write(staging / "neurons.json", neurons_file.serialise(neurons))
-        files[recipe_file.FILE] = _write(staging / recipe_file.FILE, recipe_file.to_yaml(recipe))
-        record = manifest.new(target, recipe, steps, files, left_out)
+    made = dict(files.made)
+    made["neurons.json"] = neurons_file.serialise(neurons).encode()
+    made[recipe_file.FILE] = recipe_file.to_yaml(recipe).encode()
+    if what.calibration:
+        made[calibration_file.FILE] = calibration_file.serialise(what.calibration)
+    with staged_folder(destination, size=size + sum(map(len, made.values())), force=force) as staging:
+        written = _write_files(sources, staging, files, advance)
+        written |= {name: _write(staging / name, data) for name, data in made.items()}
+        record = manifest.new(target, recipe, what, files.rounding.relative, written, left_out)
         if describe:
-            files["README.md"] = _write(staging / "README.md", describe(record, folder))
+            written["README.md"] = _write(staging / "README.md", describe(record, folder).encode())
         manifest.write(staging, record)
-    return Baked(destination, record, steps, left_out)
-
-
-def edits_by_tensor(feed_forward: FeedForward, steps: Plan) -> dict[str, tuple[LayerPlan, int]]:
-    """Name of each W_out to edit -> what to do, and along which axis the neurons lie."""
-    return {
-        tensor.name: (layer, feed_forward.neuron_axis)
-        for (_, tensor), layer in zip(feed_forward.outputs, steps.layers, strict=True)
-        if len(layer.neurons)
-    }
+    return Baked(destination, record, what, left_out)
 
 
 def side_files(checkpoint: Checkpoint) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -173,17 +159,15 @@ class _Threads:
 
 
 def _write_files(
-    files: Mapping[str, Shard],
-    staging: Path,
-    edits: Mapping[str, tuple[LayerPlan, int]],
-    advance: Callable[[int], None],
+    files: Mapping[str, tuple[bytes, Shard]], staging: Path, plan: Layout, advance: Callable[[int], None]
 ) -> dict[str, Any]:
     """Stream every file to its name in the staging folder; their sizes and sha256, in the order of `files`."""
     synced: list[Future[None]] = []
     with ThreadPoolExecutor(1) as hasher, ThreadPoolExecutor(1) as writer, ThreadPoolExecutor(1) as syncer:
         threads = _Threads(hasher, writer, syncer)
         written = {
-            name: _write_file(file, staging / name, edits, threads, synced, advance) for name, file in files.items()
+            name: _write_file(header, file, staging / name, plan, threads, synced, advance)
+            for name, (header, file) in files.items()
         }
         for future in synced:
             future.result()
@@ -191,21 +175,26 @@ def _write_files(
 
 
 def _write_file(
+    header: bytes,
     file: Shard,
     path: Path,
-    edits: Mapping[str, tuple[LayerPlan, int]],
+    plan: Layout,
     threads: _Threads,
     synced: list[Future[None]],
     advance: Callable[[int], None],
 ) -> dict[str, Any]:
-    """Stream one file; its size and sha256. `synced` is to be awaited."""
-    digest = hashlib.sha256()
+    """Stream one file under another header, perhaps; its size and sha256. `synced` is to be awaited."""
+    digest = hashlib.sha256(header)
+    edits = plan.edits
+    editing: Editing | None = None
     longest = max([min(CHUNK, file.size), *(_row_bytes(tensor) for tensor in file.tensors if tensor.name in edits)])
     buffers = [memoryview(bytearray(longest)) for _ in range(BUFFERS)]
     pending: list[tuple[Future[None], ...]] = [()] * BUFFERS
     path.parent.mkdir(parents=True, exist_ok=True)
     unsynced = 0
     with file.path.open("rb", buffering=0) as source, path.open("wb", buffering=0) as out:
+        source.seek(len(file.header))
+        _write_all(out, memoryview(header))
         try:
             for number, (size, tensor, row) in enumerate(_pieces(file, edits)):
                 slot = number % BUFFERS
@@ -213,7 +202,9 @@ def _write_file(
                 view = buffers[slot][:size]
                 _read(source, view, file.path)
                 if tensor is not None:
-                    _edit(view, tensor, row, *edits[tensor.name], place=file.path)
+                    if editing is None or editing.tensor is not tensor:
+                        editing = Editing(tensor, edits[tensor.name])
+                    editing.apply(view, row, plan.rounding, place=file.path)
                 pending[slot] = (
                     threads.hasher.submit(digest.update, view),
                     threads.writer.submit(_write_all, out, view),
@@ -232,7 +223,7 @@ def _write_file(
         finally:  # no thread may write to a file that is closed
             wait([future for futures in pending for future in futures])
         synced.append(threads.syncer.submit(_sync, os.dup(out.fileno())))
-    return {"sha256": digest.hexdigest(), "size": file.size}
+    return {"sha256": digest.hexdigest(), "size": file.size - len(file.header) + len(header)}
 
 
 def _await(futures: tuple[Future[None], ...]) -> None:
@@ -244,9 +235,9 @@ def _row_bytes(tensor: Tensor) -> int:
     return (tensor.end - tensor.begin) // max(1, tensor.shape[0])
 
 
-def _pieces(shard: Shard, edits: Mapping[str, tuple[LayerPlan, int]]) -> Iterator[tuple[int, Tensor | None, int]]:
-    """The whole file in order, in pieces of about a chunk: (bytes, edited tensor or None, its first row in the piece)."""
-    at = 0
+def _pieces(shard: Shard, edits: Mapping[str, TensorEdit]) -> Iterator[tuple[int, Tensor | None, int]]:
+    """The file's data in order, in pieces of about a chunk: (bytes, edited tensor or None, its first row in the piece)."""
+    at = len(shard.header)
     for tensor in (tensor for tensor in shard.tensors if tensor.name in edits):
         yield from ((size, None, 0) for size in _chunks(tensor.begin - at, CHUNK))
         row_bytes = _row_bytes(tensor)
@@ -281,35 +272,6 @@ def _write_all(out: Any, view: memoryview) -> None:
         at += out.write(view[at:])
 
 
-def _edit(view: memoryview, tensor: Tensor, row: int, layer: LayerPlan, axis: int, *, place: Path) -> None:
-    """Edit rows `row`… of a W_out in place."""
-    block = np.frombuffer(view, dtype=floats.STORED[tensor.dtype]).reshape(-1, tensor.shape[1])
-    if not floats.all_finite(block, tensor.dtype):
-        raise CheckpointError(
-            f"{place}: {tensor.name} holds NaN or infinite weights. The checkpoint is broken: get it again."
-        )
-    if axis == 1:
-        where: Any = (slice(None), layer.neurons)
-        factors = layer.factors
-    else:
-        inside = (layer.neurons >= row) & (layer.neurons < row + len(block))
-        where = layer.neurons[inside] - row
-        factors = layer.factors[inside][:, None]
-    edited = scaled(block[where], factors, tensor.dtype)
-    if not floats.all_finite(edited, tensor.dtype):
-        raise RecipeError(f"{tensor.name}: scaled weights don't fit in {floats.NAMES[tensor.dtype]}. Scale by less.")
-    block[where] = edited
-
-
-def scaled(block: floats.Array, factors: floats.Array, dtype: str) -> floats.Array:
-    """Stored numbers times factors (broadcast), rounded once; a factor of 0 gives +0."""
-    if not np.any(factors):
-        return np.zeros_like(block)
-    product = floats.to_float64(block, dtype) * factors
-    product[np.broadcast_to(factors == 0, product.shape)] = 0.0
-    return floats.from_float64(product, dtype)
-
-
 def _sync(descriptor: int) -> None:
     try:
         os.fsync(descriptor)
@@ -317,8 +279,7 @@ def _sync(descriptor: int) -> None:
         os.close(descriptor)
 
 
-def _write(path: Path, text: str) -> dict[str, Any]:
-    data = text.encode()
+def _write(path: Path, data: bytes) -> dict[str, Any]:
     with path.open("wb") as writer:
         writer.write(data)
         _flush(writer)

@@ -1,54 +1,140 @@
 """The same edits as forward hooks on a live model: the reference that `verify` holds `bake` against.
 
-It shares nothing with `bake` but the plan: where `bake` rewrites columns of W_out in a file, a hook multiplies the output
-of the activation function, a_j → factor_j · a_j, in the unedited model.
+It shares nothing with `bake` but the plan: where `bake` rewrites rows, columns and biases in a file, a hook adds to the
+input of the activation function and rewrites its output, in the unedited model:
+
+    act(z_j)  →  factor_j · act(z_j + shift_j) + constant_j
+
+That is what every checkpoint should do. `calibrated` is what one with a calibrated carrier does do: in place of the
+constant 1 it has s = w·x, which is computed here at run time from what the feed-forward network reads,
+
+    pin c    a_j = c · act(t·s) / act(t)          shift δ    z_j → z_j + δ·s
+    add δ    a_j → a_j + δ · act(t·s) / act(t)    (δ itself in a plain network, which has a bias at its output)
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .recipe import LayerPlan, Plan
 
+if TYPE_CHECKING:
+    from .calibration import Calibration
+
 
 @contextmanager
 def steered(modules: Sequence[Any], plan: Plan) -> Iterator[None]:
     """Apply a plan to a live model while the block runs. `modules` are `families.activation_modules(model, …)`."""
-    import torch
-
     handles = []
     try:
         for module, layer in zip(modules, plan.layers, strict=True):
-            if not len(layer.neurons):
-                continue
-            neurons = torch.from_numpy(layer.neurons)
-            factors = torch.from_numpy(layer.factors)
-
-            def multiply(module: Any, inputs: Any, output: Any, neurons: Any = neurons, factors: Any = factors) -> Any:
-                changed = output.clone()
-                where, by = neurons.to(output.device), factors.to(output.device, torch.float32)
-                # the product is rounded, not the factor; and 0 · inf is not what "inactive" means
-                scaled = (output[..., where].float() * by).to(output.dtype)
-                changed[..., where] = scaled.masked_fill(by == 0, 0)
-                return changed
-
-            handles.append(module.register_forward_hook(multiply))
+            if np.any(layer.shifts):
+                handles.append(module.register_forward_pre_hook(_before(layer)))
+            if np.any(layer.factors != 1) or np.any(layer.constants):
+                handles.append(module.register_forward_hook(_after(layer)))
         yield
     finally:
         for handle in handles:
             handle.remove()
 
 
+def _before(layer: LayerPlan) -> Any:
+    import torch
+
+    neurons, shifts = torch.from_numpy(layer.neurons), torch.from_numpy(layer.shifts)
+
+    def shift(module: Any, inputs: Any) -> Any:
+        changed = inputs[0].clone()  # the module may keep its input, or share it
+        where, by = neurons.to(changed.device), shifts.to(changed.device, torch.float32)
+        changed[..., where] = (changed[..., where].float() + by).to(changed.dtype)
+        return (changed, *inputs[1:])
+
+    return shift
+
+
+def _after(layer: LayerPlan) -> Any:
+    import torch
+
+    neurons = torch.from_numpy(layer.neurons)
+    factors, constants = torch.from_numpy(layer.factors), torch.from_numpy(layer.constants)
+
+    def rewrite(module: Any, inputs: Any, output: Any) -> Any:
+        changed = output.clone()
+        where = neurons.to(output.device)
+        by, plus = factors.to(output.device, torch.float32), constants.to(output.device, torch.float32)
+        # the result is rounded, not the factor; and 0 · inf is not what "inactive" means
+        kept = (output[..., where].float() * by).masked_fill(by == 0, 0)
+        changed[..., where] = (kept + plus).to(output.dtype)
+        return changed
+
+    return rewrite
+
+
+@contextmanager
+def calibrated(
+    modules: Sequence[Any], inputs: Sequence[Any], plan: Plan, calibration: "Calibration", *, exact_add: bool
+) -> Iterator[None]:
+    """Apply a plan with w·x for 1 while the block runs. `inputs` are `families.input_modules(model, …)`; `exact_add` says
+    that what `add` adds is in a bias at the network's output."""
+    with ExitStack() as stack:
+        rows = zip(modules, inputs, plan.layers, calibration.directions, calibration.levels, strict=True)
+        for module, reads, layer, direction, level in rows:
+            if not layer.constant:
+                stack.enter_context(steered([module], Plan((layer,), {}, {})))
+                continue
+            for hook in _stand_in(module, reads, layer, direction, float(level), exact_add):
+                stack.callback(hook.remove)
+        yield
+
+
+def _stand_in(module: Any, reads: Any, layer: LayerPlan, direction: Any, level: float, exact_add: bool) -> list[Any]:
+    """The hooks of one layer: s is computed where x is read, and used before and after the activation function."""
+    import torch
+
+    seen: dict[str, torch.Tensor] = {}
+    neurons, w = torch.from_numpy(layer.neurons), torch.from_numpy(direction)
+    factors, constants, shifts, pinned = map(
+        torch.from_numpy, (layer.factors, layer.constants, layer.shifts, layer.pinned)
+    )
+
+    def read(module: Any, inputs: Any) -> None:
+        seen["s"] = inputs[0].double() @ w.to(inputs[0].device)  # (…)
+
+    def before(module: Any, inputs: Any) -> Any:
+        changed = inputs[0].clone()
+        where, by = neurons.to(changed.device), shifts.to(changed.device)
+        z = changed[..., where].double()
+        changed[..., where] = (z + by * seen["s"].reshape(*z.shape[:-1], 1)).to(changed.dtype)
+        return (changed, *inputs[1:])
+
+    def after(module: Any, inputs: Any, output: Any) -> Any:
+        changed = output.clone()
+        where, by, plus, pins = (each.to(output.device) for each in (neurons, factors, constants, pinned))
+        a = output[..., where].double()
+        z = level * seen["s"].reshape(*a.shape[:-1], 1).float()
+        one = (module.forward(z) / module.forward(torch.full_like(z, level))).double()  # forward: without these hooks
+        held = torch.where(pins, one, torch.ones_like(one)) if exact_add else one
+        changed[..., where] = ((a * by).masked_fill(by == 0, 0) + plus * held).to(output.dtype)
+        return changed
+
+    return [
+        reads.register_forward_pre_hook(read),
+        module.register_forward_pre_hook(before),
+        module.register_forward_hook(after),
+    ]
+
+
 def random_plan(plan: Plan, width: int, seed: int = 0) -> Plan:
-    """The control: in every layer as many neurons as the plan edits, drawn with a seed from those it doesn't, with the
-    plan's factors."""
+    """The control: in every layer as many neurons as the plan edits, drawn with a seed from those it doesn't, with what
+    the plan does to its own."""
     generator = np.random.default_rng(seed)
     layers = []
     for layer in plan.layers:
         others = np.setdiff1d(np.arange(width), layer.neurons)
         count = min(len(layer.neurons), len(others))
         drawn = np.sort(generator.choice(others, count, replace=False))
-        layers.append(LayerPlan(drawn, generator.permutation(layer.factors)[:count]))
+        dealt = generator.permutation(len(layer.neurons))[:count]
+        layers.append(LayerPlan(drawn, layer.factors[dealt], layer.constants[dealt], layer.shifts[dealt]))
     return Plan(tuple(layers), {}, {})

@@ -1,8 +1,9 @@
 """`monoglot.json`: what a checkpoint is made of, and what was proved about it.
 
     {"format": 1, "monoglot": version, "base": {model, revision, fingerprint, model_type, layers, width},
-     "recipe": {…}, "method": {…}, "edited": {"zh": 53}, "kept": {"zh": 12}, "left_out": […],
-     "files": {name: {sha256, size}}, "certificate": null | {…}}
+     "recipe": {…}, "edited": {"zh": 53}, "kept": {"zh": 12}, "neurons_edited": 53,
+     "carrier": null | {name, layers_left_out, calibration: null | [per layer {…}]}, "rounding": {weights, biases},
+     "left_out": […], "files": {name: {sha256, size}}, "certificate": null | {…}}
 
 It holds no time, no path and no user's name, so the same inputs give the same file.
 """
@@ -18,8 +19,9 @@ from .errors import CheckpointError, VerificationError
 from .output import replace_file
 
 if TYPE_CHECKING:
-    from .bake import Target
-    from .recipe import Plan, Recipe
+    from .carriers import Carried
+    from .recipe import Recipe
+    from .target import Target
 
 FORMAT = 1
 FILE = "monoglot.json"
@@ -27,7 +29,12 @@ VERSION = version("monoglot")
 
 
 def new(
-    target: "Target", recipe: "Recipe", plan: "Plan", files: dict[str, Any], left_out: tuple[str, ...]
+    target: "Target",
+    recipe: "Recipe",
+    what: "Carried",
+    rounding: dict[str, float],
+    files: dict[str, Any],
+    left_out: tuple[str, ...],
 ) -> dict[str, Any]:
     """The manifest of a freshly baked checkpoint. `files` may be added to until it is written."""
     return {
@@ -40,13 +47,33 @@ def new(
             "layers": target.feed_forward.layers,
             "width": target.feed_forward.width,
         },
-        "recipe": {"shared": recipe.shared, "edits": [vars(edit) for edit in recipe.edits]},
-        "edited": plan.edited,
-        "kept": plan.kept,
-        "neurons_edited": plan.size,
+        "recipe": recipe_record(recipe),
+        "edited": what.plan.edited,
+        "kept": what.plan.kept,
+        "neurons_edited": what.plan.size,
+        "carrier": _carrier(what),
+        "rounding": rounding,
         "left_out": list(left_out),
         "files": files,
         "certificate": None,
+    }
+
+
+def recipe_record(recipe: "Recipe") -> dict[str, Any]:
+    """A recipe without its base, as the manifest keeps it."""
+    from .recipe import as_data
+
+    data = as_data(recipe)
+    return {key: data[key] for key in data if key not in ("format", "base", "neurons")}
+
+
+def _carrier(what: "Carried") -> dict[str, Any] | None:
+    if what.carrier is None:
+        return None
+    return {
+        "name": what.carrier,
+        "layers_left_out": list(what.left_out),
+        "calibration": what.calibration.record() if what.calibration else None,
     }
 
 

@@ -7,14 +7,25 @@
       fingerprint: 4f1c…             # checkpoint.fingerprint, or null: any
     neurons: neurons.json            # relative to the recipe
     shared: keep                     # a neuron that an unedited language owns too: keep it, or edit it
+    carrier: auto                    # where constants live: auto, native, flag, llama, calibrated
+    tolerance: 0.15                  # calibrated: the largest error of a layer
+    above_tolerance: refuse          # … and what becomes of a layer above it: refuse, or leave-out
     edits:
       - {language: zh, op: deactivate}
-      - {language: fr, op: scale, strength: 2.0}
+      - {language: es, op: scale, strength: 0.5}
+      - {language: fr, op: pin, strength: 2.0, value: mean}
+      - {language: en, op: pin, strength: 1.0, value: mean@fr}
 
-Operations (a_j is the activation of a language's neuron; both rewrite its column of W_out):
+Operations, on the activation a_j = act(z_j) of each of a language's neurons; v_j is a statistic (mean, median or p90) of
+a_j on text in the language (`mean@fr`: the mean on text in French, whichever language the neuron is of), k the strength:
 
-    deactivate   a_j ≡ 0         column := 0
-    scale α      a_j → α·a_j     column *= α
+    deactivate   a_j ≡ 0
+    scale        a_j → k·a_j
+    pin          a_j ≡ k·v_j                 the paper's activation
+    add          a_j → a_j + k·v_j
+    shift        z_j → z_j + k·v_j           before the activation function
+
+The last three need a constant, and so a place for one: a carrier (see carriers).
 """
 
 import math
@@ -26,12 +37,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .errors import RecipeError
-from .neurons import Neurons, check_fit, check_languages
+from .errors import NeuronsError, RecipeError
+from .neurons import DECIMALS, Neurons, check_fit, check_languages
 
 FORMAT = 1
-OPS = ("deactivate", "scale")
+CONSTANT_OPS = ("pin", "add", "shift")
+OPS = ("deactivate", "scale", *CONSTANT_OPS)
+VALUES = ("mean", "median", "p90")
 SHARED = ("keep", "edit")
+CARRIERS = ("auto", "native", "flag", "llama", "calibrated")
+ABOVE_TOLERANCE = ("refuse", "leave-out")
+TOLERANCE = 0.15
 FILE = "recipe.yaml"
 
 
@@ -46,11 +62,22 @@ class Base:
 
 @dataclass(frozen=True)
 class Edit:
-    """One operation on the neurons of one language; `strength` is the α of scale."""
+    """One operation on the neurons of one language. deactivate has neither strength nor value, scale has no value."""
 
     language: str
     op: str
     strength: float | None = None
+    value: str | None = None
+
+    @property
+    def constant(self) -> bool:
+        """Whether it needs a carrier."""
+        return self.op in CONSTANT_OPS
+
+    @property
+    def held(self) -> str | None:
+        """The language whose text the neurons are held at the values of, where it isn't their own."""
+        return (self.value or "").partition("@")[2] or None
 
 
 @dataclass(frozen=True)
@@ -59,10 +86,14 @@ class Recipe:
     edits: tuple[Edit, ...]
     shared: str = "keep"
     neurons: str = "neurons.json"
+    carrier: str = "auto"
+    tolerance: float = TOLERANCE
+    above_tolerance: str = "refuse"
 
     @property
-    def deactivated(self) -> tuple[str, ...]:
-        return tuple(edit.language for edit in self.edits if edit.op == "deactivate")
+    def activated(self) -> tuple[str, ...]:
+        """The languages that the model is to speak."""
+        return tuple(edit.language for edit in self.edits if edit.constant and not edit.held)
 
 
 def check(recipe: Recipe) -> None:
@@ -71,6 +102,12 @@ def check(recipe: Recipe) -> None:
         raise RecipeError("the recipe edits nothing. Name a language, for example --deactivate zh.")
     if recipe.shared not in SHARED:
         raise RecipeError(f"shared is {recipe.shared!r}; it can be {' or '.join(SHARED)}.")
+    if recipe.carrier not in CARRIERS:
+        raise RecipeError(f"unknown carrier {recipe.carrier!r}; known: {', '.join(CARRIERS)}.")
+    if recipe.above_tolerance not in ABOVE_TOLERANCE:
+        raise RecipeError(f"above_tolerance is {recipe.above_tolerance!r}; it can be {' or '.join(ABOVE_TOLERANCE)}.")
+    if not recipe.tolerance > 0:
+        raise RecipeError(f"the tolerance is {recipe.tolerance}; it must be above 0.")
     seen: set[str] = set()
     for edit in recipe.edits:
         if edit.op not in OPS:
@@ -79,6 +116,14 @@ def check(recipe: Recipe) -> None:
             raise RecipeError(f"deactivate takes no strength, {edit.language} has {edit.strength}.")
         if edit.op == "scale" and (edit.strength is None or not math.isfinite(edit.strength)):
             raise RecipeError(f"scale needs a finite strength, for example --scale {edit.language}=2.")
+        if not edit.constant and edit.value is not None:
+            raise RecipeError(f"{edit.op} takes no value, {edit.language} has {edit.value}.")
+        if edit.constant and str(edit.value).partition("@")[0] not in VALUES:
+            raise RecipeError(f"{edit.op} needs a value for {edit.language}: {', '.join(VALUES)}, or mean@LANGUAGE.")
+        if edit.constant and (edit.strength is None or not math.isfinite(edit.strength) or not edit.strength):
+            raise RecipeError(
+                f"{edit.op} needs a finite strength other than 0 for {edit.language}; 1 is the value itself."
+            )
         if edit.language in seen:
             raise RecipeError(f"{edit.language} is edited twice. Keep one of the two edits.")
         seen.add(edit.language)
@@ -87,61 +132,80 @@ def check(recipe: Recipe) -> None:
 def to_yaml(recipe: Recipe) -> str:
     import yaml
 
-    edits = [
-        {"language": edit.language, "op": edit.op} | ({} if edit.strength is None else {"strength": edit.strength})
-        for edit in recipe.edits
-    ]
-    data = {
+    return yaml.safe_dump(as_data(recipe), sort_keys=False, allow_unicode=True)
+
+
+def as_data(recipe: Recipe) -> dict[str, Any]:
+    """The recipe as its file says it. Of carriers it speaks only where an edit needs one."""
+    constant = any(edit.constant for edit in recipe.edits)
+    carried = ("carrier", "tolerance", "above_tolerance") if constant else ()
+    return {
         "format": FORMAT,
         "base": vars(recipe.base),
         "neurons": recipe.neurons,
-        "shared": recipe.shared,
-        "edits": edits,
+        **{key: getattr(recipe, key) for key in ("shared", *carried)},
+        "edits": [{key: value for key, value in vars(edit).items() if value is not None} for edit in recipe.edits],
     }
-    return yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
+
+
+def of_data(data: Any) -> Recipe:
+    """A recipe from what its file says. Raises RecipeError when it is malformed; an unknown key is an error too."""
+    try:
+        recipe = _parse(data)
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
+        reason = str(error).replace("\n", " ")
+        raise RecipeError(f"it is not a recipe ({type(error).__name__}: {reason}).") from None
+    check(recipe)
+    return recipe
 
 
 def load(path: Path) -> Recipe:
-    """Read a recipe. Raises RecipeError when it is missing or malformed; a key that is not known is an error too."""
+    """Read a recipe. Raises RecipeError when it is missing or malformed."""
     import yaml
 
     if not path.is_file():
         raise RecipeError(f"there is no recipe {path}.")
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-        recipe = _parse(data)
-    except (yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
+        return of_data(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         reason = str(error).replace("\n", " ")
         raise RecipeError(f"{path} is not a recipe ({type(error).__name__}: {reason}).") from None
     except RecipeError as error:
         raise RecipeError(f"{path}: {error}") from None
-    check(recipe)
-    return recipe
 
 
 def _parse(data: Any) -> Recipe:
-    _only(data, "the recipe", {"format", "base", "neurons", "shared", "edits"})
+    _only(
+        data, "the recipe", {"format", "base", "neurons", "shared", "edits", "carrier", "tolerance", "above_tolerance"}
+    )
     if data["format"] != FORMAT:
         raise RecipeError(f"format is {data['format']!r}, this version reads {FORMAT}. Upgrade monoglot.")
     _only(data["base"], "base", {"model", "revision", "fingerprint"})
     edits = []
     for edit in data["edits"]:
-        _only(edit, "an edit", {"language", "op", "strength"})
-        strength = edit.get("strength")
+        _only(edit, "an edit", {"language", "op", "strength", "value"})
         # YAML 1.1 reads an unquoted `no` (Norwegian) as False
         language = "no" if edit["language"] is False else _text(edit["language"], "a language")
-        if strength is not None and (isinstance(strength, bool) or not isinstance(strength, (int, float))):
-            raise RecipeError(f"the strength for {language} is not a number.")
-        edits.append(Edit(language, _text(edit["op"], "an op"), None if strength is None else float(strength)))
+        op = _text(edit["op"], "an op")
+        strength, value = edit.get("strength"), edit.get("value")
+        if op in CONSTANT_OPS:
+            strength, value = 1.0 if strength is None else strength, "mean" if value is None else value
+        strength = None if strength is None else _number(strength, f"the strength for {language}")
+        edits.append(Edit(language, op, strength, None if value is None else _text(value, f"the value for {language}")))
     base = data["base"]
     for key in ("revision", "fingerprint"):
         if base.get(key) is not None:
             _text(base[key], key)
     _text(base["model"], "the base's model")
-    shared, neurons = (
-        _text(data.get(key, usual), key) for key, usual in (("shared", "keep"), ("neurons", "neurons.json"))
-    )
-    return Recipe(Base(**base), tuple(edits), shared, neurons)
+    texts = {key: _text(data[key], key) for key in ("shared", "neurons", "carrier", "above_tolerance") if key in data}
+    tolerance = _number(data.get("tolerance", TOLERANCE), "the tolerance")
+    return Recipe(Base(**base), tuple(edits), tolerance=tolerance, **texts)
+
+
+def _number(value: Any, what: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise RecipeError(f"{what} is not a number.")
+    return float(value)
 
 
 def _text(value: Any, what: str) -> str:
@@ -159,10 +223,38 @@ def _only(data: Any, what: str, keys: set[str]) -> None:
 
 @dataclass(frozen=True)
 class LayerPlan:
-    """Of one layer: sorted neurons, int64 (n,), and what each one's column is multiplied by, float64 (n,); 0 clears it."""
+    """Of one layer: sorted neurons, int64 (n,), and what becomes of each one's activation, float64 (n,) each:
+
+    act(z_j)  →  factor_j · act(z_j + shift_j) + constant_j
+
+    deactivate is (0, 0, 0), scale (k, 0, 0), pin (0, k·v, 0), add (1, k·v, 0), shift (1, 0, k·v).
+    """
 
     neurons: npt.NDArray[np.int64]
     factors: npt.NDArray[np.float64]
+    constants: npt.NDArray[np.float64]
+    shifts: npt.NDArray[np.float64]
+
+    @property
+    def pinned(self) -> npt.NDArray[np.bool_]:
+        return (self.factors == 0) & (self.constants != 0)
+
+    @property
+    def added(self) -> npt.NDArray[np.bool_]:
+        return (self.factors != 0) & (self.constants != 0)
+
+    @property
+    def freed(self) -> npt.NDArray[np.int64]:
+        """The deactivated neurons."""
+        return self.neurons[(self.factors == 0) & (self.constants == 0)]
+
+    @property
+    def constant(self) -> bool:
+        """Whether it needs a carrier."""
+        return bool(np.any(self.constants) or np.any(self.shifts))
+
+    def take(self, chosen: npt.NDArray[np.bool_]) -> "LayerPlan":
+        return LayerPlan(self.neurons[chosen], self.factors[chosen], self.constants[chosen], self.shifts[chosen])
 
 
 @dataclass(frozen=True)
@@ -178,62 +270,109 @@ class Plan:
     def size(self) -> int:
         return sum(len(layer.neurons) for layer in self.layers)
 
+    @property
+    def constant(self) -> bool:
+        """Whether it needs a carrier."""
+        return any(layer.constant for layer in self.layers)
+
 
 def plan(recipe: Recipe, neurons: Neurons, *, layers: int, width: int) -> Plan:
-    """Which neurons get which factor.
+    """What becomes of which neuron.
 
-    A neuron may belong to several languages. With shared="keep" it is edited only when every language it belongs to gets
-    the same edit; with "edit" it is edited by whichever language asks, and where they ask for different things
-    deactivation wins over scaling, and of two scalings the later one in the recipe. `edited` and `kept` count each
-    language's own neurons, so a shared one counts once for each of its languages; `size` counts it once.
-    Raises NeuronsError when neurons and model don't fit or a language is missing, RecipeError when nothing is left.
+    A neuron may belong to several languages. With shared="keep" it is edited only when every language it belongs to asks
+    for the same operation at the same strength; with "edit" it is edited by whichever language asks. Where several ask
+    for different things, a constant (pin, add, shift) wins over deactivation, deactivation over scaling, and of two of a
+    kind the later one in the recipe. `edited` and `kept` count each language's own neurons, so a shared one counts once
+    for each of its languages; `size` counts it once.
+    Raises NeuronsError when neurons and model don't fit, or a language or the value to pin to is missing, RecipeError when
+    nothing is left.
     """
     check(recipe)
     check_fit(neurons, layers, width, recipe.base.model)
     check_languages(neurons, [edit.language for edit in recipe.edits])
-    factor_of = {edit.language: 0.0 if edit.op == "deactivate" else float(edit.strength or 0) for edit in recipe.edits}
-    order = sorted(recipe.edits, key=lambda edit: edit.op == "deactivate")  # deactivation last: it wins
-    edited, kept = dict.fromkeys(factor_of, 0), dict.fromkeys(factor_of, 0)
+    values = {edit.language: _values(edit, neurons) for edit in recipe.edits}
+    wish_of = {edit.language: (edit.op, edit.strength, edit.value) for edit in recipe.edits}
+    order = sorted(recipe.edits, key=lambda edit: {"scale": 0, "deactivate": 1}.get(edit.op, 2))
+    edited, kept = dict.fromkeys(wish_of, 0), dict.fromkeys(wish_of, 0)
     plans = []
     for i in range(layers):
-        factors = np.ones(width)
+        factors, constants, shifts = np.ones(width), np.zeros(width), np.zeros(width)
         chosen = np.zeros(width, dtype=np.bool_)
         for edit in order:
-            own = neurons.indices[edit.language][i]
+            own, value = neurons.indices[edit.language][i], values[edit.language][i]
             if recipe.shared == "keep":
                 free = np.ones(width, dtype=np.bool_)
                 for other in neurons.languages:
-                    if factor_of.get(other) != factor_of[edit.language]:
+                    if wish_of.get(other) != wish_of[edit.language]:
                         free[neurons.indices[other][i]] = False
                 kept[edit.language] += int((~free[own]).sum())
-                own = own[free[own]]
+                own, value = own[free[own]], value[free[own]]
             edited[edit.language] += len(own)
-            factors[own] = factor_of[edit.language]
             chosen[own] = True
+            factors[own] = {"deactivate": 0.0, "pin": 0.0, "scale": edit.strength}.get(edit.op, 1.0)
+            constants[own] = value if edit.op in ("pin", "add") else 0.0
+            shifts[own] = value if edit.op == "shift" else 0.0
         indices = np.flatnonzero(chosen)
-        plans.append(LayerPlan(indices, factors[indices]))
+        plans.append(LayerPlan(indices, factors[indices], constants[indices], shifts[indices]))
     result = Plan(tuple(plans), edited, kept)
     if not result.size:
         shared = sum(kept.values())
         hint = f" All {shared} are shared with other languages: see --shared edit." if shared else ""
-        raise RecipeError(f"no neuron of {', '.join(factor_of)} would be edited.{hint}")
+        raise RecipeError(f"no neuron of {', '.join(wish_of)} would be edited.{hint}")
     return result
 
 
-def parse_edits(deactivate: Sequence[str], scale: Sequence[str]) -> tuple[Edit, ...]:
-    """Edits from `zh,ja` and `fr=2` as they stand on a command line. Raises RecipeError for what is neither."""
-    edits = [Edit(language, "deactivate") for language in _items(deactivate)]
+def _values(edit: Edit, neurons: Neurons) -> tuple[npt.NDArray[np.float64], ...]:
+    """k·v_j of a language's neurons, per layer; zeros for what needs none."""
+    if not edit.constant:
+        return tuple(np.zeros(len(own)) for own in neurons.indices[edit.language])
+    known = neurons.values.get(str(edit.value), {})
+    if edit.language not in known:
+        have = [name for name in VALUES if edit.language in neurons.values.get(name, {})]
+        raise NeuronsError(
+            f"the neurons of {edit.language} have no {edit.value} to {edit.op} to"
+            + (f", they have {', '.join(have)}. Use --value {have[0]}, or find them" if have else ". Find them")
+            + " in statistics made with `monoglot detect"
+            + ("`." if str(edit.value).startswith("mean") else " --quantiles`.")
+        )
+    # as their file holds them, so that neurons in memory give the checkpoint that verify expects of those in the file
+    held = (np.array([round(value, DECIMALS) for value in own.tolist()], np.float64) for own in known[edit.language])
+    return tuple(float(edit.strength or 0) * own for own in held)
+
+
+def parse_edits(
+    deactivate: Sequence[str] = (),
+    scale: Sequence[str] = (),
+    activate: Sequence[str] = (),
+    hold: Sequence[str] = (),
+    *,
+    op: str = "pin",
+    strength: float = 1.0,
+    value: str = "mean",
+    languages: Sequence[str] = (),
+) -> tuple[Edit, ...]:
+    """Edits from `zh,ja` and `fr=2` as they stand on a command line. Of `languages`, those that neurons are known of,
+    `others` are all that are not activated. Raises RecipeError for what is neither, and for `hold` without a language to
+    hold at."""
+    active = _items(activate)
+    others = [language for language in languages if language not in active]
+    if hold and len(active) != 1:
+        raise RecipeError("--hold holds neurons at their values on text in the one language of --activate. Name one.")
+    edits = [Edit(language, "deactivate") for language in _items(deactivate, others)]
+    edits += [Edit(language, "pin", 1.0, f"mean@{active[0]}") for language in _items(hold, others)]
+    edits += [Edit(language, op, strength, value if op in CONSTANT_OPS else None) for language in active]
     for edit in edits:
         if "=" in edit.language:
-            raise RecipeError(f"--deactivate {edit.language}: it takes no number; to weaken neurons there is --scale.")
+            raise RecipeError(f"{edit.language}: write the language alone; only --scale takes a number with it.")
     for item in _items(scale):
-        language, equals, strength = (part.strip() for part in item.partition("="))
+        language, equals, factor = (part.strip() for part in item.partition("="))
         try:
-            edits.append(Edit(language, "scale", float(strength if equals else "")))
+            edits.append(Edit(language, "scale", float(factor if equals else "")))
         except ValueError:
             raise RecipeError(f"--scale {item}: write the language and a number, for example --scale fr=2.") from None
     return tuple(edits)
 
 
-def _items(groups: Sequence[str]) -> list[str]:
-    return [item.strip() for group in groups for item in group.split(",") if item.strip()]
+def _items(groups: Sequence[str], others: Sequence[str] = ()) -> list[str]:
+    items = [item.strip() for group in groups for item in group.split(",") if item.strip()]
+    return [one for item in items for one in (others if item == "others" and others else [item])]

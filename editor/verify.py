@@ -5,33 +5,45 @@
     (b) logits    the checkpoint as transformers loads it, against the base with the same edits as forward hooks
     (c) effect    log-loss per language on text that the neurons were not chosen on, with random neurons beside it
 
-(a) and (b) pass or fail, (c) is reported. Rounding in (b): deactivation is exact in every dtype, so base and checkpoint
-differ by the noise of float32 arithmetic alone, which is bounded by 10⁻⁴ of the largest logit; a scaled column is rounded
-once to the checkpoint's dtype, half a unit in the last place of each weight, which the bounds below allow for.
+    (d) distance  for a calibrated carrier, whose hooks in (b) use its stand-in for 1: how far the checkpoint is from the
+                  base with the exact constants, in KL, top token and the activation itself
+
+(a) and (b) pass or fail, (c) and (d) are reported. Rounding in (b): deactivation is exact in every dtype, so base and
+checkpoint differ by the noise of float32 arithmetic alone, which is bounded by 10⁻⁴ of the largest logit; a scaled column,
+a constant and a row that carries one are rounded once to the checkpoint's dtype, half a unit in the last place of each
+weight, which the bounds below allow for.
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from . import calibration as calibration_file
 from . import floats
 from . import manifest as manifest_file
-from .bake import OWN_FILES, Target, edits_by_tensor, scaled, side_files
+from . import recipe as recipe_file
+from .bake import OWN_FILES, side_files
+from .calibration import Calibration
+from .carriers import Carried, carried
 from .checkpoint import Shard, Tensor, read_checkpoint
 from .corpus import Packed, Text, require
 from .detect import read_texts
-from .errors import MonoglotError, NeuronsError, VerificationError
-from .evaluate import Measured, Progress, Variant, measure
-from .families import activation_modules
-from .hooks import random_plan, steered
+from .errors import MonoglotError, RecipeError, VerificationError
+from .evaluate import Difference, Measured, Progress, Variant, measure
+from .families import activation_modules, input_modules
+from .hooks import calibrated, random_plan, steered
+from .layout import Layout, layout
 from .live import load_model
 from .neurons import Neurons
-from .recipe import Edit, Plan, Recipe, plan
+from .recipe import Recipe
+from .target import Target
+from .tensor_edits import Editing
 
 CHUNK = 2**20
 MINIMUM_TOKENS = 64  # a language, for measuring
@@ -54,21 +66,50 @@ class Bytes:
 
 
 @dataclass(frozen=True)
+class Approximation:
+    """How far a calibrated checkpoint is from what it stands for: per language the difference of its logits from the
+    exactly pinned base's, and the log-loss of that; and how far its pinned activations are from their constants."""
+
+    difference: dict[str, Difference]
+    log_loss: dict[str, float]
+    deviation: dict[str, Any]
+
+
+@dataclass(frozen=True)
 class Logits:
     """The outcome of (b) and (c), of one run over the text."""
 
     measured: Measured
     bound: float
     problems: tuple[str, ...] = field(default=())
+    approximation: Approximation | None = None
 
 
 def recipe_of(record: Mapping[str, Any], target: Target) -> Recipe:
     """The recipe that a manifest records. Raises VerificationError when it can't be read."""
     try:
-        edits = tuple(Edit(**edit) for edit in record["recipe"]["edits"])
-        return Recipe(target.base, edits, record["recipe"]["shared"])
+        data = {**record["recipe"], "format": recipe_file.FORMAT, "base": vars(target.base)}
     except (KeyError, TypeError) as error:
         raise VerificationError(f"the manifest's recipe cannot be read ({error!r}).") from None
+    try:
+        return recipe_file.of_data(data)
+    except RecipeError as error:
+        raise VerificationError(f"the manifest's recipe cannot be read: {error}") from None
+
+
+def carried_in(folder: Path, target: Target, neurons: Neurons) -> Carried:
+    """What the manifest in `folder` says was done, with the calibration that lies beside it. Raises VerificationError."""
+    record = manifest_file.read(folder)
+    check_base(record, target)
+    calibration: Calibration | None = None
+    try:
+        if (folder / calibration_file.FILE).is_file():
+            calibration = calibration_file.load(folder / calibration_file.FILE)
+        return carried(target, recipe_of(record, target), neurons, calibration)
+    except VerificationError:
+        raise
+    except MonoglotError as error:
+        raise VerificationError(f"what {folder} says of itself cannot be carried out: {error}") from None
 
 
 def check_base(record: Mapping[str, Any], target: Target) -> None:
@@ -83,16 +124,11 @@ def check_base(record: Mapping[str, Any], target: Target) -> None:
 def verify_bytes(folder: Path, target: Target, neurons: Neurons) -> Bytes:
     """(a), from the bytes alone, in constant memory."""
     record = manifest_file.read(folder)
-    check_base(record, target)
-    recipe = recipe_of(record, target)
-    try:
-        steps = plan(recipe, neurons, layers=target.feed_forward.layers, width=target.feed_forward.width)
-    except NeuronsError as error:
-        raise VerificationError(str(error)) from None
+    expected = layout(target, carried_in(folder, target, neurons))
     hasher = ThreadPoolExecutor(1)  # goes through a shard beside the comparison, so that the disk is asked once
     try:
         hashes = {name: hasher.submit(_sha256, folder / name) for name in record["files"] if (folder / name).is_file()}
-        found = _compare(folder, target, steps, hashes)
+        found = _compare(folder, target, expected, hashes)
         notes: list[str] = []
         problems = (*_file_problems(folder, record, hashes, notes), *found.problems)
     finally:
@@ -100,42 +136,50 @@ def verify_bytes(folder: Path, target: Target, neurons: Neurons) -> Bytes:
     return replace(found, files=len(record["files"]), problems=problems, notes=tuple(notes))
 
 
-def _compare(folder: Path, target: Target, steps: Plan, hashes: Mapping[str, Future[str]]) -> Bytes:
+def _compare(folder: Path, target: Target, expected: Layout, hashes: Mapping[str, Future[str]]) -> Bytes:
     """The checkpoint against its base, file by file; waits for the hash of each shard before the next."""
     problems = []
     base_files, _ = side_files(target.checkpoint)
     for name in base_files:
         ours, theirs = folder / name, target.source.folder / name
+        if name in expected.made:
+            continue
         if not ours.is_file():
             problems.append(f"{name} of the base is missing.")
-        elif ours.stat().st_size != theirs.stat().st_size or not _same_bytes(ours, theirs, 0, theirs.stat().st_size):
+        elif ours.stat().st_size != theirs.stat().st_size or not _same_bytes(ours, theirs, 0, 0, theirs.stat().st_size):
             problems.append(f"{name} differs from the base's.")
+    for name, data in expected.made.items():
+        if not (folder / name).is_file() or (folder / name).read_bytes() != data:
+            problems.append(f"{name} is not what the recipe makes of it.")
     try:
-        baked = read_checkpoint(folder)
+        shards = {shard.path.name: shard for shard in read_checkpoint(folder).shards}
     except MonoglotError as error:
         return Bytes(0, 0, 0, 0, (*problems, str(error)))
-    if [shard.path.name for shard in baked.shards] != [shard.path.name for shard in target.checkpoint.shards]:
-        return Bytes(0, 0, 0, 0, (*problems, "the shards have other names than the base's."))
-    edits = edits_by_tensor(target.feed_forward, steps)
-    columns = others = 0
-    for new, old in zip(baked.shards, target.checkpoint.shards, strict=True):
-        if new.header != old.header:
-            problems.append(f"{new.path.name} has another header than the base's.")
+    if sorted(shards) != sorted({*expected.shards, *(name for name in expected.made if name.endswith(".safetensors"))}):
+        return Bytes(0, 0, 0, 0, (*problems, "the shards have other names than they should."))
+    rows = others = edited = 0
+    for name, (header, base) in expected.shards.items():
+        shard = shards[name]
+        if shard.header != header or shard.size - len(header) != base.size - len(base.header):
+            problems.append(f"{name} has another header than it should.")
             continue
-        for tensor in old.tensors:
-            if tensor.name in edits:
-                layer, axis = edits[tensor.name]
-                problem, changed = _compare_edited(new, old, tensor, layer.neurons, layer.factors, axis)
-                columns += changed
+        shift = len(header) - len(base.header)
+        for tensor in base.tensors:
+            if tensor.name in expected.edits:
+                edited += 1
+                problem, changed = _compare_edited(
+                    shard, base, tensor, Editing(tensor, expected.edits[tensor.name]), shift
+                )
+                rows += changed
                 if problem:
                     problems.append(problem)
             else:
                 others += 1
-                if not _same_bytes(new.path, old.path, tensor.begin, tensor.end):
+                if not _same_bytes(shard.path, base.path, tensor.begin + shift, tensor.begin, tensor.end - tensor.begin):
                     problems.append(f"{tensor.name} changed, which the recipe doesn't touch.")
-        if new.path.name in hashes:
-            hashes[new.path.name].result()
-    return Bytes(len(edits), columns, others, 0, tuple(problems))
+        if name in hashes:
+            hashes[name].result()
+    return Bytes(edited, rows, others, 0, tuple(problems))
 
 
 def _file_problems(
@@ -169,57 +213,54 @@ def _sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _rows(shard: Shard, tensor: Tensor) -> Iterator[floats.Array]:
-    """A two-dimensional tensor in blocks of rows, as stored; each block is valid until the next."""
-    dtype = np.dtype(floats.STORED[tensor.dtype])
-    row_bytes = tensor.shape[1] * dtype.itemsize
-    rows = max(1, CHUNK // row_bytes)
-    buffer = np.empty((rows, tensor.shape[1]), dtype)
-    with shard.path.open("rb") as file:
-        file.seek(tensor.begin)
-        for first in range(0, tensor.shape[0], rows):
-            block = buffer[: tensor.shape[0] - first]
-            if file.readinto(block.data) != block.nbytes:
-                raise VerificationError(f"{shard.path} became shorter while it was read.")
-            yield block
+def _rows(path: Path, editing: Editing, begin: int) -> Iterator[floats.Array]:
+    """A tensor in blocks of rows, as stored, from byte `begin` of a file; each block is valid until the next."""
+    tensor = editing.tensor
+    rows = max(1, tensor.shape[0])
+    row_bytes = (tensor.end - tensor.begin) // rows
+    at_once = max(1, CHUNK // max(1, row_bytes))
+    buffer = memoryview(bytearray(at_once * row_bytes))
+    with path.open("rb") as file:
+        file.seek(begin)
+        for first in range(0, tensor.shape[0], at_once):
+            view = buffer[: min(at_once, tensor.shape[0] - first) * row_bytes]
+            if file.readinto(view) != len(view):
+                raise VerificationError(f"{path} became shorter while it was read.")
+            yield editing.block(view)
 
 
-def _compare_edited(
-    ours: Shard, theirs: Shard, tensor: Tensor, neurons: Any, factors: Any, axis: int
-) -> tuple[str | None, int]:
-    """The first problem of an edited W_out, and how many of its columns changed, as seen in the bytes."""
+def _compare_edited(ours: Shard, theirs: Shard, tensor: Tensor, editing: Editing, shift: int) -> tuple[str | None, int]:
+    """The first problem of an edited tensor, and how many of its rows or columns changed, as seen in the bytes."""
     changed: set[int] = set()
-    wanted = dict(zip(neurons.tolist(), factors.tolist(), strict=True))
+    axis, wanted = editing.edit.axis, set(editing.edit.where.tolist())
     row = 0
-    for new, old in zip(_rows(ours, tensor), _rows(theirs, tensor), strict=True):
+    pairs = zip(_rows(ours.path, editing, tensor.begin + shift), _rows(theirs.path, editing, tensor.begin), strict=True)
+    for new, old in pairs:
         bits_new, bits_old = (block.view(f"u{block.itemsize}") for block in (new, old))
-        differing = (bits_new != bits_old).any(axis=1 - axis)  # along the neurons
-        seen = np.flatnonzero(differing) + (row if axis == 0 else 0)
+        seen = np.flatnonzero((bits_new != bits_old).any(axis=1 - axis)) + (row if axis == 0 else 0)  # along `axis`
         changed.update(seen.tolist())
-        if stray := sorted(set(seen.tolist()) - wanted.keys()):
-            return f"{tensor.name}: column {stray[0]} changed, which the recipe doesn't touch.", len(changed)
-        here = [j for j in wanted if axis == 1 or row <= j < row + len(new)]
-        where = np.asarray([j - (row if axis == 0 else 0) for j in here], np.int64)
-        factor = np.asarray([wanted[j] for j in here])
-        got, had = np.take(new, where, axis=axis), np.take(old, where, axis=axis)
-        right = scaled(had, factor if axis == 1 else factor[:, None], tensor.dtype)
-        if (got.view(f"u{got.itemsize}") != right.view(f"u{right.itemsize}")).any():
-            return f"{tensor.name}: an edited column is not what the recipe makes of it.", len(changed)
+        what = "column" if axis else "row"
+        if stray := sorted(set(seen.tolist()) - wanted):
+            return f"{tensor.name}: {what} {stray[0]} changed, which the recipe doesn't touch.", len(changed)
+        where = editing.where(row, len(new))
+        right = np.ascontiguousarray(editing.edited(old[where], row, len(new)))
+        if (np.ascontiguousarray(new[where]).view(f"u{right.itemsize}") != right.view(f"u{right.itemsize}")).any():
+            return f"{tensor.name}: an edited {what} is not what the recipe makes of it.", len(changed)
         row += len(new)
     return None, len(changed)
 
 
-def _same_bytes(ours: Path, theirs: Path, begin: int, end: int) -> bool:
-    """Whether two files hold the same bytes from `begin` to `end`."""
+def _same_bytes(ours: Path, theirs: Path, here: int, there: int, count: int) -> bool:
+    """Whether `count` bytes of two files are the same, from `here` in the one and `there` in the other."""
     buffers = np.empty((2, CHUNK), np.uint8)
     with ours.open("rb") as new, theirs.open("rb") as old:
-        new.seek(begin)
-        old.seek(begin)
-        for at in range(begin, end, CHUNK):
-            here, there = buffers[:, : end - at]
-            if new.readinto(memoryview(here)) != len(here) or old.readinto(memoryview(there)) != len(there):
+        new.seek(here)
+        old.seek(there)
+        for at in range(0, count, CHUNK):
+            a, b = buffers[:, : count - at]
+            if new.readinto(memoryview(a)) != len(a) or old.readinto(memoryview(b)) != len(b):
                 return False
-            if not np.array_equal(here, there):
+            if not np.array_equal(a, b):
                 return False
     return True
 
@@ -237,38 +278,46 @@ def verify_live(
     progress: Progress | None = None,
 ) -> Logits:
     """(b) and (c) on at most `tokens` held-out tokens a language: loads both models and runs `verify_logits`."""
-    recipe = recipe_of(manifest_file.read(folder), target)
-    steps = plan(recipe, neurons, layers=target.feed_forward.layers, width=target.feed_forward.width)
+    what = carried_in(folder, target, neurons)
     packed = read_texts(target, texts, tokens=tokens, context=context, held_out=True)
     for one in packed.values():
         require(one, min(tokens, MINIMUM_TOKENS))
     base, baked = (load_model(each, device=device, dtype=dtype) for each in (target.source.folder, folder))
-    return verify_logits(baked, base, target, steps, packed, progress)
+    return verify_logits(baked, base, target, what, packed, progress)
 
 
 def verify_logits(
     baked: Any,
     base: Any,
     target: Target,
-    steps: Plan,
+    what: Carried,
     texts: Mapping[str, Packed],
     progress: Progress | None = None,
 ) -> Logits:
     """(b) and (c): `baked` and `base` are live models of the checkpoint and its base."""
-    modules = activation_modules(base, target.feed_forward.family)
-    control = random_plan(steps, target.feed_forward.width)
+    family, steps = target.feed_forward.family, what.plan
+    modules, control = activation_modules(base, family), random_plan(steps, target.feed_forward.width)
+    exact = Variant("exact", base, lambda: steered(modules, steps))
+    deviations = Deviations(activation_modules(baked, family) if what.calibration else modules, what)
+    hooked = replace(exact, name="hooked") if what.calibration is None else _stand_in(base, target, what, modules)
     variants = (
         Variant("base", base),
-        Variant("this model", baked),
-        Variant("hooked", base, lambda: steered(modules, steps)),
+        Variant("this model", baked, deviations.recorded),
+        hooked,
         Variant("random neurons", base, lambda: steered(modules, control)),
     )
     measured = measure(variants, texts, compare=("hooked", "this model"), progress=progress)
-    exact = all(not np.any(np.log2(np.abs(f[f != 0])) % 1) for f in (layer.factors for layer in steps.layers))
+    approximation = None
+    if what.calibration is not None:
+        distance = measure(
+            (exact, Variant("this model", baked)), texts, compare=("exact", "this model"), progress=progress
+        )
+        approximation = Approximation(distance.difference, distance.log_loss["exact"], deviations.result())
     dtype = target.feed_forward.outputs[0][1].dtype
-    relative = FLOAT32_NOISE if exact else ROUNDING[dtype]
-    kl_bound = KL_BOUND["F32" if exact else dtype]
-    agree = SAME_TOP["exact" if exact else "rounded"]
+    rounded = steps.constant or any(np.any(np.log2(np.abs(f[f != 0])) % 1) for f in (x.factors for x in steps.layers))
+    relative = ROUNDING[dtype] if rounded else FLOAT32_NOISE
+    kl_bound = KL_BOUND[dtype if rounded else "F32"]
+    agree = SAME_TOP["rounded" if rounded else "exact"]
     problems = []
     for language, difference in measured.difference.items():
         bound = relative * max(1.0, difference.scale)
@@ -278,7 +327,66 @@ def verify_logits(
             problems.append(f"{language}: KL is {difference.kl:.2e} nats, more than {kl_bound:.0e}.")
         if not difference.same_top >= agree:
             problems.append(f"{language}: the top token agrees in {difference.same_top:.1%}, less than {agree:.1%}.")
-    return Logits(measured, relative, tuple(problems))
+    return Logits(measured, relative, tuple(problems), approximation)
+
+
+def _stand_in(base: Any, target: Target, what: Carried, modules: Sequence[Any]) -> Variant:
+    """The base with w·x for 1, by hooks."""
+    family = target.feed_forward.family
+    inputs, calibration = input_modules(base, family), what.calibration
+    names = {tensor.name for _, tensor in target.checkpoint.tensors()}
+    exact_add = not family.gated and target.feed_forward.name(family.out, 0, "bias") in names
+    if calibration is None:
+        raise ValueError("a stand-in needs a calibration")
+    return Variant("hooked", base, lambda: calibrated(modules, inputs, what.plan, calibration, exact_add=exact_add))
+
+
+class Deviations:
+    """Of a checkpoint with a calibrated carrier, while it runs: how far the activation of its pinned neurons, which should
+    be act(t) on every token, is from it: a/act(t) − 1. All pinned neurons of a layer are alike, so one is looked at."""
+
+    def __init__(self, modules: Sequence[Any], what: Carried) -> None:
+        self.squares: dict[int, float] = {}
+        self.first_token: dict[int, float] = {}
+        self.positions: dict[int, int] = {}
+        layers = enumerate(zip(modules, what.plan.layers, strict=True))
+        self.watched = [
+            (number, module, int(layer.neurons[layer.pinned][0]), float(what.calibration.levels[number]))
+            for number, (module, layer) in layers
+            if what.calibration is not None and layer.pinned.any()
+        ]
+
+    @contextmanager
+    def recorded(self) -> Iterator[None]:
+        handles = [
+            module.register_forward_hook(self._hook(number, neuron, level))
+            for number, module, neuron, level in self.watched
+        ]
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def _hook(self, number: int, neuron: int, level: float) -> Any:
+        import torch
+
+        def look(module: Any, inputs: Any, output: Any) -> None:
+            a = output[..., neuron].double()  # (B, T), or (B·T,) where a family flattens
+            off = a / module.forward(torch.full_like(output[..., :1], level)).double()[..., 0] - 1
+            if off.ndim > 1:
+                self.first_token[number] = float(off[0, 0])
+                off = off[:, 1:]
+            self.squares[number] = self.squares.get(number, 0.0) + float(off.square().sum())
+            self.positions[number] = self.positions.get(number, 0) + off.numel()
+
+        return look
+
+    def result(self) -> dict[str, Any]:
+        """Root mean square per layer, that of all, and the deviation at a context's first token where it was told apart."""
+        by_layer = {number: (self.squares[number] / max(1, self.positions[number])) ** 0.5 for number in self.squares}
+        whole = sum(self.squares.values()) / max(1, sum(self.positions.values()))
+        return {"all": whole**0.5, "layers": by_layer, "first_token": dict(self.first_token)}
 
 
 def certificate(found: Bytes, logits: Logits | None) -> dict[str, Any]:
@@ -298,17 +406,20 @@ def certificate(found: Bytes, logits: Logits | None) -> dict[str, Any]:
             "passed": not logits.problems,
             "bound": logits.bound,
             "problems": list(logits.problems),
-            "by_language": {
-                language: {
-                    "positions": d.positions,
-                    "max_logit": float(f"{d.max_logit:.3g}"),
-                    "largest_logit": float(f"{d.scale:.3g}"),
-                    "kl": float(f"{d.kl:.3g}"),
-                    "same_top": round(d.same_top, 5),
-                }
-                for language, d in measured.difference.items()
-            },
+            "by_language": {language: _figures(difference) for language, difference in measured.difference.items()},
         }
+        if logits.approximation:
+            found_there = logits.approximation
+            deviation = found_there.deviation
+            result["approximation"] = {
+                "by_language": {language: _figures(d) for language, d in found_there.difference.items()},
+                "log_loss_exact": {language: round(loss, 4) for language, loss in found_there.log_loss.items()},
+                "activation": {
+                    "all": float(f"{deviation['all']:.3g}"),
+                    "worst_layer": float(f"{max(deviation['layers'].values(), default=0.0):.3g}"),
+                    "first_token": float(f"{max(map(abs, deviation['first_token'].values()), default=0.0):.3g}"),
+                },
+            }
         result["effect"] = {
             "tokens": measured.tokens,
             "log_loss": {
@@ -318,3 +429,13 @@ def certificate(found: Bytes, logits: Logits | None) -> dict[str, Any]:
             },
         }
     return result
+
+
+def _figures(difference: Difference) -> dict[str, Any]:
+    return {
+        "positions": difference.positions,
+        "max_logit": float(f"{difference.max_logit:.3g}"),
+        "largest_logit": float(f"{difference.scale:.3g}"),
+        "kl": float(f"{difference.kl:.3g}"),
+        "same_top": round(difference.same_top, 5),
+    }

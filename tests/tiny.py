@@ -1,11 +1,21 @@
-"""Tiny models with random weights, as folders on disk, for every test that needs a checkpoint."""
+"""Tiny models with random weights, as folders on disk, for every test that needs a checkpoint, and what to steer them
+with: random neurons of three languages, recipes of every operation, a calibration that no one fitted."""
 
 import json
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 import transformers
+from monoglot.editor.activations import functions
+from monoglot.editor.calibration import Calibration, LayerError
+from monoglot.editor.families import KNOWN
+from monoglot.editor.live import load_model
+from monoglot.editor.neurons import Neurons
+from monoglot.editor.recipe import Base, Edit, Recipe
+from monoglot.editor.target import Target
 
 LAYERS, WIDTH, HIDDEN, VOCABULARY = 3, 24, 16, 300
 
@@ -70,6 +80,44 @@ WRAPPERS: dict[str, dict[str, Any]] = {
 }
 
 
+class Case(NamedTuple):
+    """A family, or a variant of one that lays out its layer in another way."""
+
+    model_type: str
+    config: dict[str, Any]
+
+
+CASES = {name: Case(name, {}) for name in KNOWN} | {
+    "llama+mlp_bias": Case("llama", {"mlp_bias": True}),
+    "llama+square": Case("llama", {"intermediate_size": HIDDEN}),  # no shape tells which axis neurons lie along
+    "gpt2+square": Case("gpt2", {"n_inner": HIDDEN}),
+    "mistral-window": Case("mistral", {"sliding_window": None}),
+    "qwen2+tied": Case("qwen2", {"tie_word_embeddings": True}),
+    "stablelm+parallel": Case("stablelm", {"use_parallel_residual": True}),
+    "opt+postnorm": Case("opt", {"do_layer_norm_before": False, "word_embed_proj_dim": 8}),
+    "opt-bias": Case("opt", {"enable_bias": False}),
+    "falcon+bias": Case("falcon", {"bias": True}),
+    "falcon+new_decoder": Case("falcon", {"new_decoder_architecture": True, "num_kv_heads": 2}),
+    "falcon-parallel": Case("falcon", {"parallel_attn": False}),
+    "starcoder2-bias": Case("starcoder2", {"use_bias": False}),
+}
+# Which exact carriers they have; calibrated they all have.
+EXACT = {
+    "native": (
+        "bloom", "gpt2", "gpt2+square", "gpt_neo", "gpt_neox", "gptj", "opt", "opt+postnorm", "phi", "starcoder2",
+        "xglm", "falcon+bias", "llama+mlp_bias",
+    ),
+    "flag": (
+        "llama", "llama+square", "granite", "smollm3", "seed_oss", "helium", "nemotron", "arcee", "falcon",
+        "falcon+new_decoder", "falcon-parallel",
+    ),
+    "llama": ("mistral-window", "qwen2", "qwen2+tied", "phi3"),
+}  # fmt: skip
+IDS = torch.randint(6, VOCABULARY, (2, 11), generator=torch.Generator().manual_seed(0))
+TOLERANCE = 1e-5  # of the largest logit: noise of float32 arithmetic in another order
+MOVED = 1e-3  # what an edit must change at least, or a test could not fail
+
+
 def save_tokenizer(folder: Path) -> None:
     """A byte-level BPE with `<s>` (0) and `</s>` (1)."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -111,6 +159,8 @@ def save_model(
         for name, parameter in model.named_parameters():
             if parameter.ndim > 1 or name.endswith("bias"):
                 parameter.normal_(0, 0.3)
+            elif ".alpha_" in name:  # learned in each layer's activation function
+                parameter.add_(torch.rand(parameter.shape))
     model.to(getattr(torch, dtype)).save_pretrained(folder, max_shard_size="8KB" if shards else "5GB")
     if tokenizer:
         save_tokenizer(folder)
@@ -130,3 +180,56 @@ def edit_config(folder: Path, **values: Any) -> None:
     path = folder / "config.json"
     config = {**json.loads(path.read_text()), **values}
     path.write_text(json.dumps(config))
+
+
+@cache
+def live(folder: Path) -> Any:
+    """The model of a folder, for tests that leave it as it is."""
+    return load_model(folder, device="cpu")
+
+
+def logits(model: Any) -> torch.Tensor:
+    """float32 (2, 11, vocabulary) of the tokens IDS."""
+    with torch.inference_mode():
+        result: torch.Tensor = model(input_ids=IDS, use_cache=False).logits
+    return result.float()
+
+
+def to_steer(layers: int, width: int, seed: int = 1) -> Neurons:
+    """Neurons of three languages: `xx`, with values of both signs and a zero, one neuron alone in layer 1; `off`, enough
+    of them to be slots for those of `xx`, one of them shared with it; `half`."""
+    generator = np.random.default_rng(seed)
+    indices: dict[str, list[Any]] = {"xx": [], "off": [], "half": []}
+    means: dict[str, list[Any]] = {language: [] for language in indices}
+    for layer in range(layers):
+        drawn, count = generator.permutation(width), 1 if layer == 1 else 5
+        parts = {"xx": drawn[:count], "off": drawn[count - 1 : count + 6], "half": drawn[count + 6 : count + 8]}
+        for language, part in parts.items():
+            values = generator.uniform(0.4, 1.5, len(part)) * np.resize([1.0, -1.0], len(part))
+            if language == "xx" and len(part) > 1:
+                values[2] = 0.0
+            indices[language].append(np.sort(part))
+            means[language].append(values[np.argsort(part)])
+    return Neurons(
+        {language: tuple(own) for language, own in indices.items()},
+        {"mean": {language: tuple(own) for language, own in means.items()}},
+    )
+
+
+def recipe(op: str, carrier: str = "auto", **more: Any) -> Recipe:
+    """`op` on `xx` beside a deactivation and a scaling; with "edit", the neuron that `xx` and `off` share is `xx`'s."""
+    edits = (Edit("off", "deactivate"), Edit("xx", op, 1.5, "mean"), Edit("half", "scale", 0.5))
+    return Recipe(Base("tiny"), edits, "edit", carrier=carrier, **more)
+
+
+def by_hand(target: Target, *, after: float = 0.01, seed: int = 2) -> Calibration:
+    """A calibration with random directions, on which w·x is anything but 1, and a level below 0 in layer 1 where the
+    activation function has one."""
+    layers, hidden = target.feed_forward.layers, target.feed_forward.hidden
+    directions = np.random.default_rng(seed).normal(0, 0.3, (layers, hidden)).astype(np.float32).astype(np.float64)
+    levels = np.resize([1.5, 0.75, 2.0], layers)
+    if abs(functions(target)[1](np.array([-1.25]))[0]) > 0.1:
+        levels[1] = -1.25
+    errors = (LayerError(1.0, 0.0, after, "letters", 0.0, None),) * layers
+    dtype = target.feed_forward.outputs[0][1].dtype
+    return Calibration(directions, levels, np.ones(layers), errors, 100, 50, ("xx",), dtype, target.fingerprint)

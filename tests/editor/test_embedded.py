@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 from monoglot.cli.demo import CONTEXT, TOKENS, planted_rate
 from monoglot.editor import embedded
-from monoglot.editor.bake import Target, open_target
 from monoglot.editor.corpus import mislabelled, open_corpus
 from monoglot.editor.detect import detect, read_texts
 from monoglot.editor.evaluate import perplexity_matrix
@@ -14,6 +13,7 @@ from monoglot.editor.find import find
 from monoglot.editor.live import load_model
 from monoglot.editor.neurons import Neurons
 from monoglot.editor.source import resolve
+from monoglot.editor.target import Target, open_target
 
 LANGUAGES = ("en", "es", "fr", "id", "ja", "vi", "zh")
 

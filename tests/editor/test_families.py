@@ -1,24 +1,23 @@
 """Every row of the table of families is held against a tiny model of that family as transformers saves and loads it.
 
-The references, from near to far: forward hooks on the unedited model; the feed-forward network computed neuron by neuron
-from the tensors of the file, under names written here and not taken from the table; the config classes of transformers.
+The references: forward hooks on the unedited model, and the config classes of transformers. (test_tensor_edits computes the
+network neuron by neuron, under names of its own; test_carriers has the edits that need a constant.)
 Neurons and weights are random, and every edit must move the logits by more than MOVED, or a test could not fail.
 """
 
 import json
 import math
 import shutil
-from collections.abc import Callable, Iterator
-from functools import cache
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
 import tiny
 import torch
 import transformers
-from monoglot.editor.bake import Target, bake, open_target
+from monoglot.editor.bake import bake
 from monoglot.editor.checkpoint import read_checkpoint
 from monoglot.editor.errors import CheckpointError, ModelError, MonoglotWarning
 from monoglot.editor.families import (
@@ -37,36 +36,14 @@ from monoglot.editor.live import choose_dtype, load_model
 from monoglot.editor.neurons import Neurons
 from monoglot.editor.recipe import Base, Edit, Plan, Recipe
 from monoglot.editor.source import resolve
+from monoglot.editor.target import Target, open_target
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+from tiny import CASES, IDS, MOVED, TOLERANCE, Case, live, logits
 from transformers.activations import ACT2FN
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
-TOLERANCE = 1e-5  # of the largest logit: noise of float32 arithmetic in another order
-MOVED = 1e-3  # what an edit must change at least
-IDS = torch.randint(6, tiny.VOCABULARY, (2, 11), generator=torch.Generator().manual_seed(0))
-
-
-class Case(NamedTuple):
-    """A family, or a variant of one that lays out its layer in another way."""
-
-    model_type: str
-    config: dict[str, Any]
-
-
-CASES = {name: Case(name, {}) for name in KNOWN} | {
-    "llama+mlp_bias": Case("llama", {"mlp_bias": True}),
-    "llama+square": Case("llama", {"intermediate_size": tiny.HIDDEN}),  # no shape tells which axis neurons lie along
-    "gpt2+square": Case("gpt2", {"n_inner": tiny.HIDDEN}),
-    "qwen2+tied": Case("qwen2", {"tie_word_embeddings": True}),
-    "stablelm+parallel": Case("stablelm", {"use_parallel_residual": True}),
-    "opt+postnorm": Case("opt", {"do_layer_norm_before": False, "word_embed_proj_dim": 8}),
-    "opt-bias": Case("opt", {"enable_bias": False}),
-    "falcon+bias": Case("falcon", {"bias": True}),
-    "falcon+new_decoder": Case("falcon", {"new_decoder_architecture": True, "num_kv_heads": 2}),
-    "falcon-parallel": Case("falcon", {"parallel_attn": False}),
-    "starcoder2-bias": Case("starcoder2", {"use_bias": False}),
-}
+pytestmark = pytest.mark.usefixtures("one_thread")
 EDITS = {
     "off": Edit("xx", "deactivate"),
     "half": Edit("xx", "scale", 0.5),
@@ -80,36 +57,6 @@ def need(model_type: str) -> None:
         pytest.skip(f"this transformers has no {model_type}")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """On arrays this small a second thread only waits, and on a busy machine for long."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture(scope="module")
-def saved(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """A tiny model's folder, made once per configuration. Tests must not write into it."""
-    made: dict[str, Path] = {}
-
-    def save(model_type: str, **config: Any) -> Path:
-        need(model_type)
-        key = json.dumps([model_type, config])
-        if key not in made:
-            folder = tmp_path_factory.mktemp("base") / model_type
-            made[key] = tiny.save_model(folder, model_type, tokenizer=False, **config)
-        return made[key]
-
-    return save
-
-
-@cache
-def live(folder: Path) -> Any:
-    return load_model(folder, device="cpu")
-
-
 def pick(feed_forward: FeedForward, seed: int = 1) -> Neurons:
     """One to five random neurons in each layer."""
     generator = np.random.default_rng(seed)
@@ -121,13 +68,7 @@ def pick(feed_forward: FeedForward, seed: int = 1) -> Neurons:
 
 
 def baked(target: Target, edit: Edit, out: Path) -> Plan:
-    return bake(target, pick(target.feed_forward), Recipe(Base("tiny"), (edit,)), out).plan
-
-
-def logits(model: Any) -> torch.Tensor:
-    with torch.inference_mode():
-        result: torch.Tensor = model(input_ids=IDS, use_cache=False).logits
-    return result
+    return bake(target, pick(target.feed_forward), Recipe(Base("tiny"), (edit,)), out).carried.plan
 
 
 def assert_baked_equals_hooked(base: Path, edit: Edit, out: Path) -> None:
@@ -199,113 +140,6 @@ def test_into_activation_up_and_out_are_wired_as_the_table_says(saved: Callable[
         assert torch.equal(seen[f"a{layer} reads"], into[..., :width])
         through = a * (into[..., width:] if family.fused else seen[f"up{layer}"]) if family.gated else a
         assert torch.equal(seen[f"out{layer} reads"], through)
-
-
-# --- the feed-forward network by hand -------------------------------------------------------------------------------
-
-
-def silu(x: torch.Tensor) -> torch.Tensor:
-    return x / (1 + torch.exp(-x))
-
-
-def gelu(x: torch.Tensor) -> torch.Tensor:
-    return x * (1 + torch.erf(x / math.sqrt(2))) / 2
-
-
-def gelu_tanh(x: torch.Tensor) -> torch.Tensor:
-    return x * (1 + torch.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))) / 2
-
-
-def relu(x: torch.Tensor) -> torch.Tensor:
-    return x * (x > 0)
-
-
-def relu_squared(x: torch.Tensor) -> torch.Tensor:
-    return relu(x) ** 2
-
-
-class Layout(NamedTuple):
-    """Where one layer's network lies, as anyone can read in a file of that family. `reads` and `writes` are the modules
-    whose input and output are the network's."""
-
-    layer: str
-    reads: str
-    writes: str
-    act: Callable[[torch.Tensor], torch.Tensor]
-    kind: str  # plain, gated, fused, conv1d
-
-
-LAYOUTS = {
-    "llama": Layout("model.layers.{}.mlp", "gate_proj", "down_proj", silu, "gated"),
-    "gemma": Layout("model.layers.{}.mlp", "gate_proj", "down_proj", gelu_tanh, "gated"),
-    "nemotron": Layout("model.layers.{}.mlp", "up_proj", "down_proj", relu_squared, "plain"),
-    "phi3": Layout("model.layers.{}.mlp", "gate_up_proj", "down_proj", silu, "fused"),
-    "glm4": Layout("model.layers.{}.mlp", "gate_up_proj", "down_proj", silu, "fused"),
-    "phi": Layout("model.layers.{}.mlp", "fc1", "fc2", gelu_tanh, "plain"),
-    "opt": Layout("model.decoder.layers.{}", "fc1", "fc2", relu, "plain"),
-    "bloom": Layout("transformer.h.{}.mlp", "dense_h_to_4h", "dense_4h_to_h", gelu_tanh, "plain"),
-    "falcon": Layout("transformer.h.{}.mlp", "dense_h_to_4h", "dense_4h_to_h", gelu, "plain"),
-    "mpt": Layout("transformer.blocks.{}.ffn", "up_proj", "down_proj", gelu, "plain"),
-    "gpt2": Layout("transformer.h.{}.mlp", "c_fc", "c_proj", gelu_tanh, "conv1d"),
-}
-
-
-def by_hand(
-    layout: Layout, tensors: dict[str, torch.Tensor], layer: int, x: torch.Tensor, factors: list[float]
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """METHOD's formula, one neuron at a time: activations (tokens, d_ff) and the network's output (tokens, d)."""
-    own = {
-        name.removeprefix(layout.layer.format(layer) + "."): tensor.double()
-        for name, tensor in tensors.items()
-        if name.startswith(layout.layer.format(layer) + ".")
-    }
-    into, out = own[f"{layout.reads}.weight"], own[f"{layout.writes}.weight"]
-    width = len(factors)
-    y = own.get(f"{layout.writes}.bias", torch.zeros(())) + torch.zeros(len(x), 1, dtype=torch.float64)
-    activations = []
-    for j, factor in enumerate(factors):
-        row = into[:, j] if layout.kind == "conv1d" else into[j]
-        column = out[j] if layout.kind == "conv1d" else out[:, j]
-        a = layout.act(x @ row + (own[f"{layout.reads}.bias"][j] if f"{layout.reads}.bias" in own else 0))
-        activations.append(a)
-        through = factor * a
-        if layout.kind == "gated":
-            through = through * (x @ own["up_proj.weight"][j])
-        elif layout.kind == "fused":
-            through = through * (x @ into[width + j])
-        y = y + through[:, None] * column
-    return torch.stack(activations, dim=1), y
-
-
-@pytest.mark.parametrize("edit", EDITS.values(), ids=EDITS)
-@pytest.mark.parametrize("model_type", LAYOUTS)
-def test_baked_equals_the_formula(saved: Callable[..., Path], model_type: str, edit: Edit, tmp_path: Path) -> None:
-    """Each baked layer maps its input to Σ_j factor_j a_j u_j W_out[:, j] + b_out of the base's tensors, and the
-    activation module puts out a_j."""
-    base, layout = saved(model_type), LAYOUTS[model_type]
-    target = open_target(resolve(str(base)))
-    steps = baked(target, edit, tmp_path / "out")
-    model = load_model(tmp_path / "out", device="cpu")
-    seen: dict[str, torch.Tensor] = {}
-    for layer, module in enumerate(activation_modules(model, target.feed_forward.family)):
-        reads = model.get_submodule(f"{layout.layer.format(layer)}.{layout.reads}")
-        writes = model.get_submodule(f"{layout.layer.format(layer)}.{layout.writes}")
-        reads.register_forward_pre_hook(lambda m, inputs, n=layer: seen.__setitem__(f"x{n}", inputs[0].clone()))
-        module.register_forward_hook(lambda m, i, output, n=layer: seen.__setitem__(f"a{n}", output.clone()))
-        writes.register_forward_hook(lambda m, i, output, n=layer: seen.__setitem__(f"y{n}", output.clone()))
-    logits(model)
-    seen = {name: tensor.flatten(0, -2).double() for name, tensor in seen.items()}
-    tensors = load_file(base / "model.safetensors")
-    for layer, step in enumerate(steps.layers):
-        factors = [1.0] * target.feed_forward.width
-        for neuron, factor in zip(step.neurons, step.factors, strict=True):
-            factors[neuron] = {"off": 0.0, "half": 0.5, "triple": 3.0}[next(k for k, v in EDITS.items() if v == edit)]
-            assert factor == factors[neuron]
-        a, y = by_hand(layout, tensors, layer, seen[f"x{layer}"], factors)
-        _, unedited = by_hand(layout, tensors, layer, seen[f"x{layer}"], [1.0] * len(factors))
-        torch.testing.assert_close(seen[f"a{layer}"], a, atol=TOLERANCE, rtol=TOLERANCE)
-        torch.testing.assert_close(seen[f"y{layer}"], y, atol=2 * TOLERANCE, rtol=TOLERANCE)
-        assert float((unedited - y).abs().max()) > MOVED
 
 
 # --- the columns of the table ---------------------------------------------------------------------------------------

@@ -1,5 +1,7 @@
 """The reference itself: hooks multiply exactly the plan's activations, and are gone afterwards."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import pytest
 import torch
@@ -9,9 +11,18 @@ from monoglot.editor.recipe import LayerPlan, Plan
 WIDTH = 12
 
 
-def a_plan(*layers: dict[int, float]) -> Plan:
+Does = float | tuple[float, float, float]  # a factor alone, or factor, constant, shift
+
+
+def _layer(does: Mapping[int, Does]) -> LayerPlan:
+    rows = [(f, 0.0, 0.0) if isinstance(f := does[j], float) else f for j in sorted(does)]
+    factors, constants, shifts = np.array(rows, dtype=np.float64).reshape(-1, 3).T
+    return LayerPlan(np.array(sorted(does), np.int64), factors, constants, shifts)
+
+
+def a_plan(*layers: Mapping[int, Does]) -> Plan:
     return Plan(
-        tuple(LayerPlan(np.array(sorted(f), np.int64), np.array([f[j] for j in sorted(f)])) for f in layers), {}, {}
+        tuple(_layer(f) for f in layers), {}, {}
     )
 
 
@@ -34,6 +45,20 @@ def test_the_modules_own_output_is_not_written_to() -> None:
     with steered([module], a_plan({1: 0.0})):
         module(x)
     assert torch.equal(x, torch.ones(3, WIDTH))
+
+
+def test_constants_and_shifts_reach_their_neurons() -> None:
+    """pin, add and shift on a real activation function, against the formula written for each."""
+    module, x = torch.nn.SiLU(), torch.randn(4, WIDTH)
+    silu = torch.nn.functional.silu
+    with steered([module], a_plan({1: (0.0, 2.5, 0.0), 4: (1.0, -0.75, 0.0), 9: (1.0, 0.0, 0.5)})):
+        out = module(x)
+    assert torch.equal(out[:, 1], torch.full((4,), 2.5))
+    assert torch.equal(out[:, 4], silu(x[:, 4]) - 0.75)
+    assert torch.allclose(out[:, 9], silu(x[:, 9] + 0.5), atol=1e-6)
+    others = [j for j in range(WIDTH) if j not in (1, 4, 9)]
+    assert torch.equal(out[:, others], silu(x)[:, others])
+    assert torch.equal(module(x), silu(x))
 
 
 def test_an_inactive_neuron_is_zero_whatever_it_was() -> None:
@@ -63,13 +88,16 @@ def test_a_factor_is_not_rounded_to_the_models_dtype() -> None:
 
 
 def test_the_control_is_as_many_other_neurons_with_the_same_factors() -> None:
-    plan = a_plan({0: 0.0, 4: 2.0, 5: 3.0}, {}, {1: 0.0})
+    plan = a_plan({0: 0.0, 4: 2.0, 5: (0.0, 3.0, 0.0), 6: (1.0, 0.0, 0.5)}, {}, {1: 0.0})
     control = random_plan(plan, WIDTH, seed=3)
     for own, other in zip(plan.layers, control.layers, strict=True):
         assert len(own.neurons) == len(other.neurons) == len(np.unique(other.neurons))
         assert not set(own.neurons) & set(other.neurons)
         assert (np.diff(other.neurons) > 0).all()
-        assert sorted(own.factors) == sorted(other.factors)
+        what, control_what = (
+            sorted(zip(each.factors, each.constants, each.shifts, strict=True)) for each in (own, other)
+        )
+        assert what == control_what
     again = random_plan(plan, WIDTH, seed=3)
     assert all((a.neurons == b.neurons).all() for a, b in zip(control.layers, again.layers, strict=True))
 

@@ -3,18 +3,21 @@
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import tiny
 import torch
-from monoglot.editor import manifest, neurons, verify
-from monoglot.editor.bake import Target, bake, open_target
+from monoglot.editor import calibration, manifest, neurons, verify
+from monoglot.editor.bake import bake
+from monoglot.editor.checkpoint import INDEX, read_checkpoint
 from monoglot.editor.corpus import open_corpus
 from monoglot.editor.errors import VerificationError
-from monoglot.editor.recipe import Base, Edit, Recipe
+from monoglot.editor.recipe import CONSTANT_OPS, Base, Edit, Recipe
 from monoglot.editor.source import resolve
-from safetensors import safe_open
+from monoglot.editor.target import Target, open_target
 from safetensors.torch import load_file, save_file
 
 DOWN = "model.layers.0.mlp.down_proj.weight"
@@ -39,12 +42,14 @@ def resign(folder: Path) -> None:
     manifest.write(folder, record)
 
 
-def change_tensor(folder: Path, name: str, change: Callable[[torch.Tensor], None]) -> None:
-    tensors = load_file(folder / "model.safetensors")
-    change(tensors[name])
-    with safe_open(folder / "model.safetensors", framework="pt") as file:
-        metadata = file.metadata()
-    save_file(tensors, folder / "model.safetensors", metadata=metadata)
+def change_tensor(folder: Path, name: str, change: Callable[[torch.Tensor], Any]) -> None:
+    """Change a tensor where it lies in its file, and no other byte; then forge the hashes."""
+    shard, tensor = next((s, t) for s, t in read_checkpoint(folder).tensors() if t.name == name)
+    dtype = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}[tensor.dtype]
+    data = bytearray(shard.path.read_bytes())
+    length = (tensor.end - tensor.begin) // dtype.itemsize
+    change(torch.frombuffer(data, dtype=dtype, offset=tensor.begin, count=length).reshape(tensor.shape))
+    shard.path.write_bytes(data)
     resign(folder)
 
 
@@ -116,9 +121,221 @@ def test_weights_that_a_runtime_might_load_instead_are_found(
     assert any("a runtime may load it" in problem for problem in problems(out, target))
 
 
-def test_another_base_is_refused(target: Target, neurons_file: Path, tmp_path: Path) -> None:
-    import tiny
+# --- constants ------------------------------------------------------------------------------------------------------
 
+CARRIED = [("llama", "flag"), ("qwen2", "llama"), ("phi3", "llama"), ("gpt2", "native"), ("qwen3", "calibrated"),
+           ("gpt2", "calibrated"), ("glm4", "calibrated"), ("mpt", "calibrated")]  # fmt: skip
+
+
+def carried(saved: Callable[..., Path], name: str, carrier: str, op: str, out: Path, **config: Any) -> Target:
+    target = open_target(resolve(str(saved(name, **config))))
+    own = tiny.to_steer(target.feed_forward.layers, target.feed_forward.width)
+    bake(target, own, tiny.recipe(op, carrier), out, calibration=tiny.by_hand(target))
+    return target
+
+
+@pytest.mark.parametrize("shards", [False, True], ids=["one file", "shards"])
+@pytest.mark.parametrize("op", CONSTANT_OPS)
+@pytest.mark.parametrize(("name", "carrier"), CARRIED)
+def test_constants_pass(
+    saved: Callable[..., Path],
+    name: str,
+    carrier: str,
+    op: str,
+    shards: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    """In every way that they can be carried, and with tensors compared some rows at a time."""
+    target = carried(saved, name, carrier, op, tmp_path / "out", dtype="bfloat16", shards=shards)
+    own = neurons.load(tmp_path / "out" / "neurons.json")
+    found = verify.verify_bytes(tmp_path / "out", target, own)
+    assert found.problems == found.notes == ()
+    monkeypatch.setattr(verify, "CHUNK", 100)
+    assert verify.verify_bytes(tmp_path / "out", target, own) == found
+
+
+def first(op: str, width: int = tiny.WIDTH) -> int:
+    """In layer 0, the first neuron with a constant; for `add` the first slot."""
+    own = tiny.to_steer(tiny.LAYERS, width)
+    if op == "add":
+        return int(min(set(own.indices["off"][0]) - set(own.indices["xx"][0])))
+    return next(int(j) for j, v in zip(own.indices["xx"][0], own.values["mean"]["xx"][0], strict=True) if v)
+
+
+GATE, UP, OUT = (f"model.layers.0.mlp.{part}_proj" for part in ("gate", "up", "down"))
+C_FC, C_PROJ = "transformer.h.0.mlp.c_fc", "transformer.h.0.mlp.c_proj"
+PIN, SLOT = first("pin"), first("add")
+CONSTANTS: dict[str, tuple[str, str, str, str, Callable[[torch.Tensor], Any]]] = {
+    "the bias of a pinned neuron": ("llama", "flag", "pin", f"{GATE}.bias", lambda b: b[PIN].mul_(1.01)),
+    "the bias of a shifted neuron": ("llama", "flag", "shift", f"{GATE}.bias", lambda b: b[PIN].mul_(-1)),
+    "the bias of a slot": ("llama", "flag", "add", f"{GATE}.bias", lambda b: b[SLOT].zero_()),
+    "a bias of zero": ("llama", "flag", "pin", f"{UP}.bias", lambda b: b[0].add_(1e-3)),
+    "a bias of zero at the output": ("llama", "flag", "pin", f"{OUT}.bias", lambda b: b[3].add_(1e-3)),
+    "a bias of minus zero": ("llama", "flag", "pin", f"{OUT}.bias", lambda b: b[3].mul_(-1)),
+    "a bias of zero in attention": ("qwen2", "llama", "pin", "model.layers.0.self_attn.o_proj.bias", lambda b: b[0].add_(1)),
+    "a gate row is back": ("llama", "flag", "pin", f"{GATE}.weight", lambda w: w[PIN].fill_(0.3)),
+    "the gate row of a slot is back": ("llama", "flag", "add", f"{GATE}.weight", lambda w: w[SLOT, 2].fill_(0.3)),
+    "a column that is not multiplied": ("llama", "flag", "pin", f"{OUT}.weight", lambda w: w[:, PIN].mul_(16)),
+    "the up row of a slot": ("llama", "flag", "add", f"{UP}.weight", lambda w: w[SLOT].mul_(-1)),
+    "the up row of a pinned neuron": ("llama", "flag", "pin", f"{UP}.weight", lambda w: w[PIN].mul_(2)),
+    "the column of a slot": ("llama", "flag", "add", f"{OUT}.weight", lambda w: w[:, SLOT].zero_()),
+    "one of the parts of a tensor": ("phi3", "llama", "pin", "model.layers.0.self_attn.k_proj.weight", lambda w: w.mul_(2)),
+    "the gate row in a part": ("phi3", "llama", "pin", f"{GATE}.weight", lambda w: w[PIN].fill_(0.3)),
+    "the up row in a part": ("phi3", "llama", "add", f"{UP}.weight", lambda w: w[SLOT].mul_(2)),
+    "a column of Conv1D is back": ("gpt2", "native", "pin", f"{C_FC}.weight", lambda w: w[:, PIN].fill_(0.3)),
+    "a native bias": ("gpt2", "native", "shift", f"{C_FC}.bias", lambda b: b[PIN].add_(0.1)),
+    "another native bias": ("gpt2", "native", "shift", f"{C_FC}.bias", lambda b: b[(PIN + 1) % 24].add_(0.1)),
+    "the output's native bias": ("gpt2", "native", "add", f"{C_PROJ}.bias", lambda b: b[5].mul_(1.5)),
+    "a calibrated row": ("qwen3", "calibrated", "pin", f"{GATE}.weight", lambda w: w[PIN].mul_(1.1)),
+    "a calibrated row that is zero": ("qwen3", "calibrated", "pin", f"{GATE}.weight", lambda w: w[PIN].zero_()),
+    "a calibrated shift": ("qwen3", "calibrated", "shift", f"{GATE}.weight", lambda w: w[PIN].add_(0.1)),
+    "the calibrated row of a slot": ("qwen3", "calibrated", "add", f"{GATE}.weight", lambda w: w[SLOT].mul_(-1)),
+    "the native bias beside a calibrated row": ("gpt2", "calibrated", "pin", f"{C_FC}.bias", lambda b: b[PIN].add_(1)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("mutation", CONSTANTS)
+def test_a_changed_constant_is_found_even_when_the_hashes_are_forged(
+    saved: Callable[..., Path], mutation: str, tmp_path: Path
+) -> None:
+    """By the one problem that it is: all else is as it was."""
+    name, carrier, op, tensor, change = CONSTANTS[mutation]
+    target = carried(saved, name, carrier, op, tmp_path / "out")
+    assert problems(tmp_path / "out", target) == ()
+    change_tensor(tmp_path / "out", tensor, change)
+    assert len(problems(tmp_path / "out", target)) == 1
+
+
+def rewrite_json(path: Path, change: Callable[[Any], Any]) -> None:
+    data = json.loads(path.read_text())
+    change(data)
+    path.write_text(json.dumps(data, indent=2))
+
+
+def another_calibration(out: Path) -> None:
+    made = calibration.load(out / calibration.FILE)
+    calibration.save(replace(made, directions=made.directions[::-1].copy()), out / calibration.FILE)
+
+
+def another_level(out: Path) -> None:
+    made = calibration.load(out / calibration.FILE)
+    calibration.save(replace(made, levels=made.levels * 2), out / calibration.FILE)
+
+
+def another_tolerance(out: Path) -> None:
+    made = calibration.load(out / calibration.FILE)
+    worse = (replace(made.errors[0], after=5.0), *made.errors[1:])
+    calibration.save(replace(made, errors=worse), out / calibration.FILE)
+
+
+def narrower(out: Path) -> None:
+    made = calibration.load(out / calibration.FILE)
+    calibration.save(replace(made, directions=made.directions[:, 1:].copy()), out / calibration.FILE)
+
+
+def a_tensor_more(out: Path) -> None:
+    path = out / "model-00002-of-00002.safetensors"
+    save_file(load_file(path) | {"model.layers.0.self_attn.q_proj.bias": torch.zeros(16)}, path, {"format": "pt"})
+
+
+def a_shard_more(out: Path) -> None:
+    """In the index and in the manifest, as if it belonged."""
+    path = out / "model-00003-of-00003.safetensors"
+    save_file({"model.layers.0.self_attn.q_proj.bias": torch.ones(16)}, path, {"format": "pt"})
+    rewrite_json(out / INDEX, lambda d: d["weight_map"].update({"model.layers.0.self_attn.q_proj.bias": path.name}))
+    rewrite_json(out / manifest.FILE, lambda d: d["files"].update({path.name: {}}))
+
+
+def other_names(out: Path) -> None:
+    """The weights with other biases, in a file that the index names instead."""
+    path = out / "model-00002-of-00002.safetensors"
+    other = out / "other.safetensors"
+    save_file({name: bias + 1 for name, bias in load_file(path).items()}, other, {"format": "pt"})
+    rewrite_json(out / INDEX, lambda d: d["weight_map"].update(
+        {name: other.name for name, file in d["weight_map"].items() if file == path.name}
+    ))  # fmt: skip
+    rewrite_json(out / manifest.FILE, lambda d: d["files"].update({other.name: {}}))
+
+
+def beside_the_index(out: Path) -> None:
+    shutil.copy(out / "model-00001-of-00002.safetensors", out / "model.safetensors")
+    rewrite_json(out / manifest.FILE, lambda d: d["files"].update({"model.safetensors": {}}))
+
+
+FILES: dict[str, tuple[str, str, Callable[[Path], Any], str]] = {
+    "the flag is off": ("llama", "flag", lambda out: rewrite_json(out / "config.json", lambda d: d.update(mlp_bias=False)),
+                        "config.json is not what the recipe makes of it"),
+    "the flag is gone": ("llama", "flag", lambda out: rewrite_json(out / "config.json", lambda d: d.pop("mlp_bias")),
+                         "config.json is not what the recipe makes of it"),
+    "the model_type is back": ("qwen2", "llama",
+                               lambda out: rewrite_json(out / "config.json", lambda d: d.update(model_type="qwen2")),
+                               "config.json is not what the recipe makes of it"),
+    "the base's config": ("qwen3", "calibrated", lambda out: rewrite_json(out / "config.json", lambda d: d.update(x=1)),
+                          "config.json differs from the base's"),
+    "the index points elsewhere": ("llama", "flag", other_names, "index.json is not what the recipe makes of it"),
+    "the index is of another size": ("llama", "flag", lambda out: rewrite_json(
+        out / INDEX, lambda d: d["metadata"].update(total_size=1)), "index.json is not what the recipe makes of it"),
+    "a shard more": ("llama", "flag", a_shard_more, "the shards have other names than they should"),
+    "a shard less": ("llama", "flag", lambda out: (out / "model-00002-of-00002.safetensors").unlink(), "is missing"),
+    "a plain file beside the index": ("llama", "flag", beside_the_index, "holds both"),
+    "a tensor more in the new shard": ("llama", "flag", a_tensor_more, "00002.safetensors is not what the recipe makes"),
+    "another direction": ("qwen3", "calibrated", another_calibration, "is not what the recipe makes of it"),
+    "another level": ("qwen3", "calibrated", another_level, "is not what the recipe makes of it"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("mutation", FILES)
+def test_a_changed_file_is_found_even_when_the_hashes_are_forged(
+    saved: Callable[..., Path], mutation: str, tmp_path: Path
+) -> None:
+    name, carrier, change, message = FILES[mutation]
+    out = tmp_path / "out"
+    target = carried(saved, name, carrier, "pin", out)
+    assert problems(out, target) == ()
+    change(out)
+    record = manifest.read(out)
+    for file in [file for file in record["files"] if (out / file).is_file()]:
+        record["files"][file] = manifest.entry((out / file).read_bytes())
+    manifest.write(out, record)
+    found = problems(out, target)
+    assert any(message in problem for problem in found), found
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (another_tolerance, "cannot be carried out: the calibration of 1 layers is worse than 0.15"),
+        (narrower, "cannot be carried out: the calibration does not have the shape of qwen3"),
+        (lambda out: (out / calibration.FILE).unlink(), "cannot be carried out: qwen3 has no biases"),
+        (lambda out: (out / calibration.FILE).write_bytes(b"x"), "cannot be carried out: .*is damaged"),
+        (lambda out: rewrite_json(out / manifest.FILE, lambda d: d["recipe"].update(carrier="flag")),
+         "cannot be carried out: qwen3 cannot carry constants by flag"),
+        (lambda out: rewrite_json(out / manifest.FILE, lambda d: d["recipe"]["edits"][1].update(value="p90")),
+         "cannot be carried out: the neurons of xx have no p90"),
+        (lambda out: rewrite_json(out / manifest.FILE, lambda d: d["recipe"].update(tolerance="much")),
+         "the manifest's recipe cannot be read: .*tolerance is not a number"),
+    ],
+    ids=["errors", "shape", "no file", "damaged", "carrier", "value", "tolerance"],
+)  # fmt: skip
+def test_what_cannot_have_been_done_is_an_error(
+    saved: Callable[..., Path], change: Callable[[Path], Any], message: str, tmp_path: Path
+) -> None:
+    target = carried(saved, "qwen3", "calibrated", "pin", tmp_path / "out")
+    change(tmp_path / "out")
+    with pytest.raises(VerificationError, match=message):
+        problems(tmp_path / "out", target)
+
+
+def test_another_strength_or_operation_than_was_baked_is_found(saved: Callable[..., Path], tmp_path: Path) -> None:
+    for number, change in enumerate(({"strength": 1.6}, {"op": "add"}, {"op": "shift"})):
+        out = tmp_path / str(number)
+        target = carried(saved, "llama", "flag", "pin", out)
+        rewrite_json(out / manifest.FILE, lambda d, change=change: d["recipe"]["edits"][1].update(change))  # type: ignore[misc]
+        assert any("not what the recipe makes" in problem for problem in problems(out, target))
+
+
+def test_another_base_is_refused(target: Target, neurons_file: Path, tmp_path: Path) -> None:
     out = baked(target, neurons_file, tmp_path / "out")
     other = open_target(resolve(str(tiny.save_model(tmp_path / "other", seed=1))))
     with pytest.raises(VerificationError, match="not the model this checkpoint was made from"):
@@ -136,8 +353,6 @@ def test_logits_agree_with_the_hooked_base(
     neurons_file: Path, corpus: Path, tmp_path: Path, dtype: str, edit: Edit
 ) -> None:
     """Within the bounds that the module states, in every dtype; and the edit does something."""
-    import tiny
-
     target = open_target(resolve(str(tiny.save_model(tmp_path / "base", dtype=dtype))))
     out = baked(target, neurons_file, tmp_path / "out", edit)
     found = live(out, target, corpus)
@@ -147,6 +362,34 @@ def test_logits_agree_with_the_hooked_base(
     assert all(abs(loss["this model"][k] - loss["hooked"][k]) < 1e-2 for k in ("en", "fr", "zh"))
     if edit.strength != 1.7:
         assert all(d.max_logit < 1e-5 for d in found.measured.difference.values())
+
+
+@pytest.mark.parametrize("op", CONSTANT_OPS)
+@pytest.mark.parametrize(
+    ("name", "carrier", "dtype"),
+    [
+        ("llama", "flag", "bfloat16"),
+        ("phi3", "llama", "float32"),
+        ("gpt2", "native", "float16"),
+        ("qwen3", "calibrated", "float32"),
+        ("gpt2", "calibrated", "float32"),
+    ],
+)
+def test_logits_with_constants_agree_with_the_hooked_base(
+    saved: Callable[..., Path], corpus: Path, name: str, carrier: str, dtype: str, op: str, tmp_path: Path
+) -> None:
+    """Pass as baked; and do not when a bias, or a row, is another than was baked."""
+    out = tmp_path / "out"
+    target = carried(saved, name, carrier, op, out, dtype=dtype, tokenizer=True)
+    found = live(out, target, corpus)
+    assert found.problems == ()
+    assert (found.approximation is not None) == (carrier == "calibrated")
+    tensor = C_FC if name == "gpt2" else GATE
+    if carrier != "calibrated" and not (name == "gpt2" and op == "add"):
+        change_tensor(out, f"{tensor}.bias", lambda b: b.mul_(-1))
+    else:
+        change_tensor(out, f"{tensor}.weight", lambda w: w.mul_(-1))
+    assert live(out, target, corpus).problems
 
 
 def test_logits_of_an_unsteered_copy_fail(

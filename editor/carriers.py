@@ -1,0 +1,194 @@
+"""Carriers: where a constant can live in a checkpoint.
+
+    native       the file has biases on the FFN's input. Exact
+    flag         a key of config.json turns them on; every bias that the key creates is written, zeros included. Exact, but
+                 some runtimes drop such biases in silence
+    llama        the same function as another model_type, which has the flag. Exact; asked for, never chosen: another name
+                 of the architecture is a surprise
+    calibrated   no bias anywhere: a direction w with w·x ≈ 1 on real text stands in for 1. Shapes, names and config stay
+                 the base's. Approximate, with a measured error
+
+`auto` is native where the file has biases, else calibrated, which loads everywhere.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from . import llama
+from .calibration import Calibration
+from .checkpoint import Shard, Tensor
+from .errors import RecipeError
+from .families import text_config
+from .neurons import Neurons
+from .recipe import Plan, Recipe, plan
+from .target import Target
+
+EXACT = ("native", "flag", "llama")
+
+
+@dataclass(frozen=True)
+class Carried:
+    """A plan that can be carried out: what becomes of which neuron, by which carrier (None: no constant, none needed),
+    and the layers whose constants were left out because the calibration is not good enough there."""
+
+    plan: Plan
+    carrier: str | None
+    calibration: Calibration | None
+    left_out: tuple[int, ...] = ()
+
+
+def carried(target: Target, recipe: Recipe, neurons: Neurons, calibration: Calibration | None = None) -> Carried:
+    """Plan a recipe and find a place for its constants.
+
+    Raises NeuronsError and RecipeError as `plan` does, and RecipeError when the model can't have the carrier or holds
+    biases that its config doesn't ask for, when a calibration is needed and there is none, is of another model, or is
+    worse than the recipe's tolerance in some layer (unless the recipe leaves such layers out).
+    """
+    steps = plan(recipe, neurons, layers=target.feed_forward.layers, width=target.feed_forward.width)
+    if not steps.constant:
+        return Carried(steps, None, None)
+    if ignored := _ignored_biases(target):
+        raise RecipeError(
+            f"{target.source.name} holds {ignored[0]} ({len(ignored)} such biases in all), which its config does not ask "
+            "for: some runtimes apply them, most drop them, so what a constant would do is uncertain. Remove them, or "
+            "correct the config."
+        )
+    carrier = choose(recipe.carrier, target)
+    if carrier != "calibrated":
+        return Carried(steps, carrier, None)
+    if calibration is None:
+        raise RecipeError(
+            f"{target.source.name} has no biases that could hold a constant, so a direction has to stand in for one: record "
+            "what it takes with `monoglot detect --calibrate`, and name the file with --calibration."
+        )
+    if calibration.fingerprint != target.fingerprint:
+        raise RecipeError(
+            f"the calibration is of a model with fingerprint {calibration.fingerprint[:12]}…, {target.source.name} has "
+            f"{target.fingerprint[:12]}…. Calibrate this model with `monoglot detect --calibrate`."
+        )
+    feed_forward = target.feed_forward
+    shape = (feed_forward.layers, feed_forward.hidden)
+    if calibration.directions.shape != shape or len(calibration.errors) != shape[0]:
+        raise RecipeError(
+            f"the calibration does not have the shape of {target.source.name}. Calibrate this model again."
+        )
+    poor = [
+        (number, calibration.errors[number].after)
+        for number, layer in enumerate(steps.layers)
+        if layer.constant and not calibration.errors[number].after <= recipe.tolerance
+    ]
+    if poor and recipe.above_tolerance == "refuse":
+        number, error = max(poor, key=lambda one: one[1])
+        raise RecipeError(
+            f"the calibration of {len(poor)} layers is worse than {recipe.tolerance:g}, layer {number} at {error:.2f}. "
+            "Calibrate on more text, allow more with --tolerance, or leave these layers out with "
+            "--above-tolerance leave-out."
+        )
+    left_out = tuple(number for number, _ in poor)
+    layers = [
+        layer.take((layer.constants == 0) & (layer.shifts == 0)) if number in left_out else layer
+        for number, layer in enumerate(steps.layers)
+    ]
+    kept = Plan(tuple(layers), steps.edited, steps.kept)
+    if not kept.constant:
+        raise RecipeError("no layer is calibrated well enough to carry a constant. Calibrate on more text.")
+    return Carried(kept, carrier, calibration, left_out)
+
+
+@dataclass(frozen=True)
+class Rewrite:
+    """What a carrier changes in a checkpoint besides the edits: keys of config.json, tensors that are split by rows into
+    (name, rows), and new biases: name -> (length, name of the edit that fills it, or None: zeros)."""
+
+    config: Mapping[str, Any] = field(default_factory=dict)
+    split: Callable[[Tensor], list[tuple[str, int]]] | None = None
+    biases: Mapping[str, tuple[int, str | None]] = field(default_factory=dict)
+
+
+def choose(carrier: str, target: Target) -> str:
+    """The carrier that `carrier` stands for. Raises RecipeError when the model can't have it, with those that it can."""
+    if carrier == "auto":
+        return "native" if _has_biases(target) else "calibrated"
+    found = refusals(target)
+    if found[carrier]:
+        possible = [name for name, why in found.items() if not why]
+        raise RecipeError(
+            f"{target.source.name} cannot carry constants by {carrier}: {found[carrier]}. It can by {', '.join(possible)}: "
+            f"--carrier {possible[0]}."
+        )
+    return carrier
+
+
+def refusals(target: Target) -> dict[str, str | None]:
+    """Each carrier, and why this model can't have it (None: it can)."""
+    family, model_type = target.feed_forward.family, target.feed_forward.model_type
+    has_biases = _has_biases(target)
+    return {
+        "native": None if has_biases else "its feed-forward layers have no biases",
+        "flag": (
+            f"{model_type} has no config key that turns biases on" if not family.flag
+            else f"{family.flag} is on already" if has_biases else None
+        ),
+        "llama": llama.refusal(target.checkpoint),
+        "calibrated": None,
+    }  # fmt: skip
+
+
+def _has_biases(target: Target) -> bool:
+    feed_forward = target.feed_forward
+    names = {tensor.name for _, tensor in target.checkpoint.tensors()}
+    return all(
+        feed_forward.name(projection, layer, "bias") in names
+        for layer in range(feed_forward.layers)
+        for projection in (feed_forward.family.into, feed_forward.family.out)
+    )
+
+
+def _ignored_biases(target: Target) -> list[str]:
+    """The biases of feed-forward projections that are in the file and that the config does not ask for."""
+    family, config = target.feed_forward.family, text_config(target.checkpoint.config)
+    if family.bias is True or (family.bias and config.get(str(family.bias), True)) or config.get(str(family.flag)):
+        return []
+    projections = filter(None, (family.into, family.up, family.out))
+    layers = range(target.feed_forward.layers)
+    own = {target.feed_forward.name(projection, layer, "bias") for projection in projections for layer in layers}
+    return sorted(own & {tensor.name for _, tensor in target.checkpoint.tensors()})
+
+
+def rewrite(target: Target, carrier: str | None) -> Rewrite:
+    """What choosing `carrier` (flag or llama; the others change nothing) does to the files."""
+    feed_forward, family = target.feed_forward, target.feed_forward.family
+    tensors = {tensor.name: (shard, tensor) for shard, tensor in target.checkpoint.tensors()}
+    if carrier == "flag":
+        biases = dict(_biases(target, tensors, (*filter(None, (family.into, family.up, family.out)), *family.flagged)))
+        return Rewrite({str(family.flag): True}, None, biases)
+    if carrier == "llama":
+        config = text_config(target.checkpoint.config)
+        if family.fused:
+            biases: dict[str, tuple[int, str | None]] = {}
+            for layer in range(feed_forward.layers):
+                filled = feed_forward.name(family.into, layer, "bias")
+                biases[filled.replace("gate_up_proj", "gate_proj")] = (feed_forward.width, filled)
+                biases[filled.replace("gate_up_proj", "up_proj")] = (feed_forward.width, None)
+                out = feed_forward.name(family.out, layer, "bias")
+                biases[out] = (feed_forward.hidden, out)
+        else:
+            biases = dict(_biases(target, tensors, filter(None, (family.into, family.up, family.out))))
+        if feed_forward.model_type == "qwen2":
+            biases |= _biases(target, tensors, ("self_attn.o_proj",))
+        keys = llama.config_keys(target.checkpoint)
+        return Rewrite(keys, lambda tensor: llama.split(tensor, feed_forward, config), biases)
+    return Rewrite()
+
+
+def _biases(
+    target: Target, tensors: Mapping[str, tuple[Shard, Tensor]], projections: Any
+) -> Iterator[tuple[str, tuple[int, str]]]:
+    """A bias for each of the projections, in every layer, as long as its weight has rows."""
+    for projection in projections:
+        for layer in range(target.feed_forward.layers):
+            weight, bias = (target.feed_forward.name(projection, layer, kind) for kind in ("weight", "bias"))
+            if weight not in tensors:
+                raise RecipeError(f"{target.source.name} has no {weight}, so its bias would have no length.")
+            yield bias, (tensors[weight][1].shape[0], bias)

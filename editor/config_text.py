@@ -1,0 +1,58 @@
+"""config.json changed as text: the keys that must change, and no other byte.
+
+Runtimes read the spelling that they know, so a config is never re-serialised.
+"""
+
+import json
+from collections.abc import Mapping
+from json.decoder import scanstring
+from typing import Any
+
+WHITE = " \t\n\r"
+
+
+def with_keys(text: str, values: Mapping[str, Any], inside: str | None = None) -> str:
+    """`text`, a JSON object, with the keys of `values` set: replaced where they stand, else added at the end, in the
+    layout of the last key. With `inside`, in the object that this key of the outer one holds.
+
+    `text` has been parsed before and is well formed, each key once.
+    """
+    for key, value in values.items():
+        start = _skip(text, 0)
+        if inside is not None:
+            start = _pairs(text, start)[inside][1]
+        pairs = _pairs(text, start)
+        if key in pairs:
+            _, begin, end = pairs[key]
+            text = text[:begin] + json.dumps(value) + text[end:]
+        elif pairs:
+            first, _, end = list(pairs.values())[-1]
+            before = text[:first]
+            white = before[len(before.rstrip(WHITE)) :]
+            text = f"{text[:end]},{white}{json.dumps(key)}: {json.dumps(value)}{text[end:]}"
+        else:
+            text = f"{text[: start + 1]}{json.dumps(key)}: {json.dumps(value)}{text[start + 1 :]}"
+    return text
+
+
+def _pairs(text: str, start: int) -> dict[str, tuple[int, int, int]]:
+    """Of the object that opens at `start`: key -> (where the key begins, where its value begins, where it ends)."""
+    decoder = json.JSONDecoder()
+    found = {}
+    at = _skip(text, start + 1)
+    while text[at] != "}":
+        first = at
+        key, at = scanstring(text, at + 1)
+        begin = _skip(text, _skip(text, at) + 1)  # past the colon
+        _, end = decoder.raw_decode(text, begin)
+        found[key] = (first, begin, end)
+        at = _skip(text, end)
+        if text[at] == ",":
+            at = _skip(text, at + 1)
+    return found
+
+
+def _skip(text: str, at: int) -> int:
+    while text[at] in WHITE:
+        at += 1
+    return at

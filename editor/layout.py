@@ -1,0 +1,153 @@
+"""What the files of the baked checkpoint are: made from the base and a plan, before anything is written.
+
+Most are a file of the base with some bytes edited. A carrier may need more: another header where tensors are split, new
+biases in a shard of their own, the config with a key changed. New tensors go into `model-0000N-of-0000M.safetensors` with
+an index, and every shard is renamed to fit: where a plain `model.safetensors` lies beside an index, runtimes disagree on
+which of the two to read.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from . import floats
+from .activations import functions
+from .carriers import EXACT, Carried, Rewrite, rewrite
+from .checkpoint import CONFIG, INDEX, Shard, Tensor, parse_json
+from .config_text import with_keys
+from .errors import RecipeError
+from .target import Target
+from .tensor_edits import Constant, LayerTensors, Rounding, TensorEdit, exact_level, of_layer
+
+ALIGNMENT = 8
+
+
+@dataclass(frozen=True)
+class Layout:
+    """`shards`: output name -> (its header, the base's shard whose data follow it). `edits`: by the base's tensor names.
+    `made`: files that are made anew. `rounding`: that of the new biases; `bake` adds that of the rest."""
+
+    shards: Mapping[str, tuple[bytes, Shard]]
+    edits: Mapping[str, TensorEdit]
+    made: Mapping[str, bytes]
+    rounding: Rounding
+
+
+def layout(target: Target, what: Carried) -> Layout:
+    """Raises RecipeError when an operation finds no room, or a value does not fit in the dtype."""
+    edits = _edits(target, what)
+    change = rewrite(target, what.carrier)
+    shards = {shard.path.name: (_header(shard, change.split), shard) for shard in target.checkpoint.shards}
+    made: dict[str, bytes] = {}
+    rounding = Rounding()
+    if change.biases:
+        count = len(shards) + 1
+        names = [f"model-{number:05}-of-{count:05}.safetensors" for number in range(1, count + 1)]
+        shards = dict(zip(names, shards.values(), strict=False))
+        dtype = target.feed_forward.outputs[0][1].dtype
+        biases = {name: _bias(name, *bias, edits, dtype, rounding) for name, bias in change.biases.items()}
+        made[names[-1]] = _serialise(biases, dtype)
+        made[INDEX] = _index(target, change, shards, names[-1])
+        edits = {name: edit for name, edit in edits.items() if name not in _filled(change)}
+    if change.config:
+        text = (target.source.folder / CONFIG).read_bytes().decode("utf-8")  # as text, line ends would change
+        nested = target.checkpoint.config.get("text_config")
+        inside = "text_config" if isinstance(nested, dict) and "model_type" in nested else None
+        made[CONFIG] = with_keys(text, change.config, inside).encode()
+    return Layout(shards, edits, made, rounding)
+
+
+def _edits(target: Target, what: Carried) -> dict[str, TensorEdit]:
+    tensors = {tensor.name: (shard, tensor) for shard, tensor in target.checkpoint.tensors()}
+    edits: dict[str, TensorEdit] = {}
+    constants = _constants(target, what) if what.plan.constant else [None] * len(what.plan.layers)
+    for number, (layer, constant) in enumerate(zip(what.plan.layers, constants, strict=True)):
+        if len(layer.neurons):
+            named = LayerTensors(target.feed_forward, number, tensors)
+            edits |= of_layer(layer, named, constant, biased=what.carrier in EXACT, number=number)
+    return edits
+
+
+def _constants(target: Target, what: Carried) -> Sequence[Constant | None]:
+    found = functions(target)
+    if what.calibration is None:
+        return list(map(exact_level, found))
+    rows = zip(what.calibration.directions, what.calibration.levels, found, strict=True)
+    return [Constant(w, float(t), float(act(np.array([float(t)]))[0])) for w, t, act in rows]
+
+
+def _filled(change: Rewrite) -> set[str]:
+    return {source for _, source in change.biases.values() if source}
+
+
+def _bias(
+    name: str, length: int, source: str | None, edits: Mapping[str, TensorEdit], dtype: str, rounding: Rounding
+) -> floats.Array:
+    """A new bias as stored: zeros, and what the edit of that name puts into them."""
+    exact = np.zeros(length)
+    if source in edits:
+        edit = edits[source]
+        if edit.constants is not None:
+            exact[edit.where] = edit.constants()[:, 0]
+    stored = floats.from_float64(exact, dtype)
+    if not floats.all_finite(stored, dtype):
+        raise RecipeError(f"{name}: a constant doesn't fit in {floats.NAMES[dtype]}. Use a smaller --strength.")
+    rounding.add("biases", exact, floats.to_float64(stored, dtype), exact)
+    return stored
+
+
+def _header(shard: Shard, split: Callable[[Tensor], list[tuple[str, int]]] | None) -> bytes:
+    """The shard's own header, byte for byte, unless a tensor of it is split."""
+    if split is None or all(len(split(tensor)) == 1 for tensor in shard.tensors):
+        return shard.header
+    old = parse_json(shard.header[8:], f"the header of {shard.path}")
+    start = len(shard.header)
+    entries: dict[str, Any] = {"__metadata__": old["__metadata__"]} if "__metadata__" in old else {}
+    for tensor in shard.tensors:
+        at = tensor.begin - start
+        row = (tensor.end - tensor.begin) // max(1, tensor.shape[0]) if tensor.shape else 0
+        parts = split(tensor)
+        for name, rows in parts:
+            shape = tensor.shape if len(parts) == 1 else (rows, *tensor.shape[1:])
+            end = at + rows * row if len(parts) > 1 else tensor.end - start
+            entries[name] = {"dtype": tensor.dtype, "shape": list(shape), "data_offsets": [at, end]}
+            at = end
+    return _header_bytes(entries)
+
+
+def _header_bytes(entries: Mapping[str, Any]) -> bytes:
+    text = json.dumps(entries, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % ALIGNMENT)
+    return len(text).to_bytes(8, "little") + text
+
+
+def _serialise(tensors: Mapping[str, floats.Array], dtype: str) -> bytes:
+    """A safetensors file of one-dimensional tensors."""
+    entries: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    at = 0
+    for name, stored in tensors.items():
+        entries[name] = {"dtype": dtype, "shape": [len(stored)], "data_offsets": [at, at + stored.nbytes]}
+        at += stored.nbytes
+    return _header_bytes(entries) + b"".join(stored.tobytes() for stored in tensors.values())
+
+
+def _index(target: Target, change: Rewrite, shards: Mapping[str, tuple[bytes, Shard]], new: str) -> bytes:
+    """The index of all shards; of the base's own, if it has one, the rest of the metadata stays."""
+    path = target.source.folder / INDEX
+    old = parse_json(path.read_bytes(), str(path)).get("metadata", {}) if path.exists() else {}
+    size = np.dtype(floats.STORED[target.feed_forward.outputs[0][1].dtype]).itemsize
+    added = sum(length for length, _ in change.biases.values())
+    total = sum(shard.size - len(shard.header) for _, shard in shards.values()) + added * size
+    metadata = {**old, "total_size": total}
+    if isinstance(old.get("total_parameters"), int):
+        metadata["total_parameters"] = old["total_parameters"] + added
+    places = {
+        part: name
+        for name, (_, shard) in shards.items()
+        for tensor in shard.tensors
+        for part, _ in (change.split(tensor) if change.split else [(tensor.name, 0)])
+    } | dict.fromkeys(change.biases, new)
+    return (json.dumps({"metadata": metadata, "weight_map": dict(sorted(places.items()))}, indent=2) + "\n").encode()
