@@ -14,6 +14,7 @@ COMMANDS = {
     "bake": "Write a checkpoint with a language's neurons edited.",
     "demo": "Switch a language off in the embedded model and watch it.",
     "detect": "Record how a model's neurons respond to each language.",
+    "evaluate": "Measure which language a checkpoint answers in.",
     "export": "Everything at once: detect, find, bake, verify.",
     "find": "Find each language's neurons in the statistics.",
     "verify": "Prove that a checkpoint is what its manifest says.",

@@ -22,7 +22,6 @@ import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -32,6 +31,7 @@ import numpy.typing as npt
 
 from . import embedded
 from .errors import CorpusError
+from .identify import CERTAINTY, guess, knows
 
 LANGUAGE = re.compile(r"[a-z]{2,3}([-_][A-Za-z0-9]{2,8})*")
 SUFFIXES = (".txt", ".jsonl", ".jsonl.gz", ".parquet")
@@ -322,11 +322,6 @@ def require(packed: Packed, minimum: int) -> None:
 
 IDENTIFY_DOCUMENTS = 400
 IDENTIFY_CHARACTERS = 500
-IDENTIFY_CERTAINTY = 0.7
-CONFUSED = {  # too close to be asked for together
-    "id": {"ms"}, "ms": {"id"}, "zh": {"wuu", "yue"}, "no": {"nn"}, "nn": {"no"},
-    "bs": {"hr", "sr"}, "hr": {"bs", "sr"}, "sr": {"bs", "hr"},
-}  # fmt: skip
 
 
 def mislabelled(text: Text) -> tuple[float, str]:
@@ -335,27 +330,16 @@ def mislabelled(text: Text) -> tuple[float, str]:
     Over the first 400 documents, 500 characters each; documents it is unsure of (p < 0.7) count for the label. A label
     that the identifier doesn't know gives (0.0, "").
     """
-    identifier, known = _identifier()
     label = re.split(r"[-_]", text.language)[0]
-    if label not in known:
+    if not knows(label):
         return 0.0, ""
-    identifier.set_languages(sorted(known - CONFUSED.get(label, set())))
     seen = 0
     others: dict[str, int] = {}
     for document in islice(text.documents(), IDENTIFY_DOCUMENTS):
-        guess, certainty = identifier.classify(document[:IDENTIFY_CHARACTERS])
+        language, certainty = guess(document[:IDENTIFY_CHARACTERS], (label,))
         seen += 1
-        if guess != label and certainty >= IDENTIFY_CERTAINTY:
-            others[guess] = others.get(guess, 0) + 1
+        if language != label and certainty >= CERTAINTY:
+            others[language] = others.get(language, 0) + 1
     if not others:
         return 0.0, ""
-    return sum(others.values()) / seen, max(others, key=lambda guess: others[guess])
-
-
-@cache  # loading takes a second
-def _identifier() -> tuple[Any, frozenset[str]]:
-    """The identifier, and the languages it knows before it is told to tell only some apart."""
-    from py3langid.langid import MODEL_FILE, LanguageIdentifier
-
-    identifier = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
-    return identifier, frozenset(identifier.nb_classes)
+    return sum(others.values()) / seen, max(others, key=lambda language: others[language])

@@ -98,7 +98,7 @@ def measure(
         sums = dict.fromkeys(log_loss, 0.0)
         tokens[language] = 0
         between = Difference()
-        for ids in _batches(packed, variants[0].model.get_input_embeddings().weight.shape[0]):  # (B, T)
+        for ids in batches(packed, variants[0].model.get_input_embeddings().weight.shape[0]):  # (B, T)
             tokens[language] += ids[:, 1:].numel()
             logits = {}
             for variant in variants:
@@ -120,7 +120,7 @@ def measure(
     return Measured(log_loss, tokens, difference)
 
 
-def _batches(packed: Packed, vocabulary: int) -> Iterator["torch.Tensor"]:
+def batches(packed: Packed, vocabulary: int) -> Iterator["torch.Tensor"]:
     """Contexts of one length, stacked: int64 (B, T). Those with nothing to predict are left out."""
     import torch
 

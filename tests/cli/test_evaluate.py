@@ -1,0 +1,213 @@
+"""monoglot evaluate: tables, JSON, the manifest, and what it refuses."""
+
+import json
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tiny
+from monoglot.cli import main as dispatcher
+from monoglot.editor import embedded, manifest, neurons
+from monoglot.editor.bake import bake
+from monoglot.editor.errors import MonoglotWarning
+from monoglot.editor.evaluate import Variant
+from monoglot.editor.families import activation_modules
+from monoglot.editor.generate import continuations
+from monoglot.editor.hooks import random_plan, steered
+from monoglot.editor.identify import language_of
+from monoglot.editor.live import load_model, load_tokenizer
+from monoglot.editor.prompts import embedded_prompts
+from monoglot.editor.quality import quality
+from monoglot.editor.recipe import Base, Edit, Recipe
+from monoglot.editor.recipe import plan as plan_of
+from monoglot.editor.source import resolve
+from monoglot.editor.target import Target, open_target
+
+Run = Callable[..., tuple[int, str, str]]
+LANGUAGES = ("en", "es", "fr", "id", "ja", "vi", "zh")
+MEANS = (5.0, 2.0, 2.0, 2.0, 2.0, 3.0)  # by layer
+
+
+@pytest.fixture
+def monoglot(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs a command line here; gives its exit code, stdout and stderr. Its own warnings are shown, not raised."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["monoglot", *map(str, arguments)])
+        with warnings.catch_warnings():
+            warnings.filterwarnings("always", category=MonoglotWarning)
+            try:
+                dispatcher.main()
+                code = 0
+            except SystemExit as stop:
+                code = int(stop.code or 0)
+        return code, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def target() -> Target:
+    return open_target(resolve(embedded.NAME))
+
+
+@pytest.fixture(scope="module")
+def planted(target: Target) -> neurons.Neurons:
+    """The planted neurons. Their means are rounded from what `find` gives: about the same for all neurons of a layer."""
+    data = json.loads((embedded.MODEL / "planted.json").read_text())["languages"]
+    indices = {k: tuple(np.array(layer, np.int64) for layer in layers) for k, layers in data.items()}
+    means = {
+        k: tuple(np.full(len(layer), value) for layer, value in zip(layers, MEANS, strict=True))
+        for k, layers in indices.items()
+    }
+    return neurons.Neurons(indices, {"mean": means}, None, {"name": "hand"})
+
+
+def made(folder: Path, target: Target, planted: neurons.Neurons, *edits: Edit) -> tuple[Path, Any]:
+    """A checkpoint of the embedded model, and its plan."""
+    recipe = Recipe(Base(embedded.NAME), edits, "edit", carrier="flag")
+    baked = bake(target, planted, recipe, folder, describe=lambda record, _: f"{sorted(record.get('evaluation', {}))}")
+    width, layers = target.feed_forward.width, target.feed_forward.layers
+    return baked.folder, plan_of(recipe, planted, layers=layers, width=width)
+
+
+@pytest.fixture(scope="module")
+def vietnamese(tmp_path_factory: pytest.TempPathFactory, target: Target, planted: neurons.Neurons) -> tuple[Path, Any]:
+    """Vietnamese activated, the others deactivated."""
+    edits = [Edit(k, "deactivate") for k in LANGUAGES if k != "vi"]
+    return made(tmp_path_factory.mktemp("vi") / "out", target, planted, *edits, Edit("vi", "pin", 2.0, "mean"))
+
+
+@pytest.fixture(scope="module")
+def no_chinese(tmp_path_factory: pytest.TempPathFactory, target: Target, planted: neurons.Neurons) -> Path:
+    return made(tmp_path_factory.mktemp("zh") / "out", target, planted, Edit("zh", "deactivate"))[0]
+
+
+def test_the_figures_are_those_of_a_plain_loop(
+    monoglot: Run, vietnamese: tuple[Path, Any], target: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every answer once more, one at a time, through a model that is loaded here."""
+    folder, plan = vietnamese
+    monkeypatch.setattr("monoglot.cli.bake.card_writer", lambda _: lambda *__: "a card")
+    options = ("--languages", "en,zh", "--count", 3, "--tokens", 16, "--samples", 2)
+    code, out, err = monoglot("evaluate", folder, "--generate", *options, "--json")
+    assert code == 0, err
+    found = json.loads(out)["activated"]
+    assert manifest.read(folder)["evaluation"] == {"activated": found}
+    assert found["prompts"] == {"en": 3, "zh": 3} and found["wanted"] == {"en": ["vi"], "zh": ["vi"]}
+
+    base, this, tokenizer = load_model(embedded.MODEL), load_model(folder), load_tokenizer(folder)
+    modules = activation_modules(base, target.feed_forward.family)
+    variants = {
+        "base": Variant("", base),
+        "this model": Variant("", this),
+        "random neurons": Variant("", base, lambda: steered(modules, random_plan(plan, target.feed_forward.width))),
+    }
+    for language, prompts in embedded_prompts(["en", "zh"], 3).items():
+        for name, variant in variants.items():
+            with variant.inside():
+                texts = [continuations(variant.model, tokenizer, [prompt], tokens=16)[0] for prompt in prompts]
+            right = 0
+            for text in texts:
+                if language_of(text, ("vi",)) == "vi":
+                    right += 1
+            row = found["by_language"][language][name]
+            assert row["accuracy"] == round(right / 3, 4), (language, name)
+            said = quality(base, tokenizer, texts)
+            assert said.perplexity is not None and said.repetition is not None
+            assert row["perplexity"] == pytest.approx(said.perplexity, rel=1e-3)
+            assert row["repetition"] == pytest.approx(said.repetition, abs=1e-3)
+            assert [one[name] for one in found["samples"] if one["language"] == language] == texts[:2]
+        assert found["by_language"][language]["base"]["accuracy"] == 0
+        assert found["by_language"][language]["this model"]["accuracy"] == 1
+
+
+def test_tables_for_people(monoglot: Run, vietnamese: tuple[Path, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("monoglot.cli.bake.card_writer", lambda _: lambda *__: "a card")
+    code, out, err = monoglot("evaluate", vietnamese[0], "--generate", "--count", 2, "--tokens", 12)
+    assert code == 0, err
+    lines = [line.split() for line in out.splitlines() if line.strip()]
+    assert lines[0] == ["answers", "in", "vi"]
+    assert ["en", "2", "0%", "100%", "0%"] in lines
+    assert not any(line[0] == "vi" for line in lines)  # no prompts in the activated language
+    assert ["perplexity,", "to", "the", "base,", "of", "what", "was", "written"] in lines
+    prompt = embedded_prompts(["ja"], 1)["ja"][0]
+    assert ["ja", *prompt.split(), "…"] in lines
+    assert sum(line[:3] == ["this", "model", "…"] for line in lines) == 6
+    assert "Prompts: beginnings of the embedded texts." in err
+
+
+def test_same_language_asks_in_every_language_and_is_kept_beside_the_other(
+    monoglot: Run, vietnamese: tuple[Path, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("monoglot.cli.bake.card_writer", lambda _: lambda record, __: f"{sorted(record['evaluation'])}")
+    folder = vietnamese[0]
+    manifest.replace_text(folder, manifest.read(folder), "README.md", "a card")
+    options = ("--generate", "--count", 2, "--tokens", 12, "--samples", 0)
+    monoglot("evaluate", folder, *options, "--languages", "en")
+    code, out, err = monoglot("evaluate", folder, *options, "--same-language", "--languages", "en,vi", "--json")
+    assert code == 0, err
+    found = json.loads(out)
+    assert sorted(found) == ["activated", "same_language"]
+    rows = found["same_language"]["by_language"]
+    assert {k: rows[k]["this model"]["accuracy"] for k in rows} == {"en": 0, "vi": 1}
+    assert {k: rows[k]["base"]["accuracy"] for k in rows} == {"en": 1, "vi": 1}
+    assert (folder / "README.md").read_text() == "['activated', 'same_language']"  # written anew …
+    (folder / "README.md").write_text("mine")
+    monoglot("evaluate", folder, *options, "--languages", "en")
+    assert (folder / "README.md").read_text() == "mine"  # … unless a person has edited it
+
+
+def test_where_nothing_is_activated_it_says_so(
+    monoglot: Run, no_chinese: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("monoglot.cli.bake.card_writer", lambda _: lambda *__: "a card")
+    options = ("--count", 2, "--tokens", 12, "--languages", "en,zh", "--samples", 0)
+    code, out, err = monoglot("evaluate", no_chinese, "--generate", *options)
+    assert code == 0, err
+    assert "No language is activated in it" in err
+    lines = [line.split() for line in out.splitlines() if line.strip()]
+    assert lines[0] == ["answers", "in", "the", "prompt's", "language"]
+    assert ["en", "2", "100%", "100%", "100%"] in lines
+    assert ["zh", "2", "100%", "0%", "100%"] in lines
+
+
+def test_prompts_of_ones_own(
+    monoglot: Run, vietnamese: tuple[Path, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("monoglot.cli.bake.card_writer", lambda _: lambda *__: "a card")
+    file = tmp_path / "p.jsonl"
+    file.write_text(
+        '{"language": "en", "prompt": "Click the button"}\n{"language": "vi", "prompt": "Nhấn vào nút"}\n',
+        encoding="utf-8",
+    )
+    code, out, err = monoglot("evaluate", vietnamese[0], "--generate", "--prompts", file, "--tokens", 8)
+    assert code == 0, err
+    assert "Click the button …" in out and "Nhấn" not in out
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "message"),
+    [
+        ((), 2, "Say what to measure: --generate"),
+        (("--generate", "--languages", "vi"), 1, "no prompts in another language than vi"),
+        (("--generate", "--languages", "en,de"), 1, "no prompts in 'de'"),
+        (("--generate", "--prompts", "absent.jsonl"), 1, "no file or folder absent.jsonl"),
+        (("--generate", "--base", "absent"), 1, "there is no folder"),
+    ],
+)
+def test_what_is_refused(
+    monoglot: Run, vietnamese: tuple[Path, Any], options: tuple[str, ...], code: int, message: str
+) -> None:
+    ended, out, err = monoglot("evaluate", vietnamese[0], *options)
+    assert (ended, out) == (code, "")
+    assert message in err
+
+
+def test_a_folder_that_monoglot_did_not_make(monoglot: Run, tmp_path: Path) -> None:
+    code, _, err = monoglot("evaluate", tiny.save_model(tmp_path / "m"), "--generate")
+    assert code == 1 and "was not made by monoglot" in err
