@@ -5,6 +5,7 @@ nobody defines is an error. No local path, user or token is ever put on it.
 """
 
 import math
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,7 @@ def front_matter(manifest: dict[str, Any], base: dict[str, Any], method: dict[st
     off = {edit["language"] for edit in manifest["recipe"]["edits"] if edit["op"] == "deactivate"}
     spoken = base.get("language") or sorted(method.get("tokens", {}))
     spoken = [spoken] if isinstance(spoken, str) else [str(code) for code in spoken]
-    left = [code for code in spoken if code not in off]
+    left = activated(manifest) or [code for code in spoken if code not in off]
     kept = {key: base[key] for key in ("license", "license_name", "license_link") if base.get(key)}
     data = ModelCardData(
         base_model=manifest["base"]["model"] if manifest["base"]["hub"] else None,
@@ -72,27 +73,35 @@ def context(manifest: dict[str, Any], recipe: str, method: dict[str, Any]) -> di
     """Everything the template names, apart from the base's card."""
     edits = manifest["recipe"]["edits"]
     off = [edit["language"] for edit in edits if edit["op"] == "deactivate"]
-    scaled = [edit["language"] for edit in edits if edit["op"] == "scale"]
+    active = activated(manifest)
     base = manifest["base"]["model"]
-    short = base.rsplit("/", 1)[-1]
-    others = [code for code in PROMPTS if code not in off]
+    others = [code for code in PROMPTS if code not in off and code not in active]
     certificate = manifest["certificate"]
+    total = manifest["base"]["layers"] * manifest["base"]["width"]
     return {
-        "title": f"{short} without {languages.listed(off)}" if off else f"{short}, {languages.listed(scaled)} scaled",
-        "summary": _summary(base, off, edits),
-        "weights_note": f"{manifest['neurons_edited']:,} of {manifest['base']['layers'] * manifest['base']['width']:,} "
-        "feed-forward neurons were edited in the weights; every other byte of them is the base's.",
+        "title": _title(base.rsplit("/", 1)[-1], edits, active, off),
+        "summary": _summary(base, edits, active),
+        "form": _form(manifest),
+        "weights_note": f"{manifest['neurons_edited']:,} of {total:,} feed-forward neurons were edited in the weights; every "
+        "other byte of them is the base's.",
+        "runtimes": RUNTIMES[(manifest["carrier"] or {}).get("name", "none")],
         "prompt": PROMPTS[others[0]] if others else "…",
         "edits": [
             {
                 "language": edit["language"],
-                "operation": "deactivated" if edit["op"] == "deactivate" else f"scaled × {edit['strength']:g}",
+                "operation": operation(edit),
                 "edited": manifest["edited"][edit["language"]],
                 "kept": manifest["kept"][edit["language"]],
             }
             for edit in edits
         ],
         "weak": [code for code, kept in manifest["kept"].items() if kept > manifest["edited"][code]],
+        "activated": languages.listed(active) if active else "",
+        "carrier": _carrier(manifest),
+        "calibration": _calibration(manifest),
+        "strength": _strength(manifest),
+        "answers": _answers(manifest),
+        "samples": _samples(manifest),
         "layers": manifest["base"]["layers"],
         "width": manifest["base"]["width"],
         "method": _method(method),
@@ -100,19 +109,105 @@ def context(manifest: dict[str, Any], recipe: str, method: dict[str, Any]) -> di
         "certificate": certificate,
         "bytes_verdict": _bytes_verdict(certificate),
         "logits_verdict": _logits_verdict(certificate),
+        "distance": _distance(certificate),
         "effect": _effect(certificate),
         "version": manifest["monoglot"],
     }
 
 
-def _summary(base: str, off: list[str], edits: list[dict[str, Any]]) -> str:
-    parts = []
+def activated(manifest: dict[str, Any]) -> list[str]:
+    """The languages that the model is to answer in: those with a constant of their own, not held at another's."""
+    return [
+        edit["language"]
+        for edit in manifest["recipe"]["edits"]
+        if edit["op"] in ("pin", "add", "shift") and "@" not in edit.get("value", "")
+    ]
+
+
+def operation(edit: dict[str, Any]) -> str:
+    """An edit in words, as tables show it."""
+    op, strength = edit["op"], edit.get("strength")
+    value, _, held = str(edit.get("value")).partition("@")
+    amount = value if strength == 1 else f"{strength:g} × {value}" if strength is not None else ""
+    words = {
+        "deactivate": "deactivated",
+        "scale": f"scaled × {strength or 0:g}",
+        "pin": f"held at the {amount} on {held} text" if held else f"pinned at {amount}",
+        "add": f"{amount} added",
+        "shift": f"input shifted by {amount}",
+    }
+    return words[op]
+
+
+def _title(short: str, edits: list[dict[str, Any]], active: list[str], off: list[str]) -> str:
+    if active:
+        return f"{short} in {languages.listed(active)}"
     if off:
-        parts.append(f"with its neurons for {languages.listed(off)} switched off")
+        return f"{short} without {languages.listed(off)}"
+    return f"{short}, {languages.listed([edit['language'] for edit in edits])} scaled"
+
+
+def _summary(base: str, edits: list[dict[str, Any]], active: list[str]) -> str:
+    groups: dict[str, list[str]] = {}
     for edit in edits:
-        if edit["op"] == "scale":
-            parts.append(f"with its neurons for {languages.name(edit['language'])} scaled by {edit['strength']:g}")
-    return f"This is {base} {' and '.join(parts)}."
+        groups.setdefault(operation(edit), []).append(edit["language"])
+    parts = [f"its neurons for {languages.listed(codes)} are {words}" for words, codes in groups.items()]
+    if active:
+        return f"This is {base}, made to answer in {languages.listed(active)}: {'; '.join(parts)}."
+    return f"This is {base}; {'; '.join(parts)}."
+
+
+def _form(manifest: dict[str, Any]) -> str:
+    """What kind of checkpoint it is."""
+    name = (manifest["carrier"] or {}).get("name")
+    if name == "flag":
+        return "with the base's architecture and tokenizer, and biases in its feed-forward layers that a key of its config asks for"
+    if name == "llama":
+        return "with the base's tokenizer, and its weights under the names of a Llama, which computes the same and can have biases"
+    return "with the base's architecture, tensor names, shapes and tokenizer"
+
+
+RUNTIMES = {
+    "none": "Any runtime that loads the base loads it in the same way.",
+    "native": "Any runtime that loads the base loads it in the same way.",
+    "calibrated": "Any runtime that loads the base loads it in the same way.",
+    "flag": "Use a runtime that honours these biases: some drop them in silence (mistral.rs on safetensors, SGLang), and then "
+    "run the base without the constants.",
+    "llama": "Use a runtime that honours a Llama's biases: some drop them in silence (mistral.rs on safetensors, SGLang), and "
+    "then run the base without the constants.",
+}
+
+
+def _carrier(manifest: dict[str, Any]) -> str:
+    """Where the constants live, and what storing them cost."""
+    carrier = manifest["carrier"]
+    if not carrier:
+        return ""
+    where = {
+        "native": "They are biases that the base's feed-forward layers have anyway: exact.",
+        "flag": "They are biases that a config key turns on; all that it turns on are there, zeros included: exact.",
+        "llama": "They are biases of the Llama that the model was rewritten as: exact.",
+        "calibrated": "The model has no biases. In each layer a direction w of the feed-forward input with w·x ≈ 1 on real "
+        "text stands in for the constant 1: approximate, with the error below.",
+    }[carrier["name"]]
+    cast = ", ".join(f"{error:.1e} in {what}" for what, error in manifest["rounding"].items())
+    left = carrier["layers_left_out"]
+    omitted = f" Layers {', '.join(map(str, left))} were left out, as their error is too large." if left else ""
+    return f"{where} Rounding to the checkpoint's dtype cost {cast or 'nothing'} (relative).{omitted}"
+
+
+def _calibration(manifest: dict[str, Any]) -> list[dict[str, str]]:
+    rows = (manifest["carrier"] or {}).get("calibration") or []
+    return [
+        {
+            "layer": str(number),
+            "s": f"{row['mean']:.3f} ± {row['deviation']:.3f}",
+            "first": "–" if row["first_token"] is None else f"{row['first_token']:.2f}",
+            "worst": f"{row['worst_kind']}, {row['worst']:.2f}",
+            "error": f"{row['after']:.1%}",
+        }
+        for number, row in enumerate(rows)
+    ]
 
 
 def _method(method: dict[str, Any]) -> str:
@@ -130,7 +225,7 @@ def _bytes_verdict(certificate: dict[str, Any] | None) -> str:
     if not found["passed"]:
         return f"**The bytes are not what the recipe says**: {found['problems'][0]}"
     return (
-        f"Compared with the base byte for byte: {found['changed_columns']:,} columns in {found['edited_tensors']} tensors "
+        f"Compared with the base byte for byte: {found['changed_columns']:,} rows and columns in {found['edited_tensors']} tensors "
         f"changed, exactly the recipe's; the other {found['identical_tensors']} tensors are identical."
     )
 
@@ -142,18 +237,97 @@ def _logits_verdict(certificate: dict[str, Any] | None) -> str:
     if not logits["passed"]:
         return f"**The checkpoint does not behave like the hooked base**: {logits['problems'][0]}"
     rows = logits["by_language"].values()
+    stand_in = ", with the same stand-in for the constant," if "approximation" in certificate else ""
     how = (
-        "Compared with the base under forward hooks that do the same at run time, on "
+        f"Compared with the base under forward hooks that do the same at run time{stand_in} on "
         f"{sum(row['positions'] for row in rows):,} positions in {len(rows)} languages: "
     )
-    largest = max(row["max_logit"] for row in rows)
-    if largest == 0:
+    if max(row["max_logit"] for row in rows) == 0:
         return f"{how}every logit is the same, to the bit."
+    return how + _difference(rows)
+
+
+def _difference(rows: Collection[dict[str, Any]]) -> str:
     return (
-        f"{how}the largest difference of a logit is {largest:.1e} (logits reach "
+        f"the largest difference of a logit is {max(row['max_logit'] for row in rows):.1e} (logits reach "
         f"{max(row['largest_logit'] for row in rows):.0f}), mean KL at most {max(row['kl'] for row in rows):.1e} nats, "
         f"the same top token in at least {min(row['same_top'] for row in rows):.2%}."
     )
+
+
+def _distance(certificate: dict[str, Any] | None) -> str:
+    """How far a calibrated checkpoint is from the exact constants."""
+    if not certificate or "approximation" not in certificate:
+        return ""
+    found = certificate["approximation"]
+    off = found["activation"]
+    return (
+        "Against the base with the *exact* constants, which the stand-in approximates: "
+        f"{_difference(found['by_language'].values())} The activations themselves are off by {off['all']:.1%} in the root mean "
+        f"square (worst layer {off['worst_layer']:.1%}), on the first token of a text by up to {off['first_token']:.0%}."
+    )
+
+
+def _strength(manifest: dict[str, Any]) -> list[dict[str, str]]:
+    """The curve of a strength that was searched for."""
+    found = manifest.get("strength")
+    if not found:
+        return []
+    rows = [("0 (the base)", found["base"])]
+    rows += [(f"{point['strength']:g}, by hooks", point) for point in found["points"]]
+    rows += [(f"{point['strength']:g}, **this checkpoint**", point) for point in found["checkpoint"][-1:]]
+    return [
+        {
+            "strength": name,
+            "accuracy": f"{point['accuracy']:.0%}",
+            "whole": f"{point['whole']:.0%}",
+            "perplexity": _or_dash(point["perplexity"], perplexity_figure),
+            "repetition": _or_dash(point["repetition"], "{:.0%}".format),
+            "kl": _or_dash(point["kl"], "{:.2f}".format),
+        }
+        for name, point in rows
+    ]
+
+
+def _answers(manifest: dict[str, Any]) -> list[dict[str, str]]:
+    """What `evaluate --generate` found, by the prompts' language."""
+    found = (manifest.get("evaluation") or {}).get("activated")
+    if not found:
+        return []
+    rows = []
+    for code, row in found["by_language"].items():
+        base, this, random = (row[name] for name in ("base", "this model", "random neurons"))
+        rows.append(
+            {
+                "language": code,
+                "prompts": str(found["prompts"][code]),
+                **{name: f"{one['accuracy']:.0%}" for name, one in (("base", base), ("this", this), ("random", random))},
+                "perplexity": _or_dash(this["perplexity"], perplexity_figure),
+                "real": _or_dash(row["real text"]["perplexity"], perplexity_figure),
+                "repetition": _or_dash(this["repetition"], "{:.0%}".format),
+            }
+        )
+    return rows
+
+
+def _samples(manifest: dict[str, Any]) -> list[tuple[str, str]]:
+    """Three real answers, the first to a prompt in each of the first three languages: chosen by rule."""
+    found = (manifest.get("evaluation") or {}).get("activated")
+    if found:
+        first = {sample["language"]: (sample["prompt"], sample["this model"]) for sample in reversed(found["samples"])}
+        pairs = [first[code] for code in found["by_language"] if code in first]
+    else:
+        pairs = [(one["prompt"], one["answer"]) for one in (manifest.get("strength") or {}).get("samples", [])]
+    return [(_cell(prompt), _cell(answer)) for prompt, answer in pairs[:3]]
+
+
+def _cell(text: str) -> str:
+    """A text as a table's cell can hold it."""
+    return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
+
+
+def _or_dash(value: float | None, form: Callable[[float], str]) -> str:
+    return "–" if value is None else form(value)
 
 
 def _effect(certificate: dict[str, Any] | None) -> list[dict[str, str]]:
@@ -184,5 +358,8 @@ def change(nats: float) -> str:
 
 
 def perplexity(log_loss: float) -> str:
-    value = math.exp(min(log_loss, 50))
+    return perplexity_figure(math.exp(min(log_loss, 50)))
+
+
+def perplexity_figure(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"

@@ -5,46 +5,61 @@ from typing import Any
 
 import click
 
-from .console import answer, bar, edit_options, note, table
+from .console import Edits, answer, bar, device_options, edit_options, note, table
 
 
 @click.command("bake")
 @click.argument("model", required=False)
 @click.argument("neurons_file", metavar="[NEURONS]", required=False, type=click.Path(path_type=Path))
 @edit_options
+@click.option(
+    "--calibration",
+    "calibration_file",
+    type=click.Path(path_type=Path),
+    help="For the calibrated carrier: statistics of `detect --calibrate`, or a calibration.safetensors.",
+)
 @click.option("--recipe", "recipe_path", type=click.Path(path_type=Path), help="A recipe.yaml instead of the options.")
 @click.option("--base-id", help="Hub id of the base, for the card, when MODEL is a folder.")
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The folder to write.")
 @click.option("--force", is_flag=True, help="Replace a checkpoint that monoglot wrote there.")
+@device_options
 @click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")
 def command(
     model: str | None,
     neurons_file: Path | None,
-    deactivate: tuple[str, ...],
-    scale: tuple[str, ...],
-    shared: str,
+    calibration_file: Path | None,
     recipe_path: Path | None,
     base_id: str | None,
     output: Path,
     force: bool,
+    device: str,
+    dtype: str,
     as_json: bool,
+    **options: Any,
 ) -> None:
     """Write MODEL with the edited NEURONS to a new folder.
 
     \b
     monoglot bake google/gemma-3-270m neurons.json --deactivate zh,ja -o gemma-no-zh-ja
-    monoglot bake ./model neurons.json --scale fr=2 -o model-fr2
+    monoglot bake google/gemma-3-270m neurons.json --activate fr --hold others --calibration stats.safetensors -o gemma-fr
+    monoglot bake gpt2 neurons.json --activate fr --deactivate en --strength 2 -o gpt2-fr
     monoglot bake --recipe recipe.yaml -o OUT
+
+    --activate sets the neurons of a language to a constant, strength × what they are on text in that language. A model
+    without biases needs a calibration for it: see `monoglot detect --calibrate`. --strength auto runs the model.
     """
     from ..editor import embedded, neurons
     from ..editor import recipe as recipes
-    from ..editor.bake import open_target
+    from ..editor.calibration import FILE, open_calibration
     from ..editor.errors import RecipeError
     from ..editor.source import resolve
+    from ..editor.target import open_target
 
+    edits = Edits(**options)
+    recipe = None
     if recipe_path:
-        if deactivate or scale:
-            raise click.UsageError("Give a recipe, or --deactivate and --scale, not both.")
+        if edits.any:
+            raise click.UsageError("Give a recipe, or --deactivate, --activate, --hold and --scale, not both.")
         recipe = recipes.load(recipe_path)
         base = f"{recipe.base.model}@{recipe.base.revision}" if recipe.base.revision else recipe.base.model
         if (
@@ -60,15 +75,19 @@ def command(
             )
         model = model or base
         neurons_file = neurons_file or recipe_path.parent / recipe.neurons
+        beside = recipe_path.parent / FILE
+        calibration_file = calibration_file or (beside if beside.is_file() else None)
     else:
         if not model or not neurons_file:
             raise click.UsageError("Name the model and the neurons file (or a --recipe).")
-        if not deactivate and not scale:
-            raise click.UsageError("Say what to edit: --deactivate zh, --scale fr=2.")
-        recipe = recipes.Recipe(recipes.Base(model), recipes.parse_edits(deactivate, scale), shared)
+        edits.require()
     found = neurons.load(neurons_file)
     target = open_target(resolve(model, base_id))
-    baked = run(target, found, recipe, output, force)
+    calibration = open_calibration(calibration_file, target) if calibration_file else None
+    if recipe is not None:
+        baked = run(target, found, recipe, calibration, output, force)
+    else:
+        baked = run_edits(target, found, edits, calibration, output, force, device=device, dtype=dtype)
     if found.model and found.model.fingerprint != target.fingerprint:
         note(
             f"Warning: the neurons were found in {found.model.name}, {target.source.name} has other weights. "
@@ -79,13 +98,25 @@ def command(
     note(f"Wrote {output}. Prove it with: monoglot verify {output}{base}")
 
 
-def run(target: Any, found: Any, recipe: Any, output: Path, force: bool) -> Any:
+def run_edits(
+    target: Any, found: Any, edits: Edits, calibration: Any, output: Path, force: bool, *, device: str, dtype: str
+) -> Any:
+    """Bake what the options say; with --strength auto, at the strength that a search finds and the checkpoint confirms."""
+    if edits.strength != "auto":
+        recipe = edits.recipe(target.base, found.languages, float(edits.strength or 1.0))
+        return run(target, found, recipe, calibration, output, force)
+    from .strength import run_auto
+
+    return run_auto(target, found, edits, calibration, output, force, device=device, dtype=dtype)
+
+
+def run(target: Any, found: Any, recipe: Any, calibration: Any, output: Path, force: bool) -> Any:
     from ..editor.bake import bake
 
     describe = card_writer(found.method)
     with bar("bake", "MB") as update:
         return bake(
-            target, found, recipe, output, force=force, describe=describe,
+            target, found, recipe, output, calibration=calibration, force=force, describe=describe,
             progress=lambda done, whole: update("", done // 10**6, whole // 10**6),
         )  # fmt: skip
 
@@ -93,12 +124,12 @@ def run(target: Any, found: Any, recipe: Any, output: Path, force: bool) -> Any:
 def card_writer(method: dict[str, Any]) -> Any:
     """What `bake` and `verify` write README.md with."""
     from ..cards.render import render
-    from ..editor.recipe import Base, Edit, Recipe, to_yaml
+    from ..editor import recipe as recipes
 
     def describe(manifest: dict[str, Any], base_folder: Path) -> str:
-        base = Base(*(manifest["base"][key] for key in ("model", "revision", "fingerprint")))
-        edits = tuple(Edit(**edit) for edit in manifest["recipe"]["edits"])
-        return render(manifest, base_folder, to_yaml(Recipe(base, edits, manifest["recipe"]["shared"])), method)
+        base = {key: manifest["base"][key] for key in ("model", "revision", "fingerprint")}
+        recipe = recipes.of_data({"format": recipes.FORMAT, "base": base, **manifest["recipe"]})
+        return render(manifest, base_folder, recipes.to_yaml(recipe), method)
 
     return describe
 
@@ -112,15 +143,20 @@ def show(baked: Any, as_json: bool) -> None:
                 "neurons_edited": manifest["neurons_edited"],
                 "edited": manifest["edited"],
                 "kept": manifest["kept"],
+                "carrier": manifest["carrier"],
+                "rounding": manifest["rounding"],
+                "strength": manifest.get("strength"),
                 "left_out": manifest["left_out"],
                 "sha256": {name: entry["sha256"] for name, entry in manifest["files"].items()},
             }
         )
         return
+    from ..cards.render import operation
+
     rows = [
         (
             edit["language"],
-            edit["op"] if edit["strength"] is None else f"{edit['op']} × {edit['strength']:g}",
+            operation(edit),
             manifest["edited"][edit["language"]],
             manifest["kept"][edit["language"]],
         )
@@ -131,6 +167,8 @@ def show(baked: Any, as_json: bool) -> None:
         ("language", "operation", "neurons edited", "kept, shared"),
         rows,
     )
+    if carrier := manifest["carrier"]:
+        _show_carrier(carrier, manifest["rounding"])
     for language, kept in manifest["kept"].items():
         if kept > manifest["edited"][language]:
             note(
@@ -139,3 +177,28 @@ def show(baked: Any, as_json: bool) -> None:
             )
     if manifest["left_out"]:
         note(f"Left out, other formats of the same weights: {', '.join(manifest['left_out'])}.")
+
+
+def _show_carrier(carrier: dict[str, Any], rounding: dict[str, float]) -> None:
+    """Where the constants went, and what that costs."""
+    cast = ", ".join(f"{what} {error:.1e}" for what, error in rounding.items())
+    click.echo(f"carrier: {carrier['name']}; rounding to the checkpoint's dtype, relative: {cast or 'none'}")
+    if not carrier["calibration"]:
+        return
+    table(
+        "calibration, on text that it was not fitted to",
+        ("layer", "w·x", "deviation", "first token", "worst on", "there", "level", "error of the activation"),
+        [
+            (
+                number,
+                f"{row['mean']:.3f}",
+                f"{row['deviation']:.3f}",
+                "–" if row["first_token"] is None else f"{row['first_token']:.2f}",
+                row["worst_kind"],
+                f"{row['worst']:.2f}",
+                f"{row['level']:g}",
+                f"{row['after']:.1%}" + (" left out" if number in carrier["layers_left_out"] else ""),
+            )
+            for number, row in enumerate(carrier["calibration"])
+        ],
+    )

@@ -4,6 +4,8 @@ import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -93,22 +95,140 @@ def find_options(function: Function) -> Function:
 
 
 def edit_options(function: Function) -> Function:
-    """What is to be done to which language."""
+    """What is to be done to which language, and where its constants go."""
+    from ..editor.recipe import ABOVE_TOLERANCE, CARRIERS, CONSTANT_OPS, TOLERANCE
+
     for option in reversed(
         [
-            click.option("--deactivate", multiple=True, metavar="LANG[,LANG…]", help="Languages to switch off."),
+            click.option("--deactivate", multiple=True, metavar="LANG[,LANG…]|others", help="Languages to switch off."),
+            click.option("--activate", multiple=True, metavar="LANG", help="The language that the model is to answer in."),
+            click.option(
+                "--hold",
+                multiple=True,
+                metavar="LANG[,LANG…]|others",
+                help="Languages whose neurons are held at what they are on text in the activated language: milder than "
+                "--deactivate, and kinder to the text.",
+            ),
             click.option("--scale", multiple=True, metavar="LANG=FACTOR", help="Languages to scale, for example fr=2."),
+            click.option(
+                "--op",
+                type=click.Choice([*CONSTANT_OPS, "scale"]),
+                default="pin",
+                show_default=True,
+                help="How to activate: set to a constant, add one, add one before the activation function, multiply.",
+            ),
+            click.option(
+                "--value",
+                type=click.Choice(["mean", "median", "p90"]),
+                default="mean",
+                show_default=True,
+                help="Of a neuron on text in its language: what strength multiplies.",
+            ),
+            click.option(
+                "--strength",
+                metavar="NUMBER|auto",
+                callback=_strength,
+                help="How strongly; auto searches the smallest that works.",
+            ),
+            click.option(
+                "--target-accuracy",
+                type=click.FloatRange(0, 1, min_open=True),
+                default=0.9,
+                show_default=True,
+                help="With auto: the share of answers that have to be in the language.",
+            ),
+            click.option(
+                "--prompts",
+                type=click.Path(path_type=Path),
+                help="With auto: a .jsonl of prompts per language. Default: the embedded texts' beginnings.",
+            ),
             click.option(
                 "--shared",
                 type=click.Choice(["keep", "edit"]),
-                default="keep",
+                help="What to do with a neuron that an unedited language owns too.  [default: edit with --activate, else keep]",
+            ),
+            click.option(
+                "--carrier",
+                type=click.Choice(CARRIERS),
+                default="auto",
                 show_default=True,
-                help="What to do with a neuron that an unedited language owns too.",
+                help="Where a constant lives: biases of the file, or of a config flag, the model rewritten as a Llama, or "
+                "a calibrated direction, which any runtime loads.",
+            ),
+            click.option(
+                "--tolerance",
+                type=click.FloatRange(0, min_open=True),
+                default=TOLERANCE,
+                show_default=True,
+                help="Calibrated: the largest relative error of a layer.",
+            ),
+            click.option(
+                "--above-tolerance",
+                type=click.Choice(ABOVE_TOLERANCE),
+                default="refuse",
+                show_default=True,
+                help="Calibrated: what to do about a layer with a larger one.",
             ),
         ]
     ):
         function = option(function)
     return function
+
+
+def _strength(ctx: click.Context, option: click.Parameter, value: str | None) -> float | str | None:
+    if value is None or value == "auto":
+        return value
+    try:
+        return float(value)
+    except ValueError:
+        raise click.BadParameter("a number, or auto") from None
+
+
+@dataclass(frozen=True)
+class Edits:
+    """What `edit_options` gave; `strength` is None where it wasn't said."""
+
+    deactivate: tuple[str, ...] = ()
+    activate: tuple[str, ...] = ()
+    hold: tuple[str, ...] = ()
+    scale: tuple[str, ...] = ()
+    op: str = "pin"
+    value: str = "mean"
+    strength: float | str | None = None
+    target_accuracy: float = 0.9
+    prompts: Path | None = None
+    shared: str | None = None
+    carrier: str = "auto"
+    tolerance: float = 0.15
+    above_tolerance: str = "refuse"
+
+    @property
+    def any(self) -> bool:
+        return bool(self.deactivate or self.activate or self.hold or self.scale)
+
+    def require(self) -> None:
+        """Raise UsageError for options that say nothing, or that have nothing to go with."""
+        if not self.any:
+            raise click.UsageError("Say what to edit: --activate fr, --deactivate zh, --scale es=0.5.")
+        if self.strength is not None and not self.activate:
+            raise click.UsageError("--strength is that of --activate; --scale and the recipe have their own.")
+        if self.strength == "auto" and len(self.activate) != 1:
+            raise click.UsageError("--strength auto looks for the strength of one activated language.")
+
+    def recipe(self, base: Any, languages: Sequence[str], strength: float | str | None) -> Any:
+        """The recipe; `languages` are those that neurons are known of."""
+        from ..editor.recipe import Recipe, check, parse_edits
+
+        edits = parse_edits(
+            self.deactivate, self.scale, self.activate, self.hold, op=self.op, strength=float(strength or 1), value=self.value,
+            languages=languages,
+        )  # fmt: skip
+        shared = self.shared or ("edit" if self.activate else "keep")
+        made = Recipe(
+            base, edits, shared, carrier=self.carrier, tolerance=self.tolerance, above_tolerance=self.above_tolerance
+        )
+        check(made)
+        return made
 
 
 def _batch_size(ctx: click.Context, option: click.Parameter, value: str) -> int:

@@ -7,56 +7,69 @@ from typing import Any
 import click
 
 from . import export as export_command
-from .console import bar, note, table
+from .console import Edits, bar, note, table
 
 CONTEXT = 256
+ANSWER_TOKENS = 24
 TOKENS = 8192
-PROMPT_WORDS = {"default": 8, "zh": 12, "ja": 14}  # words; characters in scripts without spaces
 
 
 @click.command("demo")
 @click.option("--deactivate", default="zh", show_default=True, metavar="LANG", help="en, zh, fr, es, vi, id or ja.")
+@click.option("--activate", default="fr", show_default=True, metavar="LANG", help="Another one of these.")
 @click.option(
     "-o",
     "--output",
     type=click.Path(path_type=Path),
     default=Path("demo"),
     show_default=True,
-    help="The folder to write.",
+    help="The folder to write; the model that answers in a language goes into OUTPUT-LANG.",
 )
-def command(deactivate: str, output: Path) -> None:
-    """Switch a language off in the embedded model, prove it, and show what it writes.
+def command(deactivate: str, activate: str, output: Path) -> None:
+    """Switch a language off in the embedded model, then make it answer in one; prove both, and show what they write.
 
     The embedded model is tiny and was trained here with planted language neurons, so it shows the mechanism, not the
-    quality of a real model. Everything runs offline, in under a minute on a laptop.
+    quality of a real model. Everything runs offline, in a minute or two on a laptop.
 
     \b
     monoglot demo
-    monoglot demo --deactivate fr -o demo-without-french
+    monoglot demo --deactivate fr --activate ja -o demo-without-french
     """
-    from ..editor import embedded, manifest
+    from ..editor import embedded
     from ..editor.errors import CorpusError
 
     languages = sorted(path.stem for path in embedded.TEXTS.glob("*.txt"))
-    if deactivate not in languages:
-        raise CorpusError(f"the embedded model has no {deactivate!r}; it has {', '.join(languages)}.")
+    for language in (deactivate, activate):
+        if language not in languages:
+            raise CorpusError(f"the embedded model has no {language!r}; it has {', '.join(languages)}.")
     note(f"The embedded model, 7 languages, {sum(f.stat().st_size for f in embedded.MODEL.iterdir()) / 1e6:.0f} MB.")
-    passed = export_command.run(
-        embedded.NAME, (embedded.NAME,), [], deactivate=(deactivate,), scale=(), shared="keep", rate=planted_rate(),
-        quantile=0.95, detection={"tokens": TOKENS, "context": CONTEXT, "minimum": 1000, "batch_size": 0}, device="cpu",
-        dtype="float32", verify_tokens=2048, fast=False, base_id=None, work=output.with_name(f"{output.name}.work"),
-        output=output, force=(output / manifest.FILE).is_file(), as_json=False,
-    )  # fmt: skip
+    work = output.with_name(f"{output.name}.work")
+    passed = export(output, work, Edits(deactivate=(deactivate,)))
     show(output, deactivate, "en" if deactivate != "en" else "fr")
+    speaking = output.with_name(f"{output.name}-{activate}")
+    others = tuple(language for language in languages if language != activate)
+    passed &= export(speaking, work, Edits(activate=(activate,), deactivate=others, carrier="flag", strength=1.0))
+    show_answers(speaking, activate)
     if not passed:
         raise SystemExit(1)
+
+
+def export(output: Path, work: Path, edits: Edits) -> bool:
+    from ..editor import embedded, manifest
+
+    return export_command.run(
+        embedded.NAME, (embedded.NAME,), [], edits, rate=planted_rate(), quantile=0.95,
+        detection={"tokens": TOKENS, "context": CONTEXT, "minimum": 1000, "batch_size": 0}, device="cpu", dtype="float32",
+        verify_tokens=2048, fast=False, base_id=None, work=work, output=output,
+        force=(output / manifest.FILE).is_file(), as_json=False,
+    )  # fmt: skip
 
 
 def planted_rate() -> float:
     """The share of the embedded model's neurons that were planted: what LAPE is asked to find in it."""
     from ..editor import embedded
-    from ..editor.bake import open_target
     from ..editor.source import resolve
+    from ..editor.target import open_target
 
     feed_forward = open_target(resolve(embedded.NAME)).feed_forward
     planted = json.loads((embedded.MODEL / "planted.json").read_text())["languages"]
@@ -69,13 +82,14 @@ def show(output: Path, off: str, other: str) -> None:
     """The perplexity matrix, and one held-out text in two languages continued by base and checkpoint."""
     from ..cards.render import change
     from ..editor import embedded, neurons
-    from ..editor.bake import open_target
     from ..editor.corpus import open_corpus
     from ..editor.detect import read_texts
     from ..editor.evaluate import perplexity_matrix
     from ..editor.generate import continuations
     from ..editor.live import load_model, load_tokenizer
+    from ..editor.prompts import beginning
     from ..editor.source import resolve
+    from ..editor.target import open_target
 
     target = open_target(resolve(embedded.NAME))
     base, steered = load_model(embedded.MODEL, device="cpu"), load_model(output, device="cpu")
@@ -99,8 +113,30 @@ def show(output: Path, off: str, other: str) -> None:
             click.echo(f"  {name:<6} … {' '.join(continuations(model, tokenizer, [prompt])[0].split())}")
 
 
-def beginning(text: str, language: str) -> str:
-    """The first words of a text; in scripts without spaces the first characters."""
-    if language in PROMPT_WORDS:
-        return text[: PROMPT_WORDS[language]]
-    return " ".join(text.split()[: PROMPT_WORDS["default"]])
+def show_answers(output: Path, language: str) -> None:
+    """How often base and checkpoint answer prompts in the other languages in this one, and the first answers."""
+    from ..editor import embedded
+    from ..editor.generate import continuations
+    from ..editor.identify import share
+    from ..editor.live import load_model, load_tokenizer
+    from ..editor.prompts import embedded_prompts
+
+    tokenizer = load_tokenizer(embedded.MODEL)
+    prompts = {code: own for code, own in embedded_prompts().items() if code != language}
+    asked = [prompt for own in prompts.values() for prompt in own]
+    written = {}
+    for name, folder in (("base", embedded.MODEL), (output.name, output)):
+        model = load_model(folder, device="cpu")
+        with bar("answers", "answers") as update:
+            written[name] = continuations(model, tokenizer, asked, tokens=ANSWER_TOKENS, progress=update)
+    rows: list[tuple[Any, ...]] = []
+    for name, answers in written.items():
+        left = iter(answers)
+        by_language = {code: [next(left) for _ in own] for code, own in prompts.items()}
+        rows.append((name, *(f"{share(own, language):.0%}" for own in by_language.values())))
+    table(f"answers in {language}, to prompts in", ("", *prompts), rows)
+    for code in list(prompts)[:2]:
+        at = asked.index(prompts[code][0])
+        click.echo(f"{code}     {asked[at]} …")
+        for name, answers in written.items():
+            click.echo(f"  {name:<6} … {' '.join(answers[at].split())}")

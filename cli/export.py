@@ -1,5 +1,6 @@
 """monoglot export: a model, text and a language in; a proved, described checkpoint out."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from . import bake as bake_command
 from . import detect as detect_command
 from . import find as find_command
 from . import verify as verify_command
-from .console import answer, corpus_options, detect_options, edit_options, find_options, note, split
+from .console import Edits, answer, corpus_options, detect_options, edit_options, find_options, note, split
 
 
 @click.command("export")
@@ -31,9 +32,6 @@ def command(
     model: str,
     corpus: tuple[str, ...],
     languages: str | None,
-    deactivate: tuple[str, ...],
-    scale: tuple[str, ...],
-    shared: str,
     rate: float,
     quantile: float,
     tokens: int,
@@ -49,22 +47,27 @@ def command(
     output: Path,
     force: bool,
     as_json: bool,
+    **options: Any,
 ) -> None:
     """Find, edit, prove and describe in one go.
 
     Statistics and neurons are kept in OUT.work, and taken from there when the command is run again and they still fit. Name
-    the same --work for another OUT, and another language costs only what is new.
+    the same --work for another OUT, and another language costs only what is new. The strength of --activate is searched for
+    unless it is given.
 
     \b
     monoglot export google/gemma-3-270m --corpus texts/ --deactivate zh -o gemma-no-zh
+    monoglot export google/gemma-3-270m --corpus texts/ --activate fr --hold others -o gemma-fr
     monoglot export ./model --corpus texts/ --deactivate zh,ja --shared edit -o OUT
     """
     if not corpus:
         raise click.UsageError("Name the text with --corpus (a folder of {lang}.txt).")
-    if not deactivate and not scale:
-        raise click.UsageError("Say what to edit: --deactivate zh, --scale fr=2.")
+    edits = Edits(**options)
+    if edits.activate and edits.strength is None:
+        edits = replace(edits, strength="auto" if len(edits.activate) == 1 else 1.0)
+    edits.require()
     passed = run(
-        model, corpus, split(languages), deactivate=deactivate, scale=scale, shared=shared, rate=rate, quantile=quantile,
+        model, corpus, split(languages), edits, rate=rate, quantile=quantile,
         detection={"tokens": tokens, "context": context, "minimum": minimum, "batch_size": batch_size},
         device=device, dtype=dtype, verify_tokens=verify_tokens, fast=fast, base_id=base_id,
         work=work or output.with_name(f"{output.name}.work"), output=output, force=force, as_json=as_json,
@@ -77,10 +80,8 @@ def run(
     model: str,
     corpus: tuple[str, ...],
     languages: list[str],
+    edits: Edits,
     *,
-    deactivate: tuple[str, ...],
-    scale: tuple[str, ...],
-    shared: str,
     rate: float,
     quantile: float,
     detection: dict[str, Any],
@@ -96,19 +97,21 @@ def run(
 ) -> bool:
     """The whole row; whether the proof passed."""
     from ..editor import manifest, neurons
-    from ..editor import recipe as recipes
-    from ..editor.bake import check_place, open_target
+    from ..editor.bake import check_place
+    from ..editor.carriers import choose
     from ..editor.corpus import open_corpus
     from ..editor.errors import CorpusError, NeuronsError
     from ..editor.find import find
     from ..editor.output import check_free
     from ..editor.source import resolve
+    from ..editor.target import open_target
 
     # everything that can be wrong is looked at before anything slow starts
     target = open_target(resolve(model, base_id))
-    recipe = recipes.Recipe(target.base, recipes.parse_edits(deactivate, scale), shared)
-    recipes.check(recipe)
     texts = open_corpus(corpus, languages)
+    recipe = edits.recipe(target.base, list(texts), _strength_of(output) if edits.strength == "auto" else edits.strength)
+    carrier = choose(recipe.carrier, target) if any(edit.constant for edit in recipe.edits) else None
+    recipe = replace(recipe, carrier=carrier or "auto")
     if absent := [edit.language for edit in recipe.edits if edit.language not in texts]:
         raise NeuronsError(f"there is no text in {', '.join(absent)}; the corpus has {', '.join(texts)}.")
     check_place(target.source.folder, output)
@@ -118,12 +121,12 @@ def run(
         )
     check_free(output, force=force or _same_recipe(output, target, recipe))
 
-    found_statistics = _statistics(
-        target, texts, work / "stats.safetensors", {**detection, "device": device, "dtype": dtype}
-    )
+    asked = {"calibrate": carrier == "calibrated", "quantiles": edits.value != "mean"}
+    settings = {**detection, **asked, "device": device, "dtype": dtype}
+    statistics, calibration = _statistics(target, texts, work, settings)
     if not as_json:
-        detect_command.show(found_statistics, False)
-    found = find(found_statistics, rate=rate, quantile=quantile)
+        detect_command.show(statistics, False)
+    found = find(statistics, rate=rate, quantile=quantile)
     neurons.save(found, work / "neurons.json")
     if not as_json:
         find_command.show(found, False)
@@ -131,7 +134,7 @@ def run(
     if _same_recipe(output, target, recipe) and _same_neurons(output, found):
         note(f"{output} is this checkpoint already.")
     else:
-        baked = bake_command.run(target, found, recipe, output, force)
+        baked = bake_command.run_edits(target, found, edits, calibration, output, force, device=device, dtype=dtype)
         if not as_json:
             bake_command.show(baked, False)
     passed = verify_command.run(
@@ -140,38 +143,50 @@ def run(
     )  # fmt: skip
     if as_json:
         record = manifest.read(output)
-        answer(
-            {
-                "folder": str(output),
-                "neurons_edited": record["neurons_edited"],
-                "edited": record["edited"],
-                "kept": record["kept"],
-                "certificate": record["certificate"],
-            }
-        )
+        keys = ("neurons_edited", "edited", "kept", "carrier", "rounding", "strength", "certificate")
+        answer({"folder": str(output), **{key: record.get(key) for key in keys}})
     note(f"The card is {output / 'README.md'}; statistics and neurons are in {work}.")
     return passed
 
 
-def _statistics(target: Any, texts: Any, path: Path, settings: dict[str, Any]) -> Any:
-    """From `path` if what lies there was made of the same model, texts and settings, else anew."""
-    from ..editor import statistics
+def _statistics(target: Any, texts: Any, work: Path, settings: dict[str, Any]) -> tuple[Any, Any]:
+    """From `work` if what lies there was made of the same model, texts and settings, else anew; and the calibration, if
+    `settings` ask for one."""
+    from ..editor import calibration, statistics
     from ..editor.errors import StatisticsError
 
+    path, fitted = work / "stats.safetensors", work / calibration.FILE
     before = None
     if path.is_file():
         try:
             before = statistics.load(path)
         except StatisticsError as error:
             note(f"Making the statistics anew: {error}")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    resume_file = path.with_name(f".{path.name}.progress")
-    found = detect_command.with_bar(target, texts, reuse=before, resume_file=resume_file, **settings)
+    work.mkdir(parents=True, exist_ok=True)
+    found = detect_command.with_bar(
+        target, texts, reuse=before, resume_file=path.with_name(f".{path.name}.progress"), **settings
+    )
     if found is before:
         note(f"The statistics in {path} still fit.")
     else:
         statistics.save(found, path)
-    return found
+        fitted.unlink(missing_ok=True)
+    if not settings["calibrate"]:
+        return found, None
+    if not fitted.is_file():
+        calibration.save(calibration.open_calibration(path, target), fitted)
+    return found, calibration.open_calibration(fitted, target)
+
+
+def _strength_of(output: Path) -> float:
+    """The strength that a search found for the checkpoint in `output`, if there is such a one; else any."""
+    from ..editor import manifest
+    from ..editor.errors import VerificationError
+
+    try:
+        return float(manifest.read(output)["strength"]["checkpoint"][-1]["strength"])
+    except (VerificationError, KeyError, TypeError, IndexError):
+        return 1.0
 
 
 def _same_recipe(output: Path, target: Any, recipe: Any) -> bool:
@@ -187,7 +202,7 @@ def _same_recipe(output: Path, target: Any, recipe: Any) -> bool:
         record["monoglot"] == manifest.VERSION
         and record["base"]["model"] == target.base.model
         and record["base"]["fingerprint"] == target.fingerprint
-        and record["recipe"] == {"shared": recipe.shared, "edits": [vars(edit) for edit in recipe.edits]}
+        and record["recipe"] == manifest.recipe_record(recipe)
     )
 
 

@@ -49,8 +49,8 @@ def command(
     monoglot verify OUT --base ./model --fast
     """
     from ..editor import manifest
-    from ..editor.bake import open_target
     from ..editor.source import resolve_base
+    from ..editor.target import open_target
 
     record = manifest.read(folder)
     target = open_target(resolve_base(record["base"], base, beside=folder))

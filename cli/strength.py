@@ -1,0 +1,104 @@
+"""--strength auto: look for the strength under hooks, bake at it, and measure what the checkpoint itself does."""
+
+from pathlib import Path
+from typing import Any
+
+from .bake import card_writer
+from .bake import run as run_bake
+from .console import Edits, bar, note, table
+
+PROMPTS = 4  # a language
+TRIES = 3  # checkpoints, each at the next strength when the one before falls short of what the hooks promised
+
+
+def run_auto(
+    target: Any, found: Any, edits: Edits, calibration: Any, output: Path, force: bool, *, device: str, dtype: str
+) -> Any:
+    """The baked checkpoint, its curve in the manifest and on the card."""
+    from ..editor import manifest, strength
+    from ..editor.bake import check_place
+    from ..editor.carriers import carried
+    from ..editor.families import activation_modules
+    from ..editor.live import load_model, load_tokenizer
+    from ..editor.output import check_free
+
+    check_place(target.source.folder, output)
+    check_free(output, force=force)
+    (language,) = edits.activate
+
+    def recipe_at(value: float) -> Any:
+        return edits.recipe(target.base, found.languages, value)
+
+    def plan_at(value: float) -> Any:
+        return carried(target, recipe_at(value), found, calibration).plan
+
+    plan_at(1.0)  # what can't be carried is said before the model is built
+    base, tokenizer = load_model(target.source.folder, device=device, dtype=dtype), load_tokenizer(target.source.folder)
+    task = strength.Task(base, tokenizer, language, _prompts(edits, language), _real(language))
+    with bar("strength", "answers") as update:
+        curve = strength.search(
+            task, activation_modules(base, target.feed_forward.family), plan_at,
+            target_accuracy=edits.target_accuracy, progress=update,
+        )  # fmt: skip
+    value, tried = curve.chosen, []
+    for attempt in range(TRIES):
+        baked = run_bake(target, found, recipe_at(value), calibration, output, force or attempt > 0)
+        model = load_model(output, device=device, dtype=dtype)
+        with bar("checkpoint", "answers") as update:
+            tried.append(strength.of_checkpoint(task, model, value, progress=update))
+        if not curve.reached or tried[-1].good(edits.target_accuracy) or attempt == TRIES - 1:
+            break
+        stronger = [one for one in strength.STRENGTHS if one > value]
+        if not stronger:
+            break
+        note(f"The checkpoint answers in {language} in {tried[-1].accuracy:.0%} at strength {value:g}: trying {stronger[0]:g}.")
+        value = stronger[0]
+    record = manifest.read(output)
+    record["strength"] = strength.to_json(curve, tried)
+    manifest.replace_text(output, record, "README.md", card_writer(found.method)(record, target.source.folder))
+    show(record["strength"])
+    baked.manifest.update(record)
+    return baked
+
+
+def _prompts(edits: Edits, language: str) -> Any:
+    from ..editor import prompts
+
+    if edits.prompts:
+        return prompts.load(edits.prompts, count=None)
+    return prompts.embedded_prompts(count=PROMPTS)
+
+
+def _real(language: str) -> Any:
+    from ..editor.prompts import passages
+
+    return passages(language)
+
+
+def show(curve: dict[str, Any]) -> None:
+    """The curve as a table, and what the checkpoint wrote."""
+    import click
+
+    rows = [("0, the base", curve["base"]), *((f"{p['strength']:g}, hooks", p) for p in curve["points"])]
+    rows += [(f"{p['strength']:g}, checkpoint", p) for p in curve["checkpoint"]]
+
+    def figure(value: float | None, form: str) -> str:
+        return "–" if value is None else format(value, form)
+
+    table(
+        f"strength, for answers in {curve['language']}",
+        ("strength", "in the language", "perplexity to the base", "repetition", "KL, nats", ""),
+        [
+            (
+                name,
+                f"{point['accuracy']:.0%}",
+                figure(point["perplexity"], ".1f"),
+                figure(point["repetition"], ".0%"),
+                figure(point["kl"], ".2f"),
+                "falls apart" if point["fallen_apart"] else "",
+            )
+            for name, point in rows
+        ],
+    )
+    for sample in curve["samples"]:
+        click.echo(f"  {sample['prompt']} …  {' '.join(sample['answer'].split())}")
