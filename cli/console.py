@@ -96,7 +96,7 @@ def find_options(function: Function) -> Function:
 
 def edit_options(function: Function) -> Function:
     """What is to be done to which language, and where its constants go."""
-    from ..editor.recipe import ABOVE_TOLERANCE, CARRIERS, CONSTANT_OPS, TOLERANCE
+    from ..editor.recipe import ABOVE_TOLERANCE, CARRIERS, CONSTANT_OPS, SLOTS, TOLERANCE
 
     for option in reversed(
         [
@@ -113,9 +113,10 @@ def edit_options(function: Function) -> Function:
             click.option(
                 "--op",
                 type=click.Choice([*CONSTANT_OPS, "scale"]),
-                default="pin",
+                default="add",
                 show_default=True,
-                help="How to activate: set to a constant, add one, add one before the activation function, multiply.",
+                help="How to activate: add a constant, set to one (the paper's), add one before the activation function, "
+                "multiply.",
             ),
             click.option(
                 "--value",
@@ -129,6 +130,23 @@ def edit_options(function: Function) -> Function:
                 metavar="NUMBER|auto",
                 callback=_strength,
                 help="How strongly; auto searches the smallest that works.",
+            ),
+            click.option(
+                "--layers",
+                metavar="FIRST-LAST|all|auto",
+                default="auto",
+                show_default=True,
+                callback=_layers,
+                help="Layers in which --activate acts, from 0; auto leaves the last sixth out, where constants make loops, and "
+                "with --strength auto tries all as well.",
+            ),
+            click.option(
+                "--slots",
+                type=click.Choice(SLOTS),
+                default="spare",
+                show_default=True,
+                help="Where --op add finds room in a gated network: neurons that are hardly ever active, or only those that "
+                "the recipe deactivates.",
             ),
             click.option(
                 "--target-accuracy",
@@ -184,6 +202,15 @@ def _strength(ctx: click.Context, option: click.Parameter, value: str | None) ->
         raise click.BadParameter("a number, or auto") from None
 
 
+def _layers(ctx: click.Context, option: click.Parameter, value: str) -> str | tuple[int, int]:
+    if value in ("all", "auto"):
+        return value
+    first, dash, last = value.partition("-")
+    if not (dash and first.isdecimal() and last.isdecimal() and int(first) <= int(last)):
+        raise click.BadParameter("two numbers as in 0-14, all, or auto")
+    return int(first), int(last)
+
+
 @dataclass(frozen=True)
 class Edits:
     """What `edit_options` gave; `strength` is None where it wasn't said."""
@@ -192,9 +219,11 @@ class Edits:
     activate: tuple[str, ...] = ()
     hold: tuple[str, ...] = ()
     scale: tuple[str, ...] = ()
-    op: str = "pin"
+    op: str = "add"
     value: str = "mean"
     strength: float | str | None = None
+    layers: str | tuple[int, int] = "auto"
+    slots: str = "spare"
     target_accuracy: float = 0.9
     prompts: Path | None = None
     shared: str | None = None
@@ -206,29 +235,68 @@ class Edits:
     def any(self) -> bool:
         return bool(self.deactivate or self.activate or self.hold or self.scale)
 
+    @property
+    def activated(self) -> list[str]:
+        return [language.strip() for group in self.activate for language in split(group) if language.strip()]
+
     def require(self) -> None:
         """Raise UsageError for options that say nothing, or that have nothing to go with."""
         if not self.any:
             raise click.UsageError("Say what to edit: --activate fr, --deactivate zh, --scale es=0.5.")
         if self.strength is not None and not self.activate:
             raise click.UsageError("--strength is that of --activate; --scale and the recipe have their own.")
-        if self.strength == "auto" and len(self.activate) != 1:
+        if self.hold and len(self.activated) != 1:
+            raise click.UsageError("--hold holds neurons at what they are on text in the one language of --activate.")
+        if not self.activate:
+            if any("others" in split(group) for group in self.deactivate):
+                raise click.UsageError("--deactivate others means all but the language of --activate. Name that one.")
+            if idle := _given("op", "value", "layers", "slots", "carrier", "tolerance", "above_tolerance"):
+                raise click.UsageError(f"{idle[0]} goes with --activate.")
+        if self.strength == "auto" and len(self.activated) != 1:
             raise click.UsageError("--strength auto looks for the strength of one activated language.")
+        if self.strength != "auto" and (idle := _given("target_accuracy", "prompts")):
+            raise click.UsageError(f"{idle[0]} goes with --strength auto.")
 
-    def recipe(self, base: Any, languages: Sequence[str], strength: float | str | None) -> Any:
-        """The recipe; `languages` are those that neurons are known of."""
+    def recipe(
+        self, target: Any, languages: Sequence[str], strength: float | str | None, layers: tuple[int, int] | None = None
+    ) -> Any:
+        """The recipe for a model; `languages` are those that neurons are known of. `layers` are those of the activated
+        language where auto leaves them open."""
         from ..editor.recipe import Recipe, check, parse_edits
 
+        where = layers or self.candidates(target)[0]
         edits = parse_edits(
-            self.deactivate, self.scale, self.activate, self.hold, op=self.op, strength=float(strength or 1), value=self.value,
-            languages=languages,
+            self.deactivate, self.scale, self.activate, self.hold, op=self.op, strength=float(strength or 1),
+            value=self.value, layers=None if where == (0, target.feed_forward.layers - 1) else where, languages=languages,
         )  # fmt: skip
-        shared = self.shared or ("edit" if self.activate else "keep")
         made = Recipe(
-            base, edits, shared, carrier=self.carrier, tolerance=self.tolerance, above_tolerance=self.above_tolerance
-        )
+            target.base, edits, self.shared or ("edit" if self.activate else "keep"), carrier=self.carrier,
+            slots=self.slots, tolerance=self.tolerance, above_tolerance=self.above_tolerance,
+        )  # fmt: skip
         check(made)
         return made
+
+    def candidates(self, target: Any) -> list[tuple[int, int]]:
+        """The layers in which a language may be activated, the first choice first."""
+        last = target.feed_forward.layers - 1
+        if isinstance(self.layers, tuple):
+            return [self.layers]
+        trimmed = (0, max(0, last - -(-(last + 1) // 6)))
+        return [(0, last)] if self.layers == "all" else [trimmed, (0, last)]
+
+
+def given_edits() -> list[str]:
+    """Those of `edit_options` that stand on the command line."""
+    from dataclasses import fields
+
+    return _given(*(field.name for field in fields(Edits)))
+
+
+def _given(*names: str) -> list[str]:
+    """Those of some options that stand on the command line, as they are written there."""
+    ctx = click.get_current_context()
+    said = [name for name in names if ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE]
+    return [f"--{name.replace('_', '-')}" for name in said]
 
 
 def _batch_size(ctx: click.Context, option: click.Parameter, value: str) -> int:
@@ -282,10 +350,11 @@ def bar(title: str, unit: str) -> Iterator[Callable[[str, int, int], None]]:
     spoken = time.monotonic()
 
     def rate(done: int) -> float:
-        """Per second, since the first update."""
+        """Per second, since the first update, or since the count began anew."""
         nonlocal beginning
         now = time.monotonic()
-        beginning = beginning or (done, now)
+        if beginning is None or done < beginning[0]:
+            beginning = (done, now)
         return (done - beginning[0]) / max(now - beginning[1], 1e-9)
 
     def spelled(speed: float) -> str:

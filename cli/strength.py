@@ -1,5 +1,8 @@
 """--strength auto: look for the strength under hooks, bake at it, and measure what the checkpoint itself does."""
 
+import warnings
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,7 @@ def run_auto(
     from ..editor import manifest, strength
     from ..editor.bake import check_place
     from ..editor.carriers import carried
+    from ..editor.errors import MonoglotWarning
     from ..editor.families import activation_modules
     from ..editor.live import load_model, load_tokenizer
     from ..editor.output import check_free
@@ -26,39 +30,49 @@ def run_auto(
     check_free(output, force=force)
     (language,) = edits.activate
 
-    def recipe_at(value: float) -> Any:
-        return edits.recipe(target.base, found.languages, value)
+    def recipe_at(value: float, layers: tuple[int, int]) -> Any:
+        return edits.recipe(target, found.languages, value, layers)
 
-    def plan_at(value: float) -> Any:
-        return carried(target, recipe_at(value), found, calibration).plan
+    def plan_at(value: float, layers: tuple[int, int]) -> Any:
+        return carried(target, recipe_at(value, layers), found, calibration).plan
 
-    plan_at(1.0)  # what can't be carried is said before the model is built
+    candidates = edits.candidates(target)
+    for layers in candidates:
+        plan_at(1.0, layers)  # what can't be carried is said before the model is built
     base, tokenizer = load_model(target.source.folder, device=device, dtype=dtype), load_tokenizer(target.source.folder)
     task = strength.Task(base, tokenizer, language, _prompts(edits, language), _real(language))
-    with bar("strength", "answers") as update:
-        curve = strength.search(
-            task, activation_modules(base, target.feed_forward.family), plan_at,
-            target_accuracy=edits.target_accuracy, progress=update,
-        )  # fmt: skip
-    value, tried = curve.chosen, []
-    for attempt in range(TRIES):
-        baked = run_bake(target, found, recipe_at(value), calibration, output, force or attempt > 0)
-        model = load_model(output, device=device, dtype=dtype)
+    modules = activation_modules(base, target.feed_forward.family)
+    curves: list[tuple[Any, tuple[int, int]]] = []
+    for layers in candidates:
+        with bar(f"strength, layers {layers[0]}-{layers[1]}", "answers") as update, warnings.catch_warnings():
+            warnings.simplefilter("ignore", MonoglotWarning)  # said below, of the best
+            curve = strength.search(
+                task, modules, partial(plan_at, layers=layers), target_accuracy=edits.target_accuracy, progress=update
+            )
+        curves.append((curve, layers))
+        if curve.reached:
+            break
+    curve, layers = max(curves, key=lambda one: (one[0].reached, one[0].best.answers.whole))
+    tried: list[Any] = []
+    baked: Any = None
+    for value in [one for one in strength.STRENGTHS if one >= curve.chosen][: TRIES if curve.reached else 1]:
+        baked = run_bake(target, found, recipe_at(value, layers), calibration, output, force or bool(tried))
         with bar("checkpoint", "answers") as update:
+            model = load_model(output, device=device, dtype=dtype)
             tried.append(strength.of_checkpoint(task, model, value, progress=update))
-        if not curve.reached or tried[-1].good(edits.target_accuracy) or attempt == TRIES - 1:
+        if tried[-1].good(edits.target_accuracy):
             break
-        stronger = [one for one in strength.STRENGTHS if one > value]
-        if not stronger:
-            break
-        note(f"The checkpoint answers in {language} in {tried[-1].accuracy:.0%} at strength {value:g}: trying {stronger[0]:g}.")
-        value = stronger[0]
+    best = max(tried, key=lambda point: (point.good(edits.target_accuracy), point.answers.whole))
+    if best is not tried[-1]:
+        baked = run_bake(target, found, recipe_at(best.strength, layers), calibration, output, True)
+        tried.append(best)
+    if not best.good(edits.target_accuracy):
+        note(strength.advice(best, language, edits.target_accuracy))
     record = manifest.read(output)
-    record["strength"] = strength.to_json(curve, tried)
+    record["strength"] = {**strength.to_json(curve, tried), "layers": list(layers)}
     manifest.replace_text(output, record, "README.md", card_writer(found.method)(record, target.source.folder))
     show(record["strength"])
-    baked.manifest.update(record)
-    return baked
+    return replace(baked, manifest=record)
 
 
 def _prompts(edits: Edits, language: str) -> Any:

@@ -195,6 +195,7 @@ def _write_file(
     with file.path.open("rb", buffering=0) as source, path.open("wb", buffering=0) as out:
         source.seek(len(file.header))
         _write_all(out, memoryview(header))
+        advance(len(file.header))
         try:
             for number, (size, tensor, row) in enumerate(_pieces(file, edits)):
                 slot = number % BUFFERS

@@ -11,18 +11,22 @@
 `auto` is native where the file has biases, else calibrated, which loads everywhere.
 """
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from . import llama
-from .calibration import Calibration
+from .calibration import Calibration, LayerError
 from .checkpoint import Shard, Tensor
 from .errors import RecipeError
 from .families import text_config
 from .neurons import Neurons
-from .recipe import Plan, Recipe, plan
+from .recipe import LayerPlan, Plan, Recipe, plan
 from .target import Target
+from .tensor_edits import slots_needed
 
 EXACT = ("native", "flag", "llama")
 
@@ -55,6 +59,8 @@ def carried(target: Target, recipe: Recipe, neurons: Neurons, calibration: Calib
             "correct the config."
         )
     carrier = choose(recipe.carrier, target)
+    if recipe.slots == "spare":
+        steps = _with_spare_slots(steps, target, neurons, exact=carrier != "calibrated")
     if carrier != "calibrated":
         return Carried(steps, carrier, None)
     if calibration is None:
@@ -73,11 +79,8 @@ def carried(target: Target, recipe: Recipe, neurons: Neurons, calibration: Calib
         raise RecipeError(
             f"the calibration does not have the shape of {target.source.name}. Calibrate this model again."
         )
-    poor = [
-        (number, calibration.errors[number].after)
-        for number, layer in enumerate(steps.layers)
-        if layer.constant and not calibration.errors[number].after <= recipe.tolerance
-    ]
+    errors = [_error(layer, calibration.errors[number]) for number, layer in enumerate(steps.layers)]
+    poor = [(number, error) for number, error in enumerate(errors) if not error <= recipe.tolerance]
     if poor and recipe.above_tolerance == "refuse":
         number, error = max(poor, key=lambda one: one[1])
         raise RecipeError(
@@ -94,6 +97,25 @@ def carried(target: Target, recipe: Recipe, neurons: Neurons, calibration: Calib
     if not kept.constant:
         raise RecipeError("no layer is calibrated well enough to carry a constant. Calibrate on more text.")
     return Carried(kept, carrier, calibration, left_out)
+
+
+def _error(layer: LayerPlan, found: LayerError) -> float:
+    """The relative error of a layer's constants: after the activation function, or, for a shift, before it."""
+    before = math.hypot(found.mean - 1, found.deviation) if np.any(layer.shifts) else 0.0
+    return max(before, found.after if np.any(layer.constants) else 0.0)
+
+
+def _with_spare_slots(steps: Plan, target: Target, neurons: Neurons, *, exact: bool) -> Plan:
+    """Where `add` has fewer slots than it needs, the neurons that matter least make room: they are deactivated."""
+    feed_forward = target.feed_forward
+    biases = exact or _has_biases(target)
+    layers = []
+    for number, layer in enumerate(steps.layers):
+        missing = slots_needed(layer, feed_forward, biased=biases) - len(layer.freed)
+        spare = neurons.spare[number] if missing > 0 and neurons.spare else np.zeros(0, np.int64)
+        taken = spare[~np.isin(spare, layer.neurons)][: max(0, missing)]
+        layers.append(layer.with_freed(taken) if len(taken) else layer)
+    return Plan(tuple(layers), steps.edited, steps.kept)
 
 
 @dataclass(frozen=True)
@@ -161,8 +183,8 @@ def rewrite(target: Target, carrier: str | None) -> Rewrite:
     feed_forward, family = target.feed_forward, target.feed_forward.family
     tensors = {tensor.name: (shard, tensor) for shard, tensor in target.checkpoint.tensors()}
     if carrier == "flag":
-        biases = dict(_biases(target, tensors, (*filter(None, (family.into, family.up, family.out)), *family.flagged)))
-        return Rewrite({str(family.flag): True}, None, biases)
+        projections = (*filter(None, (family.into, family.up, family.out)), *family.flagged)
+        return Rewrite({str(family.flag): True}, None, dict(_biases(target, tensors, projections)))
     if carrier == "llama":
         config = text_config(target.checkpoint.config)
         if family.fused:
@@ -184,7 +206,7 @@ def rewrite(target: Target, carrier: str | None) -> Rewrite:
 
 def _biases(
     target: Target, tensors: Mapping[str, tuple[Shard, Tensor]], projections: Any
-) -> Iterator[tuple[str, tuple[int, str]]]:
+) -> Iterator[tuple[str, tuple[int, str | None]]]:
     """A bias for each of the projections, in every layer, as long as its weight has rows."""
     for projection in projections:
         for layer in range(target.feed_forward.layers):

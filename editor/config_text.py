@@ -5,7 +5,6 @@ Runtimes read the spelling that they know, so a config is never re-serialised.
 
 import json
 from collections.abc import Mapping
-from json.decoder import scanstring
 from typing import Any
 
 WHITE = " \t\n\r"
@@ -42,7 +41,7 @@ def _pairs(text: str, start: int) -> dict[str, tuple[int, int, int]]:
     at = _skip(text, start + 1)
     while text[at] != "}":
         first = at
-        key, at = scanstring(text, at + 1)
+        key, at = decoder.raw_decode(text, at)
         begin = _skip(text, _skip(text, at) + 1)  # past the colon
         _, end = decoder.raw_decode(text, begin)
         found[key] = (first, begin, end)

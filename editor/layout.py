@@ -88,10 +88,9 @@ def _bias(
 ) -> floats.Array:
     """A new bias as stored: zeros, and what the edit of that name puts into them."""
     exact = np.zeros(length)
-    if source in edits:
-        edit = edits[source]
-        if edit.constants is not None:
-            exact[edit.where] = edit.constants()[:, 0]
+    edit = edits.get(source or "")
+    if edit and edit.constants:
+        exact[edit.where] = edit.constants()[:, 0]
     stored = floats.from_float64(exact, dtype)
     if not floats.all_finite(stored, dtype):
         raise RecipeError(f"{name}: a constant doesn't fit in {floats.NAMES[dtype]}. Use a smaller --strength.")

@@ -16,7 +16,7 @@ from .errors import RecipeError
 from .families import FeedForward
 
 MODEL_TYPES = ("mistral", "qwen2", "phi3")
-OWN_KEYS = {"model_type", "architectures", "attention_bias", "mlp_bias"}  # set here, not compared
+OWN_KEYS = {"model_type", "architectures", "attention_bias", "mlp_bias", "auto_map"}  # set here, not compared
 NOT_COMPARED = {*OWN_KEYS, "transformers_version", "dtype", "torch_dtype", "_name_or_path", "pretraining_tp"}
 
 
@@ -64,6 +64,8 @@ def config_keys(checkpoint: Checkpoint) -> dict[str, Any]:
         "attention_bias": config["model_type"] == "qwen2",
         "mlp_bias": True,
     }
+    if "auto_map" in config:
+        keys["auto_map"] = {}  # the family's own code would build the family's own model
     meant, got = _built(config).to_dict(), _built({**config, **keys}).to_dict()
     for key, value in got.items():
         if key in meant and meant[key] != value and key not in NOT_COMPARED:

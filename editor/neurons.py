@@ -1,6 +1,7 @@
 """The neurons of each language, and their file.
 
     {"format": 1, "model": {name, layers, width, fingerprint, …}, "method": {"name": "lape", "rate": 0.01, …},
+     "spare": [[204, 31], … one per layer],
      "languages": {"zh": [{"neurons": [3, 17], "mean": [0.81, 1.2], "median": [0.4, 1.1], …}, … one per layer]}}
 
 Beside a neuron stand the values that activation may pin it to, statistics of its activation on text of its language:
@@ -37,13 +38,15 @@ class Neurons:
     """Per language, per layer: sorted indices of its neurons, int64 (n,), and what is known of their activations.
 
     `values` is statistic ("mean", "median", "p90", "mean@fr", …) -> language -> per layer float64 (n,). A neuron may
-    belong to several languages. Imported masks have no values, and `model` is None, as they don't say whose they are.
+    belong to several languages. `spare` are per layer the neurons that matter least, of no language, the least first: `add` may take their
+    places. Imported masks have neither values nor spare ones, and `model` is None, as they don't say whose they are.
     """
 
     indices: dict[str, tuple[Int64, ...]]
     values: dict[str, dict[str, tuple[Float64, ...]]] = field(default_factory=dict)
     model: ModelInfo | None = None
     method: dict[str, Any] = field(default_factory=dict)
+    spare: tuple[Int64, ...] = ()
 
     @property
     def languages(self) -> tuple[str, ...]:
@@ -81,8 +84,10 @@ def serialise(neurons: Neurons) -> str:
                 entry[statistic] = [round(float(value), DECIMALS) for value in known[language][i]]
             lines.append(f"   {json.dumps(entry)}")
         languages.append(f"  {json.dumps(language)}: [\n" + ",\n".join(lines) + "\n  ]")
-    text = json.dumps(head, indent=1, sort_keys=True)
-    return text[:-2] + ',\n "languages": {\n' + ",\n".join(languages) + "\n }\n}\n"
+    text = json.dumps(head, indent=1, sort_keys=True)[:-2]
+    if neurons.spare:
+        text += ',\n "spare": [\n' + ",\n".join(f"  {layer.tolist()}" for layer in neurons.spare) + "\n ]"
+    return text + ',\n "languages": {\n' + ",\n".join(languages) + "\n }\n}\n"
 
 
 def load(path: Path) -> Neurons:
@@ -115,7 +120,10 @@ def _parse(data: Any, path: Path) -> Neurons:
     if len({len(layers) for layers in indices.values()}) != 1:
         raise NeuronsError(f"{path}: the languages have different numbers of layers, or there are none.")
     whole = {statistic: known for statistic, known in values.items() if known.keys() == indices.keys()}
-    return Neurons(indices, whole, _model(data["model"]), _method(data["method"]))
+    spare = tuple(_spare(layer, i) for i, layer in enumerate(data.get("spare", [])))
+    if spare and any(len(layers) != len(spare) for layers in indices.values()):
+        raise NeuronsError(f"{path}: there are spare neurons for {len(spare)} layers, and neurons for another number.")
+    return Neurons(indices, whole, _model(data["model"]), _method(data["method"]), spare)
 
 
 def _number(value: Any) -> bool:
@@ -162,6 +170,15 @@ def _indices(values: Any, language: str, layer: int) -> Int64:
     return array
 
 
+def _spare(values: Any, layer: int) -> Int64:
+    """Checked indices of one layer, in their own order."""
+    if not isinstance(values, list) or not all(type(v) is int and v >= 0 for v in values):
+        raise NeuronsError(f"layer {layer}: the spare neurons are not a list of whole numbers from 0.")
+    if len(set(values)) != len(values):
+        raise NeuronsError(f"layer {layer}: a spare neuron stands there twice.")
+    return np.asarray(values, np.int64)
+
+
 def check_fit(neurons: Neurons, layers: int, width: int, model: str) -> None:
     """Raise NeuronsError when neurons can't be of a model with this many layers and neurons per layer."""
     if neurons.layers != layers:
@@ -170,6 +187,9 @@ def check_fit(neurons: Neurons, layers: int, width: int, model: str) -> None:
         raise NeuronsError(
             f"the neurons are of a model with {neurons.model.width} neurons a layer, {model} has {width}."
         )
+    for i, layer in enumerate(neurons.spare):
+        if len(layer) and layer.max() >= width:
+            raise NeuronsError(f"layer {i}: there is no spare neuron {layer.max()}, {model} has {width} a layer.")
     for language, by_layer in neurons.indices.items():
         for i, layer in enumerate(by_layer):
             if len(layer) and layer[-1] >= width:

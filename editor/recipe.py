@@ -8,12 +8,13 @@
     neurons: neurons.json            # relative to the recipe
     shared: keep                     # a neuron that an unedited language owns too: keep it, or edit it
     carrier: auto                    # where constants live: auto, native, flag, llama, calibrated
+    slots: spare                     # where `add` finds room in a gated network: see carriers
     tolerance: 0.15                  # calibrated: the largest error of a layer
     above_tolerance: refuse          # … and what becomes of a layer above it: refuse, or leave-out
     edits:
       - {language: zh, op: deactivate}
       - {language: es, op: scale, strength: 0.5}
-      - {language: fr, op: pin, strength: 2.0, value: mean}
+      - {language: fr, op: pin, strength: 2.0, value: mean, layers: [0, 14]}
       - {language: en, op: pin, strength: 1.0, value: mean@fr}
 
 Operations, on the activation a_j = act(z_j) of each of a language's neurons; v_j is a statistic (mean, median or p90) of
@@ -25,7 +26,8 @@ a_j on text in the language (`mean@fr`: the mean on text in French, whichever la
     add          a_j → a_j + k·v_j
     shift        z_j → z_j + k·v_j           before the activation function
 
-The last three need a constant, and so a place for one: a carrier (see carriers).
+The last three need a constant, and so a place for one: a carrier (see carriers). `layers` are the first and the last layer
+whose neurons are edited, counted from 0; all where it is left out.
 """
 
 import math
@@ -46,6 +48,7 @@ OPS = ("deactivate", "scale", *CONSTANT_OPS)
 VALUES = ("mean", "median", "p90")
 SHARED = ("keep", "edit")
 CARRIERS = ("auto", "native", "flag", "llama", "calibrated")
+SLOTS = ("spare", "deactivated")
 ABOVE_TOLERANCE = ("refuse", "leave-out")
 TOLERANCE = 0.15
 FILE = "recipe.yaml"
@@ -68,6 +71,10 @@ class Edit:
     op: str
     strength: float | None = None
     value: str | None = None
+    layers: tuple[int, int] | None = None
+
+    def reaches(self, layer: int) -> bool:
+        return self.layers is None or self.layers[0] <= layer <= self.layers[1]
 
     @property
     def constant(self) -> bool:
@@ -87,6 +94,7 @@ class Recipe:
     shared: str = "keep"
     neurons: str = "neurons.json"
     carrier: str = "auto"
+    slots: str = "spare"
     tolerance: float = TOLERANCE
     above_tolerance: str = "refuse"
 
@@ -104,6 +112,8 @@ def check(recipe: Recipe) -> None:
         raise RecipeError(f"shared is {recipe.shared!r}; it can be {' or '.join(SHARED)}.")
     if recipe.carrier not in CARRIERS:
         raise RecipeError(f"unknown carrier {recipe.carrier!r}; known: {', '.join(CARRIERS)}.")
+    if recipe.slots not in SLOTS:
+        raise RecipeError(f"slots is {recipe.slots!r}; it can be {' or '.join(SLOTS)}.")
     if recipe.above_tolerance not in ABOVE_TOLERANCE:
         raise RecipeError(f"above_tolerance is {recipe.above_tolerance!r}; it can be {' or '.join(ABOVE_TOLERANCE)}.")
     if not recipe.tolerance > 0:
@@ -124,6 +134,10 @@ def check(recipe: Recipe) -> None:
             raise RecipeError(
                 f"{edit.op} needs a finite strength other than 0 for {edit.language}; 1 is the value itself."
             )
+        if edit.layers and not 0 <= edit.layers[0] <= edit.layers[1]:
+            raise RecipeError(
+                f"the layers of {edit.language} are {list(edit.layers)}: write the first and the last, from 0."
+            )
         if edit.language in seen:
             raise RecipeError(f"{edit.language} is edited twice. Keep one of the two edits.")
         seen.add(edit.language)
@@ -138,14 +152,19 @@ def to_yaml(recipe: Recipe) -> str:
 def as_data(recipe: Recipe) -> dict[str, Any]:
     """The recipe as its file says it. Of carriers it speaks only where an edit needs one."""
     constant = any(edit.constant for edit in recipe.edits)
-    carried = ("carrier", "tolerance", "above_tolerance") if constant else ()
+    carried = ("carrier", "slots", "tolerance", "above_tolerance") if constant else ()
     return {
         "format": FORMAT,
         "base": vars(recipe.base),
         "neurons": recipe.neurons,
         **{key: getattr(recipe, key) for key in ("shared", *carried)},
-        "edits": [{key: value for key, value in vars(edit).items() if value is not None} for edit in recipe.edits],
+        "edits": [_edit_data(edit) for edit in recipe.edits],
     }
+
+
+def _edit_data(edit: Edit) -> dict[str, Any]:
+    data = {key: value for key, value in vars(edit).items() if value is not None}
+    return data | ({"layers": list(edit.layers)} if edit.layers else {})
 
 
 def of_data(data: Any) -> Recipe:
@@ -176,14 +195,16 @@ def load(path: Path) -> Recipe:
 
 def _parse(data: Any) -> Recipe:
     _only(
-        data, "the recipe", {"format", "base", "neurons", "shared", "edits", "carrier", "tolerance", "above_tolerance"}
+        data,
+        "the recipe",
+        {"format", "base", "neurons", "shared", "edits", "carrier", "slots", "tolerance", "above_tolerance"},
     )
     if data["format"] != FORMAT:
         raise RecipeError(f"format is {data['format']!r}, this version reads {FORMAT}. Upgrade monoglot.")
     _only(data["base"], "base", {"model", "revision", "fingerprint"})
     edits = []
     for edit in data["edits"]:
-        _only(edit, "an edit", {"language", "op", "strength", "value"})
+        _only(edit, "an edit", {"language", "op", "strength", "value", "layers"})
         # YAML 1.1 reads an unquoted `no` (Norwegian) as False
         language = "no" if edit["language"] is False else _text(edit["language"], "a language")
         op = _text(edit["op"], "an op")
@@ -191,15 +212,28 @@ def _parse(data: Any) -> Recipe:
         if op in CONSTANT_OPS:
             strength, value = 1.0 if strength is None else strength, "mean" if value is None else value
         strength = None if strength is None else _number(strength, f"the strength for {language}")
-        edits.append(Edit(language, op, strength, None if value is None else _text(value, f"the value for {language}")))
+        value = None if value is None else _text(value, f"the value for {language}")
+        edits.append(Edit(language, op, strength, value, _layers(edit.get("layers"), language)))
     base = data["base"]
     for key in ("revision", "fingerprint"):
         if base.get(key) is not None:
             _text(base[key], key)
     _text(base["model"], "the base's model")
-    texts = {key: _text(data[key], key) for key in ("shared", "neurons", "carrier", "above_tolerance") if key in data}
+    texts = {
+        key: _text(data[key], key)
+        for key in ("shared", "neurons", "carrier", "slots", "above_tolerance")
+        if key in data
+    }
     tolerance = _number(data.get("tolerance", TOLERANCE), "the tolerance")
     return Recipe(Base(**base), tuple(edits), tolerance=tolerance, **texts)
+
+
+def _layers(value: Any, language: str) -> tuple[int, int] | None:
+    if value is None:
+        return None
+    if not isinstance(value, list) or len(value) != 2 or not all(type(layer) is int for layer in value):
+        raise RecipeError(f"the layers of {language} are not a list of two whole numbers, the first and the last.")
+    return (value[0], value[1])
 
 
 def _number(value: Any, what: str) -> float:
@@ -237,21 +271,31 @@ class LayerPlan:
 
     @property
     def pinned(self) -> npt.NDArray[np.bool_]:
-        return (self.factors == 0) & (self.constants != 0)
+        chosen: npt.NDArray[np.bool_] = (self.factors == 0) & (self.constants != 0)
+        return chosen
 
     @property
     def added(self) -> npt.NDArray[np.bool_]:
-        return (self.factors != 0) & (self.constants != 0)
+        chosen: npt.NDArray[np.bool_] = (self.factors != 0) & (self.constants != 0)
+        return chosen
 
     @property
     def freed(self) -> npt.NDArray[np.int64]:
         """The deactivated neurons."""
-        return self.neurons[(self.factors == 0) & (self.constants == 0)]
+        chosen: npt.NDArray[np.int64] = self.neurons[(self.factors == 0) & (self.constants == 0)]
+        return chosen
 
     @property
     def constant(self) -> bool:
         """Whether it needs a carrier."""
         return bool(np.any(self.constants) or np.any(self.shifts))
+
+    def with_freed(self, neurons: npt.NDArray[np.int64]) -> "LayerPlan":
+        """The same with other neurons, not in it yet, deactivated too."""
+        order = np.argsort(np.concatenate([self.neurons, neurons]), kind="stable")
+        nothing = np.zeros(len(neurons))
+        parts = ((self.neurons, neurons), *((own, nothing) for own in (self.factors, self.constants, self.shifts)))
+        return LayerPlan(*(np.concatenate(part)[order] for part in parts))
 
     def take(self, chosen: npt.NDArray[np.bool_]) -> "LayerPlan":
         return LayerPlan(self.neurons[chosen], self.factors[chosen], self.constants[chosen], self.shifts[chosen])
@@ -298,12 +342,15 @@ def plan(recipe: Recipe, neurons: Neurons, *, layers: int, width: int) -> Plan:
     for i in range(layers):
         factors, constants, shifts = np.ones(width), np.zeros(width), np.zeros(width)
         chosen = np.zeros(width, dtype=np.bool_)
+        wishes = {edit.language: wish_of[edit.language] for edit in recipe.edits if edit.reaches(i)}
         for edit in order:
+            if not edit.reaches(i):
+                continue
             own, value = neurons.indices[edit.language][i], values[edit.language][i]
             if recipe.shared == "keep":
                 free = np.ones(width, dtype=np.bool_)
                 for other in neurons.languages:
-                    if wish_of.get(other) != wish_of[edit.language]:
+                    if wishes.get(other) != wishes[edit.language]:
                         free[neurons.indices[other][i]] = False
                 kept[edit.language] += int((~free[own]).sum())
                 own, value = own[free[own]], value[free[own]]
@@ -314,6 +361,11 @@ def plan(recipe: Recipe, neurons: Neurons, *, layers: int, width: int) -> Plan:
             shifts[own] = value if edit.op == "shift" else 0.0
         indices = np.flatnonzero(chosen)
         plans.append(LayerPlan(indices, factors[indices], constants[indices], shifts[indices]))
+    for edit in recipe.edits:
+        if edit.layers and edit.layers[1] >= layers:
+            raise RecipeError(
+                f"{edit.language} is to be edited up to layer {edit.layers[1]}; the last one is {layers - 1}."
+            )
     result = Plan(tuple(plans), edited, kept)
     if not result.size:
         shared = sum(kept.values())
@@ -349,18 +401,19 @@ def parse_edits(
     op: str = "pin",
     strength: float = 1.0,
     value: str = "mean",
+    layers: tuple[int, int] | None = None,
     languages: Sequence[str] = (),
 ) -> tuple[Edit, ...]:
     """Edits from `zh,ja` and `fr=2` as they stand on a command line. Of `languages`, those that neurons are known of,
-    `others` are all that are not activated. Raises RecipeError for what is neither, and for `hold` without a language to
-    hold at."""
+    `others` are all that are not activated; `layers` are those of the activated ones. Raises RecipeError for what is
+    neither, and for `hold` without a language to hold at."""
     active = _items(activate)
     others = [language for language in languages if language not in active]
     if hold and len(active) != 1:
         raise RecipeError("--hold holds neurons at their values on text in the one language of --activate. Name one.")
     edits = [Edit(language, "deactivate") for language in _items(deactivate, others)]
     edits += [Edit(language, "pin", 1.0, f"mean@{active[0]}") for language in _items(hold, others)]
-    edits += [Edit(language, op, strength, value if op in CONSTANT_OPS else None) for language in active]
+    edits += [Edit(language, op, strength, value if op in CONSTANT_OPS else None, layers) for language in active]
     for edit in edits:
         if "=" in edit.language:
             raise RecipeError(f"{edit.language}: write the language alone; only --scale takes a number with it.")

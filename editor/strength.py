@@ -67,9 +67,13 @@ class Curve:
     base: Point
     real: Quality
     points: tuple[Point, ...]
-    chosen: float
     reached: bool
+    best: Point
     samples: tuple[tuple[str, str], ...]
+
+    @property
+    def chosen(self) -> float:
+        return self.best.strength
 
 
 @dataclass(frozen=True)
@@ -151,16 +155,19 @@ def search(
     reached = points[-1].good(target_accuracy)
     best = points[-1] if reached else max(points, key=lambda point: (point.answers.whole, -point.strength))
     if not reached:
-        warnings.warn(
-            f"no strength makes {target_accuracy:.0%} of the answers {task.language} and leaves them whole; the best is "
-            f"{best.strength:g}: {best.accuracy:.0%} are {task.language}, {best.answers.whole:.0%} are that and whole. "
-            "Try another --op or --value, more or fewer neurons (find --rate), or a --strength between those tried.",
-            MonoglotWarning,
-            stacklevel=2,
-        )
+        warnings.warn(advice(best, task.language, target_accuracy), MonoglotWarning, stacklevel=2)
     pairs = list(zip(task.asked, best.answers.texts, strict=True))
     samples = tuple(pairs[:: max(1, len(pairs) // SAMPLES)][:SAMPLES])
-    return Curve(task.language, target_accuracy, base, task.yardstick, tuple(points), best.strength, reached, samples)
+    return Curve(task.language, target_accuracy, base, task.yardstick, tuple(points), reached, best, samples)
+
+
+def advice(best: Point, language: str, target_accuracy: float) -> str:
+    """What to say, and to do, when not even the best strength is good enough."""
+    return (
+        f"no strength makes {target_accuracy:.0%} of the answers {language} and leaves them whole; the best is "
+        f"{best.strength:g}: {best.accuracy:.0%} are {language}, {best.answers.whole:.0%} are that and whole. Hold or "
+        "deactivate the other languages too, find more neurons (--rate), or take another --op, --value or --layers."
+    )
 
 
 def of_checkpoint(task: Task, model: Any, strength: float, progress: Progress | None = None) -> Point:

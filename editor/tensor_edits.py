@@ -181,8 +181,8 @@ def of_layer(
     edits: dict[str, TensorEdit] = {}
     feed_forward = tensors.feed_forward
     axis = feed_forward.neuron_axis
-    into_bias = not feed_forward.family.gated and (biased or tensors.has(tensors.out_bias))  # where `add` goes
-    slots, sources, weights = _slots(layer, feed_forward, needed=not into_bias, number=number)
+    biased_out = biased or tensors.has(tensors.out_bias)
+    slots, sources, weights = _slots(layer, feed_forward, biased=biased_out, number=number)
     pinned = layer.pinned
     owned = np.sort(np.concatenate([layer.neurons[pinned], slots]))  # their pre-activation is the constant alone
     act = constant.activated if constant else 1.0
@@ -235,7 +235,7 @@ def of_layer(
 
     # b_out: everything that a plain FFN adds, in one vector
     added = layer.added
-    if added.any() and into_bias:
+    if added.any() and biased_out and not feed_forward.family.gated:
         everywhere = np.arange(feed_forward.hidden)
 
         def sum_of_columns() -> Float64:
@@ -245,21 +245,28 @@ def of_layer(
     return edits
 
 
-def _slots(layer: LayerPlan, feed_forward: FeedForward, *, needed: bool, number: int) -> tuple[Int64, Int64, Float64]:
+def slots_needed(layer: LayerPlan, feed_forward: FeedForward, *, biased: bool) -> int:
+    """How many deactivated neurons `add` needs the room of: one for each neuron in a gated network, one for all in a plain
+    one, none in a plain one with a bias at its output."""
+    count = int(layer.added.sum())
+    return count if feed_forward.family.gated else 0 if biased else min(1, count)
+
+
+def _slots(layer: LayerPlan, feed_forward: FeedForward, *, biased: bool, number: int) -> tuple[Int64, Int64, Float64]:
     """Where `add` puts second neurons: slots (s,), the neurons they take their columns from (n,), and how much of each,
     float64 (s, n)."""
-    none = np.zeros(0, np.int64)
-    sources, amounts = layer.neurons[layer.added], layer.constants[layer.added]
-    if not len(sources) or not needed:
-        return none, none, np.zeros((0, 0))
-    weights = np.diag(amounts) if feed_forward.family.gated else amounts[None, :]
-    count, free = len(weights), layer.freed
+    count, free = slots_needed(layer, feed_forward, biased=biased), layer.freed
+    if not count:
+        return np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros((0, 0))
     if len(free) < count:
         raise RecipeError(
             f"layer {number}: add puts {count} second neurons into slots of neurons that the recipe deactivates there, and "
-            f"{count - len(free)} are missing. Deactivate another language too, or use --op pin."
+            f"{count - len(free)} are missing. Deactivate another language too, find the neurons again, so that spare ones "
+            "are known, or use --op pin."
         )
-    return free[:count], sources, weights
+    amounts = layer.constants[layer.added]
+    weights = np.diag(amounts) if feed_forward.family.gated else amounts[None, :]
+    return free[:count], layer.neurons[layer.added], weights
 
 
 def _joined(first: TensorEdit, second: TensorEdit) -> TensorEdit:

@@ -175,7 +175,9 @@ def _compare(folder: Path, target: Target, expected: Layout, hashes: Mapping[str
                     problems.append(problem)
             else:
                 others += 1
-                if not _same_bytes(shard.path, base.path, tensor.begin + shift, tensor.begin, tensor.end - tensor.begin):
+                if not _same_bytes(
+                    shard.path, base.path, tensor.begin + shift, tensor.begin, tensor.end - tensor.begin
+                ):
                     problems.append(f"{tensor.name} changed, which the recipe doesn't touch.")
         if name in hashes:
             hashes[name].result()

@@ -76,7 +76,19 @@ def find(statistics: Statistics, method: str = "lape", *, rate: float = 0.01, qu
             "tokens": dict(statistics.tokens),
             "texts": {language: list(hashes) for language, hashes in statistics.texts.items()},
         },
+        _spare(statistics, np.asarray(selection.any(axis=0))),
     )
+
+
+def _spare(statistics: Statistics, taken: npt.NDArray[np.bool_]) -> tuple[Int64, ...]:
+    """In each layer the neurons that are least often active in any language, as many as the languages have there; `taken`,
+    bool (layers, width), are those that languages have."""
+    highest = np.zeros(taken.shape)
+    for language in statistics.languages:
+        np.maximum(highest, statistics.probability(language), out=highest)
+    highest[taken] = np.inf
+    order = np.argsort(highest, axis=1, kind="stable")
+    return tuple(row[: min(count, len(row) - count)] for row, count in zip(order, taken.sum(axis=1), strict=True))
 
 
 def _at(indices: dict[str, tuple[Int64, ...]], statistic: Callable[[str], Float64]) -> dict[str, tuple[Float64, ...]]:
