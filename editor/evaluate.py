@@ -70,34 +70,36 @@ class Difference:
 
 @dataclass(frozen=True)
 class Measured:
-    """log_loss[variant][language] in nats, counted tokens per language, and the difference that was asked for."""
+    """log_loss[variant][language] in nats, counted tokens per language, and difference[variant][language] of those variants
+    that were to be compared with one."""
 
     log_loss: dict[str, dict[str, float]]
     tokens: dict[str, int]
-    difference: dict[str, Difference]
+    difference: dict[str, dict[str, Difference]]
 
 
 def measure(
     variants: Sequence[Variant],
     texts: Mapping[str, Packed],
     *,
-    compare: tuple[str, str] | None = None,
+    compare: Sequence[str] = (),
+    to: str = "",
     progress: Progress | None = None,
 ) -> Measured:
-    """Log-loss of each variant on each language, and the difference of two variants' logits per language.
+    """Log-loss of each variant on each language, and how far the logits of variant `to` are from those of each in `compare`.
 
     A few contexts at a time, so that at most LOGITS numbers per variant (or one context's) are in memory.
     """
     import torch
 
     log_loss: dict[str, dict[str, float]] = {variant.name: {} for variant in variants}
-    difference: dict[str, Difference] = {}
+    difference: dict[str, dict[str, Difference]] = {name: {} for name in compare}
     tokens: dict[str, int] = {}
     steps, step = sum(len(packed.contexts) for packed in texts.values()) * len(variants), 0
     for language, packed in texts.items():
         sums = dict.fromkeys(log_loss, 0.0)
         tokens[language] = 0
-        between = Difference()
+        between = {name: Difference() for name in compare}
         for ids in batches(packed, variants[0].model.get_input_embeddings().weight.shape[0]):  # (B, T)
             tokens[language] += ids[:, 1:].numel()
             logits = {}
@@ -105,18 +107,18 @@ def measure(
                 found = next_token_logits(variant, ids)  # (B·(T−1), V)
                 targets = ids[:, 1:].flatten().to(found.device)
                 sums[variant.name] += torch.nn.functional.cross_entropy(found, targets, reduction="sum").double().item()
-                if compare and variant.name in compare:
+                if compare and variant.name in (*compare, to):
                     logits[variant.name] = found.cpu()
                 del found
                 step += len(ids)
                 if progress:
                     progress(language, step, steps)
-            if compare:
-                between.add(logits[compare[0]], logits[compare[1]])
+            for name, one in between.items():
+                one.add(logits[name], logits[to])
         for name, total in sums.items():
             log_loss[name][language] = total / max(1, tokens[language])
-        if compare:
-            difference[language] = between
+        for name, one in between.items():
+            difference[name][language] = one
     return Measured(log_loss, tokens, difference)
 
 

@@ -29,7 +29,7 @@ from .identify import check
 from .quality import Quality, quality, rounded, token_ids
 from .recipe import Plan
 
-STRENGTHS = (0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)
+STRENGTHS = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)
 TARGET_ACCURACY = 0.9
 TOKENS = 24  # an answer
 APART = 1 / 3  # of the answers
@@ -156,9 +156,15 @@ def search(
     best = points[-1] if reached else max(points, key=lambda point: (point.answers.whole, -point.strength))
     if not reached:
         warnings.warn(advice(best, task.language, target_accuracy), MonoglotWarning, stacklevel=2)
-    pairs = list(zip(task.asked, best.answers.texts, strict=True))
-    samples = tuple(pairs[:: max(1, len(pairs) // SAMPLES)][:SAMPLES])
-    return Curve(task.language, target_accuracy, base, task.yardstick, tuple(points), reached, best, samples)
+    return Curve(
+        task.language, target_accuracy, base, task.yardstick, tuple(points), reached, best, samples(task, best)
+    )
+
+
+def samples(task: Task, point: Point) -> tuple[tuple[str, str], ...]:
+    """Prompts with their answers, evenly spread, and so from different languages."""
+    pairs = list(zip(task.asked, point.answers.texts, strict=True))
+    return tuple(pairs[:: max(1, len(pairs) // SAMPLES)][:SAMPLES])
 
 
 def advice(best: Point, language: str, target_accuracy: float) -> str:
@@ -183,13 +189,15 @@ def _point(task: Task, strength: float, variant: Variant, progress: Progress | N
     with variant.inside():
         texts = continuations(variant.model, task.tokenizer, task.asked, tokens=task.tokens, progress=update)
     answers = judged(task.base, task.tokenizer, texts, [task.language], task.yardstick.perplexity)
-    found = measure((Variant("as it is", task.base), variant), {"": task.packed}, compare=("as it is", variant.name))
-    between = found.difference[""]
+    base = Variant("as it is", task.base)
+    found = measure((base, variant), {"": task.packed}, compare=[base.name], to=variant.name)
+    between = found.difference[base.name][""]
     return Point(strength, answers, between.kl if between.positions and math.isfinite(between.kl) else None)
 
 
-def to_json(curve: Curve, checkpoint: Sequence[Point] = ()) -> dict[str, Any]:
-    """For a manifest: figures rounded to what they are worth. `checkpoint` are the points `of_checkpoint`."""
+def to_json(curve: Curve, checkpoint: Sequence[Point] = (), answers: Sequence[tuple[str, str]] = ()) -> dict[str, Any]:
+    """For a manifest: figures rounded to what they are worth. `checkpoint` are the points `of_checkpoint`, `answers` the
+    `samples` of the last; without them those of the curve stand there."""
     return {
         "language": curve.language,
         "target_accuracy": curve.target_accuracy,
@@ -199,7 +207,7 @@ def to_json(curve: Curve, checkpoint: Sequence[Point] = ()) -> dict[str, Any]:
         "base": _figures(curve.base),
         "points": [_figures(point) for point in curve.points],
         "checkpoint": [_figures(point) for point in checkpoint],
-        "samples": [{"prompt": prompt, "answer": answer} for prompt, answer in curve.samples],
+        "samples": [{"prompt": prompt, "answer": answer} for prompt, answer in answers or curve.samples],
     }
 
 

@@ -299,29 +299,28 @@ def verify_logits(
     """(b) and (c): `baked` and `base` are live models of the checkpoint and its base."""
     family, steps = target.feed_forward.family, what.plan
     modules, control = activation_modules(base, family), random_plan(steps, target.feed_forward.width)
-    exact = Variant("exact", base, lambda: steered(modules, steps))
-    deviations = Deviations(activation_modules(baked, family) if what.calibration else modules, what)
-    hooked = replace(exact, name="hooked") if what.calibration is None else _stand_in(base, target, what, modules)
+    deviations = Deviations(baked, target, what)
+    exact = Variant("hooked", base, lambda: steered(modules, steps))
+    hooked = (
+        [exact] if what.calibration is None else [_stand_in(base, target, what, modules), replace(exact, name="exact")]
+    )
     variants = (
         Variant("base", base),
         Variant("this model", baked, deviations.recorded),
-        hooked,
         Variant("random neurons", base, lambda: steered(modules, control)),
+        *hooked,
     )
-    measured = measure(variants, texts, compare=("hooked", "this model"), progress=progress)
+    measured = measure(variants, texts, compare=[one.name for one in hooked], to="this model", progress=progress)
     approximation = None
     if what.calibration is not None:
-        distance = measure(
-            (exact, Variant("this model", baked)), texts, compare=("exact", "this model"), progress=progress
-        )
-        approximation = Approximation(distance.difference, distance.log_loss["exact"], deviations.result())
+        approximation = Approximation(measured.difference["exact"], measured.log_loss["exact"], deviations.result())
     dtype = target.feed_forward.outputs[0][1].dtype
     rounded = steps.constant or any(np.any(np.log2(np.abs(f[f != 0])) % 1) for f in (x.factors for x in steps.layers))
     relative = ROUNDING[dtype] if rounded else FLOAT32_NOISE
     kl_bound = KL_BOUND[dtype if rounded else "F32"]
     agree = SAME_TOP["rounded" if rounded else "exact"]
     problems = []
-    for language, difference in measured.difference.items():
+    for language, difference in measured.difference["hooked"].items():
         bound = relative * max(1.0, difference.scale)
         if not difference.max_logit <= bound:
             problems.append(f"{language}: a logit differs by {difference.max_logit:.2e}, more than {bound:.2e}.")
@@ -344,18 +343,22 @@ def _stand_in(base: Any, target: Target, what: Carried, modules: Sequence[Any]) 
 
 
 class Deviations:
-    """Of a checkpoint with a calibrated carrier, while it runs: how far the activation of its pinned neurons, which should
-    be act(t) on every token, is from it: a/act(t) − 1. All pinned neurons of a layer are alike, so one is looked at."""
+    """Of a checkpoint with a calibrated carrier, while it runs: how far the activation of the neurons that carry a constant
+    (those that are pinned, and the slots of `add`), which should be act(t) on every token, is from it: a/act(t) − 1. All of
+    a layer are alike, so one is looked at."""
 
-    def __init__(self, modules: Sequence[Any], what: Carried) -> None:
+    def __init__(self, baked: Any, target: Target, what: Carried) -> None:
         self.squares: dict[int, float] = {}
         self.first_token: dict[int, float] = {}
         self.positions: dict[int, int] = {}
-        layers = enumerate(zip(modules, what.plan.layers, strict=True))
+        if what.calibration is None:  # a Llama by another name has other modules than its base
+            self.watched: list[tuple[int, Any, int, float]] = []
+            return
+        modules = activation_modules(baked, target.feed_forward.family)
         self.watched = [
-            (number, module, int(layer.neurons[layer.pinned][0]), float(what.calibration.levels[number]))
-            for number, (module, layer) in layers
-            if what.calibration is not None and layer.pinned.any()
+            (number, module, int(carrying[0]), float(what.calibration.levels[number]))
+            for number, (module, layer) in enumerate(zip(modules, what.plan.layers, strict=True))
+            if len(carrying := layer.neurons[layer.pinned] if layer.pinned.any() else layer.freed[: layer.added.sum()])
         ]
 
     @contextmanager
@@ -408,7 +411,9 @@ def certificate(found: Bytes, logits: Logits | None) -> dict[str, Any]:
             "passed": not logits.problems,
             "bound": logits.bound,
             "problems": list(logits.problems),
-            "by_language": {language: _figures(difference) for language, difference in measured.difference.items()},
+            "by_language": {
+                language: _figures(difference) for language, difference in measured.difference["hooked"].items()
+            },
         }
         if logits.approximation:
             found_there = logits.approximation
@@ -427,7 +432,7 @@ def certificate(found: Bytes, logits: Logits | None) -> dict[str, Any]:
             "log_loss": {
                 name: {language: round(value, 4) for language, value in by_language.items()}
                 for name, by_language in measured.log_loss.items()
-                if name != "hooked"
+                if name not in ("hooked", "exact")
             },
         }
     return result
