@@ -5,6 +5,7 @@ nobody defines is an error. No local path, user or token is ever put on it.
 """
 
 import math
+import re
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,8 @@ def render(manifest: dict[str, Any], base_folder: Path, recipe: str, method: dic
 
     from jinja2 import Environment, StrictUndefined
 
-    environment = Environment(undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False)  # noqa: S701
+    # no autoescape, as it makes Markdown; `_cell` takes care of what a model wrote
+    environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)  # noqa: S701
     template = environment.from_string(files(__package__).joinpath("card.md").read_text(encoding="utf-8"))
     data, body = read_base_card(base_folder)
     text = template.render(**context(manifest, recipe, method), base_card=body.strip())
@@ -75,7 +77,7 @@ def context(manifest: dict[str, Any], recipe: str, method: dict[str, Any]) -> di
     off = [edit["language"] for edit in edits if edit["op"] == "deactivate"]
     active = activated(manifest)
     base = manifest["base"]["model"]
-    others = [code for code in PROMPTS if code not in off and code not in active]
+    others = [code for code in PROMPTS if code not in (active or off)]
     certificate = manifest["certificate"]
     total = manifest["base"]["layers"] * manifest["base"]["width"]
     return {
@@ -95,6 +97,7 @@ def context(manifest: dict[str, Any], recipe: str, method: dict[str, Any]) -> di
             }
             for edit in edits
         ],
+        "off": bool(off),
         "weak": [code for code, kept in manifest["kept"].items() if kept > manifest["edited"][code]],
         "activated": languages.listed(active) if active else "",
         "carrier": _carrier(manifest),
@@ -116,11 +119,13 @@ def context(manifest: dict[str, Any], recipe: str, method: dict[str, Any]) -> di
 
 
 def activated(manifest: dict[str, Any]) -> list[str]:
-    """The languages that the model is to answer in: those with a constant of their own, not held at another's."""
+    """The languages that the model is to answer in: those with a constant of their own, not held at another's, and the one
+    that a strength was searched for."""
+    searched = (manifest.get("strength") or {}).get("language")
     return [
         edit["language"]
         for edit in manifest["recipe"]["edits"]
-        if edit["op"] in ("pin", "add", "shift") and "@" not in edit.get("value", "")
+        if edit["language"] == searched or (edit["op"] in ("pin", "add", "shift") and "@" not in edit.get("value", ""))
     ]
 
 
@@ -128,15 +133,17 @@ def operation(edit: dict[str, Any]) -> str:
     """An edit in words, as tables show it."""
     op, strength = edit["op"], edit.get("strength")
     value, _, held = str(edit.get("value")).partition("@")
-    amount = value if strength == 1 else f"{strength:g} × {value}" if strength is not None else ""
+    amount = f"the {value}" if strength in (1, None) else f"{strength:g} × the {value}"
+    text = f" on {languages.listed([held])} text" if held else ""
     words = {
         "deactivate": "deactivated",
         "scale": f"scaled × {strength or 0:g}",
-        "pin": f"held at the {amount} on {held} text" if held else f"pinned at {amount}",
-        "add": f"{amount} added",
-        "shift": f"input shifted by {amount}",
+        "pin": f"held at {amount}{text}" if held else f"pinned at {amount}",
+        "add": f"{amount}{text} added",
+        "shift": f"input shifted by {amount}{text}",
     }
-    return words[op]
+    where = f" in layers {edit['layers'][0]} to {edit['layers'][1]}" if edit.get("layers") else ""
+    return words[op] + where
 
 
 def _title(short: str, edits: list[dict[str, Any]], active: list[str], off: list[str]) -> str:
@@ -144,14 +151,16 @@ def _title(short: str, edits: list[dict[str, Any]], active: list[str], off: list
         return f"{short} in {languages.listed(active)}"
     if off:
         return f"{short} without {languages.listed(off)}"
-    return f"{short}, {languages.listed([edit['language'] for edit in edits])} scaled"
+    how = "scaled" if all(edit["op"] == "scale" for edit in edits) else "edited"
+    return f"{short}, {languages.listed([edit['language'] for edit in edits])} {how}"
 
 
 def _summary(base: str, edits: list[dict[str, Any]], active: list[str]) -> str:
     groups: dict[str, list[str]] = {}
     for edit in edits:
-        groups.setdefault(operation(edit), []).append(edit["language"])
-    parts = [f"its neurons for {languages.listed(codes)} are {words}" for words, codes in groups.items()]
+        verb = {"add": "have", "shift": "have their"}.get(edit["op"], "are")
+        groups.setdefault(f"{verb} {operation(edit)}", []).append(edit["language"])
+    parts = [f"its neurons for {languages.listed(codes)} {words}" for words, codes in groups.items()]
     if active:
         return f"This is {base}, made to answer in {languages.listed(active)}: {'; '.join(parts)}."
     return f"This is {base}; {'; '.join(parts)}."
@@ -161,9 +170,15 @@ def _form(manifest: dict[str, Any]) -> str:
     """What kind of checkpoint it is."""
     name = (manifest["carrier"] or {}).get("name")
     if name == "flag":
-        return "with the base's architecture and tokenizer, and biases in its feed-forward layers that a key of its config asks for"
+        return (
+            "with the base's architecture and tokenizer, and biases in its feed-forward layers that a key of its config "
+            "asks for"
+        )
     if name == "llama":
-        return "with the base's tokenizer, and its weights under the names of a Llama, which computes the same and can have biases"
+        return (
+            "with the base's tokenizer, and its weights under the names of a Llama, which computes the same and can have "
+            "biases"
+        )
     return "with the base's architecture, tensor names, shapes and tokenizer"
 
 
@@ -171,10 +186,10 @@ RUNTIMES = {
     "none": "Any runtime that loads the base loads it in the same way.",
     "native": "Any runtime that loads the base loads it in the same way.",
     "calibrated": "Any runtime that loads the base loads it in the same way.",
-    "flag": "Use a runtime that honours these biases: some drop them in silence (mistral.rs on safetensors, SGLang), and then "
-    "run the base without the constants.",
-    "llama": "Use a runtime that honours a Llama's biases: some drop them in silence (mistral.rs on safetensors, SGLang), and "
+    "flag": "Use a runtime that honours these biases: some drop them in silence (mistral.rs on safetensors, SGLang), and "
     "then run the base without the constants.",
+    "llama": "Use a runtime that honours a Llama's biases: some drop them in silence (mistral.rs on safetensors, SGLang), "
+    "and then run the base without the constants.",
 }
 
 
@@ -190,10 +205,18 @@ def _carrier(manifest: dict[str, Any]) -> str:
         "calibrated": "The model has no biases. In each layer a direction w of the feed-forward input with w·x ≈ 1 on real "
         "text stands in for the constant 1: approximate, with the error below.",
     }[carrier["name"]]
-    cast = ", ".join(f"{error:.1e} in {what}" for what, error in manifest["rounding"].items())
+    cast = ", ".join(f"{_small(error)} in {what}" for what, error in manifest["rounding"].items() if error)
     left = carrier["layers_left_out"]
-    omitted = f" Layers {', '.join(map(str, left))} were left out, as their error is too large." if left else ""
-    return f"{where} Rounding to the checkpoint's dtype cost {cast or 'nothing'} (relative).{omitted}"
+    omitted = (
+        f" The constants of layer{'s' * (len(left) > 1)} {', '.join(map(str, left))} were left out: the error there is "
+        "too large."
+        if left
+        else ""
+    )
+    cost = f"cost a relative {cast}" if cast else "cost nothing"
+    spare = carrier.get("spare_neurons")
+    room = f" {spare:,} neurons that are hardly ever active gave up their places to what is added." if spare else ""
+    return f"{where} Rounding to the checkpoint's dtype {cost}.{omitted}{room}"
 
 
 def _calibration(manifest: dict[str, Any]) -> list[dict[str, str]]:
@@ -225,8 +248,9 @@ def _bytes_verdict(certificate: dict[str, Any] | None) -> str:
     if not found["passed"]:
         return f"**The bytes are not what the recipe says**: {found['problems'][0]}"
     return (
-        f"Compared with the base byte for byte: {found['changed_columns']:,} rows and columns in {found['edited_tensors']} tensors "
-        f"changed, exactly the recipe's; the other {found['identical_tensors']} tensors are identical."
+        f"Compared with the base byte for byte: {found['changed_columns']:,} rows and columns in "
+        f"{found['edited_tensors']} tensors changed, exactly the recipe's; the other {found['identical_tensors']} tensors "
+        "are identical."
     )
 
 
@@ -249,8 +273,8 @@ def _logits_verdict(certificate: dict[str, Any] | None) -> str:
 
 def _difference(rows: Collection[dict[str, Any]]) -> str:
     return (
-        f"the largest difference of a logit is {max(row['max_logit'] for row in rows):.1e} (logits reach "
-        f"{max(row['largest_logit'] for row in rows):.0f}), mean KL at most {max(row['kl'] for row in rows):.1e} nats, "
+        f"the largest difference of a logit is {_small(max(row['max_logit'] for row in rows))} (logits reach "
+        f"{max(row['largest_logit'] for row in rows):.0f}), mean KL at most {_small(max(row['kl'] for row in rows))} nats, "
         f"the same top token in at least {min(row['same_top'] for row in rows):.2%}."
     )
 
@@ -263,8 +287,8 @@ def _distance(certificate: dict[str, Any] | None) -> str:
     off = found["activation"]
     return (
         "Against the base with the *exact* constants, which the stand-in approximates: "
-        f"{_difference(found['by_language'].values())} The activations themselves are off by {off['all']:.1%} in the root mean "
-        f"square (worst layer {off['worst_layer']:.1%}), on the first token of a text by up to {off['first_token']:.0%}."
+        f"{_difference(found['by_language'].values())} The activations themselves are off by {off['all']:.1%} in the root "
+        f"mean square (worst layer {off['worst_layer']:.1%}), on the first token of a text by up to {off['first_token']:.0%}."
     )
 
 
@@ -301,7 +325,10 @@ def _answers(manifest: dict[str, Any]) -> list[dict[str, str]]:
             {
                 "language": code,
                 "prompts": str(found["prompts"][code]),
-                **{name: f"{one['accuracy']:.0%}" for name, one in (("base", base), ("this", this), ("random", random))},
+                "base": f"{base['accuracy']:.0%}",
+                "this": f"{this['accuracy']:.0%}",
+                "whole": f"{this['whole']:.0%}",
+                "random": f"{random['accuracy']:.0%}",
                 "perplexity": _or_dash(this["perplexity"], perplexity_figure),
                 "real": _or_dash(row["real text"]["perplexity"], perplexity_figure),
                 "repetition": _or_dash(this["repetition"], "{:.0%}".format),
@@ -322,8 +349,12 @@ def _samples(manifest: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _cell(text: str) -> str:
-    """A text as a table's cell can hold it."""
-    return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
+    """A text as a table's cell can hold it: on one line, and nothing in it is Markdown, HTML or a picture."""
+    return re.sub(r"([\\`*_\[\]<>|~&$])", r"\\\1", " ".join(text.split()))
+
+
+def _small(value: float) -> str:
+    return f"{value:.2g}" if value >= 0.001 else f"{value:.1e}"
 
 
 def _or_dash(value: float | None, form: Callable[[float], str]) -> str:

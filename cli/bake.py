@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from .console import Edits, answer, bar, device_options, edit_options, note, table
+from .console import Edits, answer, bar, device_options, edit_options, given_edits, note, table
 
 
 @click.command("bake")
@@ -58,8 +58,8 @@ def command(
     edits = Edits(**options)
     recipe = None
     if recipe_path:
-        if edits.any:
-            raise click.UsageError("Give a recipe, or --deactivate, --activate, --hold and --scale, not both.")
+        if given := given_edits():
+            raise click.UsageError(f"Give a recipe, or {given[0]} and what goes with it, not both.")
         recipe = recipes.load(recipe_path)
         base = f"{recipe.base.model}@{recipe.base.revision}" if recipe.base.revision else recipe.base.model
         if (
@@ -88,6 +88,8 @@ def command(
         baked = run(target, found, recipe, calibration, output, force)
     else:
         baked = run_edits(target, found, edits, calibration, output, force, device=device, dtype=dtype)
+    if calibration and not baked.carried.calibration:
+        note(f"{calibration_file} was not needed: no constant here is carried by a calibrated direction.")
     if found.model and found.model.fingerprint != target.fingerprint:
         note(
             f"Warning: the neurons were found in {found.model.name}, {target.source.name} has other weights. "
@@ -103,7 +105,7 @@ def run_edits(
 ) -> Any:
     """Bake what the options say; with --strength auto, at the strength that a search finds and the checkpoint confirms."""
     if edits.strength != "auto":
-        recipe = edits.recipe(target.base, found.languages, float(edits.strength or 1.0))
+        recipe = edits.recipe(target, found.languages, edits.strength)
         return run(target, found, recipe, calibration, output, force)
     from .strength import run_auto
 
@@ -153,6 +155,10 @@ def show(baked: Any, as_json: bool) -> None:
         return
     from ..cards.render import operation
 
+    if searched := manifest.get("strength"):
+        from .strength import show as show_curve
+
+        show_curve(searched)
     rows = [
         (
             edit["language"],

@@ -101,7 +101,9 @@ def edit_options(function: Function) -> Function:
     for option in reversed(
         [
             click.option("--deactivate", multiple=True, metavar="LANG[,LANG…]|others", help="Languages to switch off."),
-            click.option("--activate", multiple=True, metavar="LANG", help="The language that the model is to answer in."),
+            click.option(
+                "--activate", multiple=True, metavar="LANG", help="The language that the model is to answer in."
+            ),
             click.option(
                 "--hold",
                 multiple=True,
@@ -137,8 +139,8 @@ def edit_options(function: Function) -> Function:
                 default="auto",
                 show_default=True,
                 callback=_layers,
-                help="Layers in which --activate acts, from 0; auto leaves the last sixth out, where constants make loops, and "
-                "with --strength auto tries all as well.",
+                help="Layers in which --activate acts, from 0; auto leaves the last sixth out, where constants make loops, "
+                "and with --strength auto tries all as well.",
             ),
             click.option(
                 "--slots",
@@ -163,7 +165,8 @@ def edit_options(function: Function) -> Function:
             click.option(
                 "--shared",
                 type=click.Choice(["keep", "edit"]),
-                help="What to do with a neuron that an unedited language owns too.  [default: edit with --activate, else keep]",
+                help="What to do with a neuron that an unedited language owns too.  [default: edit with --activate, else "
+                "keep]",
             ),
             click.option(
                 "--carrier",
@@ -266,8 +269,9 @@ class Edits:
 
         where = layers or self.candidates(target)[0]
         edits = parse_edits(
-            self.deactivate, self.scale, self.activate, self.hold, op=self.op, strength=float(strength or 1),
-            value=self.value, layers=None if where == (0, target.feed_forward.layers - 1) else where, languages=languages,
+            self.deactivate, self.scale, self.activate, self.hold, op=self.op, value=self.value, languages=languages,
+            strength=1.0 if strength is None else float(strength),
+            layers=None if where == (0, target.feed_forward.layers - 1) else where,
         )  # fmt: skip
         made = Recipe(
             target.base, edits, self.shared or ("edit" if self.activate else "keep"), carrier=self.carrier,
@@ -278,8 +282,12 @@ class Edits:
 
     def candidates(self, target: Any) -> list[tuple[int, int]]:
         """The layers in which a language may be activated, the first choice first."""
+        from ..editor.errors import RecipeError
+
         last = target.feed_forward.layers - 1
         if isinstance(self.layers, tuple):
+            if self.layers[1] > last:
+                raise RecipeError(f"--layers goes up to {self.layers[1]}; the last one is {last}.")
             return [self.layers]
         trimmed = (0, max(0, last - -(-(last + 1) // 6)))
         return [(0, last)] if self.layers == "all" else [trimmed, (0, last)]

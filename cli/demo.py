@@ -48,7 +48,8 @@ def command(deactivate: str, activate: str, output: Path) -> None:
     show(output, deactivate, "en" if deactivate != "en" else "fr")
     speaking = output.with_name(f"{output.name}-{activate}")
     others = tuple(language for language in languages if language != activate)
-    passed &= export(speaking, work, Edits(activate=(activate,), deactivate=others, carrier="flag", strength=1.0))
+    pinned = Edits(activate=(activate,), deactivate=others, op="pin", strength="auto", layers="all", carrier="flag")
+    passed &= export(speaking, work, pinned)
     show_answers(speaking, activate)
     if not passed:
         raise SystemExit(1)
@@ -110,7 +111,9 @@ def show(output: Path, off: str, other: str) -> None:
         prompt = beginning(next(texts[language].part(held_out=True)), language)
         click.echo(f"{language}     {prompt} …")
         for name, model in (("base", base), (output.name, steered)):
-            click.echo(f"  {name:<6} … {' '.join(continuations(model, tokenizer, [prompt])[0].split())}")
+            click.echo(
+                f"  {name:<{max(4, len(output.name))}} … {' '.join(continuations(model, tokenizer, [prompt])[0].split())}"
+            )
 
 
 def show_answers(output: Path, language: str) -> None:
@@ -139,4 +142,4 @@ def show_answers(output: Path, language: str) -> None:
         at = asked.index(prompts[code][0])
         click.echo(f"{code}     {asked[at]} …")
         for name, answers in written.items():
-            click.echo(f"  {name:<6} … {' '.join(answers[at].split())}")
+            click.echo(f"  {name:<{max(map(len, written))}} … {' '.join(answers[at].split())}")

@@ -110,7 +110,10 @@ def generation(
     from ..editor.live import load_model, load_tokenizer
     from ..editor.verify import carried_in, recipe_of
 
-    plan, activated = carried_in(folder, target, found).plan, recipe_of(record, target).activated
+    plan = carried_in(folder, target, found).plan
+    activated = recipe_of(record, target).activated or tuple(
+        filter(None, [(record.get("strength") or {}).get("language")])
+    )
     if not activated and not same_language:
         note("No language is activated in it: measured is how often it answers in the prompt's own language.")
         same_language = True

@@ -64,7 +64,7 @@ def command(
         raise click.UsageError("Name the text with --corpus (a folder of {lang}.txt).")
     edits = Edits(**options)
     if edits.activate and edits.strength is None:
-        edits = replace(edits, strength="auto" if len(edits.activate) == 1 else 1.0)
+        edits = replace(edits, strength="auto" if len(edits.activated) == 1 else 1.0)
     edits.require()
     passed = run(
         model, corpus, split(languages), edits, rate=rate, quantile=quantile,
@@ -109,7 +109,8 @@ def run(
     # everything that can be wrong is looked at before anything slow starts
     target = open_target(resolve(model, base_id))
     texts = open_corpus(corpus, languages)
-    recipe = edits.recipe(target.base, list(texts), _strength_of(output) if edits.strength == "auto" else edits.strength)
+    strength, layers, settled = _strength(output, edits)
+    recipe = edits.recipe(target, list(texts), strength, layers)
     carrier = choose(recipe.carrier, target) if any(edit.constant for edit in recipe.edits) else None
     recipe = replace(recipe, carrier=carrier or "auto")
     if absent := [edit.language for edit in recipe.edits if edit.language not in texts]:
@@ -119,19 +120,17 @@ def run(
         raise CorpusError(
             "a language is told from others: give text in two languages or more, best all that are to be kept."
         )
-    check_free(output, force=force or _same_recipe(output, target, recipe))
+    check_free(output, force=force or (settled and _same_recipe(output, target, recipe)))
 
     asked = {"calibrate": carrier == "calibrated", "quantiles": edits.value != "mean"}
     settings = {**detection, **asked, "device": device, "dtype": dtype}
-    statistics, calibration = _statistics(target, texts, work, settings)
-    if not as_json:
-        detect_command.show(statistics, False)
+    statistics, calibration = _statistics(target, texts, work, settings, silent=as_json)
     found = find(statistics, rate=rate, quantile=quantile)
     neurons.save(found, work / "neurons.json")
     if not as_json:
         find_command.show(found, False)
 
-    if _same_recipe(output, target, recipe) and _same_neurons(output, found):
+    if settled and _same_recipe(output, target, recipe) and _same_neurons(output, found):
         note(f"{output} is this checkpoint already.")
     else:
         baked = bake_command.run_edits(target, found, edits, calibration, output, force, device=device, dtype=dtype)
@@ -149,9 +148,9 @@ def run(
     return passed
 
 
-def _statistics(target: Any, texts: Any, work: Path, settings: dict[str, Any]) -> tuple[Any, Any]:
-    """From `work` if what lies there was made of the same model, texts and settings, else anew; and the calibration, if
-    `settings` ask for one."""
+def _statistics(target: Any, texts: Any, work: Path, settings: dict[str, Any], *, silent: bool) -> tuple[Any, Any]:
+    """From `work` if what lies there was made of the same model, texts and settings, else anew and shown; and the
+    calibration, if `settings` ask for one."""
     from ..editor import calibration, statistics
     from ..editor.errors import StatisticsError
 
@@ -171,6 +170,8 @@ def _statistics(target: Any, texts: Any, work: Path, settings: dict[str, Any]) -
     else:
         statistics.save(found, path)
         fitted.unlink(missing_ok=True)
+        if not silent:
+            detect_command.show(found, False)
     if not settings["calibrate"]:
         return found, None
     if not fitted.is_file():
@@ -178,15 +179,23 @@ def _statistics(target: Any, texts: Any, work: Path, settings: dict[str, Any]) -
     return found, calibration.open_calibration(fitted, target)
 
 
-def _strength_of(output: Path) -> float:
-    """The strength that a search found for the checkpoint in `output`, if there is such a one; else any."""
+def _strength(output: Path, edits: Edits) -> tuple[float | None, Any, bool]:
+    """The strength and the layers to bake with, and whether they are settled: with --strength auto, when a search for the
+    same was already made for the checkpoint in `output`."""
     from ..editor import manifest
     from ..editor.errors import VerificationError
+    from .strength import digest, prompts_of
 
+    if edits.strength != "auto":
+        return None if edits.strength is None else float(edits.strength), None, True
+    asked = (edits.target_accuracy, digest(prompts_of(edits)))
     try:
-        return float(manifest.read(output)["strength"]["checkpoint"][-1]["strength"])
+        found = manifest.read(output)["strength"]
+        if (found["target_accuracy"], found["prompts"]) == asked:
+            return float(found["checkpoint"][-1]["strength"]), tuple(found["layers"]), True
     except (VerificationError, KeyError, TypeError, IndexError):
-        return 1.0
+        pass
+    return 1.0, None, False
 
 
 def _same_recipe(output: Path, target: Any, recipe: Any) -> bool:

@@ -12,7 +12,7 @@ import click
 
 COMMANDS = {
     "bake": "Write a checkpoint with a language's neurons edited.",
-    "demo": "Switch a language off in the embedded model and watch it.",
+    "demo": "Switch languages off and on in the embedded model.",
     "detect": "Record how a model's neurons respond to each language.",
     "evaluate": "Measure which language a checkpoint answers in.",
     "export": "Everything at once: detect, find, bake, verify.",
@@ -41,7 +41,7 @@ class Dispatcher(click.Group):
 @click.command(cls=Dispatcher, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="monoglot", prog_name="monoglot")
 def group() -> None:
-    """Turn a language model into one that has lost a language.
+    """Turn a language model into one that speaks a language, or has lost one.
 
     Finds the feed-forward neurons of each language, edits them in the weights, and writes an ordinary safetensors
     checkpoint with a model card.
@@ -49,6 +49,7 @@ def group() -> None:
     \b
     Try it:    monoglot demo
     Your own:  monoglot export ORG/MODEL --corpus texts/ --deactivate zh -o OUT
+               monoglot export ORG/MODEL --corpus texts/ --activate fr --hold others -o OUT
     Shell completion: eval "$(_MONOGLOT_COMPLETE=bash_source monoglot)"
     """
 

@@ -1,5 +1,7 @@
 """--strength auto: look for the strength under hooks, bake at it, and measure what the checkpoint itself does."""
 
+import hashlib
+import json
 import warnings
 from dataclasses import replace
 from functools import partial
@@ -25,10 +27,12 @@ def run_auto(
     from ..editor.families import activation_modules
     from ..editor.live import load_model, load_tokenizer
     from ..editor.output import check_free
+    from ..editor.prompts import passages
 
     check_place(target.source.folder, output)
     check_free(output, force=force)
-    (language,) = edits.activate
+    (language,) = edits.activated
+    asked = prompts_of(edits)
 
     def recipe_at(value: float, layers: tuple[int, int]) -> Any:
         return edits.recipe(target, found.languages, value, layers)
@@ -40,7 +44,7 @@ def run_auto(
     for layers in candidates:
         plan_at(1.0, layers)  # what can't be carried is said before the model is built
     base, tokenizer = load_model(target.source.folder, device=device, dtype=dtype), load_tokenizer(target.source.folder)
-    task = strength.Task(base, tokenizer, language, _prompts(edits, language), _real(language))
+    task = strength.Task(base, tokenizer, language, asked, passages(language))
     modules = activation_modules(base, target.feed_forward.family)
     curves: list[tuple[Any, tuple[int, int]]] = []
     for layers in candidates:
@@ -69,24 +73,27 @@ def run_auto(
     if not best.good(edits.target_accuracy):
         note(strength.advice(best, language, edits.target_accuracy))
     record = manifest.read(output)
-    record["strength"] = {**strength.to_json(curve, tried), "layers": list(layers)}
+    record["strength"] = {
+        **strength.to_json(curve, tried, strength.samples(task, best)), "layers": list(layers), "prompts": digest(asked),
+    }  # fmt: skip
     manifest.replace_text(output, record, "README.md", card_writer(found.method)(record, target.source.folder))
-    show(record["strength"])
     return replace(baked, manifest=record)
 
 
-def _prompts(edits: Edits, language: str) -> Any:
+def prompts_of(edits: Edits) -> dict[str, list[str]]:
+    """What the model is asked, by language; that in the language itself is not. Of the embedded prompts those that
+    `evaluate` does not ask, so that its figures are of unseen ones."""
     from ..editor import prompts
 
     if edits.prompts:
         return prompts.load(edits.prompts, count=None)
-    return prompts.embedded_prompts(count=PROMPTS)
+    every = prompts.embedded_prompts(count=prompts.COUNT + PROMPTS)
+    return {language: own[prompts.COUNT :] for language, own in every.items()}
 
 
-def _real(language: str) -> Any:
-    from ..editor.prompts import passages
-
-    return passages(language)
+def digest(prompts: dict[str, list[str]]) -> str:
+    """What the manifest says of them, so that another run knows whether they are the same."""
+    return hashlib.sha256(json.dumps(prompts).encode()).hexdigest()
 
 
 def show(curve: dict[str, Any]) -> None:

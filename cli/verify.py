@@ -142,21 +142,14 @@ def _show_tables(folder: Path, certificate: dict[str, Any]) -> None:
         f"{found['identical_tensors']} tensors identical"
     )
     if "logits" in certificate:
-        rows = certificate["logits"]["by_language"]
-        table(
-            "baked against hooked",
-            ("text in", "positions", "largest difference", "of logits up to", "KL, nats", "same top token"),
-            [
-                (
-                    k,
-                    r["positions"],
-                    f"{r['max_logit']:.1e}",
-                    f"{r['largest_logit']:.0f}",
-                    f"{r['kl']:.1e}",
-                    f"{r['same_top']:.2%}",
-                )
-                for k, r in rows.items()
-            ],
+        _show_difference("baked against hooked", certificate["logits"]["by_language"])
+    if "approximation" in certificate:
+        found = certificate["approximation"]
+        _show_difference("baked against the exact constants, which a direction approximates", found["by_language"])
+        off = found["activation"]
+        click.echo(
+            f"activations that should be constant are off by {off['all']:.1%} (root mean square; worst layer "
+            f"{off['worst_layer']:.1%}), on a text's first token by up to {off['first_token']:.0%}"
         )
     if "effect" in certificate:
         loss = certificate["effect"]["log_loss"]
@@ -175,3 +168,21 @@ def _show_tables(folder: Path, certificate: dict[str, Any]) -> None:
                 for k in loss["base"]
             ],
         )
+
+
+def _show_difference(title: str, by_language: dict[str, Any]) -> None:
+    table(
+        title,
+        ("text in", "positions", "largest difference", "of logits up to", "KL, nats", "same top token"),
+        [
+            (
+                k,
+                r["positions"],
+                f"{r['max_logit']:.1e}",
+                f"{r['largest_logit']:.0f}",
+                f"{r['kl']:.1e}",
+                f"{r['same_top']:.2%}",
+            )
+            for k, r in by_language.items()
+        ],
+    )

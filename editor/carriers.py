@@ -34,12 +34,14 @@ EXACT = ("native", "flag", "llama")
 @dataclass(frozen=True)
 class Carried:
     """A plan that can be carried out: what becomes of which neuron, by which carrier (None: no constant, none needed),
-    and the layers whose constants were left out because the calibration is not good enough there."""
+    the layers whose constants were left out because the calibration is not good enough there, and how many spare neurons
+    gave their place."""
 
     plan: Plan
     carrier: str | None
     calibration: Calibration | None
     left_out: tuple[int, ...] = ()
+    spared: int = 0
 
 
 def carried(target: Target, recipe: Recipe, neurons: Neurons, calibration: Calibration | None = None) -> Carried:
@@ -59,10 +61,12 @@ def carried(target: Target, recipe: Recipe, neurons: Neurons, calibration: Calib
             "correct the config."
         )
     carrier = choose(recipe.carrier, target)
+    wanted = steps.size
     if recipe.slots == "spare":
         steps = _with_spare_slots(steps, target, neurons, exact=carrier != "calibrated")
+    spared = steps.size - wanted
     if carrier != "calibrated":
-        return Carried(steps, carrier, None)
+        return Carried(steps, carrier, None, (), spared)
     if calibration is None:
         raise RecipeError(
             f"{target.source.name} has no biases that could hold a constant, so a direction has to stand in for one: record "
@@ -96,7 +100,7 @@ def carried(target: Target, recipe: Recipe, neurons: Neurons, calibration: Calib
     kept = Plan(tuple(layers), steps.edited, steps.kept)
     if not kept.constant:
         raise RecipeError("no layer is calibrated well enough to carry a constant. Calibrate on more text.")
-    return Carried(kept, carrier, calibration, left_out)
+    return Carried(kept, carrier, calibration, left_out, spared)
 
 
 def _error(layer: LayerPlan, found: LayerError) -> float:

@@ -2,7 +2,7 @@
 
     {"format": 1, "monoglot": version, "base": {model, revision, fingerprint, model_type, layers, width},
      "recipe": {…}, "edited": {"zh": 53}, "kept": {"zh": 12}, "neurons_edited": 53,
-     "carrier": null | {name, layers_left_out, calibration: null | [per layer {…}]}, "rounding": {weights, biases},
+     "carrier": null | {name, layers_left_out, spare_neurons, calibration: null | [per layer {…}]}, "rounding": {weights, biases},
      "left_out": […], "files": {name: {sha256, size}}, "certificate": null | {…}}
 
 It holds no time, no path and no user's name, so the same inputs give the same file.
@@ -73,6 +73,7 @@ def _carrier(what: "Carried") -> dict[str, Any] | None:
     return {
         "name": what.carrier,
         "layers_left_out": list(what.left_out),
+        "spare_neurons": what.spared,
         "calibration": what.calibration.record() if what.calibration else None,
     }
 

@@ -128,7 +128,7 @@ def search(
 ) -> Curve:
     """The first of the ascending `strengths` at which `target_accuracy` of the answers are in the language and have not
     fallen apart; else, with a MonoglotWarning, the one with the most whole answers in the language. It goes no further once
-    they have fallen apart at two strengths in a row.
+    they, having been whole, have fallen apart at two strengths in a row.
 
     `modules` are the base's `families.activation_modules`, `plan_of` says what a strength does. Raises CorpusError as
     `Task.check`, RecipeError when there are no strengths.
@@ -149,7 +149,8 @@ def search(
         found.append(_point(task, strength, Variant(f"× {strength:g}", task.base, hooks), update))
         if found[-1].good(target_accuracy):
             break
-        if len(found) > 2 and found[-1].fallen_apart and found[-2].fallen_apart:
+        stood = any(not point.fallen_apart for point in found[1:])  # too weak a constant can make loops too
+        if stood and found[-1].fallen_apart and found[-2].fallen_apart:
             break
     base, *points = found
     reached = points[-1].good(target_accuracy)

@@ -2,6 +2,8 @@
 
 import json
 import os
+import sys
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -42,6 +44,24 @@ def neurons_file(model: Path, corpus: Path, tmp_path_factory: pytest.TempPathFac
 
 
 @pytest.fixture(scope="session")
+def planted() -> Any:
+    """The planted neurons of the embedded model. Their means are rounded from what `find` gives: about the same for all
+    neurons of a layer."""
+    import numpy as np
+    from monoglot.editor import embedded
+    from monoglot.editor.neurons import Neurons
+
+    data = json.loads((embedded.MODEL / "planted.json").read_text())["languages"]
+    indices = {k: tuple(np.array(layer, np.int64) for layer in layers) for k, layers in data.items()}
+    by_layer = (5.0, 2.0, 2.0, 2.0, 2.0, 3.0)
+    means = {
+        k: tuple(np.full(len(layer), value) for layer, value in zip(layers, by_layer, strict=True))
+        for k, layers in indices.items()
+    }
+    return Neurons(indices, {"mean": means}, None, {"name": "hand"})
+
+
+@pytest.fixture(scope="session")
 def saved(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """Saves a tiny model's folder, once per configuration. Skips where the installed transformers has no such family.
     Tests must not write into it."""
@@ -59,6 +79,28 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
         return made[key]
 
     return save
+
+
+@pytest.fixture
+def monoglot(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str, str]]:
+    """Runs a command line here; gives its exit code, stdout and stderr. Its own warnings are shown, not raised."""
+    from monoglot.cli import main as dispatcher
+    from monoglot.editor.errors import MonoglotWarning
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["monoglot", *map(str, arguments)])
+        with warnings.catch_warnings():
+            warnings.filterwarnings("always", category=MonoglotWarning)
+            try:
+                dispatcher.main()
+                code = 0
+            except SystemExit as stop:
+                code = int(stop.code or 0)
+        return code, *capsys.readouterr()
+
+    return run
 
 
 @pytest.fixture(scope="module")

@@ -196,14 +196,15 @@ def logits(model: Any) -> torch.Tensor:
 
 
 def to_steer(layers: int, width: int, seed: int = 1) -> Neurons:
-    """Neurons of three languages: `xx`, with values of both signs and a zero, one neuron alone in layer 1; `off`, enough
-    of them to be slots for those of `xx`, one of them shared with it; `half`."""
+    """Neurons of five languages: `xx`, with values of both signs and a zero, one neuron alone in layer 1; `off`, enough
+    of them to be slots for those of `xx`, one of them shared with it; a few of `half`, `yy` and `zz`."""
     generator = np.random.default_rng(seed)
-    indices: dict[str, list[Any]] = {"xx": [], "off": [], "half": []}
+    indices: dict[str, list[Any]] = {"xx": [], "off": [], "half": [], "yy": [], "zz": []}
     means: dict[str, list[Any]] = {language: [] for language in indices}
     for layer in range(layers):
         drawn, count = generator.permutation(width), 1 if layer == 1 else 5
-        parts = {"xx": drawn[:count], "off": drawn[count - 1 : count + 6], "half": drawn[count + 6 : count + 8]}
+        ends = {"xx": (0, count), "off": (count - 1, count + 6), "half": (-5, -3), "yy": (-3, -1), "zz": (-1, width)}
+        parts = {language: drawn[slice(*end)] for language, end in ends.items()}
         for language, part in parts.items():
             values = generator.uniform(0.4, 1.5, len(part)) * np.resize([1.0, -1.0], len(part))
             if language == "xx" and len(part) > 1:
@@ -217,8 +218,11 @@ def to_steer(layers: int, width: int, seed: int = 1) -> Neurons:
 
 
 def recipe(op: str, carrier: str = "auto", **more: Any) -> Recipe:
-    """`op` on `xx` beside a deactivation and a scaling; with "edit", the neuron that `xx` and `off` share is `xx`'s."""
-    edits = (Edit("off", "deactivate"), Edit("xx", op, 1.5, "mean"), Edit("half", "scale", 0.5))
+    """`op` on `xx` beside a deactivation and a scaling, "all" being pin on `xx` with add on `yy` and shift on `zz`. The
+    neuron that `xx` and `off` share is `xx`'s."""
+    ops = {"xx": "pin", "yy": "add", "zz": "shift"} if op == "all" else {"xx": op}
+    constants = (Edit(language, each, 1.5, "mean") for language, each in ops.items())
+    edits = (Edit("off", "deactivate"), *constants, Edit("half", "scale", 0.5))
     return Recipe(Base("tiny"), edits, "edit", carrier=carrier, **more)
 
 

@@ -3,7 +3,8 @@
 For a checkpoint of about 500 MB in one file (or the one given), and for a large one in shards, both made of random
 weights: seconds, seconds of processor time, peak memory, and the time as a ratio to `cp` and to `cp` with a sync of the
 copies, which is what baking does (and it writes every file's sha256 into the manifest). One per cent of each layer's
-neurons is zeroed. Runs alternate, ratios are medians over runs of the same round, everything is synced before each run,
+neurons is zeroed; "activation" adds constants to another per cent besides, by a calibrated direction: it rewrites rows of
+the gate and up projections too. Runs alternate, ratios are medians over runs of the same round, everything is synced before each run,
 and the source was read just before, so it lies in the page cache as far as it fits. The peak memory of a child can't read
 lower than that of this script, about 60 MB.
 
@@ -26,12 +27,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from monoglot.editor import neurons
+from monoglot.editor import calibration, neurons
 from monoglot.editor.bake import bake
+from monoglot.editor.calibration import Calibration, LayerError
 from monoglot.editor.detect import model_info
 from monoglot.editor.recipe import Base, Edit, Recipe
 from monoglot.editor.source import resolve
-from monoglot.editor.target import open_target
+from monoglot.editor.target import Target, open_target
 
 SHARE = 0.01  # of each layer's neurons
 SMALL = {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 13, "num_attention_heads": 8}
@@ -107,16 +109,32 @@ def make_checkpoint(folder: Path, config: dict[str, int], *, sharded: bool) -> P
     return folder
 
 
-def choose_neurons(model: Path, path: Path) -> neurons.Neurons:
-    """SHARE of each layer's neurons, at random, as Chinese ones."""
-    target = open_target(resolve(str(model)))
+def choose_neurons(target: Target, path: Path) -> neurons.Neurons:
+    """SHARE of each layer's neurons, at random, as Chinese ones, and as many others as French ones with a mean of 1."""
     layers, width = target.feed_forward.layers, target.feed_forward.width
     generator = np.random.default_rng(0)
     count = max(1, round(width * SHARE))
-    chosen = tuple(np.sort(generator.choice(width, count, replace=False)) for _ in range(layers))
-    found = neurons.Neurons({"zh": chosen}, {}, model_info(target), {"name": "random"})
+    drawn = [generator.choice(width, 2 * count, replace=False) for _ in range(layers)]
+    chosen = {
+        "zh": tuple(np.sort(both[:count]) for both in drawn),
+        "fr": tuple(np.sort(both[count:]) for both in drawn),
+    }
+    means = {language: tuple(np.ones(count) for _ in own) for language, own in chosen.items()}
+    found = neurons.Neurons(chosen, {"mean": means}, model_info(target), {"name": "random"})
     neurons.save(found, path)
     return found
+
+
+def fabricate(target: Target) -> Calibration:
+    """A calibration with random directions: what it costs to bake one doesn't depend on how good it is."""
+    layers, hidden = target.feed_forward.layers, target.feed_forward.hidden
+    directions = np.random.default_rng(1).normal(0, 0.02, (layers, hidden)).astype(np.float32).astype(np.float64)
+    error = LayerError(1.0, 0.02, 0.01, "letters", 0.03, None)
+    dtype = target.feed_forward.outputs[0][1].dtype
+    return Calibration(
+        directions, np.full(layers, -1.25), np.ones(layers), (error,) * layers, 1000, 1000, ("fr",), dtype,
+        target.fingerprint,
+    )  # fmt: skip
 
 
 def process(*command: str | Path) -> Run:
@@ -136,21 +154,27 @@ def process(*command: str | Path) -> Run:
 
 def compare(model: Path, scratch: Path, runs: int, *, transformers: bool) -> None:
     """Alternate all ways `runs` times and print the table."""
-    neurons_path, out = scratch / "neurons.json", scratch / "out"
-    found = choose_neurons(model, neurons_path)
-    recipe = Recipe(Base(model.name), (Edit("zh", "deactivate"),))
+    neurons_path, calibration_path, out = scratch / "neurons.json", scratch / "calibration.safetensors", scratch / "out"
+    target = open_target(resolve(str(model)))
+    found, stand_in = choose_neurons(target, neurons_path), fabricate(target)
+    calibration.save(stand_in, calibration_path)
+    off = Recipe(Base(model.name), (Edit("zh", "deactivate"),))
+    on = Recipe(Base(model.name), (*off.edits, Edit("fr", "add", 1.0, "mean")), carrier="calibrated")
 
-    def library() -> Run:
+    def library(recipe: Recipe, made: Calibration | None = None) -> Run:
         started, before = time.perf_counter(), time.process_time()
-        bake(open_target(resolve(str(model))), found, recipe, out)
+        bake(open_target(resolve(str(model))), found, recipe, out, calibration=made)
         return Run(time.perf_counter() - started, time.process_time() - before, float("nan"))
 
     command = (sys.executable, "-m", "monoglot.cli", "bake", model, neurons_path, "--deactivate", "zh", "-o", out)
+    activation = ("--activate", "fr", "--carrier", "calibrated", "--layers", "all", "--calibration", calibration_path)
     ways: dict[str, Callable[[], Run]] = {
         "cp": lambda: process("cp", "-rL", model, out),
         "cp, synced": lambda: process("sh", "-c", 'cp -rL "$0" "$1" && find "$1" -type f -exec sync {} +', model, out),
-        "bake, call in a warm process": library,
+        "bake, call in a warm process": lambda: library(off),
+        "bake of an activation, the same": lambda: library(on, stand_in),
         "monoglot bake, whole process": lambda: process(*command),
+        "monoglot bake --activate, the same": lambda: process(*command, *activation),
     }
     if transformers:
         ways["from_pretrained, edit, save_pretrained"] = lambda: process(

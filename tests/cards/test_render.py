@@ -1,6 +1,7 @@
 """The card: what the Hub reads, what a person reads, and what must never be on it."""
 
 import copy
+import re
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,8 @@ import jinja2
 import pytest
 import yaml
 from huggingface_hub import ModelCard
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
 from monoglot.cards import languages, render
 
 MANIFEST: dict[str, Any] = {
@@ -139,3 +142,238 @@ def test_no_path_and_no_user_is_on_it(tmp_path: Path) -> None:
 def test_languages_are_listed_as_a_person_would() -> None:
     assert languages.listed(["zh"]) == "Chinese"
     assert languages.listed(["zh", "fr", "xx"]) == "Chinese, French and xx"
+
+
+# --- activation ------------------------------------------------------------------------------------------------------
+
+EDITS = [
+    {"language": "en", "op": "deactivate"},
+    {"language": "zh", "op": "pin", "strength": 1.0, "value": "mean@fr"},
+    {"language": "fr", "op": "add", "strength": 1.5, "value": "p90", "layers": [0, 2]},
+]
+LAYER = {
+    "level": -0.75, "ridge": 1e-3, "mean": 0.995, "deviation": 0.041, "after": 0.0125, "worst_kind": "white space",
+    "worst": 0.14, "first_token": 0.06,
+}  # fmt: skip
+CALIBRATION = [LAYER, {**LAYER, "first_token": None}, {**LAYER, "after": 0.4}, LAYER]
+SAMPLE = (
+    "Une  réponse\n| a | b |\n|---|---|\n<img src=x> ![p](http://x/y.png) [l](z) `c|d` *e* _f_ ~~g~~ \\| &amp; $h$ # i"
+)
+
+
+def figures(accuracy: float, **more: Any) -> dict[str, Any]:
+    return {"accuracy": accuracy, "whole": accuracy - 0.1, "perplexity": 41.23, "repetition": 0.314, **more}
+
+
+def point(strength: float, accuracy: float) -> dict[str, Any]:
+    return figures(accuracy, strength=strength, kl=0.5, fallen_apart=False)
+
+
+STRENGTH = {
+    "language": "fr",
+    "base": point(0, 0.1),
+    "points": [point(0.5, 0.2), point(1.5, 0.9)],
+    "checkpoint": [point(1.5, 0.75), point(2.0, 0.875)],
+    "samples": [{"prompt": f"searched {number}", "answer": "trouvé"} for number in range(4)],
+}
+EVALUATION = {
+    "prompts": {"en": 8, "zh": 8, "ja": 8, "id": 8},
+    "by_language": {
+        language: {
+            "base": figures(0.1), "this model": figures(0.95), "random neurons": figures(0.2),
+            "real text": {"perplexity": None, "repetition": 0.0},
+        }
+        for language in ("en", "zh", "ja", "id")
+    },
+    "samples": [
+        {"language": language, "prompt": f"{language} {number}", "base": "b", "this model": SAMPLE, "random neurons": "r"}
+        for language in ("en", "zh", "ja", "id")
+        for number in range(2)
+    ],
+}  # fmt: skip
+
+
+def activated(folder: Path, name: str = "flag", base_card: str | None = None, **changes: Any) -> str:
+    """The card of a checkpoint that is to answer in French."""
+    carrier = {
+        "name": name, "layers_left_out": [2] if name == "calibrated" else [],
+        "calibration": CALIBRATION if name == "calibrated" else None,
+    }  # fmt: skip
+    counts = {"edited": dict.fromkeys(("en", "zh", "fr"), 5), "kept": dict.fromkeys(("en", "zh", "fr"), 0)}
+    recipe = {"shared": "edit", "carrier": name, "edits": EDITS}
+    made = {"carrier": carrier, "rounding": {"weights": 1.4e-3, "biases": 0.0}, "recipe": recipe, **counts}
+    return rendered(folder, base_card, **{**made, **changes})
+
+
+def tables(text: str) -> list[list[list[str]]]:
+    """The cells of every table as Markdown has them; a table is one only with an empty line before it and all cells there."""
+    found: list[list[list[str]]] = []
+    tokens = MarkdownIt("commonmark").enable("table").parse(text)
+    for number, token in enumerate(tokens):
+        if token.type == "table_open":
+            found.append([])
+        elif token.type == "tr_open":
+            found[-1].append([])
+        elif token.type in ("th_open", "td_open"):
+            found[-1][-1].append(plain(tokens[number + 1]))
+    return found
+
+
+def plain(inline: Token) -> str:
+    """The text of a cell; anything but text, and bold as the card itself writes it, is an error."""
+    assert inline.children is not None
+    kinds = {child.type for child in inline.children}
+    assert kinds <= {"text", "text_special", "strong_open", "strong_close"}, (kinds, inline.content)
+    return "".join(child.content for child in inline.children)
+
+
+def well_formed(text: str) -> None:
+    """Every line with bars is in a table, as the file itself shows: there is an empty line before and after each table,
+    all its rows have as many unescaped bars as its head, and nowhere do two empty lines follow each other."""
+    body = text.split("\n---\n", 1)[1]
+    assert "\n\n\n" not in body
+    blocks = [
+        block.splitlines() for block in body.split("## Method")[0].split("\n\n") if re.search(r"^\|", block, re.M)
+    ]
+    assert all(line.startswith("|") for block in blocks for line in block)
+    found = tables(body)
+    assert [len(rows) + 1 for rows in found] == [len(block) for block in blocks]  # a line of dashes besides
+    for rows, block in zip(found, blocks, strict=True):
+        bars = {len(line.replace("\\\\", "").replace("\\|", "").split("|")) - 2 for line in block}
+        assert bars == {len(rows[0])} == {len(row) for row in rows}
+
+
+def test_the_front_matter_names_the_activated_language(tmp_path: Path) -> None:
+    assert yaml.safe_load(activated(tmp_path, base_card=BASE_CARD).split("---")[1])["language"] == ["fr"]
+
+
+def test_what_is_done_to_which_language_is_said_in_words(tmp_path: Path) -> None:
+    text = activated(tmp_path)
+    assert "# base-1b in French\n" in text
+    assert (
+        "made to answer in French: its neurons for English are deactivated; its neurons for Chinese are held at the mean "
+        "on French text; its neurons for French have 1.5 × the p90 added in layers 0 to 2." in text
+    )
+    assert "| fr | 1.5 × the p90 added in layers 0 to 2 | 5 | 0 |" in text
+    assert "| zh | held at the mean on French text | 5 | 0 |" in text
+
+
+@pytest.mark.parametrize(
+    ("name", "words", "form", "runtimes"),
+    [
+        (
+            "native",
+            "biases that the base's feed-forward layers have anyway: exact",
+            "tensor names, shapes",
+            "Any runtime",
+        ),
+        (
+            "flag",
+            "biases that a config key turns on",
+            "biases in its feed-forward layers that a key",
+            "drop them in silence",
+        ),
+        (
+            "llama",
+            "biases of the Llama that the model was rewritten as: exact",
+            "under the names of a Llama",
+            "drop them in",
+        ),
+        ("calibrated", "stands in for the constant 1: approximate", "tensor names, shapes", "Any runtime that loads"),
+    ],
+)
+def test_each_carrier_says_where_constants_live_and_what_that_costs(
+    tmp_path: Path, name: str, words: str, form: str, runtimes: str
+) -> None:
+    text = activated(tmp_path, name)
+    well_formed(text)
+    place = text.split("### Where the constants live\n")[1].split("## Does it work")[0]
+    assert words in place
+    assert "Rounding to the checkpoint's dtype cost a relative 0.0014 in weights." in place  # biases cost nothing
+    assert form in text.split("## Use it")[0]
+    assert runtimes in text.split("## What was changed")[0]
+    assert (len(tables(place)) == 1) == (name == "calibrated")
+    assert "Rounding to the checkpoint's dtype cost nothing." in activated(tmp_path, name, rounding={})
+
+
+def test_the_calibration_is_a_table_with_a_row_a_layer(tmp_path: Path) -> None:
+    text = activated(tmp_path, "calibrated")
+    (rows,) = (table for table in tables(text) if table[0][1] == "w·x")
+    assert rows[1:] == [
+        ["0", "0.995 ± 0.041", "0.06", "white space, 0.14", "1.2%"],
+        ["1", "0.995 ± 0.041", "–", "white space, 0.14", "1.2%"],
+        ["2", "0.995 ± 0.041", "0.06", "white space, 0.14", "40.0%"],
+        ["3", "0.995 ± 0.041", "0.06", "white space, 0.14", "1.2%"],
+    ]
+    assert "The constants of layer 2 were left out: the error there is too large." in text
+
+
+def test_neurons_that_made_room_are_counted(tmp_path: Path) -> None:
+    carrier = {"name": "flag", "layers_left_out": [], "calibration": None}
+    assert "gave up" not in activated(tmp_path, carrier={**carrier, "spare_neurons": 0})
+    text = activated(tmp_path, carrier={**carrier, "spare_neurons": 1234})
+    assert "1,234 neurons that are hardly ever active gave up their places to what is added." in text
+
+
+def test_no_constant_no_word_of_carriers(tmp_path: Path) -> None:
+    text = rendered(tmp_path, certificate=CERTIFICATE)
+    well_formed(text)
+    assert "Where the constants live" not in text and "A constant acts" not in text
+
+
+def test_the_curve_ends_with_what_the_checkpoint_itself_does(tmp_path: Path) -> None:
+    text = activated(tmp_path, strength=STRENGTH)
+    well_formed(text)
+    (rows,) = (table for table in tables(text) if table[0][0] == "strength")
+    assert rows[1:] == [
+        ["0 (the base)", "10%", "0%", "41.2", "31%", "0.50"],
+        ["0.5, by hooks", "20%", "10%", "41.2", "31%", "0.50"],
+        ["1.5, by hooks", "90%", "80%", "41.2", "31%", "0.50"],
+        ["2, this checkpoint", "88%", "78%", "41.2", "31%", "0.50"],
+    ]
+    assert [row[0] for row in tables(text)[-1]] == ["prompt", "searched 0", "searched 1", "searched 2"]
+
+
+def test_a_language_that_is_scaled_up_is_the_one_that_its_strength_was_searched_for(tmp_path: Path) -> None:
+    recipe = {"shared": "edit", "edits": [{"language": "fr", "op": "scale", "strength": 2.0}]}
+    text = activated(tmp_path, recipe=recipe, carrier=None, strength=STRENGTH)
+    assert "# base-1b in French\n" in text and "the share of answers in French" in text
+
+
+def test_answers_are_a_row_a_language_with_base_control_and_real_text(tmp_path: Path) -> None:
+    text = activated(tmp_path, "calibrated", strength=STRENGTH, evaluation={"activated": EVALUATION})
+    well_formed(text)
+    (rows,) = (table for table in tables(text) if table[0][0] == "prompts in")
+    assert rows[0][2:] == [
+        "base", "this model", "and whole", "random neurons", "perplexity of the answers", "of real text", "repeated 3-grams"
+    ]  # fmt: skip
+    assert rows[1] == ["en", "8", "10%", "95%", "85%", "20%", "41.2", "–", "31%"]
+    assert [row[0] for row in rows[1:]] == ["en", "zh", "ja", "id"]
+
+
+def test_samples_are_the_first_of_three_languages_and_nothing_in_them_is_markup(tmp_path: Path) -> None:
+    """`tables` refuses a cell with HTML, a picture, a link, code or emphasis."""
+    text = activated(tmp_path, evaluation={"activated": EVALUATION})
+    well_formed(text)
+    as_text = " ".join(SAMPLE.split())
+    assert tables(text)[-1][1:] == [["en 0", as_text], ["zh 0", as_text], ["ja 0", as_text]]
+
+
+@pytest.mark.parametrize("verified", [False, True])
+def test_what_a_constant_does_to_the_prompt_is_said(tmp_path: Path, verified: bool) -> None:
+    text = activated(tmp_path, certificate=CERTIFICATE if verified else None)
+    well_formed(text)
+    limits = text.split("## Limits")[1]
+    assert "A constant acts on every position, on the prompt's own tokens too: the model reads French into" in limits
+    assert ("The table above says what it does to the perplexity of text" in limits) == verified
+
+
+def test_the_distance_from_the_exact_constants_is_said_of_a_calibrated_carrier(tmp_path: Path) -> None:
+    row = {**CERTIFICATE["logits"]["by_language"]["en"], "max_logit": 5.71, "kl": 0.038, "same_top": 0.828}
+    activation = {"all": 0.015, "worst_layer": 0.024, "first_token": 0.8}
+    certificate = {**CERTIFICATE, "approximation": {"by_language": {"en": row}, "activation": activation}}
+    text = activated(tmp_path, "calibrated", certificate=certificate)
+    well_formed(text)
+    assert "with the same stand-in for the constant, on 512 positions" in text
+    assert "the largest difference of a logit is 5.7 (logits reach 31), mean KL at most 0.038 nats" in text
+    assert "off by 1.5% in the root mean square (worst layer 2.4%), on the first token of a text by up to 80%" in text

@@ -26,15 +26,18 @@ from unittest import mock
 
 import pytest
 import tiny
+from folders import tree
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from monoglot.cli.main import main
 from monoglot.editor import bake as baking
 from monoglot.editor import neurons as neurons_module
 from monoglot.editor import recipe as recipe_module
+from monoglot.editor import target
 from monoglot.editor.checkpoint import read_checkpoint
 from monoglot.editor.errors import MonoglotError
 from monoglot.editor.source import resolve
+from monoglot.editor.target import open_target
 
 W_OUT = "model.layers.1.mlp.down_proj.weight"
 EDIT = ("--deactivate", "fr")
@@ -70,15 +73,6 @@ def process(*arguments: str | Path, **environment: str) -> Ended:
         env={**os.environ, **environment}, capture_output=True, text=True, timeout=60,
     )  # fmt: skip
     return Ended(ended.returncode, ended.stdout, ended.stderr)
-
-
-def tree(folder: Path) -> dict[str, bytes | str]:
-    """Every path below a folder with what it holds."""
-    found: dict[str, bytes | str] = {}
-    for path in sorted(folder.rglob("*")):
-        name = path.relative_to(folder).as_posix()
-        found[name] = f"-> {path.readlink()}" if path.is_symlink() else path.read_bytes() if path.is_file() else "/"
-    return found
 
 
 def one_message(ended: Ended, *words: str, code: int = 1) -> str:
@@ -451,7 +445,7 @@ def tensor_bytes(checkpoint: Any, name: str) -> bytes:
 @pytest.mark.parametrize(("dtype", "factor"), [("float16", "1e6"), ("bfloat16", "1e39"), ("float32", "1e39")])
 def test_scale_that_overflows(place: Place, dtype: str, factor: str) -> None:
     typed_model(place, dtype)
-    place.refused("scaled weights don't fit in " + dtype, "Scale by less", options=("--scale", f"fr={factor}"))
+    place.refused("edited weights don't fit in " + dtype, "Use a smaller strength", options=("--scale", f"fr={factor}"))
 
 
 # --- neurons ---------------------------------------------------------------------------------------------------------
@@ -875,17 +869,15 @@ def test_file_size_limit_in_mid_write(place: Place) -> None:
 
 @pytest.mark.parametrize("change", ["shorter", "gone"])
 def test_base_that_changes_while_it_is_read(place: Place, change: str) -> None:
-    open_target = baking.open_target
-
     def opened(source: Any) -> Any:
-        target = open_target(source)
+        found = open_target(source)
         if change == "gone":
             shard(place).unlink()
         else:
             os.truncate(shard(place), 1000)
-        return target
+        return found
 
-    with mock.patch.object(baking, "open_target", opened):
+    with mock.patch.object(target, "open_target", opened):
         ended = place.bake()
     one_message(ended, "became shorter" if change == "shorter" else "No such file", str(shard(place)))
     assert not place.out.parent.exists()
@@ -1078,7 +1070,7 @@ def bake_or_refuse(model: Path, neurons: Path, recipe: Path, folder: Path) -> No
     before = sorted(folder.iterdir())
     try:
         asked = recipe_module.load(recipe)
-        baking.bake(baking.open_target(resolve(str(model))), neurons_module.load(neurons), asked, folder / "out")
+        baking.bake(open_target(resolve(str(model))), neurons_module.load(neurons), asked, folder / "out")
     except MonoglotError as error:
         assert str(error)
         assert sorted(folder.iterdir()) == before
@@ -1103,8 +1095,12 @@ def test_any_neurons_file(model: Path, neurons_file: Path, changes: Any, flips: 
 
 EDITS = st.lists(
     st.fixed_dictionaries(
-        {"language": st.sampled_from(["fr", "zh", "en"]) | JSON, "op": st.sampled_from(["scale", "deactivate"]) | JSON},
-        optional={"strength": st.floats() | JSON, "more": JSON},
+        {"language": st.sampled_from(["fr", "zh", "en"]) | JSON, "op": st.sampled_from(recipe_module.OPS) | JSON},
+        optional={
+            "strength": st.floats() | JSON,
+            "value": st.sampled_from(["mean", "p90", "mean@zh", "mean@"]) | JSON,
+            "more": JSON,
+        },
     )
     | JSON,
     max_size=3,
@@ -1117,6 +1113,9 @@ RECIPES = st.fixed_dictionaries(
         | JSON,
         "edits": EDITS | JSON,
         "shared": st.sampled_from(["keep", "edit"]) | JSON,
+        "carrier": st.sampled_from(recipe_module.CARRIERS) | JSON,
+        "tolerance": st.floats() | JSON,
+        "above_tolerance": st.sampled_from(recipe_module.ABOVE_TOLERANCE) | JSON,
         "neurons": JSON,
         "more": JSON,
     },

@@ -6,35 +6,14 @@ import signal
 import subprocess
 import sys
 import time
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from monoglot.cli import main as dispatcher
 from monoglot.editor import statistics
-from monoglot.editor.errors import MonoglotWarning
 
 OPTIONS = ("--tokens", "600", "--context", "32", "--minimum", "100", "--device", "cpu", "--batch-size", "2")
 Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def monoglot(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Runs a command line here; gives its exit code, stdout and stderr. Its own warnings are shown, not raised."""
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["monoglot", *map(str, arguments)])
-        with warnings.catch_warnings():
-            warnings.filterwarnings("always", category=MonoglotWarning)
-            try:
-                dispatcher.main()
-                code = 0
-            except SystemExit as stop:
-                code = int(stop.code or 0)
-        return code, *capsys.readouterr()
-
-    return run
 
 
 @pytest.fixture(scope="module")

@@ -1,19 +1,14 @@
 """monoglot evaluate: tables, JSON, the manifest, and what it refuses."""
 
 import json
-import sys
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import tiny
-from monoglot.cli import main as dispatcher
 from monoglot.editor import embedded, manifest, neurons
 from monoglot.editor.bake import bake
-from monoglot.editor.errors import MonoglotWarning
 from monoglot.editor.evaluate import Variant
 from monoglot.editor.families import activation_modules
 from monoglot.editor.generate import continuations
@@ -29,42 +24,11 @@ from monoglot.editor.target import Target, open_target
 
 Run = Callable[..., tuple[int, str, str]]
 LANGUAGES = ("en", "es", "fr", "id", "ja", "vi", "zh")
-MEANS = (5.0, 2.0, 2.0, 2.0, 2.0, 3.0)  # by layer
-
-
-@pytest.fixture
-def monoglot(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Runs a command line here; gives its exit code, stdout and stderr. Its own warnings are shown, not raised."""
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["monoglot", *map(str, arguments)])
-        with warnings.catch_warnings():
-            warnings.filterwarnings("always", category=MonoglotWarning)
-            try:
-                dispatcher.main()
-                code = 0
-            except SystemExit as stop:
-                code = int(stop.code or 0)
-        return code, *capsys.readouterr()
-
-    return run
 
 
 @pytest.fixture(scope="module")
 def target() -> Target:
     return open_target(resolve(embedded.NAME))
-
-
-@pytest.fixture(scope="module")
-def planted(target: Target) -> neurons.Neurons:
-    """The planted neurons. Their means are rounded from what `find` gives: about the same for all neurons of a layer."""
-    data = json.loads((embedded.MODEL / "planted.json").read_text())["languages"]
-    indices = {k: tuple(np.array(layer, np.int64) for layer in layers) for k, layers in data.items()}
-    means = {
-        k: tuple(np.full(len(layer), value) for layer, value in zip(layers, MEANS, strict=True))
-        for k, layers in indices.items()
-    }
-    return neurons.Neurons(indices, {"mean": means}, None, {"name": "hand"})
 
 
 def made(folder: Path, target: Target, planted: neurons.Neurons, *edits: Edit) -> tuple[Path, Any]:

@@ -11,6 +11,7 @@ import pytest
 import tiny
 import torch
 import transformers
+from monoglot.cli.main import COMMANDS
 
 
 def monoglot(*arguments: object, cwd: Path | None = None, code: int = 0) -> "subprocess.CompletedProcess[str]":
@@ -153,7 +154,7 @@ def test_a_hub_id_is_taken_from_the_hub_s_cache(
     assert "Hub could not be reached" in done.stderr and "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("verb", ["bake", "demo", "detect", "export", "find", "verify"])
+@pytest.mark.parametrize("verb", COMMANDS)
 def test_every_command_explains_itself_with_an_example(verb: str) -> None:
     done = monoglot(verb, "-h")
     assert f"monoglot {verb}" in done.stdout.split("Options:")[0].partition("\n")[2]

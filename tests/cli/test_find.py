@@ -1,38 +1,16 @@
 """monoglot find: its table, its JSON, and the masks it takes and gives."""
 
 import json
-import sys
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from monoglot.cli import main as dispatcher
 from monoglot.cli.find import spark
 from monoglot.editor import neurons, statistics
-from monoglot.editor.errors import MonoglotWarning
 
 Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def monoglot(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Runs a command line here; gives its exit code, stdout and stderr. Its own warnings are shown, not raised."""
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["monoglot", *map(str, arguments)])
-        with warnings.catch_warnings():
-            warnings.filterwarnings("always", category=MonoglotWarning)
-            try:
-                dispatcher.main()
-                code = 0
-            except SystemExit as stop:
-                code = int(stop.code or 0)
-        return code, *capsys.readouterr()
-
-    return run
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -15,6 +16,7 @@ from monoglot.editor import neurons
 from monoglot.editor.bake import bake
 from monoglot.editor.checkpoint import read_checkpoint
 from monoglot.editor.recipe import Base, Edit, Recipe
+from monoglot.editor.recipe import load as load_recipe
 from monoglot.editor.source import resolve
 from monoglot.editor.target import open_target
 from safetensors.torch import load_file
@@ -120,3 +122,41 @@ def test_everything_else_stays_as_it_was(kind: Path, neurons_file: Path, recipe:
     assert {name: entry["sha256"] for name, entry in recorded.items()} | {
         "monoglot.json": sums["monoglot.json"]
     } == sums
+
+
+@pytest.mark.parametrize(("model_type", "carrier"), [("llama", "flag"), ("phi3", "llama"), ("gpt2", "native")])
+def test_progress_ends_at_the_whole(saved: Callable[..., Path], model_type: str, carrier: str, tmp_path: Path) -> None:
+    target = open_target(resolve(str(saved(model_type, shards=True))))
+    own, seen = tiny.to_steer(target.feed_forward.layers, target.feed_forward.width), list[tuple[int, int]]()
+    bake(
+        target,
+        own,
+        tiny.recipe("pin", carrier),
+        tmp_path / "out",
+        progress=lambda done, size: seen.append((done, size)),
+    )
+    assert [done for done, _ in seen] == sorted(done for done, _ in seen)
+    assert seen[-1][0] == seen[-1][1]
+
+
+def test_the_manifest_says_how_constants_were_carried(saved: Callable[..., Path], tmp_path: Path) -> None:
+    """And the recipe in the folder names the carrier that `auto` stood for."""
+    for model_type, carrier in (("llama", None), ("gpt2", "native"), ("qwen3", "calibrated")):
+        target, out = open_target(resolve(str(saved(model_type)))), tmp_path / model_type
+        own, made = tiny.to_steer(target.feed_forward.layers, target.feed_forward.width), tiny.by_hand(target)
+        recipe = tiny.recipe("pin")
+        if carrier is None:
+            recipe = replace(recipe, edits=recipe.edits[:1])
+        record = bake(target, own, recipe, out, calibration=made).manifest
+        assert record == json.loads((out / "monoglot.json").read_text())
+        assert load_recipe(out / "recipe.yaml").carrier == (carrier or "auto")
+        if carrier is None:
+            assert record["carrier"] is None
+        else:
+            errors = record["carrier"].pop("calibration")
+            assert record["carrier"] == {"name": carrier, "layers_left_out": []}
+            assert (errors is None) == (carrier == "native")
+        assert (out / "calibration.safetensors").exists() == (carrier == "calibrated")
+        assert (
+            set(record["rounding"]) == {"gpt2": {"weights", "biases"}, "qwen3": {"weights"}, "llama": set()}[model_type]
+        )

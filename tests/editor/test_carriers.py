@@ -79,7 +79,7 @@ def test_the_neurons_are_of_every_kind(saved: Callable[..., Path]) -> None:
             assert len(layer.neurons) == (9 if number == 1 else 13)
 
 
-@pytest.mark.parametrize("op", CONSTANT_OPS)
+@pytest.mark.parametrize("op", [*CONSTANT_OPS, "all"])
 @pytest.mark.parametrize(("name", "carrier"), PAIRS)
 def test_an_exact_carrier_equals_the_hooks(
     saved: Callable[..., Path], name: str, carrier: str, op: str, tmp_path: Path
@@ -266,6 +266,17 @@ def test_biases_that_the_config_does_not_ask_for_are_no_place_for_a_constant(
     assert carried(target, plain, neurons_for(target)).carrier is None
 
 
+def test_native_means_every_layer(saved: Callable[..., Path], tmp_path: Path) -> None:
+    """A file that lacks a single one of the biases has no place for the constants of that layer."""
+    base = open_case(saved, "gpt2").source.folder
+    (tmp_path / "base").mkdir()
+    (tmp_path / "base" / "config.json").write_bytes((base / "config.json").read_bytes())
+    tensors = load_file(base / "model.safetensors")
+    del tensors["transformer.h.2.mlp.c_proj.bias"]
+    save_file(tensors, tmp_path / "base" / "model.safetensors", metadata={"format": "pt"})
+    assert carriers.refusals(open_target(resolve(str(tmp_path / "base"))))["native"]
+
+
 @pytest.mark.parametrize("op", ["deactivate", "scale"])
 def test_without_a_constant_there_is_no_carrier(saved: Callable[..., Path], op: str) -> None:
     """Whichever is asked for, and no calibration is needed."""
@@ -320,7 +331,10 @@ def test_a_calibration_of_another_shape_is_refused(saved: Callable[..., Path], w
         carried(target, tiny.recipe("pin"), neurons_for(target), other)
 
 
-def test_a_calibration_above_the_tolerance_is_refused_or_left_out(saved: Callable[..., Path], tmp_path: Path) -> None:
+@pytest.mark.parametrize("op", ["pin", "shift"])
+def test_a_calibration_above_the_tolerance_is_refused_or_left_out(
+    saved: Callable[..., Path], op: str, tmp_path: Path
+) -> None:
     """Left out is what needs a constant: the layer's deactivations and scalings stay."""
     target = open_case(saved, "qwen3")
     neurons, made = neurons_for(target), tiny.by_hand(target)
@@ -331,28 +345,28 @@ def test_a_calibration_above_the_tolerance_is_refused_or_left_out(saved: Callabl
     with pytest.raises(
         RecipeError, match=r"of 2 layers is worse than 0\.15, layer \d at .*--above-tolerance leave-out"
     ):
-        carried(target, tiny.recipe("pin"), neurons, made)
+        carried(target, tiny.recipe(op), neurons, made)
     with pytest.raises(RecipeError, match=r"of 1 layers is worse than 0\.3, layer 2 at nan"):
-        carried(target, tiny.recipe("pin", tolerance=0.3), neurons, made)
-    whole = carried(target, tiny.recipe("pin"), neurons, tiny.by_hand(target))
-    part = carried(target, tiny.recipe("pin", above_tolerance="leave-out"), neurons, made)
+        carried(target, tiny.recipe(op, tolerance=0.3), neurons, made)
+    whole = carried(target, tiny.recipe(op), neurons, tiny.by_hand(target))
+    part = carried(target, tiny.recipe(op, above_tolerance="leave-out"), neurons, made)
     assert (whole.left_out, part.left_out) == ((), (1, 2))
     assert part.plan.layers[0].constants.tolist() == whole.plan.layers[0].constants.tolist()
     for layer, before in zip(part.plan.layers[1:], whole.plan.layers[1:], strict=True):
-        kept = before.constants == 0
+        kept = (before.constants == 0) & (before.shifts == 0)
         assert not layer.constant
         assert layer.neurons.tolist() == before.neurons[kept].tolist()
         assert layer.factors.tolist() == before.factors[kept].tolist()
         assert len(layer.freed) == len(before.freed)
     out = tmp_path / "out"
-    baked = bake(target, neurons, tiny.recipe("pin", above_tolerance="leave-out"), out, calibration=made)
+    baked = bake(target, neurons, tiny.recipe(op, above_tolerance="leave-out"), out, calibration=made)
     assert baked.manifest["carrier"]["layers_left_out"] == [1, 2]
-    with stand_in(target, part.plan, made, "pin"):
+    with stand_in(target, part.plan, made, op):
         hooked = logits(live(target.source.folder))
     assert_close(logits(load_model(out, device="cpu")), hooked)
     none = replace(made, errors=tuple(replace(error, after=1.0) for error in errors))
     with pytest.raises(RecipeError, match="no layer is calibrated well enough"):
-        carried(target, tiny.recipe("pin", above_tolerance="leave-out"), neurons, none)
+        carried(target, tiny.recipe(op, above_tolerance="leave-out"), neurons, none)
 
 
 def test_a_layer_without_constants_may_be_calibrated_as_badly_as_it_likes(saved: Callable[..., Path]) -> None:

@@ -21,9 +21,7 @@ def _layer(does: Mapping[int, Does]) -> LayerPlan:
 
 
 def a_plan(*layers: Mapping[int, Does]) -> Plan:
-    return Plan(
-        tuple(_layer(f) for f in layers), {}, {}
-    )
+    return Plan(tuple(_layer(f) for f in layers), {}, {})
 
 
 @pytest.mark.parametrize("shape", [(2, 5, WIDTH), (10, WIDTH), (WIDTH,)], ids=["batch", "flattened tokens", "one"])

@@ -148,6 +148,30 @@ def test_the_config_changes_in_as_few_keys_as_it_can(
         assert {k: v for k, v in new.items() if old.get(k, ...) != v} == {**expected, "attention_bias": attention}
 
 
+def test_the_familys_own_code_is_not_asked_for(
+    saved: Callable[..., Path], unedited: Callable[[Target, Path], Path], tmp_path: Path
+) -> None:
+    """Phi-3's config on the Hub names classes of its own, which a runtime told to trust them would build instead."""
+    base = tmp_path / "base"
+    shutil.copytree(saved("phi3"), base)
+    tiny.edit_config(base, auto_map={"AutoConfig": "configuration_phi3.Phi3Config", "AutoModelForCausalLM": "m.Phi3"})
+    out = unedited(open_target(resolve(str(base))), tmp_path / "out")
+    assert json.loads((out / "config.json").read_text())["auto_map"] == {}
+    assert_the_same_model(saved("phi3"), out)
+
+
+def test_a_window_that_is_not_used_is_not_left_in_the_config(
+    saved: Callable[..., Path], unedited: Callable[[Target, Path], Path], tmp_path: Path
+) -> None:
+    """Qwen2's configs on the Hub have `sliding_window` beside `use_sliding_window: false`."""
+    base = tmp_path / "base"
+    shutil.copytree(saved("qwen2"), base)
+    tiny.edit_config(base, sliding_window=4, use_sliding_window=False)
+    out = unedited(open_target(resolve(str(base))), tmp_path / "out")
+    assert json.loads((out / "config.json").read_text())["sliding_window"] is None
+    assert_the_same_model(base, out)
+
+
 def test_no_byte_of_the_weights_moves(
     saved: Callable[..., Path], unedited: Callable[[Target, Path], Path], tmp_path: Path
 ) -> None:

@@ -11,20 +11,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from folders import tree
 from monoglot.editor import output
 from monoglot.editor.errors import OutputError
 from monoglot.editor.output import replace_file, staged_folder
 
 MANIFEST = "monoglot.json"
-
-
-def tree(folder: Path) -> dict[str, bytes | str]:
-    """Every path below a folder with what it holds."""
-    found: dict[str, bytes | str] = {}
-    for path in sorted(folder.rglob("*")):
-        name = path.relative_to(folder).as_posix()
-        found[name] = f"-> {path.readlink()}" if path.is_symlink() else path.read_bytes() if path.is_file() else "/"
-    return found
 
 
 def put(destination: Path, text: str, *, size: int = 10, force: bool = False) -> None:

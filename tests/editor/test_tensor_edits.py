@@ -132,13 +132,14 @@ def asked_of(neurons: Neurons, op: str, layer: int) -> Does:
     """What `tiny.recipe` asks for: the constant wins over deactivation, and that over scaling."""
     does: Does = {int(j): ("scale", 0.5) for j in neurons.indices["half"][layer]}
     does |= {int(j): ("scale", 0.0) for j in neurons.indices["off"][layer]}
-    if op != "deactivate":
-        pairs = zip(neurons.indices["xx"][layer], neurons.values["mean"]["xx"][layer], strict=True)
-        does |= {int(j): (op, 1.5 * float(value)) for j, value in pairs}
+    ops = {"deactivate": {}, "all": {"xx": "pin", "yy": "add", "zz": "shift"}}.get(op, {"xx": op})
+    for language, each in ops.items():
+        pairs = zip(neurons.indices[language][layer], neurons.values["mean"][language][layer], strict=True)
+        does |= {int(j): (each, 1.5 * float(value)) for j, value in pairs}
     return does
 
 
-@pytest.mark.parametrize("op", ["deactivate", "pin", "add", "shift"])
+@pytest.mark.parametrize("op", ["deactivate", "pin", "add", "shift", "all"])
 @pytest.mark.parametrize(("model_type", "carrier"), PAIRS)
 def test_baked_equals_the_formula(
     saved: Callable[..., Path], model_type: str, carrier: str, op: str, tmp_path: Path
