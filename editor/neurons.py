@@ -38,8 +38,9 @@ class Neurons:
     """Per language, per layer: sorted indices of its neurons, int64 (n,), and what is known of their activations.
 
     `values` is statistic ("mean", "median", "p90", "mean@fr", …) -> language -> per layer float64 (n,). A neuron may
-    belong to several languages. `spare` are per layer the neurons that matter least, of no language, the least first: `add` may take their
-    places. Imported masks have neither values nor spare ones, and `model` is None, as they don't say whose they are.
+    belong to several languages. `spare` are per layer neurons of no language that are hardly ever active, the least active
+    first: `add` may take their places. Imported masks have neither values nor spare ones, and `model` is None, as they
+    don't say whose they are.
     """
 
     indices: dict[str, tuple[Int64, ...]]

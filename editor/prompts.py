@@ -1,7 +1,8 @@
 """What a model is asked to go on with: a few prompts per language.
 
 By default the beginnings of the embedded passages: the first 8 words, in scripts without spaces the first clause of 8
-characters or more, so that no word is cut; the passages are the same in every language, and the held-out ones come first. Or a person's own, from a file:
+characters or more, so that no word is cut; the passages are the same in every language, and the held-out ones come
+first. Or a person's own, from a file:
 
     prompts.jsonl      {"language": "en", "prompt": "The best way to learn is"}, one a line
     prompts/en.txt     a folder with a file per language, one prompt a line

@@ -41,29 +41,33 @@ def run(place: Path, *command: str) -> str:
 @pytest.mark.slow
 @pytest.mark.parametrize("command", [command for command in COMMAND.findall(README) if command != "monoglot demo"])
 def test_the_commands_run(place: Path, command: str) -> None:
-    """In order, as a reader would; on tiny models the neurons are few, so more are asked for."""
+    """In order, as a reader would; on tiny models the neurons are few, so more are asked for, and sixteen dimensions of
+    random weights have no direction that is 1 on every text."""
     words = shlex.split(command)[1:]
     more = ["--rate", "0.3", "--quantile", "0.7"] if words[0] in ("export", "find") else []
+    more += ["--tolerance", "9"] if "--activate" in words else []
     run(place, sys.executable, "-m", "monoglot.cli", *words, *more)
 
 
 @pytest.mark.slow
 def test_the_demo_prints_what_the_readme_shows(place: Path) -> None:
     """Every line, with figures to the second decimal, as another processor may round differently; what the models write
-    after the prompts is theirs."""
+    after the prompts is theirs, and shares of answers may differ by two answers."""
     shown = README.split("```text\n")[1].split("```")[0]
     printed = run(place, sys.executable, "-m", "monoglot.cli", "demo")
     lines = [line.split() for line in printed.splitlines()]
     for line in filter(None, (line.split() for line in shown.splitlines())):
-        if line != ["…"] and line[:2] not in (["base", "…"], ["demo", "…"]):
+        if line != ["…"] and line[:2] not in (["base", "…"], ["demo", "…"], ["demo-fr", "…"]):
             assert any(same(line, other) for other in lines), line
     continued = [line[0] for line in lines if line[1:2] == ["…"]]
-    assert continued == ["base", "demo"] * 2
+    assert continued == ["base", "demo"] * 2 + ["base", "demo-fr"] * 2
 
 
 def same(shown: list[str], printed: list[str]) -> bool:
     def alike(a: str, b: str) -> bool:
         try:
+            if a.endswith("%") and b.endswith("%"):
+                return abs(float(a[:-1]) - float(b[:-1])) <= 25  # two of eight answers
             return abs(float(a) - float(b)) <= 0.02
         except ValueError:
             return a == b

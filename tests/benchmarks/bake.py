@@ -4,9 +4,9 @@ For a checkpoint of about 500 MB in one file (or the one given), and for a large
 weights: seconds, seconds of processor time, peak memory, and the time as a ratio to `cp` and to `cp` with a sync of the
 copies, which is what baking does (and it writes every file's sha256 into the manifest). One per cent of each layer's
 neurons is zeroed; "activation" adds constants to another per cent besides, by a calibrated direction: it rewrites rows of
-the gate and up projections too. Runs alternate, ratios are medians over runs of the same round, everything is synced before each run,
-and the source was read just before, so it lies in the page cache as far as it fits. The peak memory of a child can't read
-lower than that of this script, about 60 MB.
+the gate and up projections too. Runs alternate, ratios are medians over runs of the same round, everything is synced
+before each run, and the source was read just before, so it lies in the page cache as far as it fits. The peak memory of a
+child can't read lower than that of this script, about 60 MB.
 
     python tests/benchmarks/bake.py
     python tests/benchmarks/bake.py path/to/checkpoint --runs 9 --size-gb 0
