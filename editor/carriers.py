@@ -61,12 +61,11 @@ def carried(target: Target, recipe: Recipe, neurons: Neurons, calibration: Calib
             "correct the config."
         )
     carrier = choose(recipe.carrier, target)
-    wanted = steps.size
+    asked = steps
     if recipe.slots == "spare":
         steps = _with_spare_slots(steps, target, neurons, exact=carrier != "calibrated")
-    spared = steps.size - wanted
     if carrier != "calibrated":
-        return Carried(steps, carrier, None, (), spared)
+        return Carried(steps, carrier, None, (), steps.size - asked.size)
     if calibration is None:
         raise RecipeError(
             f"{target.source.name} has no biases that could hold a constant, so a direction has to stand in for one: record "
@@ -94,19 +93,21 @@ def carried(target: Target, recipe: Recipe, neurons: Neurons, calibration: Calib
         )
     left_out = tuple(number for number, _ in poor)
     layers = [
-        layer.take((layer.constants == 0) & (layer.shifts == 0)) if number in left_out else layer
-        for number, layer in enumerate(steps.layers)
+        before.take((before.constants == 0) & (before.shifts == 0)) if number in left_out else layer  # needs no slots
+        for number, (before, layer) in enumerate(zip(asked.layers, steps.layers, strict=True))
     ]
     kept = Plan(tuple(layers), steps.edited, steps.kept)
     if not kept.constant:
         raise RecipeError("no layer is calibrated well enough to carry a constant. Calibrate on more text.")
+    spared = sum(len(now.freed) - len(before.freed) for now, before in zip(layers, asked.layers, strict=True))
     return Carried(kept, carrier, calibration, left_out, spared)
 
 
 def _error(layer: LayerPlan, found: LayerError) -> float:
     """The relative error of a layer's constants: after the activation function, or, for a shift, before it."""
     before = math.hypot(found.mean - 1, found.deviation) if np.any(layer.shifts) else 0.0
-    return max(before, found.after if np.any(layer.constants) else 0.0)
+    after = found.after if np.any(layer.constants) else 0.0
+    return float(np.max([before, after]))  # NaN if one of them is
 
 
 def _with_spare_slots(steps: Plan, target: Target, neurons: Neurons, *, exact: bool) -> Plan:

@@ -61,6 +61,32 @@ def report(title: str, answer: dict[str, Any]) -> dict[str, float]:
     return change
 
 
+def activate(model: Path, corpus: str, language: str, out: Path, work: Path) -> list[str]:
+    """Export a model that answers in a language, let it answer prompts in the others, print the shares; what is missed."""
+    monoglot = [sys.executable, "-m", "monoglot.cli"]
+    command = [
+        *monoglot, "export", str(model), "--corpus", corpus, "--activate", language, "--hold", "others", "--rate", "0.02",
+        "--tokens", str(TOKENS), "--fast", "--work", str(work), "-o", str(out), "--json",
+    ]  # fmt: skip
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    found = json.loads(done.stdout)["strength"]
+    command = [*monoglot, "evaluate", str(out), "--generate", "--base", str(model), "--json"]
+    answers = json.loads(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout)["activated"]
+    rows = answers["by_language"]
+    share = {name: sum(row[name]["accuracy"] for row in rows.values()) / len(rows) for name in ("base", "this model")}
+    print(f"\n{out.name}: strength {found['checkpoint'][-1]['strength']:g}, answers in {language}:")
+    print("  " + "  ".join(f"from {code} {row['this model']['accuracy']:.0%}" for code, row in rows.items()))
+    print(f"  mean {share['this model']:.0%}, base {share['base']:.0%}")
+    for sample in answers["samples"]:
+        print(f"  {sample['prompt']} … {' '.join(sample['this model'].split())}")
+    missed = []
+    if share["this model"] < 0.85:
+        missed.append(f"{share['this model']:.0%} of the answers are {language}, less than 85%")
+    if share["base"] > 0.05:
+        missed.append(f"{share['base']:.0%} of the base's answers are {language}, more than 5%")
+    return missed
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="The main job on real models.")
     parser.add_argument("--short", action="store_true", help="Gemma only, on less text")
@@ -82,6 +108,8 @@ def main() -> None:
             if language == "zh":
                 missed += [f"{k} rises by {change[k]:.2f}, more than 0.1" for k in spared if change[k] > 0.1]
         if not short:
+            out, work = Path(scratch) / "gemma3-zh", Path(scratch) / "gemma3-zh.work"
+            missed += activate(folder / "gemma3", corpus, "zh", out, work)
             out, work = Path(scratch) / "smollm2-no-fr", Path(scratch) / "smollm2.work"
             change = report(
                 "SmolLM2-135M without fr", export(folder / "smollm2", corpus, "fr", out, work, verify_tokens)

@@ -81,7 +81,7 @@ def make_checkpoint(folder: Path, config: dict[str, int], *, sharded: bool) -> P
     folder.mkdir()
     heads = config["num_attention_heads"]
     full = {"model_type": "llama", "architectures": ["LlamaForCausalLM"], **config, "num_key_value_heads": heads,
-            "vocab_size": VOCABULARY, "tie_word_embeddings": True, "dtype": "bfloat16"}  # fmt: skip
+            "vocab_size": VOCABULARY, "tie_word_embeddings": True, "hidden_act": "silu", "dtype": "bfloat16"}  # fmt: skip
     (folder / "config.json").write_text(json.dumps(full, indent=1))
     parts = shapes(config)
     if not sharded:

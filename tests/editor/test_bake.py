@@ -154,7 +154,7 @@ def test_the_manifest_says_how_constants_were_carried(saved: Callable[..., Path]
             assert record["carrier"] is None
         else:
             errors = record["carrier"].pop("calibration")
-            assert record["carrier"] == {"name": carrier, "layers_left_out": []}
+            assert record["carrier"] == {"name": carrier, "layers_left_out": [], "spare_neurons": 0}
             assert (errors is None) == (carrier == "native")
         assert (out / "calibration.safetensors").exists() == (carrier == "calibrated")
         assert (

@@ -21,6 +21,7 @@ from monoglot.editor.errors import CheckpointError, ModelError, MonoglotError
 from monoglot.editor.neurons import Neurons
 from monoglot.editor.recipe import Base, Edit, Recipe
 from monoglot.editor.source import resolve
+from monoglot.editor.target import open_target
 from safetensors import safe_open
 
 BOUNDED = settings(deadline=None, derandomize=True, database=None, max_examples=150,
@@ -356,7 +357,7 @@ def bake_or_refuse(folder: Path) -> Checkpoint | None:
     out = folder.parent / "out"
     neurons = Neurons({"fr": (np.array([1, 4]), np.array([0]))})
     try:
-        target = baking.open_target(resolve(str(folder)))
+        target = open_target(resolve(str(folder)))
         baking.bake(target, neurons, Recipe(Base("x"), (Edit("fr", "deactivate"),)), out)
     except MonoglotError as error:
         assert str(error)

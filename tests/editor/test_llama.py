@@ -230,6 +230,7 @@ def test_what_is_no_llama_is_refused(
     [
         ("mistral", {"sliding_window": ...}, "sliding window"),  # left out, it is 4096
         ("mistral", {"sliding_window": 4096}, "sliding window"),
+        ("qwen2", {"layer_types": ["full_attention", "sliding_attention", "full_attention"]}, "sliding window"),
         ("phi3", {"rope_parameters": ..., "rope_theta": 1e4, "partial_rotary_factor": 0.5}, "rotary"),
         ("phi3", {"rope_parameters": ..., "rope_theta": 1e4, "rope_scaling": {
             "type": "longrope", "short_factor": [1.0] * 4, "long_factor": [2.0] * 4}}, "rotary"),

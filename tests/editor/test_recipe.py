@@ -80,7 +80,10 @@ def plain_plan(
     edited, kept = {edit.language: 0 for edit in edits}, {edit.language: 0 for edit in edits}
     for neuron in sorted(set().union(*sets.values())):
         owners = {language for language in sets if neuron in sets[language]}
-        asking = [edit for edit in edits if edit.language in owners]
+        asking = [
+            edit for edit in edits
+            if edit.language in owners and (edit.layers is None or edit.layers[0] <= neuron[0] <= edit.layers[1])
+        ]  # fmt: skip
         unasked = owners - {edit.language for edit in asking}
         disputed = bool(unasked) or len({(edit.op, edit.strength, edit.value) for edit in asking}) > 1
         for edit in asking:
@@ -104,12 +107,12 @@ def cases(draw: st.DrawFn) -> tuple[list[Edit], dict[str, set[tuple[int, int]]]]
     edits = []
     for language in draw(st.lists(st.sampled_from(languages), min_size=1, unique=True)):
         op = draw(st.sampled_from(["deactivate", *OPS]))
-        if op == "deactivate":
-            edits.append(Edit(language, op))
-        elif op == "scale":
-            edits.append(Edit(language, op, draw(st.sampled_from([2.0, 2.0, 0.5, 0.0, -1.0]))))
-        else:
-            edits.append(Edit(language, op, draw(st.sampled_from([1.0, 1.0, -2.0])), draw(st.sampled_from(NAMES))))
+        strength, value = None, None
+        if op == "scale":
+            strength = draw(st.sampled_from([2.0, 2.0, 0.5, 0.0, -1.0]))
+        elif op != "deactivate":
+            strength, value = draw(st.sampled_from([1.0, 1.0, -2.0])), draw(st.sampled_from(NAMES))
+        edits.append(Edit(language, op, strength, value, draw(st.sampled_from([None, None, (0, 0), (1, 1), (0, 1)]))))
     return edits, sets
 
 
@@ -227,6 +230,15 @@ def test_a_value_that_the_neurons_do_not_have() -> None:
         plan(Recipe(BASE, (Edit("zh", "pin", 1.0, "mean"),)), neurons, layers=LAYERS, width=WIDTH)
 
 
+def test_layers_by_hand() -> None:
+    """Outside of an edit's layers its language asks for nothing, so a neuron that it shares is kept."""
+    off, ja_off = Edit("zh", "deactivate"), Edit("ja", "deactivate", layers=(1, 1))
+    assert factors_of([off, ja_off], "keep") == {(0, 1): 0, (1, 0): 0}
+    assert factors_of([ja_off], "edit") == {(1, 0): 0}
+    with pytest.raises(RecipeError, match="ja is to be edited up to layer 2; the last one is 1"):
+        factors_of([Edit("ja", "deactivate", layers=(0, 2))], "edit")
+
+
 def test_counts_by_hand() -> None:
     recipe = Recipe(BASE, (Edit("zh", "deactivate"), Edit("ja", "deactivate")))
     made = plan(recipe, make(SETS), layers=LAYERS, width=WIDTH)
@@ -270,6 +282,9 @@ def test_activation_from_the_command_line() -> None:
     assert parse_edits(activate=["fr"]) == (Edit("fr", "pin", 1.0, "mean"),)
     assert parse_edits(activate=["fr, zh"], op="add", strength=2.5, value="p90") == (
         Edit("fr", "add", 2.5, "p90"), Edit("zh", "add", 2.5, "p90"),
+    )  # fmt: skip
+    assert parse_edits(["zh"], activate=["fr"], layers=(2, 5)) == (
+        Edit("zh", "deactivate"), Edit("fr", "pin", 1.0, "mean", (2, 5)),
     )  # fmt: skip
     assert parse_edits(activate=["fr"], op="scale", strength=3.0) == (Edit("fr", "scale", 3.0),)
     assert parse_edits(["others"], activate=["fr"], languages=known) == (
@@ -319,6 +334,8 @@ def test_deactivation_takes_no_number() -> None:
         ((Edit("fr", "pin", 0.0, "mean"),), "pin needs a finite strength other than 0"),
         ((Edit("fr", "pin", float("nan"), "mean"),), "pin needs a finite strength"),
         (parse_edits(["fr"], activate=["fr"]), "fr is edited twice"),
+        ((Edit("fr", "deactivate", layers=(2, 1)),), r"the layers of fr are \[2, 1\]: write the first and the last"),
+        ((Edit("fr", "deactivate", layers=(-1, 1)),), "the layers of fr are"),
         ((Edit("fr", "deactivate", 1.0),), "deactivate takes no strength, fr has 1.0"),
         ((Edit("fr", "scale"),), "scale needs a finite strength"),
     ],
@@ -332,6 +349,7 @@ def test_impossible_edits(edits: tuple[Edit, ...], message: str) -> None:
     ("more", "message"),
     [
         ({"shared": "both"}, "shared is 'both'; it can be keep or edit"),
+        ({"slots": "all"}, "slots is 'all'; it can be spare or deactivated"),
         ({"carrier": "pigeon"}, "unknown carrier 'pigeon'; known: auto, native, flag, llama, calibrated"),
         ({"above_tolerance": "hope"}, "above_tolerance is 'hope'; it can be refuse or leave-out"),
         ({"tolerance": 0.0}, "the tolerance is 0.0; it must be above 0"),
@@ -361,12 +379,12 @@ def test_a_recipe_comes_back_from_its_file(tmp_path: Path) -> None:
 
 def test_a_recipe_with_constants_comes_back_too(tmp_path: Path) -> None:
     edits = (
-        Edit("fr", "pin", 2.0, "median"),
+        Edit("fr", "pin", 2.0, "median", (0, 14)),
         Edit("en", "pin", 1.0, "mean@fr"),
         Edit("zh", "shift", -0.5, "p90"),
         Edit("no", "add", 1.0, "mean"),
     )
-    recipe = Recipe(BASE, edits, carrier="calibrated", tolerance=0.05, above_tolerance="leave-out")
+    recipe = Recipe(BASE, edits, carrier="calibrated", slots="deactivated", tolerance=0.05, above_tolerance="leave-out")
     (tmp_path / "recipe.yaml").write_text(to_yaml(recipe), encoding="utf-8")
     assert load(tmp_path / "recipe.yaml") == recipe == of_data(as_data(recipe))
     assert recipe.activated == ("fr", "zh", "no")
@@ -384,6 +402,9 @@ def test_carriers_are_spoken_of_only_where_one_is_needed() -> None:
         ("- {language: fr, op: pin, strength: '2'}", "strength for fr is not a number"),
         ("- {language: fr, op: pin, value: 3}", "value for fr is not a text"),
         ("- {language: fr, op: pin, amount: 3}", "an edit has the unknown key 'amount'"),
+        ("- {language: fr, op: pin, layers: 3}", "layers of fr are not a list of two whole numbers"),
+        ("- {language: fr, op: pin, layers: [1, 2, 3]}", "layers of fr are not a list of two whole numbers"),
+        ("- {language: fr, op: pin, layers: [no, yes]}", "layers of fr are not a list of two whole numbers"),
         ("- {language: fr, op: deactivate, value: mean}", "deactivate takes no value"),
         ("- {language: fr, op: pin}\ntolerance: much", "the tolerance is not a number"),
         ("- {language: fr, op: pin}\ncarrier: 3", "carrier is not a text"),
