@@ -59,7 +59,9 @@ def test_the_demo_prints_what_the_readme_shows(place: Path) -> None:
     for line in filter(None, (line.split() for line in shown.splitlines())):
         if line != ["…"] and line[:2] not in (["base", "…"], ["demo", "…"], ["demo-fr", "…"]):
             assert any(same(line, other) for other in lines), line
-    answers = {line[0]: line[1:] for line in lines if line and all(cell.endswith("%") for cell in line[1:]) and line[1:]}
+    answers = {
+        line[0]: line[1:] for line in lines if line and all(cell.endswith("%") for cell in line[1:]) and line[1:]
+    }
     accuracy = {name: sum(int(cell[:-1]) for cell in cells) / len(cells) for name, cells in answers.items()}
     assert accuracy["base"] < 10 and accuracy["demo-fr"] >= 75
     continued = [line[0] for line in lines if line[1:2] == ["…"]]
