@@ -6,10 +6,10 @@ from typing import Any
 
 import click
 
+from ..editor.prompts import COUNT
 from .console import answer, bar, device_options, note, split, table
 
 TOKENS = 24
-COUNT = 8
 BASE, THIS, RANDOM, REAL = "base", "this model", "random neurons", "real text"
 
 

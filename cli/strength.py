@@ -71,7 +71,7 @@ def run_auto(
         baked = run_bake(target, found, recipe_at(best.strength, layers), calibration, output, True)
         tried.append(best)
     if not best.good(edits.target_accuracy):
-        note(strength.advice(best, language, edits.target_accuracy))
+        note("Warning: " + strength.advice(best, language, edits.target_accuracy))
     record = manifest.read(output)
     record["strength"] = {
         **strength.to_json(curve, tried, strength.samples(task, best)), "layers": list(layers), "prompts": digest(asked),

@@ -33,6 +33,7 @@ STRENGTHS = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)
 TARGET_ACCURACY = 0.9
 TOKENS = 24  # an answer
 APART = 1 / 3  # of the answers
+WEAK = 1.0  # below this loops are no sign of too much: a source language that is switched off makes them by itself
 REAL = 8  # texts
 SAMPLES = 3
 
@@ -128,7 +129,7 @@ def search(
 ) -> Curve:
     """The first of the ascending `strengths` at which `target_accuracy` of the answers are in the language and have not
     fallen apart; else, with a MonoglotWarning, the one with the most whole answers in the language. It goes no further once
-    they, having been whole, have fallen apart at two strengths in a row.
+    they have fallen apart at two strengths from WEAK on in a row.
 
     `modules` are the base's `families.activation_modules`, `plan_of` says what a strength does. Raises CorpusError as
     `Task.check`, RecipeError when there are no strengths.
@@ -149,8 +150,8 @@ def search(
         found.append(_point(task, strength, Variant(f"× {strength:g}", task.base, hooks), update))
         if found[-1].good(target_accuracy):
             break
-        stood = any(not point.fallen_apart for point in found[1:])  # too weak a constant can make loops too
-        if stood and found[-1].fallen_apart and found[-2].fallen_apart:
+        too_strong = found[-2].strength >= WEAK and found[-2].fallen_apart and found[-1].fallen_apart
+        if too_strong:
             break
     base, *points = found
     reached = points[-1].good(target_accuracy)

@@ -80,14 +80,17 @@ class Editing:
         """Edit rows `row`… in place. Raises CheckpointError when they hold NaN, RecipeError when a result doesn't fit."""
         name, dtype = self.tensor.name, self.tensor.dtype
         block = self.block(view)
+        where = self.where(row, len(block))
+        if self.edit.axis == 0 and not len(where):
+            return
         if not floats.all_finite(block, dtype):
             raise CheckpointError(
                 f"{place}: {name} holds NaN or infinite weights. The checkpoint is broken: get it again."
             )
-        where = self.where(row, len(block))
-        block[where] = self.edited(block[where], row, len(block), rounding)
-        if not floats.all_finite(block, dtype):
+        new = self.edited(block[where], row, len(block), rounding)
+        if not floats.all_finite(new, dtype):
             raise RecipeError(f"{name}: edited weights don't fit in {floats.NAMES[dtype]}. Use a smaller strength.")
+        block[where] = new
 
     def block(self, view: memoryview) -> floats.Array:
         """Bytes as rows of the tensor; a bias has rows of one number."""

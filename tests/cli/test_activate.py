@@ -16,6 +16,7 @@ from monoglot.cli.strength import digest, prompts_of
 from monoglot.editor import calibration, embedded, manifest, neurons
 from monoglot.editor.generate import continuations
 from monoglot.editor.live import load_model, load_tokenizer
+from monoglot.editor.prompts import COUNT, embedded_prompts
 from monoglot.editor.source import resolve
 from monoglot.editor.target import open_target
 
@@ -245,6 +246,13 @@ def test_a_strength_is_searched_for(monoglot: Run, planted: neurons.Neurons, ask
         assert (again / file.name).read_bytes() == file.read_bytes(), file.name
     assert monoglot("verify", out, "--fast")[0] == 0
     assert manifest.read(out)["strength"] == curve  # verify keeps it
+
+
+def test_a_search_leaves_an_evaluation_s_prompts_alone() -> None:
+    asked, left = prompts_of(Edits()), embedded_prompts(count=COUNT)
+    assert asked.keys() == left.keys()
+    for language, own in asked.items():
+        assert len(own) == 4 and not {*own} & {*left[language]}
 
 
 def test_a_search_is_settled_for_what_it_was_made_for(tmp_path: Path, asked: Path) -> None:

@@ -100,6 +100,11 @@ def test_one_bad_strength_does_not_end_it(small: tuple[Any, Any], script: Script
     assert (curve.chosen, curve.reached) == (4, True)  # one of four broken is not fallen apart
 
 
+def test_loops_at_weak_strengths_do_not_end_it(small: tuple[Any, Any], script: Script) -> None:
+    script({0: "eeee", 0.25: "llll", 0.5: "llll", 1: "ffff"})
+    assert run(small, strengths=(0.25, 0.5, 1)).chosen == 1
+
+
 def test_the_bar_can_be_moved(small: tuple[Any, Any], script: Script) -> None:
     script({0: "eeee", 1: "ffee"})
     assert run(small, target_accuracy=0.5).chosen == 1

@@ -1,6 +1,7 @@
 """verify catches every way in which a checkpoint could be other than its manifest says."""
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -247,6 +248,13 @@ def a_shard_more(out: Path) -> None:
     rewrite_json(out / manifest.FILE, lambda d: d["files"].update({path.name: {}}))
 
 
+def names_swapped(out: Path) -> None:
+    """Keys and values of the first layer change places, in the header alone."""
+    path = out / "model-00001-of-00002.safetensors"
+    parts = re.split(rb"(layers\.0\.self_attn\.)([kv])(_proj)", path.read_bytes())
+    path.write_bytes(b"".join({b"k": b"v", b"v": b"k"}.get(part, part) for part in parts))
+
+
 def other_names(out: Path) -> None:
     """The weights with other biases, in a file that the index names instead."""
     path = out / "model-00002-of-00002.safetensors"
@@ -280,6 +288,7 @@ FILES: dict[str, tuple[str, str, Callable[[Path], Any], str]] = {
     "a shard less": ("llama", "flag", lambda out: (out / "model-00002-of-00002.safetensors").unlink(), "is missing"),
     "a plain file beside the index": ("llama", "flag", beside_the_index, "holds both"),
     "a tensor more in the new shard": ("llama", "flag", a_tensor_more, "00002.safetensors is not what the recipe makes"),
+    "names that changed places": ("phi3", "llama", names_swapped, "00001-of-00002.safetensors has another header"),
     "another direction": ("qwen3", "calibrated", another_calibration, "is not what the recipe makes of it"),
     "another level": ("qwen3", "calibrated", another_level, "is not what the recipe makes of it"),
 }  # fmt: skip
