@@ -1,6 +1,7 @@
 """monoglot detect: a model and text in, activation statistics out."""
 
 import os
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -161,6 +162,9 @@ def workers() -> Iterator[int]:
         yield dist.get_rank()
     finally:
         dist.destroy_process_group()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)  # all is written; gloo's threads now and then abort an interpreter that shuts down beside them
 
 
 @contextmanager

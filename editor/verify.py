@@ -124,7 +124,10 @@ def check_base(record: Mapping[str, Any], target: Target) -> None:
 def verify_bytes(folder: Path, target: Target, neurons: Neurons) -> Bytes:
     """(a), from the bytes alone, in constant memory."""
     record = manifest_file.read(folder)
-    expected = layout(target, carried_in(folder, target, neurons))
+    try:
+        expected = layout(target, carried_in(folder, target, neurons))
+    except RecipeError as error:
+        raise VerificationError(f"what {folder} says of itself cannot be carried out: {error}") from None
     hasher = ThreadPoolExecutor(1)  # goes through a shard beside the comparison, so that the disk is asked once
     try:
         hashes = {name: hasher.submit(_sha256, folder / name) for name in record["files"] if (folder / name).is_file()}
