@@ -105,6 +105,16 @@ def load_tokenizer(folder: Path) -> Any:
 
 
 @contextlib.contextmanager
+def hooked(handles: Iterable[Any]) -> Iterator[None]:
+    """Remove the hooks, of which these are the handles, when the block ends."""
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """Without transformers' progress bars and notes on stderr; its warnings that we handle ourselves are dropped."""
     from transformers.utils import logging as transformers_logging

@@ -12,6 +12,7 @@ import numpy as np
 
 from .errors import StatisticsError
 from .inputs import Float64
+from .live import hooked
 from .statistics import SUM_GRID
 
 if TYPE_CHECKING:
@@ -36,11 +37,8 @@ class Moments:
     @contextmanager
     def attached(self) -> Iterator[None]:
         handles = [module.register_forward_pre_hook(self._hook(layer)) for layer, module in enumerate(self.modules)]
-        try:
+        with hooked(handles):
             yield
-        finally:
-            for handle in handles:
-                handle.remove()
 
     def start(self, batch: int, length: int, skip: int) -> None:
         self._shape, self._skip = (batch, length), skip

@@ -18,6 +18,7 @@ from .errors import StatisticsError
 from .families import trunk
 from .histogram import BINS, UInt32
 from .inputs import Inputs, Sample
+from .live import hooked
 from .moments import Moments
 from .resume import Arrays, Resume
 from .statistics import SUM_GRID, Int64, ModelInfo, Statistics
@@ -60,11 +61,8 @@ class Recorder:
     @contextmanager
     def attached(self) -> Iterator[None]:
         handles = [module.register_forward_hook(self._hook(layer)) for layer, module in enumerate(self.modules)]
-        try:
+        with hooked(handles):
             yield
-        finally:
-            for handle in handles:
-                handle.remove()
 
     def start(self, batch: int, length: int, skip: int) -> None:
         """Before a forward pass on (batch, length) tokens of which the first `skip` positions don't count."""

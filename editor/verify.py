@@ -39,6 +39,7 @@ from .evaluate import Difference, Measured, Progress, Variant, measure
 from .families import activation_modules, input_modules
 from .hooks import calibrated, random_plan, steered
 from .layout import Layout, layout
+from .live import hooked as attached
 from .live import load_model
 from .neurons import Neurons
 from .recipe import Recipe
@@ -370,11 +371,8 @@ class Deviations:
             module.register_forward_hook(self._hook(number, neuron, level))
             for number, module, neuron, level in self.watched
         ]
-        try:
+        with attached(handles):
             yield
-        finally:
-            for handle in handles:
-                handle.remove()
 
     def _hook(self, number: int, neuron: int, level: float) -> Any:
         import torch

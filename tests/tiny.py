@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pytest
 import torch
 import transformers
 from monoglot.editor.activations import functions
@@ -116,6 +117,12 @@ EXACT = {
 IDS = torch.randint(6, VOCABULARY, (2, 11), generator=torch.Generator().manual_seed(0))
 TOLERANCE = 1e-5  # of the largest logit: noise of float32 arithmetic in another order
 MOVED = 1e-3  # what an edit must change at least, or a test could not fail
+
+
+def need(model_type: str) -> None:
+    """Skip where the installed transformers has no such family."""
+    if model_type not in transformers.models.auto.configuration_auto.CONFIG_MAPPING:
+        pytest.skip(f"this transformers has no {model_type}")
 
 
 def save_tokenizer(folder: Path) -> None:

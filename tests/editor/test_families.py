@@ -51,12 +51,6 @@ EDITS = {
 }
 
 
-def need(model_type: str) -> None:
-    """Skip where the installed transformers has no such family."""
-    if model_type not in CONFIG_MAPPING:
-        pytest.skip(f"this transformers has no {model_type}")
-
-
 def pick(feed_forward: FeedForward, seed: int = 1) -> Neurons:
     """One to five random neurons in each layer."""
     generator = np.random.default_rng(seed)
@@ -181,7 +175,7 @@ def test_biases_are_where_the_table_says(saved: Callable[..., Path], model_type:
 @pytest.mark.parametrize("model_type", KNOWN)
 def test_biases_where_the_config_is_silent(model_type: str) -> None:
     """Many config.json leave out what is the default: `bias` keys are then True, flags are False."""
-    need(model_type)
+    tiny.need(model_type)
     family, config = row(model_type), CONFIG_MAPPING[model_type]()
     if isinstance(family.bias, str):
         assert getattr(config, family.bias) is True
@@ -325,7 +319,7 @@ def fake(folder: Path, config: dict[str, Any], tensors: dict[str, torch.Tensor] 
 
 @pytest.mark.parametrize("model_type", ["mixtral", "qwen2_moe", "qwen3_moe", "gpt_oss", "llama4", "deepseek_v3"])
 def test_mixtures_of_experts_are_refused(model_type: str, tmp_path: Path) -> None:
-    need(model_type)
+    tiny.need(model_type)
     config = CONFIG_MAPPING[model_type]().to_diff_dict() | {"model_type": model_type}
     whole = CONFIG_MAPPING[model_type]().to_dict()
     whole.pop("quantization_config", None)
