@@ -85,7 +85,7 @@ def show(output: Path, off: str, other: str) -> None:
     from ..editor import embedded, neurons
     from ..editor.corpus import open_corpus
     from ..editor.detect import read_texts
-    from ..editor.evaluate import perplexity_matrix
+    from ..editor.evaluate import perplexity_matrices
     from ..editor.generate import continuations
     from ..editor.live import load_model, load_tokenizer
     from ..editor.prompts import beginning
@@ -97,9 +97,8 @@ def show(output: Path, off: str, other: str) -> None:
     texts = open_corpus([embedded.NAME])
     packed = read_texts(target, texts, tokens=TOKENS, context=CONTEXT, held_out=True)
     with bar("matrix", "contexts") as update:
-        matrix = perplexity_matrix(
-            base, target.feed_forward, neurons.load(output / "neurons.json"), packed, progress=update
-        )
+        found = {"lape": neurons.load(output / "neurons.json")}
+        matrix = perplexity_matrices(base, target.feed_forward, found, packed, progress=update)["lape"]
     rows: list[tuple[Any, ...]] = [
         (f"{name} off", *(change(row[k]) for k in packed)) for name, row in matrix.change.items()
     ]

@@ -160,9 +160,9 @@ def measure(
 ) -> dict[str, Any]:
     """What goes into the manifest: by the prompts' language and the model, and samples."""
     from ..editor.answers import ask
-    from ..editor.evaluate import Variant
     from ..editor.families import activation_modules
     from ..editor.hooks import random_plan, steered
+    from ..editor.logits import Variant
     from ..editor.prompts import passages
     from ..editor.quality import quality, rounded
 

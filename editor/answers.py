@@ -8,9 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .evaluate import Progress, Variant
+from .evaluate import Progress
 from .generate import continuations
 from .identify import check, is_in
+from .logits import Variant
 from .quality import Quality, quality, rounded
 
 

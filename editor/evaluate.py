@@ -5,34 +5,24 @@
 The beginning-of-text token is context, not counted as a prediction's target.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from .corpus import Packed
-from .errors import RecipeError
+from .errors import NeuronsError, RecipeError
 from .families import FeedForward, activation_modules
 from .hooks import random_plan, steered
+from .logits import Variant, batches, chunks, hidden_states, logits, losses, token_losses
 from .neurons import Neurons
-from .recipe import Base, Edit, Recipe, plan
+from .recipe import Base, Edit, Plan, Recipe, plan
 
 if TYPE_CHECKING:
     import torch
 
-LOGITS = 2**25  # numbers; 128 MiB in float32
 Progress = Callable[[str, int, int], None]  # what, done, in all
-
-
-@dataclass(frozen=True)
-class Variant:
-    """A model to measure: itself, or itself inside a context manager that hooks it."""
-
-    name: str
-    model: Any
-    inside: Callable[[], AbstractContextManager[None]] = nullcontext
 
 
 @dataclass
@@ -88,33 +78,36 @@ def measure(
 ) -> Measured:
     """Log-loss of each variant on each language, and how far the logits of variant `to` are from those of each in `compare`.
 
-    A few contexts at a time, so that at most LOGITS numbers per variant (or one context's) are in memory.
+    At most `logits.LOGITS` numbers per variant that is compared (or one row) are in memory.
     """
-    import torch
-
     log_loss: dict[str, dict[str, float]] = {variant.name: {} for variant in variants}
     difference: dict[str, dict[str, Difference]] = {name: {} for name in compare}
     tokens: dict[str, int] = {}
-    steps, step = sum(len(packed.contexts) for packed in texts.values()) * len(variants), 0
+    contexts = sum(len(context) > 1 for packed in texts.values() for context in packed.contexts)
+    steps, step = contexts * len(variants), 0
     for language, packed in texts.items():
         sums = dict.fromkeys(log_loss, 0.0)
         tokens[language] = 0
         between = {name: Difference() for name in compare}
-        for ids in batches(packed, variants[0].model.get_input_embeddings().weight.shape[0]):  # (B, T)
-            tokens[language] += ids[:, 1:].numel()
-            logits = {}
+        for ids in batches(packed.contexts):  # (B, T)
+            targets = ids[:, 1:].flatten()
+            tokens[language] += len(targets)
+            kept = {}  # hidden states of those whose logits are compared
             for variant in variants:
-                found = next_token_logits(variant, ids)  # (B·(T−1), V)
-                targets = ids[:, 1:].flatten().to(found.device)
-                sums[variant.name] += torch.nn.functional.cross_entropy(found, targets, reduction="sum").double().item()
+                states = hidden_states(variant, ids)  # (B·(T−1), d)
                 if compare and variant.name in (*compare, to):
-                    logits[variant.name] = found.cpu()
-                del found
+                    kept[variant.name] = variant.model, states
+                else:
+                    sums[variant.name] += token_losses(variant.model, states, targets).sum().item()
                 step += len(ids)
                 if progress:
                     progress(language, step, steps)
-            for name, one in between.items():
-                one.add(logits[name], logits[to])
+            for rows in chunks(variants[0].model, len(targets)) if kept else ():
+                found = {name: logits(model, states[rows]) for name, (model, states) in kept.items()}
+                for name, own in found.items():
+                    sums[name] += losses(own, targets[rows]).sum().item()
+                for name, one in between.items():
+                    one.add(found[name].cpu(), found[to].cpu())
         for name, total in sums.items():
             log_loss[name][language] = total / max(1, tokens[language])
         for name, one in between.items():
@@ -122,64 +115,97 @@ def measure(
     return Measured(log_loss, tokens, difference)
 
 
-def batches(packed: Packed, vocabulary: int) -> Iterator["torch.Tensor"]:
-    """Contexts of one length, stacked: int64 (B, T). Those with nothing to predict are left out."""
-    import torch
-
-    for length, group in groupby(packed.contexts, key=len):
-        contexts = list(group)
-        size = max(1, LOGITS // (length * vocabulary))
-        for at in range(0, len(contexts) if length > 1 else 0, size):
-            yield torch.stack([torch.from_numpy(context) for context in contexts[at : at + size]])
-
-
-def next_token_logits(variant: Variant, ids: "torch.Tensor") -> "torch.Tensor":
-    """Logits of the predictions of ids[:, 1:], float32 (B·(T−1), V), for contexts (B, T)."""
-    import torch
-
-    device = next(variant.model.parameters()).device
-    with torch.inference_mode(), variant.inside():
-        logits = variant.model(input_ids=ids.to(device), use_cache=False).logits
-    found: torch.Tensor = logits[:, :-1].flatten(0, 1).float()
-    return found
-
-
 @dataclass(frozen=True)
 class Matrix:
     """change[deactivated][text]: change of log-loss in nats, by language; `random` is the control's row; `base` the
-    log-loss itself; `tokens` what it was measured on."""
+    log-loss itself; `tokens` what it was measured on; `neurons` how many each row deactivates."""
 
     change: dict[str, dict[str, float]]
     random: dict[str, float]
     base: dict[str, float]
     tokens: dict[str, int]
+    neurons: dict[str, int]
 
 
-def perplexity_matrix(
-    model: Any,
-    feed_forward: FeedForward,
-    neurons: Neurons,
-    texts: Mapping[str, Packed],
-    *,
-    shared: str = "keep",
-    progress: Progress | None = None,
-) -> Matrix:
-    """Deactivate each language in turn (by hooks) and measure every language's log-loss.
+@dataclass(frozen=True)
+class Dominance:
+    """How far the diagonal of a matrix dominates: `share` of all damage (rises of log-loss) that falls on the language
+    switched off, 1/K if it fell evenly, None where there is no damage at all; the mean change on the `diagonal`,
+    `elsewhere`, and by `random` neurons, in nats."""
 
-    The control deactivates random neurons, as many in each layer as the language with the most neurons has.
-    """
-    modules = activation_modules(model, feed_forward.family)
+    share: float | None
+    diagonal: float
+    elsewhere: float
+    random: float
+
+
+def dominance(matrix: Matrix) -> Dominance:
+    """Over the rows and columns that the matrix has; a language's row without its own text is left out."""
+    rows = {off: row for off, row in matrix.change.items() if off in row}
+    diagonal = [row[off] for off, row in rows.items()]
+    others = [change for off, row in rows.items() for text, change in row.items() if text != off]
+    damage = sum(max(0.0, change) for change in (*diagonal, *others))
+    return Dominance(
+        sum(max(0.0, change) for change in diagonal) / damage if damage else None,
+        _mean(diagonal),
+        _mean(others),
+        _mean(list(matrix.random.values())),
+    )
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / max(1, len(values))
+
+
+def deactivations(neurons: Neurons, feed_forward: FeedForward, shared: str) -> dict[str, Plan]:
+    """By language, the plan that deactivates its neurons; a language without any of its own has none.
+
+    Raises NeuronsError when no language has one."""
     plans = {}
     for language in neurons.languages:
         recipe = Recipe(Base("model"), (Edit(language, "deactivate"),), shared)
-        with suppress(RecipeError):  # a language without neurons of its own has no row
+        with suppress(RecipeError):
             plans[language] = plan(recipe, neurons, layers=feed_forward.layers, width=feed_forward.width)
-    largest = max(plans.values(), key=lambda one: one.size)
-    hooked = {**plans, "random": random_plan(largest, feed_forward.width)}
-    variants = [Variant("base", model)]
-    variants += [Variant(f"off {name}", model, partial(steered, modules, steps)) for name, steps in hooked.items()]
-    loss = measure(variants, texts, progress=progress)
-    base = loss.log_loss["base"]
-    rows = {name: {k: loss.log_loss[f"off {name}"][k] - base[k] for k in texts} for name in hooked}
-    random = rows.pop("random")
-    return Matrix(rows, random, base, loss.tokens)
+    if not plans:
+        raise NeuronsError("no language has neurons of its own, so there is nothing to deactivate. Find more: --rate.")
+    return plans
+
+
+def with_control(plans: Mapping[str, Plan], width: int) -> dict[str, Plan]:
+    """And "random": as many neurons in each layer as the language with the most neurons has."""
+    return {**plans, "random": random_plan(max(plans.values(), key=lambda one: one.size), width)}
+
+
+def perplexity_matrices(
+    model: Any,
+    feed_forward: FeedForward,
+    sets: Mapping[str, Neurons],
+    texts: Mapping[str, Packed],
+    *,
+    shared: str = "edit",
+    progress: Progress | None = None,
+) -> dict[str, Matrix]:
+    """For each set of neurons: deactivate each language in turn, by hooks on one model, and measure every language's
+    log-loss. The control deactivates random neurons, as many in each layer as the language with the most neurons has.
+
+    `shared` says what to do with neurons that another language owns too, as in a recipe: the paper takes them all ("edit").
+    Raises NeuronsError when a set has nothing to deactivate.
+    """
+    modules = activation_modules(model, feed_forward.family)
+    plans = {
+        name: with_control(deactivations(neurons, feed_forward, shared), feed_forward.width)
+        for name, neurons in sets.items()
+    }
+    variants = [Variant("base", model)] + [
+        Variant(f"{name} {off}", model, partial(steered, modules, step))
+        for name, steps in plans.items()
+        for off, step in steps.items()
+    ]
+    measured = measure(variants, texts, progress=progress)
+    base = measured.log_loss["base"]
+    found = {}
+    for name, steps in plans.items():
+        rows = {off: {k: measured.log_loss[f"{name} {off}"][k] - base[k] for k in texts} for off in steps}
+        sizes = {off: step.size for off, step in steps.items()}
+        found[name] = Matrix(rows, rows.pop("random"), base, measured.tokens, sizes)
+    return found

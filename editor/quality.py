@@ -20,8 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .corpus import Packed
-from .evaluate import Variant, batches, next_token_logits
+from .logits import Variant, batches, hidden_states, token_losses
 
 GRAM = 3
 SALAD = 2.5  # × the perplexity of real text
@@ -73,17 +72,12 @@ def token_ids(tokenizer: Any, texts: Sequence[str], tokens: int | None = None) -
 
 def log_loss(model: Any, contexts: Sequence[Sequence[int]]) -> npt.NDArray[np.float64]:
     """−Σ_t ln P(x_t | x_<t) of each context of token ids in nats, float64 (n,). The first token is not predicted, so 0 where
-    there is no other. At most `evaluate.LOGITS` logits (or one context's) are in memory."""
-    import torch
-
+    there is no other. At most `logits.LOGITS` logits (or one row's) are in memory."""
     order = sorted((at for at in range(len(contexts)) if len(contexts[at]) > 1), key=lambda at: len(contexts[at]))
-    packed = Packed("", tuple(np.array(contexts[at], np.int64) for at in order), 0, 0, "")
     found: list[float] = []
-    for ids in batches(packed, model.get_input_embeddings().weight.shape[0]):  # (B, T)
-        logits = next_token_logits(Variant("", model), ids)  # (B·(T−1), V)
-        targets = ids[:, 1:].flatten().to(logits.device)
-        losses = torch.nn.functional.cross_entropy(logits, targets, reduction="none")
-        found += losses.view(len(ids), -1).cpu().double().sum(1).tolist()
+    for ids in batches([np.array(contexts[at], np.int64) for at in order]):  # (B, T)
+        losses = token_losses(model, hidden_states(Variant("", model), ids), ids[:, 1:].flatten())
+        found += losses.view(len(ids), -1).sum(1).tolist()
     nats = np.zeros(len(contexts))
     nats[order] = found
     return nats

@@ -22,10 +22,10 @@ import torch
 from monoglot.editor import neurons
 from monoglot.editor.bake import bake
 from monoglot.editor.calibration import Calibration, LayerError
-from monoglot.editor.evaluate import Variant
 from monoglot.editor.families import activation_modules
 from monoglot.editor.hooks import steered
 from monoglot.editor.live import load_model
+from monoglot.editor.logits import Variant
 from monoglot.editor.recipe import Base, Edit, Recipe
 from monoglot.editor.source import resolve
 from monoglot.editor.target import Target, open_target

@@ -9,12 +9,12 @@ import pytest
 import tiny
 from monoglot.editor import embedded, manifest, neurons
 from monoglot.editor.bake import bake
-from monoglot.editor.evaluate import Variant
 from monoglot.editor.families import activation_modules
 from monoglot.editor.generate import continuations
 from monoglot.editor.hooks import random_plan, steered
 from monoglot.editor.identify import language_of
 from monoglot.editor.live import load_model, load_tokenizer
+from monoglot.editor.logits import Variant
 from monoglot.editor.prompts import embedded_prompts
 from monoglot.editor.quality import quality
 from monoglot.editor.recipe import Base, Edit, Recipe

@@ -6,8 +6,8 @@ import pytest
 from monoglot.editor import answers, embedded
 from monoglot.editor.answers import ask, judged
 from monoglot.editor.errors import CorpusError
-from monoglot.editor.evaluate import Variant
 from monoglot.editor.live import load_model, load_tokenizer
+from monoglot.editor.logits import Variant
 from monoglot.editor.prompts import embedded_prompts, passages
 
 FRENCH = "Pour préparer un bon thé, faites bouillir de l'eau fraîche."

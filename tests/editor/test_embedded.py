@@ -8,7 +8,7 @@ from monoglot.cli.demo import CONTEXT, TOKENS, planted_rate
 from monoglot.editor import embedded
 from monoglot.editor.corpus import mislabelled, open_corpus
 from monoglot.editor.detect import detect, read_texts
-from monoglot.editor.evaluate import perplexity_matrix
+from monoglot.editor.evaluate import perplexity_matrices
 from monoglot.editor.find import find
 from monoglot.editor.live import load_model
 from monoglot.editor.neurons import Neurons
@@ -65,7 +65,7 @@ def test_deactivating_a_language_hurts_that_language(target: Target, found: Neur
     texts = open_corpus([embedded.NAME])
     packed = read_texts(target, texts, tokens=TOKENS, context=CONTEXT, held_out=True)
     model = load_model(Path(embedded.MODEL), device="cpu")
-    matrix = perplexity_matrix(model, target.feed_forward, found, packed)
+    matrix = perplexity_matrices(model, target.feed_forward, {"lape": found}, packed)["lape"]
     assert set(matrix.change) == set(LANGUAGES)
     for language, row in matrix.change.items():
         others = max(row[k] for k in LANGUAGES if k != language)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tiny
 import torch
-from monoglot.editor import embedded, evaluate
+from monoglot.editor import embedded, logits
 from monoglot.editor.live import load_model, load_tokenizer
 from monoglot.editor.prompts import passages
 from monoglot.editor.quality import log_loss, quality, rounded, token_ids
@@ -40,7 +40,7 @@ def test_log_loss_keeps_the_order_and_is_bounded(small: tuple[Any, Any], monkeyp
     rows = [[0, *row] for row in token_ids(tokenizer, [*TEXTS, *passages("fr")[:3]])]
     each = [log_loss(model, [row])[0] for row in rows]
     assert np.allclose(log_loss(model, rows), each, rtol=1e-5)
-    monkeypatch.setattr(evaluate, "LOGITS", 1)  # one at a time
+    monkeypatch.setattr(logits, "LOGITS", 1)  # one at a time
     assert np.allclose(log_loss(model, rows), each, rtol=1e-5)
     assert log_loss(model, [[5], [], [0, 5, 6]])[:2].tolist() == [0, 0]
     assert log_loss(model, []).tolist() == []

@@ -430,7 +430,8 @@ def test_log_loss_against_a_plain_second_implementation(
     """transformers' own loss on the same contexts, averaged by hand."""
     import transformers
     from monoglot.editor.detect import read_texts
-    from monoglot.editor.evaluate import Variant, measure
+    from monoglot.editor.evaluate import measure
+    from monoglot.editor.logits import Variant
 
     loaded: Any = transformers.AutoModelForCausalLM.from_pretrained(model)
     packed = read_texts(target, open_corpus([str(corpus)]), tokens=120, context=64, held_out=True)
