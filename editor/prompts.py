@@ -48,14 +48,14 @@ def embedded_prompts(languages: Sequence[str] = (), count: int = COUNT) -> Promp
     return _complete(prompts, languages, "the embedded texts", known)
 
 
-def load(path: Path, languages: Sequence[str] = (), count: int | None = None) -> Prompts:
+def load(path: Path, languages: Sequence[str] = (), count: int | None = None, *, what: str = "prompts") -> Prompts:
     """Prompts from a .jsonl or a folder, at most `count` a language (None: all), in the order of `languages` or, when none
     are named, of the file. Raises CorpusError with the file and line that is wrong, for a language without prompts, and
-    when there are none at all."""
+    when there are none at all; `what` is what the messages call them."""
     if path.is_dir():
         found = _from_folder(path)
     elif not path.is_file():
-        raise CorpusError(f"there is no file or folder {path} with prompts.")
+        raise CorpusError(f"there is no file or folder {path} with {what}.")
     elif path.suffix == ".jsonl":
         found = _from_jsonl(path)
     else:
@@ -65,15 +65,17 @@ def load(path: Path, languages: Sequence[str] = (), count: int | None = None) ->
             f"{path} has no prompts. Write some, for example {{'language': 'en', 'prompt': 'Once upon'}}."
         )
     chosen = {language: found.get(language, [])[:count] for language in languages or found}
-    return _complete(chosen, languages, str(path), sorted(found))
+    return _complete(chosen, languages, str(path), sorted(found), what)
 
 
-def _complete(prompts: Prompts, languages: Sequence[str], where: str, known: Sequence[str]) -> Prompts:
+def _complete(
+    prompts: Prompts, languages: Sequence[str], where: str, known: Sequence[str], what: str = "prompts"
+) -> Prompts:
     for language in languages:
         if not prompts[language]:
             raise CorpusError(
-                f"there are no prompts in {language!r} in {where}, only in {', '.join(known)}. Leave it out, or give "
-                "prompts in it with --prompts FILE."
+                f"there are no {what} in {language!r} in {where}, only in {', '.join(known)}. Leave it out, or give "
+                f"some in it{' with --prompts FILE' if what == 'prompts' else ''}."
             )
     return prompts
 
