@@ -94,6 +94,28 @@ def find_options(function: Function) -> Function:
     )
 
 
+def method_options(function: Function) -> Function:
+    """What methods other than LAPE ask for: --threshold, --seed, --tuned."""
+    for option in (
+        click.option(
+            "--tuned",
+            multiple=True,
+            metavar="LANG=DIR",
+            help="pv: a copy of the model that was tuned on one language, for each of at least two.",
+        ),
+        click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="random: of the draw."),
+        click.option(
+            "--threshold",
+            type=click.FloatRange(0, 1, min_open=True, max_open=True),
+            default=0.95,
+            show_default=True,
+            help="lap: the activation probability above which a neuron is a language's.",
+        ),
+    ):
+        function = option(function)
+    return function
+
+
 def edit_options(function: Function) -> Function:
     """What is to be done to which language, and where its constants go."""
     from ..editor.recipe import ABOVE_TOLERANCE, CARRIERS, CONSTANT_OPS, SLOTS, TOLERANCE
@@ -253,11 +275,11 @@ class Edits:
         if not self.activate:
             if any("others" in split(group) for group in self.deactivate):
                 raise click.UsageError("--deactivate others means all but the language of --activate. Name that one.")
-            if idle := _given("op", "value", "layers", "slots", "carrier", "tolerance", "above_tolerance"):
+            if idle := given("op", "value", "layers", "slots", "carrier", "tolerance", "above_tolerance"):
                 raise click.UsageError(f"{idle[0]} goes with --activate.")
         if self.strength == "auto" and len(self.activated) != 1:
             raise click.UsageError("--strength auto looks for the strength of one activated language.")
-        if self.strength != "auto" and (idle := _given("target_accuracy", "prompts")):
+        if self.strength != "auto" and (idle := given("target_accuracy", "prompts")):
             raise click.UsageError(f"{idle[0]} goes with --strength auto.")
 
     def recipe(
@@ -297,10 +319,10 @@ def given_edits() -> list[str]:
     """Those of `edit_options` that stand on the command line."""
     from dataclasses import fields
 
-    return _given(*(field.name for field in fields(Edits)))
+    return given(*(field.name for field in fields(Edits)))
 
 
-def _given(*names: str) -> list[str]:
+def given(*names: str) -> list[str]:
     """Those of some options that stand on the command line, as they are written there."""
     ctx = click.get_current_context()
     said = [name for name in names if ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE]

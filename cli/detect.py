@@ -25,6 +25,12 @@ from .console import answer, bar, corpus_options, detect_options, note, split, t
     "can be pinned to instead of its mean. The file grows by 388 bytes a neuron and language.",
 )
 @click.option(
+    "--per-text",
+    is_flag=True,
+    help="Record the means over single texts too, for `find --method ap`: pieces of 128 tokens, at most 128 of them a "
+    "language. The file grows by 512 bytes a neuron and language.",
+)
+@click.option(
     "--calibrate",
     is_flag=True,
     help="Record what the feed-forward networks read too: with it a neuron can be switched on in a model without "
@@ -48,6 +54,7 @@ def command(
     device: str,
     dtype: str,
     quantiles: bool,
+    per_text: bool,
     calibrate: bool,
     merge: tuple[Path, ...],
     more: tuple[Path, ...],
@@ -72,8 +79,10 @@ def command(
         raise click.UsageError("--merge adds files up and reads no --corpus.")
     if not merge and (not model or more):
         raise click.UsageError("Name one model (or use --merge with statistics files).")
-    if merge and (quantiles or calibrate):
-        raise click.UsageError("--merge keeps what the files have; --quantiles and --calibrate go with a model.")
+    if merge and (quantiles or per_text or calibrate):
+        raise click.UsageError(
+            "--merge keeps what the files have; --quantiles, --per-text and --calibrate go with a model."
+        )
     if not merge and not corpus:
         raise click.UsageError("Name the text with --corpus.")
     with workers() as rank:
@@ -83,7 +92,8 @@ def command(
         if not merge:
             result = run(
                 str(model), corpus, split(languages), rank, output, tokens=tokens, context=context, minimum=minimum,
-                batch_size=batch_size, device=device, dtype=dtype, quantiles=quantiles, calibrate=calibrate,
+                batch_size=batch_size, device=device, dtype=dtype, quantiles=quantiles, per_text=per_text,
+                calibrate=calibrate,
             )  # fmt: skip
         elif rank == 0:
             parts = [*merge, *([Path(model)] if model else []), *more]
@@ -143,6 +153,27 @@ def with_bar(target: Any, texts: Any, **settings: Any) -> Any:
 
     with bar("detect", "tokens") as update:
         return detect(target, texts, progress=update, **settings)
+
+
+def reused(target: Any, texts: Any, path: Path, **settings: Any) -> tuple[Any, bool]:
+    """The statistics in `path` if they were made of the same model, texts and settings, else new ones, kept there; and
+    whether they are new."""
+    from ..editor import statistics
+    from ..editor.errors import StatisticsError
+
+    before = None
+    if path.is_file():
+        try:
+            before = statistics.load(path)
+        except StatisticsError as error:
+            note(f"Making the statistics anew: {error}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    found = with_bar(target, texts, reuse=before, resume_file=path.with_name(f".{path.name}.progress"), **settings)
+    if found is before:
+        note(f"The statistics in {path} still fit.")
+        return found, False
+    statistics.save(found, path)
+    return found, True
 
 
 @contextmanager

@@ -5,19 +5,32 @@ from typing import Any
 
 import click
 
-from .console import answer, find_options, note, split, table
+from ..editor.neurons import SETTINGS
+from .console import answer, bar, find_options, given, method_options, note, split, table
+
+# the options that have something to say to a method; those of the others are refused
+OPTIONS = {**SETTINGS, "pv": (*SETTINGS["pv"], "model", "tuned")}
 
 
 @click.command("find")
-@click.argument("statistics_file", metavar="STATS", required=False, type=click.Path(path_type=Path))
-@find_options
+@click.argument("statistics_file", metavar="[STATS]", required=False, type=click.Path(path_type=Path))
 @click.option(
     "--method",
-    type=click.Choice(["lape"]),
+    type=click.Choice(list(SETTINGS)),
     default="lape",
     show_default=True,
-    help="How neurons are told apart.",
+    help="How neurons are told apart: by the entropy of activation probabilities (lape), of mean activations (lave) or of "
+    "how parameters vary under tuning (pv), by being nearly always active (lap), by the average precision of their means "
+    "over texts (ap); or drawn at random.",
 )
+@find_options
+@method_options
+@click.option(
+    "--like",
+    type=click.Path(path_type=Path),
+    help="random: neurons of which to draw as many, a neurons file. Default: what lape finds.",
+)
+@click.option("--model", metavar="BASE", help="pv: the model that the copies were tuned from.")
 @click.option("--import", "mask", type=click.Path(path_type=Path), help="Read a .neuron.pth mask instead.")
 @click.option("--languages", help="With --import: the mask's languages, in its order.")
 @click.option("--export-mask", type=click.Path(path_type=Path), help="Write the .neuron.pth format as well.")
@@ -26,9 +39,14 @@ from .console import answer, find_options, note, split, table
 @click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")
 def command(
     statistics_file: Path | None,
+    method: str,
     rate: float,
     quantile: float,
-    method: str,
+    threshold: float,
+    seed: int,
+    like: Path | None,
+    model: str | None,
+    tuned: tuple[str, ...],
     mask: Path | None,
     languages: str | None,
     export_mask: Path | None,
@@ -38,16 +56,19 @@ def command(
 ) -> None:
     """Find each language's neurons in STATS, what `monoglot detect` wrote.
 
+    Parameter variation (pv) needs no text but copies of the model, each tuned on one language; with STATS as well, what is
+    known of the neurons' activations goes into the file.
+
     \b
     monoglot find stats.safetensors -o neurons.json
+    monoglot find stats.safetensors --method lave -o neurons.json
+    monoglot find --method pv --model ./base --tuned en=./en --tuned zh=./zh -o neurons.json
     monoglot find --import model.neuron.pth --languages en,zh,fr,es,vi,id,ja -o neurons.json
     """
-    from ..editor import neurons, statistics
+    from ..editor import neurons
     from ..editor.errors import OutputError
-    from ..editor.find import find
 
-    if (mask is None) == (statistics_file is None):
-        raise click.UsageError("Name a statistics file, or a mask with --import.")
+    _check_options(statistics_file, method, like, model, tuned, mask)
     if languages and mask is None:
         raise click.UsageError("--languages names those of a mask, and goes with --import only.")
     if export_mask and export_mask.absolute() == output.absolute():
@@ -60,7 +81,10 @@ def command(
             raise click.UsageError("Name the mask's languages in order, for example --languages en,zh,fr,es,vi,id,ja.")
         found = neurons.import_mask(mask, split(languages))
     else:
-        found = find(statistics.load(Path(str(statistics_file))), method, rate=rate, quantile=quantile)
+        found = run(
+            statistics_file, method, model, tuned, rate=rate, quantile=quantile, threshold=threshold, seed=seed,
+            like=neurons.load(like) if like else None,
+        )  # fmt: skip
     neurons.save(found, output)
     if export_mask:
         neurons.export_mask(found, export_mask)
@@ -69,6 +93,61 @@ def command(
         f"Wrote {output}."
         + (f" Wrote {export_mask}: languages in the order {','.join(found.languages)}." if export_mask else "")
     )
+
+
+def _check_options(
+    statistics_file: Path | None,
+    method: str,
+    like: Path | None,
+    model: str | None,
+    tuned: tuple[str, ...],
+    mask: Path | None,
+) -> None:
+    """Raise UsageError for options that contradict each other, or say nothing to the method."""
+    if mask is not None and (said := given("method", *{name for names in OPTIONS.values() for name in names})):
+        raise click.UsageError(f"{said[0]} says how neurons are found, and --import reads them.")
+    uses = {*OPTIONS[method], *(("rate", "quantile") if method == "random" and not like else ())}
+    if idle := given(*(name for names in OPTIONS.values() for name in names if name not in uses)):
+        raise click.UsageError(
+            f"{idle[0]} does not go with --method {method}{' and --like' if like and method == 'random' else ''}."
+        )
+    if mask is None and method == "pv":
+        if not (model and tuned):
+            raise click.UsageError("--method pv needs the base, --model, and a --tuned LANG=DIR for each language.")
+    elif (mask is None) == (statistics_file is None):
+        raise click.UsageError("Name a statistics file, or a mask with --import.")
+
+
+def run(statistics_file: Path | None, method: str, model: str | None, tuned: tuple[str, ...], **settings: Any) -> Any:
+    """Neurons by a method, in the statistics, or in the variation of `model` in its tuned copies."""
+    from ..editor import statistics
+    from ..editor.find import find
+
+    known = statistics.load(statistics_file) if statistics_file else None
+    return find(vary(str(model), tuned) if method == "pv" else known, method, statistics=known, **settings)
+
+
+def vary(model: str, tuned: tuple[str, ...]) -> Any:
+    """The variation of `model` in copies of it, each given as LANG=DIR, with a progress bar."""
+    from ..editor.corpus import LANGUAGE
+    from ..editor.find import variation
+    from ..editor.source import resolve
+    from ..editor.target import open_target
+
+    copies: dict[str, str] = {}
+    for one in tuned:
+        language, equals, folder = one.partition("=")
+        if not (equals and folder and LANGUAGE.fullmatch(language)):
+            raise click.UsageError(f"--tuned {one} is not a language and a model: --tuned fr=FOLDER.")
+        if language in copies:
+            raise click.UsageError(f"--tuned names {language} twice.")
+        copies[language] = folder
+    if len(copies) < 2:
+        raise click.UsageError("A language is told from others: --tuned has to be given for at least two.")
+    base = open_target(resolve(model))
+    targets = {language: open_target(resolve(folder)) for language, folder in copies.items()}
+    with bar("compare weights", "layers") as update:
+        return variation.vary(base, targets, update)
 
 
 def show(found: Any, as_json: bool) -> None:

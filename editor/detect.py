@@ -79,13 +79,14 @@ def detect(
     device: str = "auto",
     dtype: str = "auto",
     quantiles: bool = False,
+    per_text: bool = False,
     calibrate: bool = False,
     reuse: Statistics | None = None,
     resume_file: Path | None = None,
     progress: Progress | None = None,
 ) -> Statistics:
-    """Statistics of `target` on at most `tokens` tokens a language, on request with histograms (`quantiles`) and with
-    what a calibration is fitted to (`calibrate`, see `inputs`).
+    """Statistics of `target` on at most `tokens` tokens a language, on request with histograms (`quantiles`), means over
+    single texts (`per_text`) and what a calibration is fitted to (`calibrate`, see `inputs`).
 
     `reuse` is returned as it is when it was made of the same model, text and settings, and holds all that is asked for.
     Raises CorpusError when a language has fewer than `minimum` tokens, ModelError when the model can't be built,
@@ -95,7 +96,7 @@ def detect(
     held_out = prepare_held_out(target, texts, context=context) if calibrate else None
     return record(
         target, packed, context=context, batch_size=batch_size, device=device, dtype=dtype, quantiles=quantiles,
-        held_out=held_out, reuse=reuse, resume_file=resume_file, progress=progress,
+        per_text=per_text, held_out=held_out, reuse=reuse, resume_file=resume_file, progress=progress,
     )  # fmt: skip
 
 
@@ -127,6 +128,7 @@ def record(
     device: str = "auto",
     dtype: str = "auto",
     quantiles: bool = False,
+    per_text: bool = False,
     held_out: Mapping[str, Packed] | None = None,
     reuse: Statistics | None = None,
     resume_file: Path | None = None,
@@ -140,7 +142,7 @@ def record(
     if (
         reuse
         and (reuse.model.fingerprint, reuse.texts, reuse.settings) == made_of
-        and _holds(reuse, quantiles, held_out)
+        and _holds(reuse, quantiles, per_text, held_out)
     ):
         return reuse
     model, family = load_model(target.source.folder, device=device, dtype=dtype), target.feed_forward.family
@@ -154,6 +156,7 @@ def record(
         batch_size=batch_size,
         settings=settings,
         quantiles=quantiles,
+        per_text=per_text,
         readers=readers,
         sample=take_sample(model, readers, held_out, tokenizer) if held_out else None,
         resume_file=resume_file,
@@ -161,9 +164,9 @@ def record(
     )
 
 
-def _holds(statistics: Statistics, quantiles: bool, held_out: Mapping[str, Packed] | None) -> bool:
-    """Whether they have the histograms and the sample that are asked for; more does no harm."""
-    if quantiles and statistics.histogram is None:
+def _holds(statistics: Statistics, quantiles: bool, per_text: bool, held_out: Mapping[str, Packed] | None) -> bool:
+    """Whether they have the histograms, per-text means and sample that are asked for; more does no harm."""
+    if (quantiles and statistics.histogram is None) or (per_text and statistics.per_text is None):
         return False
     if not held_out:
         return True

@@ -29,6 +29,15 @@ from .statistics import ModelInfo
 FORMAT = 1
 DECIMALS = 6  # of a value in the file
 VALUES = ("mean", "median", "p90")  # statistics of a neuron's activation that the file may give
+# The settings of each method, which the file records: numbers, and "like", how the neurons that a draw is like were found.
+SETTINGS = {
+    "lape": ("rate", "quantile"),
+    "lap": ("threshold",),
+    "lave": ("rate", "quantile"),
+    "pv": ("rate", "quantile"),
+    "ap": ("rate",),
+    "random": ("seed", "like"),
+}
 Int64 = npt.NDArray[np.int64]
 Float64 = npt.NDArray[np.float64]
 
@@ -147,15 +156,21 @@ def _model(data: Any) -> ModelInfo | None:
     return model
 
 
-def _method(data: Any) -> dict[str, Any]:
-    """How they were found, as far as the card speaks of it."""
+def _method(data: Any, *, nested: bool = False) -> dict[str, Any]:
+    """How they were found, as far as the card speaks of it; `nested` is that of neurons that a draw is like."""
     if not isinstance(data, dict):
         raise ValueError("its method is not an object")
     tokens = data.get("tokens", {})
     if not isinstance(tokens, dict) or not all(type(count) is int for count in tokens.values()):
         raise ValueError("the tokens of its method are not a number per language")
-    if data.get("name") == "lape" and not all(_number(data.get(key)) for key in ("rate", "quantile")):
-        raise ValueError("its method has no rate and quantile")
+    name = data.get("name")
+    settings = SETTINGS.get(name, ()) if isinstance(name, str) else ()
+    if missing := [setting for setting in settings if setting != "like" and not _number(data.get(setting))]:
+        raise ValueError(f"its method has no {missing[0]}")
+    if "like" in settings:
+        if nested:
+            raise ValueError("its method is a draw like another draw")
+        _method(data.get("like"), nested=True)
     return dict(data)
 
 

@@ -1,12 +1,14 @@
 """Recording: the model runs over the text, and its neurons' activations are added up (see `statistics`).
 
 Only the decoder's trunk runs; the logits are never computed. Recording hangs on the activation modules and costs a few
-per cent of the forward pass; histograms and the moments of the inputs cost about a tenth of it each on a CPU.
+per cent of the forward pass, with per-text means hardly more; histograms and the moments of the inputs cost about a tenth
+of it each on a CPU.
 """
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +22,7 @@ from .histogram import BINS, UInt32
 from .inputs import Inputs, Sample
 from .live import hooked
 from .moments import Moments
+from .per_text import Float32, Piece, pieces
 from .resume import Arrays, Resume
 from .statistics import SUM_GRID, Int64, ModelInfo, Statistics
 
@@ -34,11 +37,18 @@ class Recorder:
     """Adds up what the activation modules put out, batch by batch.
 
     `active_count` int64 and `total` float64, both (layers, width), on the CPU; a batch is summed where the model is
-    (in float64, on MPS, which has none, in float32). `histogram`, uint32 (layers, width, BINS), is added to where given.
+    (in float64, on MPS, which has none, in float32). Where given, `histogram`, uint32 (layers, width, BINS), is added to,
+    and of `per_text`, float32 (texts, layers, width), the rows of `texts` are written: those that lie in the batch, their
+    contexts counted from its first one.
     """
 
     def __init__(
-        self, modules: Sequence[Any], width: int, device: "torch.device", histogram: UInt32 | None = None
+        self,
+        modules: Sequence[Any],
+        width: int,
+        device: "torch.device",
+        histogram: UInt32 | None = None,
+        per_text: Float32 | None = None,
     ) -> None:
         import torch
 
@@ -55,6 +65,8 @@ class Recorder:
             (0, 0) if histogram is None else (len(modules), width * BINS), dtype=torch.int64, device=device
         )
         self._patterns = torch.from_numpy(histograms.PATTERNS).to(device)
+        self.per_text = per_text
+        self.texts: Sequence[Piece] = ()
         self._shape = (0, 0)
         self._skip = 0
 
@@ -89,6 +101,8 @@ class Recorder:
             self.histogram += self._binned.cpu().numpy().astype(np.uint32).reshape(self.histogram.shape)
 
     def _hook(self, layer: int) -> Callable[[Any, Any, "torch.Tensor"], None]:
+        import torch
+
         count, total = self._count[layer], self._sum[layer]
 
         def record(module: Any, inputs: Any, output: "torch.Tensor") -> None:
@@ -101,6 +115,10 @@ class Recorder:
                 total.add_(contexts.sum((0, 1), dtype=total.dtype))
             if self.histogram is not None:
                 histograms.count(contexts.reshape(-1, contexts.shape[-1]), self._patterns, self._binned[layer])
+            if self.per_text is not None:
+                for text in self.texts:  # written, not added: a pass that fails half-way may be run again
+                    mean = contexts[text.context, text.begin : text.end].mean(0, dtype=torch.float32)
+                    self.per_text[text.number, layer] = mean.cpu().numpy()
 
         return record
 
@@ -132,6 +150,7 @@ def collect(
     batch_size: int = 0,
     settings: Mapping[str, Any] | None = None,
     quantiles: bool = False,
+    per_text: bool = False,
     readers: Sequence[Any] = (),
     sample: Sample | None = None,
     resume_file: Path | None = None,
@@ -139,12 +158,12 @@ def collect(
 ) -> Statistics:
     """Run the trunk of `model` over every context of every language and record its neurons.
 
-    `modules` are `families.activation_modules(model, …)`. `quantiles` asks for histograms. With a `sample` (see
-    `sample.take_sample`) the moments of what goes into `readers`, `families.input_modules(model, …)`, are recorded too.
-    `batch_size` contexts go through at a time; 0 chooses one, and halves it when a GPU runs out of memory. With
-    `resume_file`, progress is saved there every 20 s and taken up from there; the file is removed at the end. Under
-    torch.distributed each worker takes every N-th batch and all return the same sum. Settings that change the result
-    (dtype, context) belong into `settings`: a resume file of others is ignored.
+    `modules` are `families.activation_modules(model, …)`. `quantiles` asks for histograms, `per_text` for the means over
+    single texts. With a `sample` (see `sample.take_sample`) the moments of what goes into `readers`,
+    `families.input_modules(model, …)`, are recorded too. `batch_size` contexts go through at a time; 0 chooses one, and
+    halves it when a GPU runs out of memory. With `resume_file`, progress is saved there every 20 s and taken up from there;
+    the file is removed at the end. Under torch.distributed each worker takes every N-th batch and all return the same sum.
+    Settings that change the result (dtype, context) belong into `settings`: a resume file of others is ignored.
 
     Raises StatisticsError when an activation is NaN or infinite, and when even the smallest batch doesn't fit.
     """
@@ -158,14 +177,20 @@ def collect(
            "settings": dict(settings or {}), "batch": [batch_size, batch_tokens], "device": device.type}  # fmt: skip
     if resume_file and world > 1:
         resume_file = resume_file.with_name(f"{resume_file.name}-{rank}")
+    chosen = {name: pieces(packed) if per_text else [] for name, packed in texts.items()}
     sums = _zeros(info, texts, quantiles, sample)
+    if per_text:
+        sums |= {
+            f"{name}.per_text": np.zeros((len(own), info.layers, info.width), np.float32)
+            for name, own in chosen.items()
+        }
     state = Resume(resume_file, key, texts, sums, batch_tokens)
     whole = sum(packed.tokens for packed in texts.values())
     done = sum(
         len(context) - packed.skip for name, packed in texts.items() for context in packed.contexts[: state.done[name]]
     )
     for name, packed in texts.items():
-        recorder = Recorder(modules, info.width, device, sums.get(f"{name}.histogram"))
+        recorder = Recorder(modules, info.width, device, sums.get(f"{name}.histogram"), sums.get(f"{name}.per_text"))
         recorder.active_count, recorder.total = sums[f"{name}.active_count"], sums[f"{name}.total"]  # added to in place
         recorders: list[Recorder | Moments] = [recorder]
         if sample is not None:
@@ -179,6 +204,7 @@ def collect(
                 at, size = state.done[name], batch_size or max(1, state.batch_tokens // longest)
                 batch = _batch(packed.contexts, at, size)
                 if (at // size) % world == rank:
+                    recorder.texts = _inside(chosen[name], at, len(batch))
                     try:
                         _forward(decoder, torch.from_numpy(batch).to(device), recorders, packed.skip)
                     except torch.cuda.OutOfMemoryError:
@@ -213,6 +239,7 @@ def collect(
         dict(settings or {}),
         {name: sums[f"{name}.histogram"] for name in texts} if quantiles else None,
         _inputs(sums, texts, sample) if sample else None,
+        {name: sums[f"{name}.per_text"] for name in texts} if per_text else None,
     )
 
 
@@ -245,6 +272,11 @@ def _batch(contexts: Sequence[Int64], at: int, size: int) -> Int64:
     if len(group[-1]) != len(group[0]):
         group = group[:-1]
     return np.stack(group)  # (batch, length)
+
+
+def _inside(texts: Sequence[Piece], at: int, size: int) -> list[Piece]:
+    """The texts in `size` contexts from `at` on, their contexts counted from there."""
+    return [replace(text, context=text.context - at) for text in texts if at <= text.context < at + size]
 
 
 def _forward(decoder: Any, ids: "torch.Tensor", recorders: "Sequence[Recorder | Moments]", skip: int) -> None:

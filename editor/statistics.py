@@ -10,13 +10,13 @@ and so independent of order, the sum over a batch is rounded to a multiple of 2�
 numbers exactly up to 8·10⁹. Merging in any order, interrupted runs and any number of workers therefore give the same bits
 (as long as the forward pass does: matrix products may round otherwise on another device, or with more threads).
 
-On request they hold histograms of the activations too (see `histogram`), and what the feed-forward networks read (see
-`inputs`).
+On request they hold histograms of the activations too (see `histogram`), the means over single texts (see `per_text`),
+and what the feed-forward networks read (see `inputs`).
 """
 
 import json
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,10 +26,12 @@ import numpy.typing as npt
 
 from . import histogram as histograms
 from . import inputs as inputs_file
+from . import per_text as per_texts
 from .errors import MonoglotWarning, StatisticsError
 from .histogram import BINS, UInt32
 from .inputs import Inputs
 from .output import replace_file
+from .per_text import Float32
 
 FORMAT = 1
 METADATA = "monoglot_statistics"  # the key of the file's metadata
@@ -55,7 +57,8 @@ class ModelInfo:
 @dataclass(frozen=True)
 class Statistics:
     """Per language: counted tokens, active_count int64 (layers, width), total float64 (layers, width), and the sha256 of
-    each text that went in. Where they were asked for: histogram uint32 (layers, width, BINS), and `inputs`.
+    each text that went in. Where they were asked for: histogram uint32 (layers, width, BINS), `inputs`, and per_text
+    float32 (texts, layers, width).
 
     Loaded ones read an array from the file each time it is asked for: those of a large model in many languages take
     gigabytes, and are needed one at a time.
@@ -69,6 +72,7 @@ class Statistics:
     settings: dict[str, Any] = field(default_factory=dict)
     histogram: Mapping[str, UInt32] | None = None
     inputs: Inputs | None = None
+    per_text: Mapping[str, Float32] | None = None
 
     @property
     def languages(self) -> tuple[str, ...]:
@@ -93,6 +97,17 @@ class Statistics:
             raise StatisticsError(f"there is no {q}-quantile; it must lie between 0 and 1.")
         return np.array([histograms.quantile(layer, q) for layer in self.histogram[language]])
 
+    def text_means(self, language: str, layer: int) -> Float32:
+        """The mean activation over each text, (texts, width); of loaded statistics no other layer is read.
+
+        Raises StatisticsError when there are no per-text means.
+        """
+        if self.per_text is None:
+            raise StatisticsError("the statistics hold no per-text means. Make them with `monoglot detect --per-text`.")
+        if isinstance(self.per_text, _Arrays):
+            return self.per_text.layer(language, layer)
+        return self.per_text[language][:, layer]
+
 
 def save(statistics: Statistics, path: Path) -> None:
     """Write statistics as safetensors, aside first and renamed at the end. The same statistics give the same bytes."""
@@ -104,6 +119,8 @@ def save(statistics: Statistics, path: Path) -> None:
         arrays[f"{language}.total"] = statistics.total[language]
         if statistics.histogram is not None:
             arrays[f"{language}.histogram"] = statistics.histogram[language]
+        if statistics.per_text is not None:
+            arrays[f"{language}.per_text"] = statistics.per_text[language]
     head: dict[str, Any] = {
         "version": FORMAT,
         "model": vars(statistics.model),
@@ -113,6 +130,8 @@ def save(statistics: Statistics, path: Path) -> None:
     }
     if statistics.histogram is not None:
         head["bins"] = BINS
+    if statistics.per_text is not None:
+        head["per_text"] = {language: len(arrays[f"{language}.per_text"]) for language in statistics.languages}
     if statistics.inputs is not None:
         more, head["inputs"] = inputs_file.to_arrays(statistics.inputs)
         arrays |= more
@@ -146,6 +165,8 @@ def load(path: Path) -> Statistics:
                 kinds = [("active_count", "I64", shape), ("total", "F64", shape)]
                 if "bins" in head:
                     kinds.append(("histogram", "U32", [*shape, BINS]))
+                if "per_text" in head:
+                    kinds.append(("per_text", "F32", [head["per_text"][language], *shape]))
                 for kind, dtype, expected in kinds:
                     found = file.get_slice(f"{language}.{kind}")
                     if (found.get_dtype(), found.get_shape()) != (dtype, expected):
@@ -162,6 +183,7 @@ def load(path: Path) -> Statistics:
         head["settings"],
         _Arrays(path, "histogram", tokens) if "bins" in head else None,
         inputs,
+        _Arrays(path, "per_text", tokens) if "per_text" in head else None,
     )
 
 
@@ -172,13 +194,28 @@ class _Arrays(Mapping[str, Any]):
         self.path, self.kind, self._languages = path.absolute(), kind, tuple(languages)
 
     def __getitem__(self, language: str) -> npt.NDArray[Any]:
+        return self._read(language, lambda file, name: file.get_tensor(name))
+
+    def layer(self, language: str, layer: int) -> npt.NDArray[Any]:
+        """Of an array (texts, layers, width) one layer, (texts, width)."""
+
+        def one(file: Any, name: str) -> Any:
+            part = file.get_slice(name)
+            texts, _, width = part.get_shape()
+            return (
+                part[:, layer : layer + 1][:, 0] if texts else np.zeros((0, width), np.float32)
+            )  # no slice of nothing
+
+        return self._read(language, one)
+
+    def _read(self, language: str, read: Callable[[Any, str], Any]) -> npt.NDArray[Any]:
         from safetensors import SafetensorError, safe_open
 
         if language not in self._languages:
             raise KeyError(language)
         try:
             with safe_open(self.path, framework="numpy") as file:
-                array: npt.NDArray[Any] = file.get_tensor(f"{language}.{self.kind}")
+                array: npt.NDArray[Any] = read(file, f"{language}.{self.kind}")
         except (SafetensorError, OSError) as error:
             raise StatisticsError(f"{self.path} was changed while it was read ({error}). Run it again.") from None
         return array
@@ -193,8 +230,8 @@ class _Arrays(Mapping[str, Any]):
 def merge(parts: Sequence[Statistics]) -> Statistics:
     """The statistics of the union of the texts, in any order the same.
 
-    Raises StatisticsError when they are of different models, or when a text is in two of them. Histograms, and inputs,
-    are kept when all parts have them; warns (MonoglotWarning) when only some do.
+    Raises StatisticsError when they are of different models, or when a text is in two of them. Histograms, inputs, and
+    per-text means are kept when all parts have them; warns (MonoglotWarning) when only some do.
     """
     first = min((part.model for part in parts), key=lambda model: (model.name, model.revision or ""))
     tokens: dict[str, int] = {}
@@ -224,6 +261,7 @@ def merge(parts: Sequence[Statistics]) -> Statistics:
     order = sorted(tokens)
     histogram = _together("histograms", "quantiles", [part.histogram for part in parts])
     inputs = _together("inputs", "calibrate", [part.inputs for part in parts])
+    per_text = _together("per-text means", "per-text", [part.per_text for part in parts])
     settings = parts[0].settings if all(part.settings == parts[0].settings for part in parts) else {}
     return Statistics(
         first,
@@ -236,6 +274,9 @@ def merge(parts: Sequence[Statistics]) -> Statistics:
         if histogram
         else None,
         inputs_file.add(inputs) if inputs else None,
+        {language: per_texts.join([part[language] for part in per_text if language in part]) for language in order}
+        if per_text
+        else None,
     )
 
 

@@ -1,63 +1,141 @@
 """Finding the neurons of each language: one method a module, one interface.
 
-A method takes statistics and returns which neurons belong to which language, as a bool array (languages, layers, width).
+A method takes what it reads, statistics of activations or (PV) the variation of parameters, and the settings that it has,
+by name, and returns which neurons belong to which language, as a bool array (languages, layers, width).
 """
 
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ..errors import MonoglotWarning, StatisticsError
-from ..neurons import DECIMALS, Float64, Int64, Neurons
+from ..neurons import DECIMALS, SETTINGS, Float64, Int64, Neurons, check_fit, check_languages
 from ..statistics import Statistics
+from .ap import ap
+from .lap import lap
 from .lape import lape
+from .lave import lave
+from .pv import pv
+from .random import draw
+from .variation import Variation
 
 Selection = npt.NDArray[np.bool_]
-METHODS: dict[str, Callable[[Statistics, float, float], Selection]] = {"lape": lape}
+METHODS: dict[str, Callable[..., Selection]] = {
+    "lape": lape, "lap": lap, "lave": lave, "pv": pv, "ap": ap, "random": draw
+}  # fmt: skip
+SHARES = ("rate", "quantile", "threshold")  # settings that lie between 0 and 1
 
 
-def find(statistics: Statistics, method: str = "lape", *, rate: float = 0.01, quantile: float = 0.95) -> Neurons:
+def find(
+    source: Statistics | Variation | None,
+    method: str = "lape",
+    *,
+    rate: float = 0.01,
+    quantile: float = 0.95,
+    threshold: float = 0.95,
+    seed: int = 0,
+    like: Neurons | None = None,
+    statistics: Statistics | None = None,
+) -> Neurons:
     """The neurons of each language by `method`, with the mean activation of each on its language's text, and median and
     90th percentile where the statistics have histograms.
 
-    `rate` is the share of all neurons to take, `quantile` that of the bar which an activation probability must pass.
-    Raises StatisticsError when there are fewer than two languages, a setting is out of (0, 1), or the rate is too small
-    for a single neuron. Warns (MonoglotWarning) when fewer neurons pass the bar than the rate asks for, and of languages
-    left with none.
+    `source` is what the method reads: a Variation for "pv", Statistics for the others. `rate` is the share of all neurons to
+    take, `quantile` that of the bar which a neuron must pass, `threshold` LAP's probability; "random" draws with `seed` as
+    many as `like` has, by default as LAPE finds at this rate and quantile. A method's other settings are ignored.
+    Neurons found in a Variation have values and spare ones where `statistics` of the same model are given.
+
+    Raises StatisticsError when there are fewer than two languages, a setting is out of (0, 1), the rate is too small for a
+    single neuron, or the statistics don't hold what is needed; NeuronsError when `like` doesn't fit. Warns (MonoglotWarning)
+    when fewer neurons pass the bar than the rate asks for, and of languages left with none.
     """
     if method not in METHODS:
         raise StatisticsError(f"unknown method {method!r}; known: {', '.join(METHODS)}.")
-    if len(statistics.languages) < 2:
-        raise StatisticsError(
-            "a language's neurons are found against other languages: the statistics need at least two, they have "
-            f"{', '.join(statistics.languages)}. Run `monoglot detect` on more."
-        )
-    for name, value in (("rate", rate), ("quantile", quantile)):
-        if not 0 < value < 1:
-            raise StatisticsError(f"{name} is {value}; it must lie between 0 and 1.")
-    neurons = statistics.model.layers * statistics.model.width
-    wanted = round(rate * neurons)
-    if not wanted:
-        raise StatisticsError(f"a rate of {rate:g} takes none of {neurons:,} neurons. Raise --rate.")
-    selection = METHODS[method](statistics, rate, quantile)  # (K, L, F)
-    taken = int(selection.any(axis=0).sum())
-    if taken < wanted:
-        warnings.warn(
-            f"only {taken:,} neurons are active often enough, a rate of {rate:g} asks for {wanted:,}. "
-            "Lower --quantile to let more of them pass.",
-            MonoglotWarning,
-            stacklevel=2,
-        )
-    if taken and (empty := [k for k, own in zip(statistics.languages, selection, strict=True) if not own.any()]):
-        warnings.warn(
-            f"no neurons found for {', '.join(empty)}. Raise --rate, or read more text.", MonoglotWarning, stacklevel=2
-        )
+    if source is None or isinstance(source, Variation) != (method == "pv"):
+        reads = "the variation of parameters" if method == "pv" else "statistics"
+        raise StatisticsError(f"{method} finds neurons in {reads}, which were not given.")
+    known = source if isinstance(source, Statistics) else statistics
+    _check_source(source, known)
+    given = {"rate": rate, "quantile": quantile, "threshold": threshold, "seed": seed, "like": like}
+    if "like" in SETTINGS[method]:
+        given["like"] = like = like or find(source, rate=rate, quantile=quantile)
+        check_fit(like, source.model.layers, source.model.width, source.model.name)
+        check_languages(like, source.languages)
+    settings = {name: given[name] for name in SETTINGS[method]}
+    wanted = _wanted(source, settings)
+    selection = METHODS[method](source, **settings)  # (K, L, F)
+    _warn(source, method, rate, wanted, selection)
     indices = {
         language: tuple(np.flatnonzero(layer).astype(np.int64, copy=False) for layer in selection[k])
-        for k, language in enumerate(statistics.languages)
+        for k, language in enumerate(source.languages)
     }
+    about = {name: _method_of(value) if isinstance(value, Neurons) else value for name, value in settings.items()}
+    found = Neurons(indices, {}, source.model, {"name": method, **about})
+    return _known(found, known, np.asarray(selection.any(axis=0))) if known else found
+
+
+def _check_source(source: Statistics | Variation, known: Statistics | None) -> None:
+    if len(source.languages) < 2:
+        raise StatisticsError(
+            "a language's neurons are found against other languages: the statistics need at least two, they have "
+            f"{', '.join(source.languages)}. Run `monoglot detect` on more."
+        )
+    if known and known.model.fingerprint != source.model.fingerprint:
+        raise StatisticsError(
+            f"the statistics are of another model ({known.model.name}) than the base ({source.model.name}). "
+            "Run `monoglot detect` on the base."
+        )
+    if known and (missing := [language for language in source.languages if language not in known.languages]):
+        raise StatisticsError(
+            f"the statistics have no {', '.join(missing)}; they have {', '.join(known.languages)}. "
+            "Run `monoglot detect` on more."
+        )
+
+
+def _wanted(source: Statistics | Variation, settings: dict[str, Any]) -> int | None:
+    """How many neurons the rate asks for, None where a method has no rate."""
+    for name in SHARES:
+        if name in settings and not 0 < settings[name] < 1:
+            raise StatisticsError(f"{name} is {settings[name]}; it must lie between 0 and 1.")
+    if "rate" not in settings:
+        return None
+    neurons = source.model.layers * source.model.width
+    wanted: int = round(settings["rate"] * neurons)
+    if not wanted:
+        raise StatisticsError(f"a rate of {settings['rate']:g} takes none of {neurons:,} neurons. Raise --rate.")
+    return wanted
+
+
+def _warn(source: Statistics | Variation, method: str, rate: float, wanted: int | None, selection: Selection) -> None:
+    taken = int(selection.any(axis=0).sum())
+    if wanted and taken < wanted:
+        warnings.warn(
+            f"only {taken:,} neurons pass the bar of {method}, a rate of {rate:g} asks for {wanted:,}. "
+            "Lower --quantile to let more of them pass.",
+            MonoglotWarning,
+            stacklevel=3,
+        )
+    empty = [language for language, own in zip(source.languages, selection, strict=True) if not own.any()]
+    if empty and (taken or not wanted):
+        more = ", or read more text" if isinstance(source, Statistics) else ""
+        next_step = f"Raise --rate{more}" if wanted else "Lower --threshold"
+        warnings.warn(f"{method} finds no neurons for {', '.join(empty)}. {next_step}.", MonoglotWarning, stacklevel=3)
+
+
+def _method_of(neurons: Neurons) -> dict[str, Any]:
+    """How a set that others are counted like was found; one that was drawn itself is counted like its own."""
+    about = {name: value for name, value in neurons.method.items() if name not in ("tokens", "texts")}
+    like: dict[str, Any] = about.get("like", about)
+    return like
+
+
+def _known(found: Neurons, statistics: Statistics, taken: npt.NDArray[np.bool_]) -> Neurons:
+    """The same neurons with what the statistics know of them."""
+    indices = found.indices
     values = {"mean": _at(indices, statistics.mean)}
     if statistics.histogram is not None:
         values["median"] = _at(indices, lambda language: statistics.quantile(language, 0.5))
@@ -65,19 +143,9 @@ def find(statistics: Statistics, method: str = "lape", *, rate: float = 0.01, qu
     for language in statistics.languages:
         mean = statistics.mean(language)
         values[f"mean@{language}"] = _at(indices, lambda _, mean=mean: mean)  # type: ignore[misc]
-    return Neurons(
-        indices,
-        values,
-        statistics.model,
-        {
-            "name": method,
-            "rate": rate,
-            "quantile": quantile,
-            "tokens": dict(statistics.tokens),
-            "texts": {language: list(hashes) for language, hashes in statistics.texts.items()},
-        },
-        _spare(statistics, np.asarray(selection.any(axis=0))),
-    )
+    texts = {language: list(hashes) for language, hashes in statistics.texts.items()}
+    method = {**found.method, "tokens": dict(statistics.tokens), "texts": texts}
+    return replace(found, values=values, method=method, spare=_spare(statistics, taken))
 
 
 def _spare(statistics: Statistics, taken: npt.NDArray[np.bool_]) -> tuple[Int64, ...]:

@@ -1,7 +1,8 @@
-"""What recording activation statistics costs: a forward pass of the trunk with the recorder attached, against a bare one.
+"""What recording activation statistics costs: a forward pass of the trunk with the recorder attached, against a bare one,
+and with per-text means, against one without.
 
-Both run on the same batches, in turns, in one process; printed are the median seconds of each and the median of the
-ratios. Random tokens: neither pass depends on what they say.
+All run on the same batches, in turns, in one process; printed are the median seconds of each and the medians of the
+ratios. Random tokens: no pass depends on what they say.
 
     python tests/benchmarks/record.py
     python tests/benchmarks/record.py path/to/checkpoint --device cuda --dtype bfloat16
@@ -12,12 +13,16 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
 from monoglot.editor import embedded
+from monoglot.editor.corpus import Packed
 from monoglot.editor.families import activation_modules, trunk
 from monoglot.editor.live import load_model
+from monoglot.editor.per_text import pieces
 from monoglot.editor.record import BATCH_TOKENS, Recorder
 from monoglot.editor.source import resolve
 from monoglot.editor.target import open_target
@@ -40,12 +45,18 @@ def main() -> None:
     batch = max(1, BATCH_TOKENS.get(device.type, 2048) // options.context)
     vocabulary = model.get_input_embeddings().weight.shape[0]
     ids = torch.randint(vocabulary, (batch, options.context), generator=torch.Generator().manual_seed(0)).to(device)
-    recorder = Recorder(activation_modules(model, feed_forward.family), feed_forward.width, device)
+    modules = activation_modules(model, feed_forward.family)
+    plain = Recorder(modules, feed_forward.width, device)
+    contexts = tuple(np.zeros(options.context, np.int64) for _ in range(batch))
+    texts = pieces(Packed("", contexts, 1, batch * (options.context - 1), ""))
+    rows = np.zeros((len(texts), feed_forward.layers, feed_forward.width), np.float32)
+    per_text = Recorder(modules, feed_forward.width, device, per_text=rows)
+    per_text.texts = texts
 
     def bare() -> None:
         decoder(input_ids=ids, use_cache=False)
 
-    def recorded() -> None:
+    def recorded(recorder: Recorder) -> None:
         with recorder.attached():
             recorder.start(batch, options.context, 1)
             decoder(input_ids=ids, use_cache=False)
@@ -58,15 +69,19 @@ def main() -> None:
             torch.cuda.synchronize()
         return time.perf_counter() - started
 
+    passes = (bare, partial(recorded, plain), partial(recorded, per_text))
     with torch.inference_mode():
-        bare()
-        recorded()
-        pairs = [(seconds(bare), seconds(recorded)) for _ in range(options.runs)]
-    without, attached = (statistics.median(column) for column in zip(*pairs, strict=True))
-    ratio = statistics.median(b / a for a, b in pairs)
+        for one in passes:
+            one()
+        turns = [tuple(map(seconds, passes)) for _ in range(options.runs)]
+    without, attached, with_texts = (statistics.median(column) for column in zip(*turns, strict=True))
+    ratio, ratio_of_texts = (statistics.median(turn[b] / turn[a] for turn in turns) for a, b in ((0, 1), (1, 2)))
     shape = f"{feed_forward.layers} × {feed_forward.width} neurons"
-    print(f"{options.model.name}: {shape}, {batch} × {options.context} tokens on {device.type}, {options.runs} pairs")
+    print(f"{options.model.name}: {shape}, {batch} × {options.context} tokens on {device.type}, {options.runs} turns")
     print(f"forward pass of the trunk {without:.3f} s, with recording {attached:.3f} s, ratio {ratio:.3f}")
+    print(
+        f"with {len(texts)} per-text means too {with_texts:.3f} s, ratio to recording without them {ratio_of_texts:.3f}"
+    )
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from monoglot.editor import statistics
 
-OPTIONS = ("--tokens", "600", "--context", "32", "--minimum", "100", "--device", "cpu", "--batch-size", "2")
+OPTIONS = ("--tokens", "600", "--context", "33", "--minimum", "100", "--device", "cpu", "--batch-size", "2")
 Run = Callable[..., tuple[int, str, str]]
 
 
@@ -35,6 +35,7 @@ def start(model: Path, corpus: Path, output: Path, *, before: str = "", torchrun
         "-o",
         str(output),
         "--quantiles",
+        "--per-text",
         "--calibrate",
     ]
     if torchrun:
@@ -63,12 +64,17 @@ def test_a_file_and_a_table(monoglot: Run, model: Path, corpus: Path, tmp_path: 
     assert [path.name for path in output.parent.iterdir()] == ["s.safetensors"]  # no progress is left
 
 
-def test_quantiles_and_calibrate(monoglot: Run, model: Path, corpus: Path, tmp_path: Path) -> None:
+def test_what_is_recorded_on_request(monoglot: Run, model: Path, corpus: Path, tmp_path: Path) -> None:
     plain, full, both = (tmp_path / name for name in ("plain", "full", "both"))
     arguments = ("detect", model, "--corpus", corpus, *OPTIONS)
     shown = monoglot(*arguments, "-o", plain)[1]
-    assert monoglot(*arguments, "-o", full, "--quantiles", "--calibrate")[:2] == (0, shown)  # the same table
+    assert monoglot(*arguments, "-o", full, "--quantiles", "--per-text", "--calibrate")[:2] == (
+        0,
+        shown,
+    )  # the same table
     found = statistics.load(full)
+    assert found.per_text is not None
+    assert found.per_text["fr"].shape == (18, 3, 24)  # 32 tokens a context are just enough, and the last has 24
     assert found.histogram is not None
     assert found.inputs is not None
     assert statistics.load(plain).inputs is None
@@ -118,6 +124,7 @@ def test_a_destination_that_cannot_be_is_refused_first(
         (("--merge", "a", "-o", "s", "--corpus", "c"), "reads no --corpus"),
         (("--merge", "a", "-o", "s", "--quantiles"), "--merge keeps what the files have"),
         (("--merge", "a", "-o", "s", "--calibrate"), "--merge keeps what the files have"),
+        (("--merge", "a", "-o", "s", "--per-text"), "--merge keeps what the files have"),
         (("m", "-o", "s", "--corpus", "c", "--batch-size", "0"), "a whole number, or auto"),
         (("m", "-o", "s", "--corpus", "c", "--batch-size", "many"), "a whole number, or auto"),
         (("m", "-o", "s", "--corpus", "c", "--tokens", "0"), "not in the range"),
@@ -210,6 +217,6 @@ def test_a_killed_run_goes_on(monoglot: Run, model: Path, corpus: Path, tmp_path
     out, err = process.communicate()
     assert process.returncode == 0, err
     assert output.read_bytes() == expected
-    # 600 tokens are 19 contexts of 31 and a shorter one: nine pairs, then one and one
-    assert out.count("batch\n") == 3 * 11 - sum(-(-contexts // 2) for contexts in done.values())
+    # 600 tokens are 18 contexts of 32 and a shorter one: nine pairs, then one
+    assert out.count("batch\n") == 3 * 10 - sum(-(-contexts // 2) for contexts in done.values())
     assert not progress.exists()

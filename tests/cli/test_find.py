@@ -79,7 +79,111 @@ def test_the_same_statistics_give_the_same_file(monoglot: Run, stats: Path, tmp_
 def test_a_warning_is_shown(monoglot: Run, stats: Path, tmp_path: Path) -> None:
     code, _, err = monoglot("find", stats, "--rate", "0.9", "--quantile", "0.5", "-o", tmp_path / "n.json")
     assert code == 0
-    assert "Warning: only 4 neurons are active often enough, a rate of 0.9 asks for 7." in err
+    assert "Warning: only 4 neurons pass the bar of lape, a rate of 0.9 asks for 7." in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "method"),
+    [
+        (("--method", "lap", "--threshold", "0.75"), {"name": "lap", "threshold": 0.75}),
+        (("--method", "lave", *OPTIONS), {"name": "lave", "rate": 0.5, "quantile": 0.5}),
+        (
+            ("--method", "random", *OPTIONS, "--seed", "3"),
+            {"name": "random", "seed": 3, "like": {"name": "lape", "rate": 0.5, "quantile": 0.5}},
+        ),
+    ],
+)
+def test_methods(
+    monoglot: Run, stats: Path, tmp_path: Path, arguments: tuple[str, ...], method: dict[str, object]
+) -> None:
+    code, out, err = monoglot("find", stats, *arguments, "-o", tmp_path / "n.json", "--json")
+    assert code == 0, err
+    assert json.loads(out)["method"] == {**method, "tokens": {"en": 100, "ja": 100, "zh": 100}}
+    found = neurons.load(tmp_path / "n.json")
+    assert {key: value for key, value in found.method.items() if key not in ("tokens", "texts")} == method
+    if method["name"] == "lap":
+        assert {k: found.pairs(k) for k in found.languages} == {
+            "en": set(), "ja": {(1, 3)}, "zh": {(0, 0), (0, 1)},
+        }  # fmt: skip
+        assert "Warning: lap finds no neurons for en. Lower --threshold." in err
+
+
+def test_random_neurons_like_a_given_set(monoglot: Run, stats: Path, neurons_file: Path, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        assert monoglot("find", stats, *OPTIONS, "-o", tmp_path / name)[0] == 0
+        code, _, err = monoglot(
+            "find", stats, "--method", "random", "--like", tmp_path / name, "-o", tmp_path / f"like-{name}"
+        )
+        assert code == 0, err
+    assert (tmp_path / "like-a").read_bytes() == (tmp_path / "like-b").read_bytes()
+    like, found = neurons.load(tmp_path / "a"), neurons.load(tmp_path / "like-a")
+    for language in like.languages:
+        assert [len(x) for x in found.indices[language]] == [len(x) for x in like.indices[language]]
+        assert not found.pairs(language) & like.pairs(language)
+    code, _, err = monoglot("find", stats, "--method", "random", "--like", neurons_file, "-o", tmp_path / "c")
+    assert code == 1
+    assert err == "Error: the neurons are of a model with 3 layers, tiny has 2.\n"
+    assert not (tmp_path / "c").exists()
+
+
+def test_average_precision(monoglot: Run, stats: Path, model: Path, corpus: Path, tmp_path: Path) -> None:
+    code, _, err = monoglot("find", stats, "--method", "ap", "--rate", "0.5", "-o", tmp_path / "n.json")
+    assert code == 1
+    assert "the statistics hold no per-text means. Make them with `monoglot detect --per-text`." in err
+    made = tmp_path / "made"
+    assert monoglot(
+        "detect", model, "--corpus", corpus, "--tokens", 600, "--minimum", 100, "--per-text", "--device", "cpu", "-o", made
+    )[0] == 0  # fmt: skip
+    code, out, err = monoglot("find", made, "--method", "ap", "--rate", "0.1", "-o", tmp_path / "n.json", "--json")
+    assert code == 0, err
+    found = json.loads(out)
+    assert found["neurons"] == round(0.1 * 3 * 24)
+    assert found["method"] == {"name": "ap", "rate": 0.1, "tokens": {"en": 600, "fr": 600, "zh": 600}}
+
+
+@pytest.fixture
+def tuned(model: Path, tmp_path: Path) -> dict[str, Path]:
+    """Copies of the tiny Llama that were moved, each in another direction."""
+    import shutil
+
+    from safetensors.torch import load_file, save_file
+
+    copies = {}
+    for seed, language in enumerate(("en", "fr")):
+        copies[language] = Path(shutil.copytree(model, tmp_path / language))
+        path = copies[language] / "model.safetensors"
+        generator = torch.Generator().manual_seed(seed)
+        moved = {k: t + 0.1 * torch.randn(t.shape, generator=generator) for k, t in load_file(path).items()}
+        save_file(moved, path, {"format": "pt"})
+    return copies
+
+
+def test_parameter_variation(
+    monoglot: Run, model: Path, corpus: Path, stats: Path, tuned: dict[str, Path], tmp_path: Path
+) -> None:
+    arguments = ["find", "--method", "pv", "--model", model, "--rate", "0.1", "--quantile", "0.5"]
+    arguments += [part for language, folder in tuned.items() for part in ("--tuned", f"{language}={folder}")]
+    code, out, err = monoglot(*arguments, "-o", tmp_path / "n.json", "--json")
+    assert code == 0, err
+    assert json.loads(out)["neurons"] == 7
+    found = neurons.load(tmp_path / "n.json")
+    assert (found.languages, found.values, found.spare) == (("en", "fr"), {}, ())
+    assert found.method == {"name": "pv", "rate": 0.1, "quantile": 0.5}
+    made = tmp_path / "made"
+    assert monoglot(
+        "detect", model, "--corpus", corpus, "--tokens", 300, "--minimum", 100, "--device", "cpu", "-o", made
+    )[0] == 0  # fmt: skip
+    assert monoglot(*arguments, made, "-o", tmp_path / "m.json")[0] == 0
+    known = neurons.load(tmp_path / "m.json")
+    assert {k: known.pairs(k) for k in known.languages} == {k: found.pairs(k) for k in found.languages}
+    assert list(known.values) == ["mean", "mean@en", "mean@fr", "mean@zh"]
+    code, _, err = monoglot(*arguments, stats, "-o", tmp_path / "o.json")
+    assert code == 1
+    assert "the statistics are of another model (tiny) than the base (tiny)" in err
+    code, _, err = monoglot(*arguments, "--tuned", f"zh={model}", "-o", tmp_path / "o.json")
+    assert code == 1
+    assert f"Error: {model} (zh) was not tuned: its feed-forward networks are those of {model}." in err
+    assert not (tmp_path / "o.json").exists()
 
 
 def test_a_mask_comes_in_and_goes_out(monoglot: Run, stats: Path, tmp_path: Path) -> None:
@@ -123,6 +227,31 @@ def test_what_is_there_is_not_replaced_unless_asked(monoglot: Run, stats: Path, 
         (("s", "-o", "n", "--rate", "0"), "not in the range"),
         (("s", "-o", "n", "--quantile", "1"), "not in the range"),
         (("s", "-o", "n", "--method", "guess"), "'guess' is not"),
+        (("s", "-o", "n", "--method", "lap", "--rate", "0.1"), "--rate does not go with --method lap."),
+        (("s", "-o", "n", "--method", "lap", "--threshold", "1"), "not in the range"),
+        (("s", "-o", "n", "--method", "ap", "--quantile", "0.1"), "--quantile does not go with --method ap."),
+        (("s", "-o", "n", "--threshold", "0.1"), "--threshold does not go with --method lape."),
+        (("s", "-o", "n", "--seed", "1"), "--seed does not go with --method lape."),
+        (("s", "-o", "n", "--like", "m"), "--like does not go with --method lape."),
+        (("s", "-o", "n", "--model", "m"), "--model does not go with --method lape."),
+        (("s", "-o", "n", "--tuned", "en=m"), "--tuned does not go with --method lape."),
+        (
+            ("s", "-o", "n", "--method", "random", "--like", "m", "--rate", "0.1"),
+            "--rate does not go with --method random and --like.",
+        ),
+        (("--import", "m", "--languages", "en", "-o", "n", "--rate", "0.1"), "--rate says how neurons are found"),
+        (("--import", "m", "--languages", "en", "-o", "n", "--method", "lap"), "--method says how neurons are found"),
+        (("-o", "n", "--method", "pv"), "--method pv needs the base, --model, and a --tuned"),
+        (("-o", "n", "--method", "pv", "--model", "m"), "--method pv needs the base, --model, and a --tuned"),
+        (("-o", "n", "--method", "pv", "--tuned", "en=m"), "--method pv needs the base, --model, and a --tuned"),
+        (("-o", "n", "--method", "pv", "--model", "m", "--tuned", "en"), "--tuned en is not a language and a model"),
+        (("-o", "n", "--method", "pv", "--model", "m", "--tuned", "=m"), "--tuned =m is not a language and a model"),
+        (
+            ("-o", "n", "--method", "pv", "--model", "m", "--tuned", "en=a", "--tuned", "en=b"),
+            "--tuned names en twice.",
+        ),
+        (("-o", "n", "--method", "pv", "--model", "m", "--tuned", "en=a"), "--tuned has to be given for at least two."),
+        (("-o", "n", "--method", "pv", "--model", "m", "--tuned", "en=a", "--seed", "1"), "--seed does not go with"),
     ],
 )
 def test_usage(

@@ -1,4 +1,5 @@
-"""LAPE against a second implementation, written as plainly as its description."""
+"""What `find` makes of a method's selection, and LAPE against a second implementation, written as plainly as its
+description. The other methods have files of their own."""
 
 import json
 import math
@@ -16,8 +17,10 @@ from monoglot.editor import find as methods
 from monoglot.editor import statistics
 from monoglot.editor.errors import MonoglotWarning, StatisticsError
 from monoglot.editor.find import find
-from monoglot.editor.find.lape import language_entropy, lape, order_statistic
+from monoglot.editor.find.entropy import language_entropy, order_statistic
+from monoglot.editor.find.lape import lape
 from monoglot.editor.histogram import BINS, ZERO
+from monoglot.editor.neurons import SETTINGS
 from monoglot.editor.statistics import ModelInfo, Statistics
 
 BENCHMARK = Path(__file__).parents[1] / "benchmarks" / "find.py"
@@ -78,7 +81,7 @@ def inputs(draw: st.DrawFn) -> tuple[list[list[list[int]]], list[int], float, fl
 @given(inputs())
 def test_lape_is_the_papers(case: tuple[list[list[list[int]]], list[int], float, float]) -> None:
     counts, tokens, rate, quantile = case
-    assert pairs(lape(make(counts, tokens), rate, quantile)) == plain_lape(counts, tokens, rate, quantile)
+    assert pairs(lape(make(counts, tokens), rate=rate, quantile=quantile)) == plain_lape(counts, tokens, rate, quantile)
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -86,7 +89,7 @@ def test_lape_is_the_papers_on_many_neurons(seed: int) -> None:
     generator = np.random.default_rng(seed)
     tokens = generator.integers(500, 1_000, 3).tolist()
     counts = (generator.beta(0.3, 2, (3, 4, 50)) * np.array(tokens)[:, None, None]).astype(int).tolist()
-    found = pairs(lape(make(counts, tokens), 0.6, 0.3))
+    found = pairs(lape(make(counts, tokens), rate=0.6, quantile=0.3))
     assert found == plain_lape(counts, tokens, 0.6, 0.3)
     assert len(set().union(*found)) == 120  # the rate's share of 200
     assert sum(map(len, found)) > 120  # and some are shared
@@ -96,16 +99,16 @@ def test_by_hand() -> None:
     """Four neurons, two languages, eight values; the bar at 0.5 is the fourth smallest, 0.2."""
     statistics = make([[[90, 80, 20, 0]], [[10, 80, 20, 30]]], [100, 100])
     # p: en .9 .8 .2 0, fr .1 .8 .2 .3. Above .2: neurons 0 (en), 1 (both), 3 (fr). Entropy: 3 none, 0 some, 1 ln 2
-    assert pairs(lape(statistics, 0.25, 0.5)) == [set(), {(0, 3)}]
-    assert pairs(lape(statistics, 0.5, 0.5)) == [{(0, 0)}, {(0, 3)}]
-    assert pairs(lape(statistics, 0.75, 0.5)) == [{(0, 0), (0, 1)}, {(0, 3), (0, 1)}]
+    assert pairs(lape(statistics, rate=0.25, quantile=0.5)) == [set(), {(0, 3)}]
+    assert pairs(lape(statistics, rate=0.5, quantile=0.5)) == [{(0, 0)}, {(0, 3)}]
+    assert pairs(lape(statistics, rate=0.75, quantile=0.5)) == [{(0, 0), (0, 1)}, {(0, 3), (0, 1)}]
     # fewer candidates than asked for: all of them, and neuron 2 stays out
-    assert pairs(lape(statistics, 0.99, 0.5)) == [{(0, 0), (0, 1)}, {(0, 3), (0, 1)}]
+    assert pairs(lape(statistics, rate=0.99, quantile=0.5)) == [{(0, 0), (0, 1)}, {(0, 3), (0, 1)}]
 
 
 def test_the_bar_itself_does_not_pass() -> None:
     statistics = make([[[5, 5, 5]], [[0, 5, 5]]], [10, 10])
-    assert not lape(statistics, 0.9, 0.9).any()
+    assert not lape(statistics, rate=0.9, quantile=0.9).any()
 
 
 def test_ties_go_to_the_lower_layer_then_index() -> None:
@@ -119,7 +122,7 @@ def test_ties_go_to_the_lower_layer_then_index() -> None:
         (5, 1, 2),
     ]  # by their entropies as computed, the largest first
     counts = [[[order[k] for order in orders], [order[k] for order in orders]] for k in range(3)]
-    found = set().union(*pairs(lape(make(counts, [12, 12, 12]), 4 / 12, 0.1)))
+    found = set().union(*pairs(lape(make(counts, [12, 12, 12]), rate=4 / 12, quantile=0.1)))
     assert found == {(0, 0), (0, 1), (0, 2), (0, 3)}
 
 
@@ -180,10 +183,10 @@ def test_neurons_come_with_quantiles_where_there_are_histograms() -> None:
 
 def test_too_few_candidates_are_said() -> None:
     statistics = make([[[9, 8, 1, 0]], [[1, 8, 1, 3]]], [10, 10])
-    with pytest.warns(MonoglotWarning, match=r"only 2 neurons are active often enough, a rate of 0\.9 asks for 4"):
+    with pytest.warns(MonoglotWarning, match=r"only 2 neurons pass the bar of lape, a rate of 0\.9 asks for 4"):
         found = find(statistics, rate=0.9, quantile=0.625)
     assert {language: found.pairs(language) for language in found.languages} == {"en": {(0, 0), (0, 1)}, "fr": {(0, 1)}}
-    with pytest.warns(MonoglotWarning, match=r"no neurons found for en\. Raise --rate"):
+    with pytest.warns(MonoglotWarning, match=r"lape finds no neurons for en\. Raise --rate"):
         found = find(make([[[1, 1]], [[1, 9]]], [10, 10]), rate=0.5, quantile=0.75)
     assert found.count("en") == 0
     with warnings.catch_warnings():
@@ -205,9 +208,15 @@ def test_impossible_settings_are_refused() -> None:
             find(two, rate=rate)
     with pytest.raises(StatisticsError, match=r"quantile is 1\.5; it must lie between 0 and 1"):
         find(two, rate=0.5, quantile=1.5)
-    with pytest.raises(StatisticsError, match=r"unknown method 'guess'; known: lape"):
+    with pytest.raises(StatisticsError, match=r"unknown method 'guess'; known: lape, lap, lave, pv, ap, random"):
         find(two, "guess")
-    assert set(methods.METHODS) == {"lape"}
+    assert list(methods.METHODS) == list(SETTINGS)
+    with pytest.raises(StatisticsError, match=r"threshold is 1; it must lie between 0 and 1"):
+        find(two, "lap", threshold=1)
+    with pytest.raises(StatisticsError, match=r"pv finds neurons in the variation of parameters, which were not given"):
+        find(two, "pv")
+    with pytest.raises(StatisticsError, match=r"lave finds neurons in statistics, which were not given"):
+        find(None, "lave")
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """The neurons file, and the authors' masks: what is written is what is read."""
 
 import pickle
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,17 @@ import pytest
 import torch
 from monoglot.editor import neurons
 from monoglot.editor.errors import NeuronsError
-from monoglot.editor.neurons import Neurons, check_fit, check_languages, export_mask, import_mask, load, save, serialise
+from monoglot.editor.neurons import (
+    SETTINGS,
+    Neurons,
+    check_fit,
+    check_languages,
+    export_mask,
+    import_mask,
+    load,
+    save,
+    serialise,
+)
 from monoglot.editor.statistics import ModelInfo
 
 INFO = ModelInfo("org/model", "abc", "llama", 3, 24, "f" * 64)
@@ -223,3 +234,26 @@ def test_broken_masks_are_refused(tmp_path: Path) -> None:
             import_mask(path, list(SOME))
     with pytest.raises(NeuronsError, match="there is no file"):
         neurons.import_mask(tmp_path / "nowhere.pth", ["en"])
+
+
+METHODS: list[dict[str, Any]] = [
+    {"name": "lape", "rate": 0.01, "quantile": 0.95},
+    {"name": "lap", "threshold": 0.95},
+    {"name": "lave", "rate": 0.01, "quantile": 0.95},
+    {"name": "pv", "rate": 0.01, "quantile": 0.95},
+    {"name": "ap", "rate": 0.01},
+    {"name": "random", "seed": 0, "like": {"name": "ap", "rate": 0.01}},
+]
+
+
+@pytest.mark.parametrize("method", METHODS, ids=lambda method: method["name"])
+def test_the_settings_of_a_method_are_there(method: dict[str, Any], tmp_path: Path) -> None:
+    made = Neurons({"en": (np.array([1]),)}, {}, None, method)
+    save(made, tmp_path / "n")
+    assert load(tmp_path / "n").method == method
+    for setting in SETTINGS[method["name"]]:
+        for bad in ("0.1", None, True, {"name": "lap"}, {"name": "random", "seed": 0, "like": {"name": "hand"}}):
+            save(replace(made, method={**method, setting: bad}), tmp_path / "n")
+            with pytest.raises(NeuronsError, match="is not a neurons file"):
+                load(tmp_path / "n")
+    assert set(SETTINGS) == {each["name"] for each in METHODS}

@@ -1,0 +1,213 @@
+"""monoglot compare: the detection methods side by side."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ..editor.neurons import SETTINGS
+from .console import answer, bar, device_options, find_options, given, method_options, note, split, table
+
+TOKENS, CONTEXT = 1024, 512
+
+
+@click.command("compare")
+@click.argument("statistics_file", metavar="STATS", type=click.Path(path_type=Path))
+@click.option(
+    "--methods",
+    metavar="METHOD[,METHOD…]",
+    help=f"Of {', '.join(SETTINGS)}. Default: all that the statistics, and --tuned, allow.",
+)
+@find_options
+@method_options
+@click.option(
+    "--model",
+    help="The model of the statistics: to measure what each method's neurons do to it, and the base of --tuned. With "
+    "--tuned nothing is measured unless --corpus is given.",
+)
+@click.option(
+    "--corpus",
+    multiple=True,
+    metavar="DIR|LANG=FILE|DATASET",
+    help="With --model: text, of which the held-out part is read. Default: the embedded texts.",
+)
+@click.option(
+    "--tokens", type=click.IntRange(2), default=TOKENS, show_default=True, help="With --model: tokens a language."
+)
+@click.option(
+    "--context", type=click.IntRange(2), default=CONTEXT, show_default=True, help="With --model: tokens a context."
+)
+@device_options
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Write the comparison as JSON.")
+@click.option("--force", is_flag=True, help="Replace the file if it exists.")
+@click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")
+def command(
+    statistics_file: Path,
+    methods: str | None,
+    rate: float,
+    quantile: float,
+    threshold: float,
+    seed: int,
+    tuned: tuple[str, ...],
+    model: str | None,
+    corpus: tuple[str, ...],
+    tokens: int,
+    context: int,
+    device: str,
+    dtype: str,
+    output: Path | None,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Compare detection methods on STATS, at the same number of neurons: how many each finds in each language, and how far
+    they agree.
+
+    With --model, each language's neurons are switched off in turn, and the change of log-loss is measured on held-out text in
+    every language: neurons that are a language's own hurt that language and no other. `lap` has no rate, so it finds another
+    number of neurons than the others.
+
+    \b
+    monoglot compare stats.safetensors
+    monoglot compare stats.safetensors --methods lape,ap,random --model ./model --corpus texts/ -o comparison.json
+    """
+    from ..editor import statistics
+    from ..editor.compare import comparison, find_all, left_out
+    from ..editor.errors import OutputError
+    from ..editor.output import replace_file
+    from .find import vary
+
+    chosen = _chosen(methods)
+    if tuned and not model:
+        raise click.UsageError("--tuned are copies of a base: name it with --model.")
+    if not model and (idle := given("corpus", "tokens", "context", "device", "dtype")):
+        raise click.UsageError(f"{idle[0]} goes with --model.")
+    if output and output.exists() and not force:
+        raise OutputError(f"{output} exists. Choose another name, or replace it with --force.")
+    known = statistics.load(statistics_file)
+    measured = bool(model and (corpus or not tuned))
+    subject = _subject(str(model), known, corpus, tokens, context) if measured else None
+    variation = vary(str(model), tuned) if tuned else None
+    if not chosen:
+        for method, why in left_out(known, variation).items():
+            note(f"{method} is left out: {why}.")
+    sets = find_all(
+        known, chosen, variation=variation, rate=rate, quantile=quantile, threshold=threshold, seed=seed
+    )  # fmt: skip
+    matrices = _measure(subject, sets, device, dtype) if subject else None
+    found = comparison(known.model, sets, rate=rate, quantile=quantile, matrices=matrices)
+    if output:
+        replace_file(output, (json.dumps(found, indent=1, ensure_ascii=False) + "\n").encode())
+    if as_json:
+        answer(found)
+    else:
+        show(found)
+    if output:
+        note(f"Wrote {output}.")
+
+
+def _chosen(methods: str | None) -> list[str]:
+    chosen = list(dict.fromkeys(split(methods)))
+    if unknown := [method for method in chosen if method not in SETTINGS]:
+        raise click.UsageError(f"There is no method {unknown[0]!r}; there are {', '.join(SETTINGS)}.")
+    return chosen
+
+
+def _subject(model: str, known: Any, corpus: tuple[str, ...], tokens: int, context: int) -> tuple[Any, dict[str, Any]]:
+    """The model, and the held-out text to measure it on."""
+    from ..editor import embedded
+    from ..editor.corpus import open_corpus
+    from ..editor.detect import read_texts
+    from ..editor.errors import CorpusError, StatisticsError
+    from ..editor.source import resolve
+    from ..editor.target import open_target
+
+    target = open_target(resolve(model))
+    if target.fingerprint != known.model.fingerprint:
+        raise StatisticsError(
+            f"the statistics are of {known.model.name}, and {target.source.name} has other weights. Name their model, or run "
+            "`monoglot detect` on this one."
+        )
+    if corpus:
+        texts = open_corpus(corpus, known.languages)
+    else:
+        texts = {k: text for k, text in open_corpus([embedded.NAME]).items() if k in known.languages}
+        if not texts:
+            raise CorpusError("there is no embedded text in a language of the statistics. Name some with --corpus.")
+        note("Measuring on the embedded texts. Name your own with --corpus.")
+    packed = read_texts(target, texts, tokens=tokens, context=context, held_out=True)
+    for language, one in packed.items():
+        if not one.tokens:
+            raise CorpusError(f"{language} has too few documents for one to be held out. Add text in {language}.")
+    return target, packed
+
+
+def _measure(subject: tuple[Any, dict[str, Any]], sets: dict[str, Any], device: str, dtype: str) -> dict[str, Any]:
+    """The perplexity matrix of each method that found neurons."""
+    from ..editor.compare import SHARED
+    from ..editor.evaluate import perplexity_matrices
+    from ..editor.live import load_model
+
+    target, packed = subject
+    live = load_model(target.source.folder, device=device, dtype=dtype)
+    some = {method: own for method, own in sets.items() if any(map(own.count, own.languages))}
+    with bar("perplexity", "contexts") as update:
+        return perplexity_matrices(live, target.feed_forward, some, packed, shared=SHARED, progress=update)
+
+
+def show(found: dict[str, Any]) -> None:
+    methods = found["methods"]
+    languages = list(dict.fromkeys(language for row in methods.values() for language in row["languages"]))
+    table(
+        f"{found['model']['name']}: neurons by method",
+        ("method", *languages, "in all", "settings"),
+        [
+            (name, *(f"{row['languages'].get(k, '–')}" for k in languages), f"{row['neurons']:,}", _settings(row))
+            for name, row in methods.items()
+        ],
+    )
+    if "lap" in methods:
+        note("lap has no rate: it takes every neuron above its threshold.")
+    names = list(methods)
+    table(
+        "overlap (Jaccard) of (language, neuron) pairs / of neurons",
+        ("method", *names[1:]),
+        [
+            (one, *("" if names.index(other) <= at else _both(found["overlap"][one][other]) for other in names[1:]))
+            for at, one in enumerate(names[:-1])
+        ],
+    )
+    measured = {name: row["perplexity"] for name, row in methods.items() if row["perplexity"]}
+    for name, matrix in measured.items():
+        table(
+            f"{name}: change of log-loss (nats a token)",
+            ("off \\ text", *matrix["base"]),
+            [
+                (off, *(f"{row[text]:+.3f}" for text in matrix["base"]))
+                for off, row in {**matrix["change"], "random": matrix["random"]}.items()
+            ],
+        )
+    if measured:
+        rows = {name: matrix["dominance"] for name, matrix in measured.items()}
+        table(
+            "where the damage falls",
+            ("method", "share on the diagonal", "change there", "elsewhere", "by random neurons"),
+            [
+                (
+                    name,
+                    "–" if row["share"] is None else f"{row['share']:.0%}",
+                    *(f"{row[key]:+.3f}" for key in ("diagonal", "elsewhere", "random")),
+                )
+                for name, row in rows.items()
+            ],
+        )
+
+
+def _settings(row: dict[str, Any]) -> str:
+    """The settings of a method; what a draw is like is LAPE's, above it."""
+    said = [f"{name} {value:g}" for name, value in row["settings"].items() if name != "like"]
+    return ", ".join(said + ([f"like {row['settings']['like']['name']}"] if "like" in row["settings"] else []))
+
+
+def _both(overlap: dict[str, float | None]) -> str:
+    return " / ".join("–" if value is None else f"{value:.2f}" for value in (overlap["pairs"], overlap["neurons"]))

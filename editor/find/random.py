@@ -1,0 +1,31 @@
+"""Random neurons, the control: in each layer and language as many as a given set has, drawn from the neurons that the set
+does not give to that language. A language's draw depends on the seed, its name and the layer, on no other language.
+"""
+
+import warnings
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import MonoglotWarning
+from ..neurons import Neurons
+from ..statistics import Statistics
+
+
+def draw(statistics: Statistics, *, like: Neurons, seed: int) -> npt.NDArray[np.bool_]:
+    """Which neurons belong to which language, bool (K, L, F). Warns (MonoglotWarning) where a layer has too few others."""
+    width = statistics.model.width
+    selection = np.zeros((len(statistics.languages), statistics.model.layers, width), np.bool_)
+    for k, language in enumerate(statistics.languages):
+        for layer, own in enumerate(like.indices[language]):
+            others = np.setdiff1d(np.arange(width), own)
+            count = min(len(own), len(others))
+            if count < len(own):
+                warnings.warn(
+                    f"layer {layer} has only {count:,} other neurons to draw for {language}, instead of {len(own):,}.",
+                    MonoglotWarning,
+                    stacklevel=4,
+                )
+            drawn = np.random.default_rng([seed, layer, *language.encode()]).choice(others, count, replace=False)
+            selection[k, layer, drawn] = True
+    return selection
