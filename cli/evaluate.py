@@ -1,229 +1,232 @@
-"""monoglot evaluate: what a checkpoint does, measured against its base and against random neurons."""
+"""monoglot evaluate: what neurons do in a model, and what a checkpoint does, beside its base and random neurons."""
 
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
 from ..editor.prompts import COUNT
-from .console import answer, bar, device_options, note, split, table
+from . import measures
+from .console import answer, device_options, note, split
 
-TOKENS = 24
-BASE, THIS, RANDOM, REAL = "base", "this model", "random neurons", "real text"
+MEASURES: dict[str, Callable[[Any, measures.Options], dict[str, Any]]] = {
+    "profile": measures.profile,
+    "overlap": measures.overlap,
+    "perplexity": measures.perplexity,
+    "similarity": measures.similarity,
+    "deactivate_each": measures.deactivate_each,
+}
 
 
 @click.command("evaluate")
-@click.argument("folder", metavar="OUT", type=click.Path(path_type=Path))
-@click.option("--generate", is_flag=True, help="Measure which language it answers in, and how well.")
-@click.option("--same-language", is_flag=True, help="How often it answers in the prompt's own language.")
+@click.argument("model", metavar="OUT|MODEL")
+@click.argument("neurons_path", metavar="[NEURONS]", required=False, type=click.Path(path_type=Path))
+@click.option("--generate", is_flag=True, help="Of a checkpoint: which language it answers in, and how well.")
+@click.option(
+    "--same-language", is_flag=True, help="With --generate: how often it answers in the prompt's own language."
+)
+@click.option("--perplexity", is_flag=True, help="The matrix: language switched off × language of the text.")
+@click.option("--profile", is_flag=True, help="Neurons per layer and language.")
+@click.option("--overlap", is_flag=True, help="Neurons that languages share.")
+@click.option(
+    "--similarity", is_flag=True, help="How alike a text is in two languages to the model, layer by layer (SES)."
+)
+@click.option("--deactivate-each", is_flag=True, help="Answers with each language switched off in turn.")
+@click.option("--all", "everything", is_flag=True, help="All of these (--generate of a checkpoint only).")
+@click.option(
+    "--corpus",
+    multiple=True,
+    metavar="DIR|LANG=FILE|DATASET",
+    help="With --perplexity: text, of which the held-out part is read. Default: the embedded texts.",
+)
+@click.option(
+    "--text-tokens", type=click.IntRange(2), default=1024, show_default=True, help="Tokens of text a language."
+)
+@click.option("--context", type=click.IntRange(2), default=512, show_default=True, help="Tokens a context.")
+@click.option(
+    "--shared",
+    type=click.Choice(["edit", "keep"]),
+    default="edit",
+    show_default=True,
+    help="What switching a language off does to neurons that others have too: the paper takes them all.",
+)
+@click.option(
+    "--aligned",
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="With --similarity: {lang}.txt with a text a line, the same in each. Default: the embedded texts.",
+)
 @click.option(
     "--prompts",
-    "prompts_path",
-    metavar="FILE|DIR",
-    type=click.Path(path_type=Path),
-    help='A .jsonl of {"language": "en", "prompt": "…"}, or a folder of {lang}.txt with a prompt a line. '
-    "Default: the beginnings of the embedded texts.",
+    metavar="FILE|DIR|questions",
+    help='A .jsonl of {"language": "en", "prompt": "…"}, a folder of {lang}.txt with a prompt a line, or `questions`, the '
+    "everyday questions that ship with monoglot. Default: the beginnings of the embedded texts.",
 )
 @click.option(
-    "--languages", help="Languages of the prompts, comma-separated. Default: all of the neurons that have some."
+    "--answer-in", metavar="LANG", help="With --generate: ask for answers in this language, in so many words."
+)
+@click.option("--chat", is_flag=True, help="Put the prompts into the model's chat template.")
+@click.option(
+    "--languages",
+    help="Languages of prompts and texts, comma-separated. Default: all of the neurons that have some.",
 )
 @click.option("--count", type=click.IntRange(1), default=COUNT, show_default=True, help="Prompts a language.")
-@click.option("--tokens", type=click.IntRange(1), default=TOKENS, show_default=True, help="Tokens an answer.")
+@click.option("--tokens", type=click.IntRange(1), default=24, show_default=True, help="Tokens an answer.")
 @click.option("--samples", type=click.IntRange(0), default=1, show_default=True, help="Answers a language to show.")
-@click.option("--base", help="The base: a folder or a Hub id. Default: the one in the manifest.")
+@click.option(
+    "--judge", metavar="URL", help="Have a model mark the answers from 1 to 5: the address of an OpenAI-compatible API."
+)
+@click.option("--judge-model", metavar="NAME", help="The judge's name there.")
+@click.option(
+    "--judge-key-env",
+    metavar="VARIABLE",
+    default="MONOGLOT_JUDGE_KEY",
+    show_default=True,
+    help="The environment variable that holds the judge's key, if it takes one.",
+)
+@click.option("--judge-dry-run", is_flag=True, help="Say what the judge would be asked, and send nothing.")
+@click.option("--base", help="The base of a checkpoint: a folder or a Hub id. Default: the one in the manifest.")
+@click.option(
+    "-o",
+    "--output",
+    metavar="FOLDER",
+    type=click.Path(path_type=Path),
+    help="Of a model: where to keep what was found, for `monoglot report`. Of a checkpoint it is kept in its manifest.",
+)
 @device_options
 @click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")
 def command(
-    folder: Path,
+    model: str,
+    neurons_path: Path | None,
     generate: bool,
-    same_language: bool,
-    prompts_path: Path | None,
+    everything: bool,
     languages: str | None,
-    count: int,
-    tokens: int,
-    samples: int,
     base: str | None,
+    output: Path | None,
     device: str,
     dtype: str,
     as_json: bool,
+    **options: Any,
 ) -> None:
-    """Measure what OUT does: the languages it answers in, beside its base and the base with random neurons edited.
+    """Measure what NEURONS do in MODEL, or what OUT, a checkpoint that monoglot made, does beside its base.
 
-    Where a language is activated, the prompts are in the others, and what counts is an answer in that language. With
-    --same-language what counts is an answer in the prompt's own. The first samples of each language are shown.
+    Languages are switched off by hooks, one after the other, with as many random neurons as the control. Where a language
+    is activated in OUT, --generate asks prompts in the others, and what counts is an answer in that language. Everything
+    is kept in OUT's manifest and shown on its card, or in the folder of -o.
 
     \b
     monoglot evaluate OUT --generate
     monoglot evaluate OUT --generate --same-language --prompts prompts.jsonl
+    monoglot evaluate google/gemma-3-270m neurons.json --all --corpus texts/ -o findings
+    monoglot evaluate OUT --deactivate-each --judge http://127.0.0.1:8080/v1 --judge-model NAME
     """
-    from ..editor import manifest, neurons
-    from ..editor.source import resolve_base
-    from ..editor.target import open_target
+    from ..editor.subject import open_subject
 
-    if not generate:
-        raise click.UsageError("Say what to measure: --generate.")
-    record = manifest.read(folder)
-    target = open_target(resolve_base(record["base"], base, beside=folder))
-    found = neurons.load(folder / "neurons.json")
-    kind, measured = generation(
-        folder, record, target, found, prompts_path, split(languages), same_language=same_language, count=count,
-        tokens=tokens, samples=samples, device=device, dtype=dtype,
-    )  # fmt: skip
-    record["evaluation"] = {**(record.get("evaluation") or {}), kind: measured}
-    save(folder, record, found, target)
+    chosen = {name for name in MEASURES if options.pop(name) or everything}
+    if not chosen and not generate and not everything:
+        listed = ", ".join(f"--{name.replace('_', '-')}" for name in ("generate", *MEASURES, "all"))
+        raise click.UsageError(f"Say what to measure: {listed}.")
+    if options["same_language"] and not generate:
+        raise click.UsageError("--same-language goes with --generate.")
+    settings = measures.Options(languages=tuple(split(languages)), **options)
+    check(settings, generate, chosen)
+    measures.check_judge(settings)
+    subject = open_subject(model, neurons_path, base=base, device=device, dtype=dtype)
+    if subject.folder is None and generate:
+        raise click.UsageError(
+            "--generate measures a checkpoint that monoglot made; for a model take --deactivate-each."
+        )
+    if subject.folder is not None and output:
+        raise click.UsageError("-o goes with a model; what is found of a checkpoint is kept in its manifest.")
+    keep = keeper(subject, output)
+    found: dict[str, Any] = {}
+    kept: dict[str, Any] = {}
+    for name, measure in MEASURES.items():
+        if name in chosen:
+            found[name] = measure(subject, settings)
+            kept = keep(found)
+    if subject.folder is not None and (generate or everything):
+        name, answered = measures.generate(subject, settings)
+        found[name] = answered
+        kept = keep(found)
     if as_json:
-        answer(record["evaluation"])
+        answer(kept)
     else:
-        show(measured)
+        show(found, settings.samples)
+    if subject.folder is None and output:
+        note(f"Kept in {output}. See it all: monoglot report {output}")
 
 
-def save(folder: Path, record: dict[str, Any], found: Any, target: Any) -> None:
-    """Write the manifest, and the card anew unless a person has edited it."""
+def check(settings: measures.Options, generate: bool, chosen: set[str]) -> None:
+    """Raise UsageError for options that have nothing to go with."""
+    from click.core import ParameterSource
+
+    ctx = click.get_current_context()
+    asks = generate or "deactivate_each" in chosen
+    needs = {
+        "corpus": "perplexity" in chosen, "text_tokens": "perplexity" in chosen, "context": "perplexity" in chosen,
+        "aligned": "similarity" in chosen, "shared": bool({"perplexity", "deactivate_each"} & chosen), "prompts": asks,
+        "chat": asks, "count": asks, "tokens": asks, "samples": asks, "judge": asks, "answer_in": generate,
+    }  # fmt: skip
+    for name, there in needs.items():
+        if not there and ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"--{name.replace('_', '-')} goes with a measure that was not asked for.")
+    if settings.judge_dry_run and not settings.judge:
+        raise click.UsageError("--judge-dry-run goes with --judge and --judge-model.")
+
+
+def keeper(subject: Any, output: Path | None) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """What keeps the findings after each measure, so that an interruption loses one at most: in the checkpoint's manifest,
+    on its card and among its files, or in a folder of their own. It gives them with those that were there before."""
+    from ..editor import findings
+    from ..editor.detect import model_info
+
+    if subject.folder is not None:
+        return lambda found: save(subject.folder, subject.record, subject.neurons, subject.target, found)
+    if output is None:
+        return dict
+    kept = findings.of_folder(output, model_info(subject.target), subject.neurons)
+
+    def keep(found: dict[str, Any]) -> dict[str, Any]:
+        kept["evaluation"] = {**kept["evaluation"], **found}
+        findings.write(output, kept, subject.neurons)
+        return dict(kept["evaluation"])
+
+    return keep
+
+
+def save(folder: Path, record: dict[str, Any], neurons: Any, target: Any, found: dict[str, Any]) -> dict[str, Any]:
+    """Write the manifest with what was found, its figures, and the card anew unless a person has edited it."""
+    from ..cards import figures
     from ..editor import manifest
     from .bake import card_writer
 
+    record["evaluation"] = {**(record.get("evaluation") or {}), **found}
+    if figures.available():
+        for path in figures.write(folder, record["evaluation"], record.get("strength")):
+            record["files"][path.relative_to(folder).as_posix()] = manifest.entry(path.read_bytes())
     card = folder / "README.md"
     if card.is_file() and manifest.entry(card.read_bytes()) == record["files"].get(card.name):
-        text = card_writer(found.method)(record, target.source.folder)
+        text = card_writer(neurons.method)(record, target.source.folder)
         manifest.replace_text(folder, record, card.name, text)
     else:
         manifest.write(folder, record)
+    return dict(record["evaluation"])
 
 
-def generation(
-    folder: Path,
-    record: dict[str, Any],
-    target: Any,
-    found: Any,
-    prompts_path: Path | None,
-    languages: list[str],
-    *,
-    same_language: bool,
-    count: int,
-    tokens: int,
-    samples: int,
-    device: str,
-    dtype: str,
-) -> tuple[str, dict[str, Any]]:
-    """--generate: "activated" or "same_language", and what was measured."""
-    from ..editor.live import load_model, load_tokenizer
-    from ..editor.verify import carried_in, recipe_of
+def show(found: dict[str, Any], samples: int) -> None:
+    """Tables of what was measured, then the first answers."""
+    from ..cards import tables
+    from .console import table
 
-    plan = carried_in(folder, target, found).plan
-    activated = recipe_of(record, target).activated or tuple(
-        filter(None, [(record.get("strength") or {}).get("language")])
-    )
-    if not activated and not same_language:
-        note("No language is activated in it: measured is how often it answers in the prompt's own language.")
-        same_language = True
-    prompts = choose_prompts(prompts_path, languages, count, found.languages, () if same_language else activated)
-    wanted = {language: (language,) if same_language else activated for language in prompts}
-    base, this = (load_model(each, device=device, dtype=dtype) for each in (target.source.folder, folder))
-    tokenizer = load_tokenizer(folder)
-    measured = measure(base, this, tokenizer, target, plan, prompts, wanted, tokens=tokens, samples=samples)
-    return "same_language" if same_language else "activated", measured
-
-
-def choose_prompts(
-    path: Path | None, languages: list[str], count: int, known: tuple[str, ...], activated: tuple[str, ...]
-) -> dict[str, list[str]]:
-    """The prompts that were asked for, those in the activated languages left out."""
-    from ..editor import prompts
-    from ..editor.errors import CorpusError
-
-    if path:
-        found = prompts.load(path, languages, count)
-    else:
-        note("Prompts: beginnings of the embedded texts. Name your own with --prompts.")
-        found = prompts.embedded_prompts(languages or [code for code in known if prompts.passages(code)], count)
-    found = {language: own for language, own in found.items() if language not in activated}
-    if not found:
-        only = f" in another language than {', '.join(activated)}" if activated else ""
-        raise CorpusError(
-            f"there are no prompts{only}, so there is nothing to evaluate. Give some with --prompts FILE."
-        )
-    return found
-
-
-def measure(
-    base: Any,
-    this: Any,
-    tokenizer: Any,
-    target: Any,
-    plan: Any,
-    prompts: dict[str, list[str]],
-    wanted: dict[str, tuple[str, ...]],
-    *,
-    tokens: int,
-    samples: int,
-) -> dict[str, Any]:
-    """What goes into the manifest: by the prompts' language and the model, and samples."""
-    from ..editor.answers import ask
-    from ..editor.families import activation_modules
-    from ..editor.hooks import random_plan, steered
-    from ..editor.logits import Variant
-    from ..editor.prompts import passages
-    from ..editor.quality import quality, rounded
-
-    modules = activation_modules(base, target.feed_forward.family)
-    control = random_plan(plan, target.feed_forward.width)
-    variants = (Variant(BASE, base), Variant(THIS, this), Variant(RANDOM, base, partial(steered, modules, control)))
-    known = {}
-    for codes in set(wanted.values()):
-        texts = [text for code in codes for text in passages(code)[:COUNT]]
-        known[codes] = quality(base, tokenizer, texts, tokens=tokens)
-    real = {language: known[codes] for language, codes in wanted.items()}
-    perplexity = {language: one.perplexity for language, one in real.items()}
-    with bar("evaluate", "answers") as update:
-        found = ask(variants, base, tokenizer, prompts, wanted, perplexity, tokens=tokens, progress=update)
-    return {
-        "tokens": tokens,
-        "prompts": {language: len(own) for language, own in prompts.items()},
-        "wanted": {language: list(codes) for language, codes in wanted.items()},
-        "by_language": {
-            language: {
-                **{name: by[language].figures() for name, by in found.items()},
-                REAL: rounded(real[language]),
-            }
-            for language in prompts
-        },
-        "samples": [
-            {"language": language, "prompt": prompt, **{name: by[language].texts[at] for name, by in found.items()}}
-            for language, own in prompts.items()
-            for at, prompt in enumerate(own[:samples])
-        ],
-    }
-
-
-def show(measured: dict[str, Any]) -> None:
-    rows = measured["by_language"]
-    models = (BASE, THIS, RANDOM)
-    own = all(codes == [language] for language, codes in measured["wanted"].items())
-    wanted = "the prompt's language" if own else " or ".join(next(iter(measured["wanted"].values())))
-    table(
-        f"answers in {wanted}",
-        ("prompts in", "prompts", *models),
-        [(k, measured["prompts"][k], *(_share(row[m]["accuracy"]) for m in models)) for k, row in rows.items()],
-    )
-    for title, key, form in (
-        ("perplexity, to the base, of what was written", "perplexity", _perplexity),
-        ("repeated token 3-grams in it", "repetition", _share),
-    ):
-        table(
-            title,
-            ("prompts in", *models, REAL),
-            [(k, *(form(row[m][key]) for m in (*models, REAL))) for k, row in rows.items()],
-        )
-    for sample in measured["samples"]:
-        click.echo(f"{sample['language']}     {sample['prompt']} …")
-        for name in models:
-            click.echo(f"  {name:<14} … {' '.join(sample[name].split())}")
-
-
-def _perplexity(value: float | None) -> str:
-    return "–" if value is None else f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
-
-
-def _share(value: float | None) -> str:
-    return "–" if value is None else f"{value:.0%}"
+    for one in tables.every(found):
+        table(one.title, one.columns, one.rows)
+        if one.note:
+            click.echo(one.note)
+    for measured in found.values():
+        for sample in measured.get("samples", [])[: samples * 100]:
+            click.echo(f"{sample['language']}     {sample['prompt']} …")
+            for name, text in sample.items():
+                if name not in ("language", "prompt"):
+                    click.echo(f"  {name:<14} … {' '.join(text.split())}")

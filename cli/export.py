@@ -151,24 +151,11 @@ def run(
 def _statistics(target: Any, texts: Any, work: Path, settings: dict[str, Any], *, silent: bool) -> tuple[Any, Any]:
     """From `work` if what lies there was made of the same model, texts and settings, else anew and shown; and the
     calibration, if `settings` ask for one."""
-    from ..editor import calibration, statistics
-    from ..editor.errors import StatisticsError
+    from ..editor import calibration
 
     path, fitted = work / "stats.safetensors", work / calibration.FILE
-    before = None
-    if path.is_file():
-        try:
-            before = statistics.load(path)
-        except StatisticsError as error:
-            note(f"Making the statistics anew: {error}")
-    work.mkdir(parents=True, exist_ok=True)
-    found = detect_command.with_bar(
-        target, texts, reuse=before, resume_file=path.with_name(f".{path.name}.progress"), **settings
-    )
-    if found is before:
-        note(f"The statistics in {path} still fit.")
-    else:
-        statistics.save(found, path)
+    found, new = detect_command.reused(target, texts, path, **settings)
+    if new:
         fitted.unlink(missing_ok=True)
         if not silent:
             detect_command.show(found, False)

@@ -12,11 +12,14 @@ import click
 
 COMMANDS = {
     "bake": "Write a checkpoint with a language's neurons edited.",
+    "compare": "Compare the methods that find neurons.",
     "demo": "Switch languages off and on in the embedded model.",
     "detect": "Record how a model's neurons respond to each language.",
     "evaluate": "Measure which language a checkpoint answers in.",
     "export": "Everything at once: detect, find, bake, verify.",
     "find": "Find each language's neurons in the statistics.",
+    "paper": "Repeat the paper's experiments on a model.",
+    "report": "Show what was measured, on one page.",
     "verify": "Prove that a checkpoint is what its manifest says.",
 }
 

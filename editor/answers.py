@@ -2,16 +2,19 @@
 
 accuracy    the share of answers that are in a wanted language (undetermined is not)
 whole       the share that are, and are not broken (see `quality`)
+lpr, wpr    the shares that hold line by line, and word by word (see `confusion`)
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
+from .confusion import Confusion, confusion
 from .evaluate import Progress
 from .generate import continuations
 from .identify import check, is_in
 from .logits import Variant
+from .prompts import COUNT, passages
 from .quality import Quality, quality, rounded
 
 
@@ -22,11 +25,16 @@ class Answers:
     texts: tuple[str, ...]
     accuracy: float
     whole: float
+    confusion: Confusion
     quality: Quality
 
     def figures(self) -> dict[str, Any]:
         """For a manifest: rounded, without the texts."""
-        return {"accuracy": round(self.accuracy, 4), "whole": round(self.whole, 4), **rounded(self.quality)}
+        shares = {"accuracy": self.accuracy, "whole": self.whole, **asdict(self.confusion)}
+        return {
+            **{name: value if value is None else round(value, 4) for name, value in shares.items()},
+            **rounded(self.quality),
+        }
 
 
 def judged(base: Any, tokenizer: Any, texts: Sequence[str], wanted: Sequence[str], real: float | None) -> Answers:
@@ -35,7 +43,19 @@ def judged(base: Any, tokenizer: Any, texts: Sequence[str], wanted: Sequence[str
     right = [is_in(text, *wanted) for text in texts]
     whole = [own and not broken for own, broken in zip(right, said.broken, strict=True)]
     count = max(1, len(texts))
-    return Answers(tuple(texts), sum(right) / count, sum(whole) / count, said)
+    return Answers(tuple(texts), sum(right) / count, sum(whole) / count, confusion(texts, wanted), said)
+
+
+def real_text(
+    base: Any, tokenizer: Any, wanted: Mapping[str, Sequence[str]], tokens: int, count: int = COUNT
+) -> dict[str, Quality]:
+    """The yardstick by the prompt's language: what the base finds of the first `count` embedded passages in the wanted
+    languages, cut to `tokens` tokens. Of a language that is not embedded its perplexity is None."""
+    texts = {
+        codes: [text for code in codes for text in passages(code)[:count]] for codes in map(tuple, wanted.values())
+    }
+    found = {codes: quality(base, tokenizer, own, tokens=tokens) for codes, own in texts.items()}
+    return {language: found[tuple(codes)] for language, codes in wanted.items()}
 
 
 def ask(

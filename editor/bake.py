@@ -49,6 +49,9 @@ LEFT_OUT = (
     ".*",
 )  # other formats; the shards are named apart
 
+# What was measured of a checkpoint of ours says nothing of one that is made from it.
+FINDINGS = ("figures/*-light.png", "figures/*-dark.png", "report.html")
+
 Progress = Callable[[int, int], None]  # bytes done, bytes in all
 Describe = Callable[[dict[str, Any], Path], str]  # manifest, folder of the base -> README.md
 
@@ -122,6 +125,7 @@ def side_files(checkpoint: Checkpoint) -> tuple[tuple[str, ...], tuple[str, ...]
     """The base's files besides the shards, relative: those that come along, those that don't (other weight formats)."""
     along, left_out = [], []
     weights = {shard.path.name for shard in checkpoint.shards}
+    findings = FINDINGS if (checkpoint.folder / manifest.FILE).is_file() else ()
     for path in sorted(checkpoint.folder.rglob("*")):
         name = path.relative_to(checkpoint.folder).as_posix()
         if any(p.startswith(".") for p in name.split("/")):
@@ -131,6 +135,8 @@ def side_files(checkpoint: Checkpoint) -> tuple[tuple[str, ...], tuple[str, ...]
                 f"{path} is a link to a file that is not there. Download the model again, or remove it."
             )
         if not path.is_file() or name in weights or name in OWN_FILES:
+            continue
+        if any(fnmatch(name, pattern) for pattern in findings):
             continue
         if not name.isprintable():
             raise CheckpointError(f"{checkpoint.folder} holds a file with an unprintable name, {name!r}. Rename it.")

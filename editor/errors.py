@@ -8,7 +8,8 @@
     ├── NeuronsError        neurons that do not fit the model, or a language that is not among them
     ├── RecipeError         a recipe that says something impossible
     ├── OutputError         the destination exists, is full, or may not be written
-    └── VerificationError   a checkpoint that is not what its manifest says
+    ├── VerificationError   a checkpoint that is not what its manifest says
+    └── JudgeError          the judge model cannot be reached, refuses, or its server's replies are malformed
 
 Every message says the cause, the place and the next step. MonoglotWarning is the one warning category: something was
 done, but not quite what was asked, or with less certainty.
@@ -49,6 +50,10 @@ class OutputError(MonoglotError):
 
 class VerificationError(MonoglotError):
     """A checkpoint is not what its manifest says."""
+
+
+class JudgeError(MonoglotError):
+    """The judge model cannot be asked."""
 
 
 class MonoglotWarning(UserWarning):

@@ -7,7 +7,7 @@ The beginning-of-text token is context, not counted as a prediction's target.
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -171,9 +171,16 @@ def deactivations(neurons: Neurons, feed_forward: FeedForward, shared: str) -> d
     return plans
 
 
-def with_control(plans: Mapping[str, Plan], width: int) -> dict[str, Plan]:
-    """And "random": as many neurons in each layer as the language with the most neurons has."""
-    return {**plans, "random": random_plan(max(plans.values(), key=lambda one: one.size), width)}
+def switched_off(
+    model: Any, feed_forward: FeedForward, neurons: Neurons, shared: str
+) -> tuple[list[Variant], dict[str, int]]:
+    """The model under hooks with one language off in each variant, named by it, and "random" with as many random neurons
+    off in each layer as the language with the most has; and how many neurons each has off."""
+    modules = activation_modules(model, feed_forward.family)
+    plans = deactivations(neurons, feed_forward, shared)
+    plans["random"] = random_plan(max(plans.values(), key=lambda one: one.size), feed_forward.width)
+    variants = [Variant(name, model, partial(steered, modules, one)) for name, one in plans.items()]
+    return variants, {name: one.size for name, one in plans.items()}
 
 
 def perplexity_matrices(
@@ -191,21 +198,26 @@ def perplexity_matrices(
     `shared` says what to do with neurons that another language owns too, as in a recipe: the paper takes them all ("edit").
     Raises NeuronsError when a set has nothing to deactivate.
     """
-    modules = activation_modules(model, feed_forward.family)
-    plans = {
-        name: with_control(deactivations(neurons, feed_forward, shared), feed_forward.width)
-        for name, neurons in sets.items()
-    }
-    variants = [Variant("base", model)] + [
-        Variant(f"{name} {off}", model, partial(steered, modules, step))
-        for name, steps in plans.items()
-        for off, step in steps.items()
-    ]
+    variants, sizes = [Variant("base", model)], {}
+    for name, neurons in sets.items():
+        off, sizes[name] = switched_off(model, feed_forward, neurons, shared)
+        variants += [replace(variant, name=f"{name} {variant.name}") for variant in off]
     measured = measure(variants, texts, progress=progress)
     base = measured.log_loss["base"]
     found = {}
-    for name, steps in plans.items():
-        rows = {off: {k: measured.log_loss[f"{name} {off}"][k] - base[k] for k in texts} for off in steps}
-        sizes = {off: step.size for off, step in steps.items()}
-        found[name] = Matrix(rows, rows.pop("random"), base, measured.tokens, sizes)
+    for name, own in sizes.items():
+        rows = {off: {k: measured.log_loss[f"{name} {off}"][k] - base[k] for k in texts} for off in own}
+        found[name] = Matrix(rows, rows.pop("random"), base, measured.tokens, own)
     return found
+
+
+def as_data(matrix: Matrix, shared: str) -> dict[str, Any]:
+    """A matrix and the dominance of its diagonal as plain data, rounded to what they are worth."""
+    data: dict[str, Any] = _rounded({"shared": shared, **asdict(matrix), "dominance": asdict(dominance(matrix))})
+    return data
+
+
+def _rounded(data: Any) -> Any:
+    if isinstance(data, dict):
+        return {key: _rounded(value) for key, value in data.items()}
+    return round(data, 5) if isinstance(data, float) else data

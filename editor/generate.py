@@ -43,6 +43,24 @@ def continuations(
     return written
 
 
+def in_chat(tokenizer: Any, prompt: str) -> str:
+    """A prompt in the model's chat template, as a user's message that the model is to answer; without the
+    beginning-of-text token where the tokenizer puts one before every text anyway.
+
+    Raises CorpusError when the model has no chat template, or one that can't be filled in.
+    """
+    if not getattr(tokenizer, "chat_template", None):
+        raise CorpusError("the model has no chat template. Leave --chat out.")
+    try:
+        text: str = tokenizer.apply_chat_template(
+            [{"role": "user", "content": prompt}], tokenize=False, add_generation_prompt=True
+        )
+    except Exception as error:  # a template is a program, and raises what it likes
+        raise CorpusError(f"the model's chat template fails: {str(error).splitlines()[0]}. Leave --chat out.") from None
+    first = tokenizer("a")["input_ids"][0]
+    return text.removeprefix(tokenizer.bos_token) if first == tokenizer.bos_token_id else text
+
+
 def _check(model: Any, prompts: Sequence[str], ids: Sequence[Sequence[int]], tokens: int) -> None:
     positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     for prompt, own in zip(prompts, ids, strict=True):

@@ -4,8 +4,10 @@
     SES_l(a, b) = mean over the texts of cos(e^a_l, e^b_l)                           l = 0 are the embeddings
 
 In the paper it is low in the first layers, high in the middle ones and falls again: an inverted U. Hidden states of any two
-texts have a cosine far above 0, so beside it stands a control *(ours)*: the same with each text paired with the next one
-in the other language, which is no translation of it. What the two curves differ by is what the model sees of the meaning.
+texts have a cosine far above 0, for a few dimensions are large in all of them. So beside it stand two things *(ours)*: a
+control, the same with each text paired with the next one in the other language, which is no translation of it; and SES
+*centred*, of e^k_l(text) − mean over the texts of e^k_l, from which what a language's texts have in common is gone and
+the meaning is left (its control lies a little below 0, at −1/(texts − 1) for texts that have nothing in common).
 
 After the last layer comes the final norm, as everywhere in transformers' hidden states; states are averaged and compared
 in float64. At most TOKENS tokens of a text are read.
@@ -29,13 +31,15 @@ Float64 = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Similarity:
-    """`pairs["en-zh"]` and their `mean`, and the control `unrelated`: each layers + 1 values in [−1, 1]; of how many
-    `texts`. `unrelated` is None of a single text."""
+    """`pairs["en-zh"]` and their `mean`, the control `unrelated`, and `centred` with its control: each layers + 1 values in
+    [−1, 1]; of how many `texts`. Of a single text there are only the first two."""
 
     texts: int
     pairs: dict[str, list[float]]
     mean: list[float]
     unrelated: list[float] | None
+    centred: list[float] | None
+    centred_unrelated: list[float] | None
 
 
 def similarity(
@@ -55,14 +59,20 @@ def similarity(
                 progress(language, done * len(own) + at + 1, len(texts) * len(own))
         embedded[language] = np.stack(rows)
     count = len(next(iter(texts.values())))
-    pairs = {f"{a}-{b}": _cosine(embedded[a], embedded[b]) for a, b in combinations(embedded, 2)}
-    others = [_cosine(embedded[a], np.roll(embedded[b], 1, axis=0)) for a, b in combinations(embedded, 2)]
-    return Similarity(
-        count,
-        {pair: curve.tolist() for pair, curve in pairs.items()},
-        np.mean(list(pairs.values()), axis=0).tolist(),
-        np.mean(others, axis=0).tolist() if count > 1 else None,
-    )
+    pairs = {f"{a}-{b}": _cosine(embedded[a], embedded[b]).tolist() for a, b in combinations(embedded, 2)}
+    mean, unrelated = _pairs_and_control(embedded)
+    centred, none_left = _pairs_and_control({k: own - own.mean(0) for k, own in embedded.items()})
+    if count == 1:
+        return Similarity(count, pairs, mean, None, None, None)
+    return Similarity(count, pairs, mean, unrelated, centred, none_left)
+
+
+def _pairs_and_control(embedded: Mapping[str, Float64]) -> tuple[list[float], list[float]]:
+    """The mean over all pairs of languages, of translations and of each text with the next one's translation."""
+    pairs = list(combinations(embedded.values(), 2))
+    translations = [_cosine(a, b) for a, b in pairs]
+    others = [_cosine(a, np.roll(b, 1, axis=0)) for a, b in pairs]
+    return np.mean(translations, axis=0).tolist(), np.mean(others, axis=0).tolist()
 
 
 def check(texts: Mapping[str, Sequence[str]]) -> None:

@@ -44,7 +44,7 @@ def test_the_commands_run(place: Path, command: str) -> None:
     """In order, as a reader would; on tiny models the neurons are few, so more are asked for, and sixteen dimensions of
     random weights have no direction that is 1 on every text."""
     words = shlex.split(command)[1:]
-    more = ["--rate", "0.3", "--quantile", "0.7"] if words[0] in ("export", "find") else []
+    more = ["--rate", "0.3", "--quantile", "0.7"] if words[0] in ("compare", "export", "find", "paper") else []
     more += ["--tolerance", "9"] if "--activate" in words else []
     run(place, sys.executable, "-m", "monoglot.cli", *words, *more)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import measured
 import pytest
 import yaml
 from huggingface_hub import ModelCard
@@ -377,3 +378,98 @@ def test_the_distance_from_the_exact_constants_is_said_of_a_calibrated_carrier(t
     assert "with the same stand-in for the constant, on 512 positions" in text
     assert "the largest difference of a logit is 5.7 (logits reach 31), mean KL at most 0.038 nats" in text
     assert "off by 1.5% in the root mean square (worst layer 2.4%), on the first token of a text by up to 80%" in text
+
+
+@pytest.mark.parametrize(
+    ("method", "words"),
+    [
+        ({"name": "lape", "rate": 0.01, "quantile": 0.95, "tokens": {"en": 9000}},
+         "found by LAPE (rate 0.01, quantile 0.95; tokens: en 9,000)."),
+        ({"name": "lap", "threshold": 0.95, "tokens": {}}, "found by LAP (threshold 0.95)."),
+        ({"name": "lave", "rate": 0.01, "quantile": 0.9}, "found by LAVE (rate 0.01, quantile 0.9)."),
+        ({"name": "pv", "rate": 0.02, "quantile": 0.9}, "found by parameter variation (rate 0.02, quantile 0.9)."),
+        ({"name": "ap", "rate": 0.01}, "found by average precision (rate 0.01)."),
+        ({"name": "random", "seed": 3, "like": {"name": "ap", "rate": 0.01}, "tokens": {"en": 9}},
+         "found by drawing at random (seed 3, as many as by average precision (rate 0.01); tokens: en 9)."),
+        ({"name": "random", "seed": 3, "like": {"name": "imported", "file": "a.pth"}},
+         "found by drawing at random (seed 3, as many as by the imported mask a.pth)."),
+        ({"name": "imported", "file": "a.pth"}, "found by the imported mask a.pth."),
+        ({"name": "hand"}, "found by hand."),
+    ],
+)  # fmt: skip
+def test_every_method_in_words(method: dict[str, Any], words: str, tmp_path: Path) -> None:
+    assert f"{words} What goes" in render.render(copy.deepcopy(MANIFEST), tmp_path, "format: 1\n", method)
+
+
+# --- what was measured -----------------------------------------------------------------------------------------------
+
+MEASURED = measured.evaluation()
+NAMES = ("perplexity", "deactivate_each", "profile", "overlap", "similarity")
+PICTURES = {f"figures/{name}-{theme}.png": {} for name in (*NAMES, "strength") for theme in ("light", "dark")}
+HEADINGS = {
+    "perplexity": "## What switching a language off does to text\n",
+    "deactivate_each": "## What switching a language off does to answers\n",
+    "profile": "## Where the neurons lie\n",
+    "overlap": "## Which languages share neurons\n",
+    "similarity": "## Where languages meet\n",
+    "methods": "## Other ways to find the neurons\n",
+}
+
+
+def folded(text: str) -> str:
+    """Without the lines of HTML around tables, which are none of the table's."""
+    return re.sub(r"^</?(?:details|summary|picture|source|img)\b.*\n", "", text, flags=re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", HEADINGS)
+def test_a_section_is_there_when_it_was_measured(tmp_path: Path, name: str) -> None:
+    text = rendered(tmp_path, evaluation={name: MEASURED[name]}, files=PICTURES)
+    assert [heading for heading in HEADINGS.values() if heading in text] == [HEADINGS[name]]
+    assert re.findall(r'src="([^"]+)"', text) == ([f"figures/{name}-light.png"] if name in NAMES else [])
+    assert text.count("<details>") == text.count("</details>") == text.count("<summary>") > 0
+    assert "figures/" not in rendered(tmp_path, evaluation={name: MEASURED[name]})  # no file, no picture
+
+
+def test_figures_are_for_light_and_dark_pages_and_say_what_they_show(tmp_path: Path) -> None:
+    text = rendered(tmp_path, evaluation=MEASURED, strength=measured.strength(), files=PICTURES)
+    found = re.findall(
+        r'\n\n<picture>\n<source media="\(prefers-color-scheme: dark\)" srcset="(.*?)">\n'
+        r'<img src="(.*?)" alt="([^"<>]{40,})" width="800">\n</picture>\n\n',
+        text,
+    )
+    assert sorted(path for dark, light, _ in found for path in (dark, light)) == sorted(PICTURES)
+    assert "91% of the damage falls on the language switched off; evenly spread it would be 14%." in found[1][2]
+    light = {name: {} for name in PICTURES if "light" in name}
+    assert "<source" not in rendered(tmp_path, evaluation=MEASURED, files=light)
+
+
+def test_every_table_of_it_is_whole(tmp_path: Path) -> None:
+    text = folded(activated(tmp_path, evaluation=MEASURED, strength=measured.strength(), files=PICTURES))
+    found = {rows[0][0] + str(len(rows[0])): rows for rows in tables(text)}
+    assert "| **+" in text and ["switched off", "neurons", *measured.SEVEN] in [rows[0] for rows in found.values()]
+    for rows in found.values():
+        assert {len(row) for row in rows} == {len(rows[0])}
+
+
+def test_lines_and_words_stand_in_a_table_of_their_own(tmp_path: Path) -> None:
+    text = activated(tmp_path, evaluation={"activated": MEASURED["activated"]})
+    well_formed(text)
+    first, second = (rows for rows in tables(text) if rows[0][0] == "prompts in")
+    assert len(first[0]) == 9 and second[0][1:4] == ["LPR, base", "LPR, this model", "LPR, random neurons"]
+    assert second[0][-1] == "quality, 1–5, random neurons" and len(first) == len(second) == 7
+    assert "LCPR: the harmonic mean of LPR and WPR" in text
+
+
+def test_pictures_of_a_base_that_has_some_are_not_taken_for_ours(tmp_path: Path) -> None:
+    body = rendered(tmp_path, evaluation=MEASURED, files=PICTURES).split("---\n", 2)[2]
+    assert "<picture>" in body
+    text = rendered(tmp_path, f"---\nlicense: mit\n---\n{body}\n\nThe end. ![x](figures/own.png)\n")
+    assert "<picture>" not in text and "figures/perplexity" not in text
+    assert "The end. ![x](figures/own.png)" in text and HEADINGS["perplexity"] in text
+
+
+def test_languages_with_odd_names_are_no_markup(tmp_path: Path) -> None:
+    codes = ("<b>", "a|b", '"x"')
+    text = rendered(tmp_path, evaluation=measured.evaluation(codes), files=PICTURES)
+    tables(folded(text))  # refuses a cell with markup
+    assert "<b>" not in text and 'alt=""' not in text

@@ -1,6 +1,7 @@
 """monoglot evaluate: tables, JSON, the manifest, and what it refuses."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,11 @@ def no_chinese(tmp_path_factory: pytest.TempPathFactory, target: Target, planted
     return made(tmp_path_factory.mktemp("zh") / "out", target, planted, Edit("zh", "deactivate"))[0]
 
 
+def cells(out: str) -> list[list[str]]:
+    """The lines of a table, cut where there are two blanks or more."""
+    return [re.split(r"\s{2,}", line.strip()) for line in out.splitlines() if line.strip()]
+
+
 def test_the_figures_are_those_of_a_plain_loop(
     monoglot: Run, vietnamese: tuple[Path, Any], target: Target, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -94,11 +100,13 @@ def test_tables_for_people(monoglot: Run, vietnamese: tuple[Path, Any], monkeypa
     monkeypatch.setattr("monoglot.cli.bake.card_writer", lambda _: lambda *__: "a card")
     code, out, err = monoglot("evaluate", vietnamese[0], "--generate", "--count", 2, "--tokens", 12)
     assert code == 0, err
+    rows = cells(out)
+    assert rows[0] == ["answers in Vietnamese"]
+    assert [row[:3] for row in rows if row[0] == "en"][:3] == [
+        ["en", "base", "0%"], ["en", "this model", "100%"], ["en", "random neurons", "0%"]
+    ]  # fmt: skip
+    assert not any(row[0] == "vi" for row in rows)  # no prompts in the activated language
     lines = [line.split() for line in out.splitlines() if line.strip()]
-    assert lines[0] == ["answers", "in", "vi"]
-    assert ["en", "2", "0%", "100%", "0%"] in lines
-    assert not any(line[0] == "vi" for line in lines)  # no prompts in the activated language
-    assert ["perplexity,", "to", "the", "base,", "of", "what", "was", "written"] in lines
     prompt = embedded_prompts(["ja"], 1)["ja"][0]
     assert ["ja", *prompt.split(), "…"] in lines
     assert sum(line[:3] == ["this", "model", "…"] for line in lines) == 6
@@ -134,10 +142,12 @@ def test_where_nothing_is_activated_it_says_so(
     code, out, err = monoglot("evaluate", no_chinese, "--generate", *options)
     assert code == 0, err
     assert "No language is activated in it" in err
-    lines = [line.split() for line in out.splitlines() if line.strip()]
-    assert lines[0] == ["answers", "in", "the", "prompt's", "language"]
-    assert ["en", "2", "100%", "100%", "100%"] in lines
-    assert ["zh", "2", "100%", "0%", "100%"] in lines
+    rows = cells(out)
+    assert rows[0] == ["answers in the prompt's own language"]
+    assert {tuple(row[:2]): row[2] for row in rows if row[0] in ("en", "zh") and row[1] != "real text"} == {
+        ("en", "base"): "100%", ("en", "this model"): "100%", ("en", "random neurons"): "100%",
+        ("zh", "base"): "100%", ("zh", "this model"): "0%", ("zh", "random neurons"): "100%",
+    }  # fmt: skip
 
 
 def test_prompts_of_ones_own(
@@ -157,11 +167,25 @@ def test_prompts_of_ones_own(
 @pytest.mark.parametrize(
     ("options", "code", "message"),
     [
-        ((), 2, "Say what to measure: --generate"),
+        ((), 2, "Say what to measure: --generate, --profile"),
         (("--generate", "--languages", "vi"), 1, "no prompts in another language than vi"),
         (("--generate", "--languages", "en,de"), 1, "no prompts in 'de'"),
         (("--generate", "--prompts", "absent.jsonl"), 1, "no file or folder absent.jsonl"),
         (("--generate", "--base", "absent"), 1, "there is no folder"),
+        (("--same-language",), 2, "Say what to measure"),
+        (("--perplexity", "--same-language"), 2, "goes with --generate"),
+        (("--profile", "--corpus", "embedded"), 2, "--corpus goes with a measure that was not asked for"),
+        (("--profile", "--judge", "http://127.0.0.1:1/v1", "--judge-model", "m"), 2, "--judge goes with a measure"),
+        (("--generate", "--judge", "http://127.0.0.1:1/v1"), 2, "--judge URL and --judge-model NAME go together"),
+        (("--generate", "--judge", "ftp://x/v1", "--judge-model", "m"), 1, "ftp://x/v1"),
+        (("--generate", "--judge", "http://127.0.0.1:1/v1", "--judge-model", "m"), 1, "127.0.0.1:1"),
+        (("--generate", "--judge-dry-run"), 2, "goes with --judge"),
+        (("--profile", "-o", "kept"), 2, "kept in its manifest"),
+        (("--generate", "--chat"), 1, "no chat template"),
+        (("--similarity", "--aligned", "absent"), 1, "no file or folder absent with aligned texts"),
+        (("--similarity", "--languages", "en"), 1, "similarity compares languages"),
+        (("--perplexity", "--languages", "de"), 1, "de"),
+        (("--generate", "--prompts", "questions", "--languages", "de"), 1, "de"),
     ],
 )
 def test_what_is_refused(

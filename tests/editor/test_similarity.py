@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import tiny
 import torch
@@ -11,7 +12,7 @@ from monoglot.editor import embedded
 from monoglot.editor.errors import CorpusError
 from monoglot.editor.live import load_model, load_tokenizer
 from monoglot.editor.prompts import passages
-from monoglot.editor.similarity import TOKENS, similarity
+from monoglot.editor.similarity import TOKENS, embed, similarity
 
 TEXTS = {
     "en": ["The fox jumps.", "A farmer looks at the sky."],
@@ -63,12 +64,27 @@ def test_the_control_pairs_texts_that_are_no_translations(small: tuple[Any, Any]
     swapped = similarity(model, tokenizer, {"en": TEXTS["en"], "fr": TEXTS["fr"][::-1]})
     assert found.unrelated == pytest.approx(swapped.mean) and found.mean == pytest.approx(swapped.unrelated or [])
     one = similarity(model, tokenizer, {"en": TEXTS["en"][:1], "fr": TEXTS["fr"][:1]})
-    assert one.unrelated is None
+    assert (one.unrelated, one.centred, one.centred_unrelated) == (None, None, None)
 
 
 def test_the_same_text_is_as_alike_as_can_be(small: tuple[Any, Any]) -> None:
     model, tokenizer = small
     assert similarity(model, tokenizer, {"a": TEXTS["en"], "b": TEXTS["en"]}).mean == pytest.approx([1.0] * 4)
+
+
+def test_centred_is_without_what_a_language_has_in_common(small: tuple[Any, Any]) -> None:
+    """By hand of the same vectors; of two texts, what is left of one is the opposite of the other."""
+    model, tokenizer = small
+    three = {"en": [*TEXTS["en"], "Birds fly."], "fr": [*TEXTS["fr"], "Les oiseaux volent."]}
+    e, f = (torch.tensor(np.stack([embed(model, tokenizer, text) for text in own])) for own in three.values())
+    e, f = e - sum(e) / 3, f - sum(f) / 3
+    expected = sum(torch.cosine_similarity(e[at], f[at], dim=-1) for at in range(3)) / 3
+    control = sum(torch.cosine_similarity(e[at], f[at - 1], dim=-1) for at in range(3)) / 3
+    found = similarity(model, tokenizer, three)
+    assert found.centred == pytest.approx(expected.tolist())
+    assert found.centred_unrelated == pytest.approx(control.tolist())
+    two = similarity(model, tokenizer, {"en": TEXTS["en"], "fr": TEXTS["fr"]})
+    assert two.centred and two.centred_unrelated == pytest.approx([-value for value in two.centred])
 
 
 def test_long_texts_are_cut(small: tuple[Any, Any]) -> None:
@@ -100,4 +116,5 @@ def test_translations_are_more_alike_than_other_texts() -> None:
     """On the embedded model and texts, somewhere in depth."""
     model, tokenizer = load_model(embedded.MODEL, device="cpu"), load_tokenizer(embedded.MODEL)
     found = similarity(model, tokenizer, {k: passages(k)[:12] for k in ("en", "es", "fr")})
-    assert found.unrelated and max(m - u for m, u in zip(found.mean, found.unrelated, strict=True)) > 0.005, found
+    assert found.centred and found.centred_unrelated
+    assert max(m - u for m, u in zip(found.centred, found.centred_unrelated, strict=True)) > 0.1, found

@@ -1,0 +1,253 @@
+"""Everything that is known of a checkpoint, or of a model that was only measured, on one page.
+
+The page is HTML that needs nothing else: styles and figures are in it, there is no script, and a browser is told to load
+nothing from anywhere. What models wrote is text and stays text. It is made from the manifest (or `evaluation.json`) alone
+and says no time and no path, so the same findings give the same page.
+"""
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..editor import findings, manifest, neurons, recipe
+from ..editor.errors import MonoglotError, VerificationError
+from . import figures, render, tables, wording
+from .sections import Section, sections
+from .tables import Table, cell
+from .wording import Verdict
+
+GENERATOR = '<meta name="generator" content="monoglot '
+SAMPLES = {
+    "activated": {"base": "base", "this model": "this model", "random neurons": "random neurons"},
+    "asked": {"base": "base", "this model": "this model", "random neurons": "random neurons"},
+    "same_language": {"base": "base", "this model": "this model", "random neurons": "random neurons"},
+    "deactivate_each": {"none": "nothing off", "random": "random neurons off", "off": "its own language off"},
+}
+MALFORMED = (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError)
+AGAIN = "Measure again with `monoglot evaluate`."
+CONTROLS = {code: None for code in (*range(32), *range(127, 160)) if chr(code) not in "\t\n"}
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A prompt in some language, and what was answered, by who answered."""
+
+    language: str
+    prompt: str
+    answers: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a page says. `data` is the same for programs."""
+
+    title: str
+    summary: str
+    facts: dict[str, str]
+    edits: Table | None
+    recipe: str
+    calibration: Table | None
+    verdicts: tuple[Verdict, ...]
+    effect: Table | None
+    sections: tuple[Section, ...]
+    samples: dict[str, tuple[Sample, ...]]
+    evaluation: Mapping[str, Any]
+    strength: Mapping[str, Any] | None
+    data: dict[str, Any]
+
+
+def read(folder: Path) -> Report:
+    """What is known of the checkpoint, or the measured model, in `folder`.
+
+    Raises VerificationError when it is neither, when its file is malformed, or when nothing was measured yet.
+    """
+    if not folder.is_dir():
+        raise VerificationError(f"there is no folder {folder}.")
+    if (folder / manifest.FILE).is_file():
+        name, make, source = manifest.FILE, _of_checkpoint, manifest.read(folder)
+    elif (folder / findings.FILE).is_file():
+        name, make, source = findings.FILE, _of_findings, findings.read(folder)
+    else:
+        raise VerificationError(
+            f"{folder} has neither {manifest.FILE} nor {findings.FILE}, so there is nothing to report on. Name a checkpoint "
+            "that monoglot made, or a folder that `monoglot evaluate MODEL NEURONS -o FOLDER` wrote."
+        )
+    try:
+        found = make(folder, source)
+    except MonoglotError:
+        raise
+    except MALFORMED as error:
+        raise VerificationError(f"{folder / name} is not what monoglot writes ({_reason(error)}). {AGAIN}") from None
+    if not (found.sections or found.effect or found.verdicts):
+        raise VerificationError(
+            f"nothing was measured of {folder} yet. Run `monoglot evaluate {folder.name} --all`, or `monoglot verify "
+            f"{folder.name}`."
+        )
+    return found
+
+
+def _reason(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
+def _of_checkpoint(folder: Path, record: dict[str, Any]) -> Report:
+    base = record["base"]
+    asked = recipe.of_data(
+        {"format": recipe.FORMAT, "base": {key: base[key] for key in ("model", "revision", "fingerprint")}}
+        | record["recipe"]
+    )
+    found = folder / "neurons.json"
+    facts = {
+        "base": f"{base['model']}{_revision(base)}",
+        "family": f"{base['model_type']}, {base['layers']} layers × {base['width']:,} feed-forward neurons",
+        "neurons found by": render._method(neurons.load(found).method) if found.is_file() else "",
+        "edited": wording.weights_note(record),
+        "constants": wording.carrier(record),
+    }
+    return _report(
+        wording.title(record),
+        wording.summary(record),
+        facts,
+        record.get("evaluation") or {},
+        record.get("strength"),
+        {key: record.get(key) for key in ("base", "recipe", "edited", "kept", "certificate", "strength", "evaluation")},
+        edits=tables.edits(record),
+        recipe=recipe.to_yaml(asked),
+        calibration=next(iter(tables.calibration(record["carrier"])), None),
+        verdicts=tuple(wording.verdicts(record)),
+        effect=next(iter(tables.effect(record["certificate"])), None),
+    )
+
+
+def _of_findings(folder: Path, record: dict[str, Any]) -> Report:
+    model = record["model"]
+    facts = {
+        "model": f"{model['name']}{_revision(model)}",
+        "family": f"{model['model_type']}, {model['layers']} layers × {model['width']:,} feed-forward neurons",
+        "neurons found by": render._method(record["neurons"]["method"]),
+    }
+    return _report(
+        f"Language neurons of {model['name'].rsplit('/', 1)[-1]}",
+        f"What the language-specific neurons of {model['name']} do, measured by switching them off. The model itself is "
+        "unchanged.",
+        facts,
+        record["evaluation"],
+        None,
+        {key: record[key] for key in ("model", "neurons", "evaluation")},
+    )
+
+
+def _report(
+    title: str,
+    summary: str,
+    facts: dict[str, str],
+    evaluation: Mapping[str, Any],
+    strength: Mapping[str, Any] | None,
+    data: dict[str, Any],
+    *,
+    edits: Table | None = None,
+    recipe: str = "",
+    calibration: Table | None = None,
+    verdicts: tuple[Verdict, ...] = (),
+    effect: Table | None = None,
+) -> Report:
+    samples = {
+        name: tuple(
+            Sample(
+                one["language"],
+                str(one["prompt"]),
+                {label: str(one[key]) for key, label in labels.items() if key in one},
+            )
+            for one in evaluation[name].get("samples") or []
+        )
+        for name, labels in SAMPLES.items()
+        if evaluation.get(name)
+    }
+    return Report(
+        title, summary, {name: fact for name, fact in facts.items() if fact}, edits, recipe, calibration, verdicts, effect,
+        tuple(sections(evaluation, strength)), samples, evaluation, strength,
+        {"title": title, "summary": summary, **data},
+    )  # fmt: skip
+
+
+def _revision(model: Mapping[str, Any]) -> str:
+    return f" at {model['revision'][:12]}" if model.get("revision") else ""
+
+
+def html(report: Report) -> str:
+    """The page; with matplotlib figures and tables, without it tables alone."""
+    from importlib.resources import files
+
+    from jinja2 import Environment, StrictUndefined
+
+    environment = Environment(undefined=StrictUndefined, autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["plain"] = plain
+    environment.tests["language"] = lambda code: bool(re.fullmatch(r"[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*", code))
+    template = environment.from_string(files(__package__).joinpath("report.html").read_text(encoding="utf-8"))
+    text = template.render(
+        report=report,
+        figures=_drawn(report),
+        can_draw=figures.available(),
+        version=manifest.VERSION,
+        generator=GENERATOR,
+    )
+    return f"{text.rstrip()}\n"
+
+
+def _drawn(report: Report) -> dict[str, dict[str, str]]:
+    """The SVG of each figure, by name and theme; none without matplotlib."""
+    drawn: dict[str, dict[str, str]] = {}
+    try:
+        for theme in figures.THEMES if figures.available() else ():
+            for name, figure in figures.draw(report.evaluation, report.strength, theme).items():
+                drawn.setdefault(name, {})[theme] = figures.svg(figure)
+    except MALFORMED as error:
+        raise VerificationError(f"what was measured cannot be drawn ({_reason(error)}). {AGAIN}") from None
+    return drawn
+
+
+def plain(text: str) -> str:
+    """What a model wrote, without control characters, which no browser shows."""
+    return str(text).translate(CONTROLS)
+
+
+def markdown(report: Report) -> str:
+    """The same as text: no figures, no details folded away."""
+    blocks = [f"# {cell(report.title)}", cell(report.summary)]
+    blocks += ["\n".join(f"- {name}: {cell(fact)}" for name, fact in report.facts.items())]
+    if report.edits:
+        blocks += ["## What was changed", tables.grid(report.edits), f"```yaml\n{report.recipe}```"]
+    if report.verdicts or report.effect:
+        blocks.append("## What was proved")
+        blocks += [
+            f"**{cell(one.alarm)}**: {cell(one.text)}" if one.alarm else cell(one.text) for one in report.verdicts
+        ]
+    if report.effect:
+        blocks.append(tables.markdown(report.effect))
+    for section in report.sections:
+        blocks += [f"## {section.title}", cell(section.words), *map(tables.markdown, section.tables)]
+        for sample in report.samples.get(section.name, ()):
+            answers = "\n".join(f"- {who}: {cell(plain(text))}" for who, text in sample.answers.items())
+            blocks += [f"{cell(sample.language)}: {cell(plain(sample.prompt))}", answers]
+    blocks.append(f"Made with monoglot {manifest.VERSION}.")
+    return "\n\n".join(filter(None, blocks)) + "\n"
+
+
+def as_json(report: Report) -> str:
+    """The same for programs: what is no number is null, as JSON has no word for it."""
+    return json.dumps(_finite(report.data), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_finite(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+FORMATS = {"html": html, "markdown": markdown, "json": as_json}

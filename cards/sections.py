@@ -1,0 +1,109 @@
+"""What was measured, section by section, as the card and the page show it: a heading, words, a figure and tables."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from . import tables
+from .tables import Table, dominance, wanted
+
+
+@dataclass(frozen=True)
+class Section:
+    """`name` is the key of the evaluation, and the figure's name where there is one; `alt` says what that shows, `finding`
+    in a sentence what was found, where it can be said in one."""
+
+    name: str
+    title: str
+    words: str
+    alt: str
+    finding: str
+    tables: tuple[Table, ...]
+
+
+def sections(evaluation: Mapping[str, Any], strength: Mapping[str, Any] | None = None) -> list[Section]:
+    """Those of what was measured, in the order in which they are read; `strength` is the manifest's curve."""
+    measured = {**evaluation, "strength": strength}
+    made = []
+    for name, make in tables.MEASURES.items():
+        if found := measured.get(name):
+            rows = tuple(make(found))
+            made.append(Section(name, *TEXTS[name], _alt(name, found), rows[0].note if name in TOLD else "", rows))
+    return made
+
+
+TOLD = ("perplexity", "profile")  # by the note of the first table
+
+
+TEXTS = {
+    "perplexity": (
+        "What switching a language off does to text",
+        "Change of the mean log-loss of a token, in nats, on held-out text in each language (columns), with the neurons of "
+        "one language switched off (rows). A change of +0.69 doubles the perplexity. Random neurons are the control: as "
+        "many in every layer, drawn with a seed.",
+    ),
+    "deactivate_each": (
+        "What switching a language off does to answers",
+        "Greedy answers to prompts in each language (columns), with the neurons of one language switched off (rows): the "
+        "share that a language identifier puts in the prompt's language. Undetermined counts against. Random neurons are "
+        "the control.",
+    ),
+    "activated": (
+        "Which language it answers in",
+        "Greedy answers to prompts in other languages, by the model as it was, by this one, and by the model with as many "
+        "random neurons in every layer edited in the same way. Real text in the language is the yardstick.",
+    ),
+    "same_language": (
+        "Does it answer in the prompt's language",
+        "Greedy answers by the model as it was, by this one, and by the model with as many random neurons in every layer "
+        "edited in the same way. Real text in the language is the yardstick.",
+    ),
+    "asked": (
+        "Does it answer in a language that it is asked for",
+        "The same with a request for the language in the prompt: what a prompt alone does, and what is left for the neurons.",
+    ),
+    "strength": (
+        "How strongly",
+        "The strength was searched for: the smallest at which the answers to prompts in other languages are in the language "
+        "and have not fallen apart. The base under hooks, and last the checkpoint itself.",
+    ),
+    "profile": (
+        "Where the neurons lie",
+        "Language-specific neurons in each layer. In the larger models of the literature most lie in the first and the last "
+        "layers.",
+    ),
+    "overlap": (
+        "Which languages share neurons",
+        "Neurons that belong to both languages of a pair. Languages that share many are not cleanly separable.",
+    ),
+    "similarity": (
+        "Where languages meet",
+        "The cosine between hidden states, pooled over a text, of the same text in two languages, layer by layer. Texts that "
+        "are not translations of each other show how much of it is no meaning.",
+    ),
+    "methods": (
+        "Other ways to find the neurons",
+        "The same statistics, other methods; all that can be cut at the same rate are.",
+    ),
+}
+
+
+def _alt(name: str, found: Mapping[str, Any]) -> str:
+    """A figure for those who don't see it."""
+    if name == "perplexity":
+        rows, columns = ", ".join(found["change"]), ", ".join(found["base"])
+        what = f"Heat map: change of log-loss on text in {columns} (columns) with the neurons of {rows} switched off (rows)."
+        return f"{what} {dominance(found)}".strip()
+    if name == "deactivate_each":
+        rows = ", ".join(code for code in found["rows"] if code not in tables.KEPT)
+        what = "Heat map: share of answers in the prompt's language (columns)"
+        return f"{what} with the neurons of {rows} switched off (rows)."
+    if name == "profile":
+        return f"Small charts, one a language: the share of the neurons of {', '.join(found['layers'])} in each layer."
+    if name == "overlap":
+        return f"Heat map: shared neurons of each pair of {', '.join(found['neurons'])}, coloured by Jaccard."
+    if name == "similarity":
+        return "Line chart: similarity of translations in two languages by layer, with unrelated texts as the control."
+    if name == "strength":
+        return "Line chart: answers in the language, whole ones among them, and their perplexity, against the strength."
+    return f"Answers in {wanted(found)}." if name in ("activated", "same_language", "asked") else ""

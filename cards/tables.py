@@ -1,0 +1,410 @@
+"""What was measured, as tables of text: the same ones for the console, the card and the page.
+
+Each function takes one part of an evaluation, as it stands in a manifest, and gives the tables that show it. What is
+missing or no number is a dash.
+"""
+
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..editor.profile import ends
+from . import languages
+from .amounts import NONE, change, count, number, or_dash, perplexity_figure, share
+from .amounts import perplexity as of_log_loss
+from .wording import operation
+
+RANDOM, REAL = "random neurons", "real text"
+MODELS = ("base", "this model", RANDOM)
+EACH = {
+    "accuracy": "answers in the prompt's language",
+    "whole": "answers in the prompt's language that are whole",
+    "lcpr": "LCPR by the prompt's language",
+    "quality": "quality, 1–5, by the prompt's language",
+}
+KEPT = {"none": "nothing", "random": RANDOM}  # rows of `deactivate_each` that are no languages
+
+# What is measured of answers: the label, how it is written, and what it means where the label doesn't say it.
+ANSWERS: dict[str, tuple[str, Callable[[Any], str], str]] = {
+    "accuracy": ("in the language", share, "In the language: as a language identifier sees it; undetermined counts against."),
+    "whole": ("and whole", share, "And whole: neither word salad nor loops besides."),
+    "lpr": ("LPR", share, "LPR: share of the answers all of whose lines are in the language."),
+    "wpr": ("WPR", share, "WPR: of those, the share without an English word; for languages not in Latin script."),
+    "lcpr": ("LCPR", share, "LCPR: the harmonic mean of LPR and WPR, LPR where there is no WPR."),
+    "perplexity": ("perplexity", lambda value: or_dash(value, perplexity_figure), "Perplexity: the base's, of the answers."),
+    "repetition": ("repeated 3-grams", share, ""),
+    "quality": ("quality, 1–5", lambda value: or_dash(value, "{:.1f}".format), "Quality: the mean mark of a judge model."),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Table:
+    """The first column names the row, the others are figures. `marked` are the cells (row, column) to be set apart, such as
+    those where a language meets itself."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    note: str = ""
+    marked: frozenset[tuple[int, int]] = frozenset()
+
+
+def every(evaluation: Mapping[str, Any], strength: Mapping[str, Any] | None = None) -> list[Table]:
+    """All tables of what was measured; `strength` is the manifest's curve."""
+    found = {**evaluation, "strength": strength}
+    return [table for name, made in MEASURES.items() if found.get(name) for table in made(found[name])]
+
+
+def perplexity(found: Mapping[str, Any]) -> list[Table]:
+    """The matrix: change of log-loss by language switched off and language of the text; then the perplexities."""
+    base, off, counts = found["base"], found["change"], found.get("neurons") or {}
+    columns = list(base)
+    rows = {**off, RANDOM: found["random"]} if found.get("random") else dict(off)
+    changes = _matrix(rows, columns, lambda row, code: or_dash(row.get(code), change))
+    reached = _matrix(
+        {"nothing": dict.fromkeys(columns, 0.0), **rows},
+        columns,
+        lambda row, code: or_dash(number(base[code]) + number(row.get(code)), of_log_loss),
+    )
+    return [
+        Table(
+            "change of log-loss, nats, on text in each language",
+            ("switched off", "neurons", *columns),
+            tuple((name, count(counts.get(name)), *cells) for name, *cells in changes),
+            dominance(found),
+            _diagonal(rows, columns, right=2),
+        ),
+        Table(
+            "perplexity on text in each language",
+            ("switched off", *columns),
+            reached,
+            marked=_diagonal(["nothing", *rows], columns),
+        ),
+    ]
+
+
+def dominance(found: Mapping[str, Any]) -> str:
+    """The matrix in words: how much of the damage lies on its diagonal."""
+    told = found.get("dominance") or {}
+    sentences = []
+    if (part := share(told.get("share"))) != NONE:
+        even = share(1 / max(1, len(found["base"])))
+        sentences.append(f"{part} of the damage falls on the language switched off; evenly spread it would be {even}.")
+    means = (
+        ("diagonal", "on the language switched off"),
+        ("elsewhere", "on the others"),
+        ("random", "by random neurons"),
+    )
+    written = [(or_dash(told.get(key), change), where) for key, where in means]
+    if known := [f"{figure} {where}" for figure, where in written if figure != NONE]:
+        sentences.append(f"Mean change: {', '.join(known)}.")
+    return " ".join(sentences)
+
+
+def profile(found: Mapping[str, Any]) -> list[Table]:
+    """Neurons per layer and language."""
+    layers = found["layers"]
+    columns = list(layers)
+    depth = max(map(len, layers.values()), default=0)
+    rows = [
+        (str(layer), *(count(layers[code][layer]) if layer < len(layers[code]) else NONE for code in columns))
+        for layer in range(depth)
+    ]
+    rows.append(("all", *(count(sum(map(number, layers[code]))) for code in columns)))
+    outer = {code: ends([int(count or 0) for count in layers[code]]) for code in columns}
+    known = [f"{code} {share(part)}" for code, part in outer.items() if part is not None]
+    notes = (
+        [f"In the first and the last quarter of the layers lie {', '.join(known)}; evenly spread 50%."] if known else []
+    )
+    if found.get("width"):
+        notes.append(f"A layer has {found['width']:,} neurons in all.")
+    return [Table("neurons per layer", ("layer", *columns), tuple(rows), " ".join(notes))]
+
+
+def overlap(found: Mapping[str, Any]) -> list[Table]:
+    """Shared neurons of each pair of languages."""
+    counts, shared, jaccard = found["neurons"], found["shared"], found.get("jaccard") or {}
+    columns = list(counts)
+
+    def cell(one: str, other: str) -> str:
+        both = shared.get(one, {}).get(other)
+        alike = or_dash(jaccard.get(one, {}).get(other), "{:.2f}".format)
+        return NONE if one == other or both is None else f"{count(both)} ({alike})"
+
+    rows = tuple((one, count(counts[one]), *(cell(one, other) for other in columns)) for one in columns)
+    note = "In brackets Jaccard: of the neurons that are of either language, the share that is of both."
+    return [Table("shared neurons", ("language", "neurons", *columns), rows, note)]
+
+
+def similarity(found: Mapping[str, Any]) -> list[Table]:
+    """SES per layer: the mean over pairs of languages, the control, and the pairs at both ends."""
+    pairs = found.get("pairs") or {}
+    curves = {
+        label: curve
+        for label, key in {
+            "mean": "mean", "unrelated texts": "unrelated", "centred": "centred", "unrelated, centred": "centred_unrelated"
+        }.items()
+        if (curve := found.get(key))
+    }  # fmt: skip
+    rows = []
+    for layer in range(len(found.get("mean") or [])):
+        here = {name: number(own[layer]) for name, own in pairs.items() if layer < len(own)}
+        known = sorted((one, name) for name, one in here.items() if not math.isnan(one))
+        ends = [f"{name} {one:.3f}" for one, name in known[:1] + known[-1:]] or [NONE, NONE]
+        means = (or_dash(curve[layer], "{:.3f}".format) if layer < len(curve) else NONE for curve in curves.values())
+        rows.append((str(layer), *means, *ends))
+    texts = f"{count(found['texts'])} texts. " if found.get("texts") else ""
+    return [
+        Table(
+            "mean cosine of the pooled hidden states of a text in two languages (SES)",
+            ("layer", *curves, "least alike", "most alike"),
+            tuple(rows),
+            f"{texts}Layer 0 is the embeddings. {' '.join(CURVES[label] for label in curves if label in CURVES)}".strip(),
+        )
+    ]
+
+
+CURVES = {
+    "unrelated texts": "Unrelated texts, which are no translations of each other, are the control.",
+    "centred": "Centred: without what all texts of a language have in common.",
+}
+
+
+def generation(found: Mapping[str, Any]) -> list[Table]:
+    """Answers, a row for each language of the prompts and each model; those of this model are marked."""
+    by_language = found["by_language"]
+    keys = _present(ANSWERS, (row for by in by_language.values() for row in by.values()))
+    answered = [(code, name, row) for code, by in by_language.items() for name, row in by.items()]
+    rows = tuple((code, name, *(ANSWERS[key][1](row.get(key)) for key in keys)) for code, name, row in answered)
+    head = ("prompts in", "model", *(ANSWERS[key][0] for key in keys))
+    this = [number for number, (_, name, _) in enumerate(answered) if name == MODELS[1]]
+    marked = frozenset((row, column) for row in this for column in range(1, len(head)))
+    asked = ", asked for in so many words" if found.get("answer_in") else ""
+    prompts = [f"{code} {count(number)}" for code, number in (found.get("prompts") or {}).items()]
+    note = f"Prompts: {', '.join(prompts)}. {_legend(keys)}" if prompts else _legend(keys)
+    return [Table(f"answers in {wanted(found)}{asked}", head, rows, note, marked)]
+
+
+def wanted(found: Mapping[str, Any]) -> str:
+    """Which language counts as right, in words."""
+    right = found.get("wanted") or {}
+    if not right or all(list(codes) == [code] for code, codes in right.items()):
+        return "the prompt's own language"
+    named = list(dict.fromkeys(code for codes in right.values() for code in codes))
+    return languages.listed(named)
+
+
+def answers(found: Mapping[str, Any]) -> list[Table]:
+    """The same, short enough for a card: a row a language; what is said of lines, words and quality in a second table."""
+    by_language, prompts = found["by_language"], found.get("prompts") or {}
+    columns = {
+        "base": ("base", "accuracy"), "this model": ("this model", "accuracy"), "and whole": ("this model", "whole"),
+        RANDOM: (RANDOM, "accuracy"), "perplexity of the answers": ("this model", "perplexity"),
+        "of real text": (REAL, "perplexity"), "repeated 3-grams": ("this model", "repetition"),
+    }  # fmt: skip
+    lines = {
+        f"{ANSWERS[key][0]}, {name}": (name, key)
+        for key, names in {"lpr": MODELS, "wpr": MODELS[1:2], "lcpr": MODELS, "quality": MODELS}.items()
+        for name in names
+        if any(by.get(name, {}).get(key) is not None for by in by_language.values())
+    }
+
+    def rows(cells: Mapping[str, tuple[str, str]]) -> Iterable[tuple[str, ...]]:
+        for code, by in by_language.items():
+            yield code, *(ANSWERS[key][1](by.get(name, {}).get(key)) for name, key in cells.values())
+
+    counted = tuple((code, count(prompts.get(code)), *cells) for code, *cells in rows(columns))
+    made = [Table(f"answers in {wanted(found)}", ("prompts in", "prompts", *columns), counted)]
+    if lines:
+        note = _legend(dict.fromkeys(key for _, key in lines.values()))
+        made.append(Table("by lines and words", ("prompts in", *lines), tuple(rows(lines)), note))
+    return made
+
+
+def deactivate_each(found: Mapping[str, Any]) -> list[Table]:
+    """Answers with one language switched off: a matrix for each measure, by language switched off and of the prompt."""
+    rows = {KEPT.get(name, name): row for name, row in found["rows"].items()}
+    columns = list(dict.fromkeys(code for row in rows.values() for code in row))
+
+    def matrix(key: str) -> Table:
+        _, form, meaning = ANSWERS[key]
+        cells = _matrix(rows, columns, lambda row, code: form((row.get(code) or {}).get(key)))
+        return Table(EACH[key], ("switched off", *columns), cells, meaning, _diagonal(rows, columns))
+
+    return [matrix(key) for key in _present(EACH, (one for row in rows.values() for one in row.values()))]
+
+
+def methods(found: Mapping[str, Any]) -> list[Table]:
+    """How many neurons each method finds, what switching them off does, and how alike the methods are."""
+    by_method, alike = found["methods"], found.get("overlap") or {}
+    codes = list(dict.fromkeys(code for row in by_method.values() for code in row.get("languages") or {}))
+    told = {name: (row.get("perplexity") or {}).get("dominance") or {} for name, row in by_method.items()}
+    labels = {
+        "share": "damage on the diagonal",
+        "diagonal": "change there",
+        "elsewhere": "elsewhere",
+        "random": "by random",
+    }
+    damage = _present(labels, told.values())
+    rows = tuple(
+        (
+            name,
+            count(row.get("neurons")),
+            *(count((row.get("languages") or {}).get(code)) for code in codes),
+            *(share(told[name].get(key)) if key == "share" else or_dash(told[name].get(key), change) for key in damage),
+        )
+        for name, row in by_method.items()
+    )
+    cut = [f"{what} {or_dash(found.get(what), '{:g}'.format)}" for what in ("rate", "quantile") if what in found]
+    notes = [f"Cut at {', '.join(cut)}."] if cut else []
+    if damage:
+        notes.append("Changes are of log-loss, in nats, with the neurons of one language switched off.")
+    made = [
+        Table(
+            "neurons by method", ("method", "neurons", *codes, *(labels[key] for key in damage)), rows, " ".join(notes)
+        )
+    ]
+    if alike:
+
+        def cell(one: str, other: str) -> str:
+            both = alike.get(one, {}).get(other) or alike.get(other, {}).get(one) or {}
+            figures = [or_dash(both.get(key), "{:.2f}".format) for key in ("pairs", "neurons")]
+            return NONE if one == other or set(figures) == {NONE} else " / ".join(figures)
+
+        shared = tuple((one, *(cell(one, other) for other in by_method)) for one in by_method)
+        note = "Jaccard, of (language, neuron) pairs / of neurons whatever their language."
+        made.append(Table("overlap of the methods", ("method", *by_method), shared, note))
+    return made
+
+
+def strength(found: Mapping[str, Any]) -> list[Table]:
+    """The curve of a strength that was searched for; the last row is what the checkpoint itself does."""
+    final = [(f"{point['strength']:g}, this checkpoint", point) for point in found["checkpoint"][-1:]]
+    tried = [(f"{point['strength']:g}, by hooks", point) for point in found["points"]]
+    rows = tuple(
+        (
+            name,
+            *(ANSWERS[key][1](point.get(key)) for key in ("accuracy", "whole", "perplexity", "repetition")),
+            or_dash(point.get("kl"), "{:.2f}".format),
+        )
+        for name, point in [("0 (the base)", found["base"]), *tried, *final]
+    )
+    head = (
+        "strength", "in the language", "and whole", "perplexity of the answers", "repeated 3-grams", "KL to the base, nats"
+    )  # fmt: skip
+    marked = frozenset({(len(rows) - 1, 0)} if final else ())
+    return [Table(f"strength, for answers in {languages.name(found['language'])}", head, rows, marked=marked)]
+
+
+def edits(manifest: Mapping[str, Any]) -> Table:
+    """What was changed."""
+    rows = tuple(
+        (
+            edit["language"],
+            operation(edit),
+            count(manifest["edited"][edit["language"]]),
+            count(manifest["kept"][edit["language"]]),
+        )
+        for edit in manifest["recipe"]["edits"]
+    )
+    head = ("language", "operation", "neurons edited", "kept, as another language measured shares them")
+    return Table("what was changed", head, rows)
+
+
+def effect(certificate: Mapping[str, Any] | None) -> list[Table]:
+    """What a checkpoint does to text in each language, as `verify` measured it."""
+    if not certificate or "effect" not in certificate:
+        return []
+    loss = certificate["effect"]["log_loss"]
+    rows = []
+    for code, tokens in certificate["effect"]["tokens"].items():
+        base, this, random = (number(loss[name][code]) for name in MODELS)
+        rows.append(
+            (
+                f"perplexity on {code} ({tokens:,} tokens)",
+                *(or_dash(nats, of_log_loss) for nats in (base, this, random)),
+                *(or_dash(nats - base, change) for nats in (this, random)),
+            )
+        )
+    head = ("measure", *MODELS, "change of log-loss, nats", "change by random neurons")
+    return [Table("effect on held-out text", head, tuple(rows))]
+
+
+def calibration(carrier: Mapping[str, Any] | None) -> list[Table]:
+    """How well a direction stands in for the constant 1, by layer."""
+    layers = (carrier or {}).get("calibration") or []
+    rows = tuple(
+        (
+            str(layer),
+            f"{row['mean']:.3f} ± {row['deviation']:.3f}",
+            or_dash(row["first_token"], "{:.2f}".format),
+            f"{row['worst_kind']}, {row['worst']:.2f}",
+            f"{row['after']:.1%}",
+        )
+        for layer, row in enumerate(layers)
+    )
+    head = ("layer", "w·x", "on the first token", "worst on", "error of the activation")
+    return [Table("calibration", head, rows)] if rows else []
+
+
+def markdown(table: Table) -> str:
+    """With its title and its note."""
+    return "\n\n".join(filter(None, (f"**{cell(table.title)}**", grid(table), cell(table.note))))
+
+
+def grid(table: Table) -> str:
+    """The table alone, in Markdown."""
+
+    def line(cells: Iterable[str]) -> str:
+        return f"| {' | '.join(cells)} |"
+
+    def written(text: str, marked: bool) -> str:
+        return f"**{cell(text)}**" if marked and text.strip() else cell(text)
+
+    body = (
+        [written(text, (number, column) in table.marked) for column, text in enumerate(row)]
+        for number, row in enumerate(table.rows)
+    )
+    return "\n".join((line(map(cell, table.columns)), "|" + "---|" * len(table.columns), *map(line, body)))
+
+
+def cell(text: str) -> str:
+    """A text as a table's cell can hold it: on one line, and nothing in it is Markdown, HTML or a picture."""
+    return re.sub(r"([\\`*_\[\]<>|~&$])", r"\\\1", " ".join(text.split()))
+
+
+def _matrix(
+    rows: Mapping[str, Mapping[str, Any]], columns: Sequence[str], written: Callable[[Mapping[str, Any], str], str]
+) -> tuple[tuple[str, ...], ...]:
+    return tuple((name, *(written(row, code) for code in columns)) for name, row in rows.items())
+
+
+def _diagonal(rows: Iterable[str], columns: Sequence[str], right: int = 1) -> frozenset[tuple[int, int]]:
+    """The cells where a language meets itself; `right` is how many columns stand before the languages'."""
+    return frozenset((row, columns.index(name) + right) for row, name in enumerate(rows) if name in columns)
+
+
+def _present(keys: Iterable[str], figures: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Those of the keys that are known anywhere."""
+    known = list(figures)
+    return [key for key in keys if any(row.get(key) is not None for row in known)]
+
+
+def _legend(keys: Iterable[str]) -> str:
+    return " ".join(filter(None, (ANSWERS[key][2] for key in keys)))
+
+
+MEASURES: dict[str, Callable[[Mapping[str, Any]], list[Table]]] = {
+    "perplexity": perplexity,
+    "deactivate_each": deactivate_each,
+    "activated": generation,
+    "same_language": generation,
+    "asked": generation,
+    "strength": strength,
+    "profile": profile,
+    "overlap": overlap,
+    "similarity": similarity,
+    "methods": methods,
+}

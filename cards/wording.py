@@ -1,0 +1,186 @@
+"""A checkpoint in words: what was done to it, where its constants live, and what was proved. From the manifest alone."""
+
+from collections.abc import Collection
+from typing import Any, NamedTuple
+
+from . import languages
+from .amounts import small
+
+RUNTIMES = {
+    "none": "Any runtime that loads the base loads it in the same way.",
+    "native": "Any runtime that loads the base loads it in the same way.",
+    "calibrated": "Any runtime that loads the base loads it in the same way.",
+    "flag": "Use a runtime that honours these biases: some drop them in silence (mistral.rs on safetensors, SGLang), and "
+    "then run the base without the constants.",
+    "llama": "Use a runtime that honours a Llama's biases: some drop them in silence (mistral.rs on safetensors, SGLang), "
+    "and then run the base without the constants.",
+}
+
+
+def activated(manifest: dict[str, Any]) -> list[str]:
+    """The languages that the model is to answer in: those with a constant of their own, not held at another's, and the one
+    that a strength was searched for."""
+    searched = (manifest.get("strength") or {}).get("language")
+    return [
+        edit["language"]
+        for edit in manifest["recipe"]["edits"]
+        if edit["language"] == searched or (edit["op"] in ("pin", "add", "shift") and "@" not in edit.get("value", ""))
+    ]
+
+
+def deactivated(manifest: dict[str, Any]) -> list[str]:
+    return [edit["language"] for edit in manifest["recipe"]["edits"] if edit["op"] == "deactivate"]
+
+
+def weights_note(manifest: dict[str, Any]) -> str:
+    total = manifest["base"]["layers"] * manifest["base"]["width"]
+    return (
+        f"{manifest['neurons_edited']:,} of {total:,} feed-forward neurons were edited in the weights; every other byte of "
+        "them is the base's."
+    )
+
+
+def operation(edit: dict[str, Any]) -> str:
+    """An edit in words, as tables show it."""
+    op, strength = edit["op"], edit.get("strength")
+    value, _, held = str(edit.get("value")).partition("@")
+    amount = f"the {value}" if strength in (1, None) else f"{strength:g} × the {value}"
+    text = f" on {languages.listed([held])} text" if held else ""
+    words = {
+        "deactivate": "deactivated",
+        "scale": f"scaled × {strength or 0:g}",
+        "pin": f"held at {amount}{text}" if held else f"pinned at {amount}",
+        "add": f"{amount}{text} added",
+        "shift": f"input shifted by {amount}{text}",
+    }
+    where = f" in layers {edit['layers'][0]} to {edit['layers'][1]}" if edit.get("layers") else ""
+    return words[op] + where
+
+
+def title(manifest: dict[str, Any]) -> str:
+    short, edits = manifest["base"]["model"].rsplit("/", 1)[-1], manifest["recipe"]["edits"]
+    active, off = activated(manifest), deactivated(manifest)
+    if active:
+        return f"{short} in {languages.listed(active)}"
+    if off:
+        return f"{short} without {languages.listed(off)}"
+    how = "scaled" if all(edit["op"] == "scale" for edit in edits) else "edited"
+    return f"{short}, {languages.listed([edit['language'] for edit in edits])} {how}"
+
+
+def summary(manifest: dict[str, Any]) -> str:
+    """What it is, in one sentence."""
+    base, edits, active = manifest["base"]["model"], manifest["recipe"]["edits"], activated(manifest)
+    groups: dict[str, list[str]] = {}
+    for edit in edits:
+        verb = {"add": "have", "shift": "have their"}.get(edit["op"], "are")
+        groups.setdefault(f"{verb} {operation(edit)}", []).append(edit["language"])
+    parts = [f"its neurons for {languages.listed(codes)} {words}" for words, codes in groups.items()]
+    if active:
+        return f"This is {base}, made to answer in {languages.listed(active)}: {'; '.join(parts)}."
+    return f"This is {base}; {'; '.join(parts)}."
+
+
+def form(manifest: dict[str, Any]) -> str:
+    """What kind of checkpoint it is."""
+    name = (manifest["carrier"] or {}).get("name")
+    if name == "flag":
+        return (
+            "with the base's architecture and tokenizer, and biases in its feed-forward layers that a key of its config "
+            "asks for"
+        )
+    if name == "llama":
+        return (
+            "with the base's tokenizer, and its weights under the names of a Llama, which computes the same and can have "
+            "biases"
+        )
+    return "with the base's architecture, tensor names, shapes and tokenizer"
+
+
+def carrier(manifest: dict[str, Any]) -> str:
+    """Where the constants live, and what storing them cost."""
+    carrier = manifest["carrier"]
+    if not carrier:
+        return ""
+    where = {
+        "native": "They are biases that the base's feed-forward layers have anyway: exact.",
+        "flag": "They are biases that a config key turns on; all that it turns on are there, zeros included: exact.",
+        "llama": "They are biases of the Llama that the model was rewritten as: exact.",
+        "calibrated": "The model has no biases. In each layer a direction w of the feed-forward input with w·x ≈ 1 on real "
+        "text stands in for the constant 1: approximate, with the error below.",
+    }[carrier["name"]]
+    cast = ", ".join(f"{small(error)} in {what}" for what, error in manifest["rounding"].items() if error)
+    left = carrier["layers_left_out"]
+    omitted = (
+        f" The constants of layer{'s' * (len(left) > 1)} {', '.join(map(str, left))} were left out: the error there is "
+        "too large."
+        if left
+        else ""
+    )
+    cost = f"cost a relative {cast}" if cast else "cost nothing"
+    spare = carrier.get("spare_neurons")
+    room = f" {spare:,} neurons that are hardly ever active gave up their places to what is added." if spare else ""
+    return f"{where} Rounding to the checkpoint's dtype {cost}.{omitted}{room}"
+
+
+class Verdict(NamedTuple):
+    """A sentence about a proof; `alarm` is what a failed one is called, and comes first."""
+
+    text: str
+    alarm: str = ""
+
+    def markdown(self) -> str:
+        return f"**{self.alarm}**: {self.text}" if self.alarm else self.text
+
+
+def verdicts(manifest: dict[str, Any]) -> list[Verdict]:
+    """What was proved, without what was not looked at."""
+    certificate = manifest["certificate"] or {}
+    made = {"bytes": bytes_verdict, "logits": logits_verdict, "approximation": distance}
+    return [say(certificate) for key, say in made.items() if key in certificate]
+
+
+def bytes_verdict(certificate: dict[str, Any]) -> Verdict:
+    found = certificate["bytes"]
+    if not found["passed"]:
+        return Verdict(found["problems"][0], "The bytes are not what the recipe says")
+    return Verdict(
+        f"Compared with the base byte for byte: {found['changed_columns']:,} rows and columns in "
+        f"{found['edited_tensors']} tensors changed, exactly the recipe's; the other {found['identical_tensors']} tensors "
+        "are identical."
+    )
+
+
+def logits_verdict(certificate: dict[str, Any]) -> Verdict:
+    logits = certificate["logits"]
+    if not logits["passed"]:
+        return Verdict(logits["problems"][0], "The checkpoint does not behave like the hooked base")
+    rows = logits["by_language"].values()
+    stand_in = ", with the same stand-in for the constant," if "approximation" in certificate else ""
+    how = (
+        f"Compared with the base under forward hooks that do the same at run time{stand_in} on "
+        f"{sum(row['positions'] for row in rows):,} positions in {len(rows)} language{'s' * (len(rows) != 1)}: "
+    )
+    if max(row["max_logit"] for row in rows) == 0:
+        return Verdict(f"{how}every logit is the same, to the bit.")
+    return Verdict(how + _difference(rows))
+
+
+def _difference(rows: Collection[dict[str, Any]]) -> str:
+    return (
+        f"the largest difference of a logit is {small(max(row['max_logit'] for row in rows))} (logits reach "
+        f"{max(row['largest_logit'] for row in rows):.0f}), mean KL at most {small(max(row['kl'] for row in rows))} nats, "
+        f"the same top token in at least {min(row['same_top'] for row in rows):.2%}."
+    )
+
+
+def distance(certificate: dict[str, Any]) -> Verdict:
+    """How far a calibrated checkpoint is from the exact constants."""
+    found = certificate["approximation"]
+    off = found["activation"]
+    how = "Against the base with the exact constants, which the stand-in approximates: "
+    return Verdict(
+        f"{how}{_difference(found['by_language'].values())} The activations themselves are off by {off['all']:.1%} in the "
+        f"root mean square (worst layer {off['worst_layer']:.1%}), on the first token of a text by up to "
+        f"{off['first_token']:.0%}."
+    )
