@@ -537,7 +537,7 @@ def _strength(found: Mapping[str, Any], look: Look) -> "Figure | None":
     last = max(at[-1], tried[-1][0] if final else 0) or 1.0
     for axes in panels:
         axes.set_xlim(-0.03 * last, 1.03 * last)
-        axes.set_xticks(*_strengths(at, last))
+        axes.set_xticks(*_strengths(sorted({*at, last}), last))
     panels[-1].set_xlabel("strength (0: the base)", size=SMALL, color=look.muted)
     return figure
 
