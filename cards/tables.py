@@ -116,7 +116,11 @@ def profile(found: Mapping[str, Any]) -> list[Table]:
     outer = {code: ends([int(count or 0) for count in layers[code]]) for code in columns}
     known = [f"{code} {share(part)}" for code, part in outer.items() if part is not None]
     notes = (
-        [f"In the first and the last quarter of the layers lie {', '.join(known)}; evenly spread 50%."] if known else []
+        [
+            f"In the first and the last quarter of the layers lie {', '.join(known)}; evenly spread {share(ends([1] * depth))}."
+        ]
+        if known
+        else []
     )
     if found.get("width"):
         notes.append(f"A layer has {found['width']:,} neurons in all.")

@@ -1,13 +1,14 @@
 """monoglot compare: the detection methods side by side."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
 
 from ..editor.neurons import SETTINGS
-from .console import answer, bar, device_options, find_options, given, method_options, note, split, table
+from .console import answer, bar, device_options, find_options, given, method_options, note, print_tables, split
 
 TOKENS, CONTEXT = 1024, 512
 
@@ -156,58 +157,13 @@ def _measure(subject: tuple[Any, dict[str, Any]], sets: dict[str, Any], device: 
 
 
 def show(found: dict[str, Any]) -> None:
-    methods = found["methods"]
-    languages = list(dict.fromkeys(language for row in methods.values() for language in row["languages"]))
-    table(
-        f"{found['model']['name']}: neurons by method",
-        ("method", *languages, "in all", "settings"),
-        [
-            (name, *(f"{row['languages'].get(k, '–')}" for k in languages), f"{row['neurons']:,}", _settings(row))
-            for name, row in methods.items()
-        ],
-    )
-    if "lap" in methods:
+    """The methods side by side, and the matrix of each."""
+    from ..cards import tables
+
+    print_tables(tables.methods(found))
+    if "lap" in found["methods"]:
         note("lap has no rate: it takes every neuron above its threshold.")
-    names = list(methods)
-    table(
-        "overlap (Jaccard) of (language, neuron) pairs / of neurons",
-        ("method", *names[1:]),
-        [
-            (one, *("" if names.index(other) <= at else _both(found["overlap"][one][other]) for other in names[1:]))
-            for at, one in enumerate(names[:-1])
-        ],
-    )
-    measured = {name: row["perplexity"] for name, row in methods.items() if row["perplexity"]}
-    for name, matrix in measured.items():
-        table(
-            f"{name}: change of log-loss (nats a token)",
-            ("off \\ text", *matrix["base"]),
-            [
-                (off, *(f"{row[text]:+.3f}" for text in matrix["base"]))
-                for off, row in {**matrix["change"], "random": matrix["random"]}.items()
-            ],
-        )
-    if measured:
-        rows = {name: matrix["dominance"] for name, matrix in measured.items()}
-        table(
-            "where the damage falls",
-            ("method", "share on the diagonal", "change there", "elsewhere", "by random neurons"),
-            [
-                (
-                    name,
-                    "–" if row["share"] is None else f"{row['share']:.0%}",
-                    *(f"{row[key]:+.3f}" for key in ("diagonal", "elsewhere", "random")),
-                )
-                for name, row in rows.items()
-            ],
-        )
-
-
-def _settings(row: dict[str, Any]) -> str:
-    """The settings of a method; what a draw is like is LAPE's, above it."""
-    said = [f"{name} {value:g}" for name, value in row["settings"].items() if name != "like"]
-    return ", ".join(said + ([f"like {row['settings']['like']['name']}"] if "like" in row["settings"] else []))
-
-
-def _both(overlap: dict[str, float | None]) -> str:
-    return " / ".join("–" if value is None else f"{value:.2f}" for value in (overlap["pairs"], overlap["neurons"]))
+    for name, row in found["methods"].items():
+        if row["perplexity"]:
+            matrix = tables.perplexity(row["perplexity"])[0]
+            print_tables([replace(matrix, title=f"{name}: {matrix.title}")])

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -366,6 +366,14 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> 
     if not console.is_terminal:
         console.width = 140
     console.print(made)
+
+
+def print_tables(tables: Iterable[Any]) -> None:
+    """`cards.tables.Table`s on stdout, each with its note."""
+    for one in tables:
+        table(one.title, one.columns, one.rows)
+        if one.note:
+            click.echo(one.note)
 
 
 @contextmanager

@@ -8,7 +8,7 @@ import click
 
 from ..editor.prompts import COUNT
 from . import measures
-from .console import answer, device_options, note, split
+from .console import answer, device_options, note, print_tables, split
 
 MEASURES: dict[str, Callable[[Any, measures.Options], dict[str, Any]]] = {
     "profile": measures.profile,
@@ -218,12 +218,8 @@ def save(folder: Path, record: dict[str, Any], neurons: Any, target: Any, found:
 def show(found: dict[str, Any], samples: int) -> None:
     """Tables of what was measured, then the first answers."""
     from ..cards import tables
-    from .console import table
 
-    for one in tables.every(found):
-        table(one.title, one.columns, one.rows)
-        if one.note:
-            click.echo(one.note)
+    print_tables(tables.every(found))
     for measured in found.values():
         for sample in measured.get("samples", [])[: samples * 100]:
             click.echo(f"{sample['language']}     {sample['prompt']} …")

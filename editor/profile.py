@@ -25,10 +25,11 @@ def profile(neurons: Neurons) -> dict[str, list[int]]:
 
 
 def ends(layers: list[int]) -> float | None:
-    """The share of a profile's neurons that lie in the first or the last quarter of the layers; half if they lay evenly.
+    """The share of a profile's neurons that lie in the first or the last quarter of the layers, rounded to whole layers;
     None of none."""
     quarter = max(1, round(len(layers) / 4))
-    return (sum(layers[:quarter]) + sum(layers[-quarter:])) / sum(layers) if sum(layers) else None
+    outer = [count for at, count in enumerate(layers) if at < quarter or at >= len(layers) - quarter]
+    return sum(outer) / sum(layers) if sum(layers) else None
 
 
 def overlap(neurons: Neurons) -> Overlap:

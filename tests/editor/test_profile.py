@@ -40,3 +40,5 @@ def test_ends() -> None:
     assert ends([4, 0, 0, 0, 0, 0, 1, 3]) == 1
     assert ends([0, 0, 5, 0]) == 0
     assert ends([0, 0]) is None
+    assert ends([3]) == 1
+    assert ends([1] * 18) == 8 / 18
