@@ -196,6 +196,15 @@ def test_what_is_refused(
     assert message in err
 
 
+def test_other_neurons_than_the_checkpoints(monoglot: Run, no_chinese: Path, tmp_path: Path) -> None:
+    own = no_chinese / "neurons.json"
+    assert monoglot("evaluate", no_chinese, own, "--profile", "--json")[0] == 0
+    other = tmp_path / "other.json"
+    other.write_text(own.read_text().replace('"hand"', '"another"'))
+    code, out, err = monoglot("evaluate", no_chinese, other, "--profile")
+    assert (code, out) == (1, "") and "was made with other neurons" in err
+
+
 def test_a_folder_that_monoglot_did_not_make(monoglot: Run, tmp_path: Path) -> None:
     code, _, err = monoglot("evaluate", tiny.save_model(tmp_path / "m"), "--generate")
     assert code == 1 and "was not made by monoglot" in err

@@ -180,6 +180,9 @@ def test_a_judge_marks_every_answer(monoglot: Run, file: Path, judge: tuple[str,
     assert len(contents) >= 2 * len(found["rows"])
     assert all(any(question in content for content in contents) for question in questions(["en"], 2)["en"])
     assert any("English" in content for content in contents)
+    sample = found["samples"][0]
+    for name in ("none", "random", "off"):
+        assert any(sample[name] in content for content in contents), "each variant's own answer is judged"
 
     asked.clear()
     dry = (*options, "--judge", url, "--judge-model", "kind", "--judge-dry-run")
@@ -194,6 +197,8 @@ def test_what_a_model_is_refused_for(monoglot: Run, file: Path, tmp_path: Path) 
     used = tmp_path / "used"
     used.mkdir()
     (used / "config.json").write_text("{}")
+    short = tmp_path / "short.txt"
+    short.write_text("The quick brown fox jumps over the lazy dog.\n")
     for arguments, code, said in (
         ((model, "--profile"), 1, "was not made by monoglot"),
         (("embedded", file, "--generate"), 2, "for a model take --deactivate-each"),
@@ -202,6 +207,7 @@ def test_what_a_model_is_refused_for(monoglot: Run, file: Path, tmp_path: Path) 
         (("embedded", file, "--profile", "-o", used), 1, "has other things in it"),
         (("embedded", file, "--profile", "-o", used / "config.json"), 1, "is a file"),
         (("embedded", file, "--deactivate-each", "--languages", "de"), 1, "no prompts in 'de'"),
+        (("embedded", file, "--perplexity", "--corpus", f"en={short}"), 1, "too few documents for one to be held out"),
     ):
         ended, out, err = monoglot("evaluate", *arguments)
         assert (ended, out) == (code, ""), (arguments, err)

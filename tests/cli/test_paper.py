@@ -39,6 +39,14 @@ def test_from_text_to_page_and_again(monoglot: Run, tmp_path: Path, monkeypatch:
     assert "still fit" in err and "profile: there already" in err
     assert "of the damage falls on the language switched off" in out
 
+    def called(*_: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(measures, "profile", called)  # … but with other settings it is
+    before = (folder / findings.FILE).read_bytes()
+    assert monoglot("paper", "embedded", *OPTIONS, *rate, "--count", 3, "-o", folder)[0] == 130
+    assert (folder / findings.FILE).read_bytes() == before, "nothing is lost before there is something new"
+
     found = findings.read(folder)["evaluation"]
     assert set(found) == {"profile", "overlap", "methods", "perplexity", "similarity", "deactivate_each"}
     assert set(found["methods"]["methods"]) == {"lape", "lap", "lave", "ap", "random"}

@@ -4,11 +4,13 @@ from typing import Any
 
 import pytest
 from monoglot.editor import answers, embedded
-from monoglot.editor.answers import ask, judged
+from monoglot.editor.answers import ask, judged, real_text
+from monoglot.editor.confusion import confusion
 from monoglot.editor.errors import CorpusError
 from monoglot.editor.live import load_model, load_tokenizer
 from monoglot.editor.logits import Variant
 from monoglot.editor.prompts import embedded_prompts, passages
+from monoglot.editor.quality import quality
 
 FRENCH = "Pour préparer un bon thé, faites bouillir de l'eau fraîche."
 GERMAN = "Die Regierung hat ein neues Gesetz beschlossen."
@@ -28,6 +30,15 @@ def test_right_whole_and_wrong(small: tuple[Any, Any]) -> None:
     assert judged(*small, texts, ["fr-CA"], None).accuracy == 2 / 6
     assert judged(*small, [], ["fr"], None).accuracy == 0
     assert found.figures()["accuracy"] == 0.3333
+    assert found.confusion == confusion(texts, ["fr"]) and found.figures()["lpr"] == round(found.confusion.lpr, 4) > 0
+    assert found.figures()["wpr"] is None
+
+
+def test_the_yardstick_is_real_text_in_the_wanted_languages(small: tuple[Any, Any]) -> None:
+    found = real_text(*small, {"en": ("fr",), "zh": ("fr",), "fr": ("es", "vi"), "xx": ("de",)}, 12, 3)
+    assert found["en"] is found["zh"] and found["en"] == quality(*small, passages("fr")[:3], tokens=12)
+    assert found["fr"] == quality(*small, [*passages("es")[:3], *passages("vi")[:3]], tokens=12)
+    assert found["xx"].perplexity is None
 
 
 def test_answers_are_dealt_to_their_prompts(small: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -147,5 +147,7 @@ def test_dominance_by_hand() -> None:
     assert found.share == pytest.approx(1.8 / 2.0)  # what falls is no damage; a row without its text says nothing
     assert found.diagonal == pytest.approx(0.9) and found.elsewhere == pytest.approx(-0.1)
     assert found.random == pytest.approx(0.05)
+    better = Matrix({"en": {"en": -1.0, "fr": 0.5}}, {"en": 0.0, "fr": 0.0}, {}, {}, {})
+    assert dominance(better).share == 0 and dominance(better).diagonal == -1.0
     flat = Matrix({"en": {"en": 0.0, "fr": -1.0}}, {"en": 0.0, "fr": 0.0}, {}, {}, {})
     assert dominance(flat).share is None

@@ -9,7 +9,7 @@ import torch
 from monoglot.editor import generate
 from monoglot.editor.errors import CorpusError
 from monoglot.editor.families import KNOWN
-from monoglot.editor.generate import continuations
+from monoglot.editor.generate import continuations, in_chat
 from monoglot.editor.live import load_model, load_tokenizer
 
 PROMPTS = (
@@ -122,3 +122,25 @@ def test_prompts_that_no_model_can_go_on_with(model: Path) -> None:
         continuations(live, tokenizer, ["The", ""])
     with pytest.raises(CorpusError, match="more than the 128 positions"):
         continuations(live, tokenizer, ["word " * 200])
+
+
+TEMPLATE = "{{ bos_token }}{% for m in messages %}[{{ m['role'] }}] {{ m['content'] }}{% endfor %} [assistant]"
+
+
+@pytest.mark.parametrize("begins", [True, False])
+def test_a_prompt_in_the_chat_template(begins: bool, tmp_path: Path) -> None:
+    """One beginning-of-text token, whether the template or the tokenizer writes it."""
+    from tokenizers.processors import TemplateProcessing
+
+    tiny.save_tokenizer(tmp_path)
+    tokenizer = load_tokenizer(tmp_path)
+    if begins:
+        tokenizer.backend_tokenizer.post_processor = TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
+    with pytest.raises(CorpusError, match="no chat template"):
+        in_chat(tokenizer, "Hello?")
+    tokenizer.chat_template = TEMPLATE
+    assert in_chat(tokenizer, "Hello?") == ("" if begins else "<s>") + "[user] Hello? [assistant]"
+    assert tokenizer(in_chat(tokenizer, "Hello?"))["input_ids"].count(0) == 1
+    tokenizer.chat_template = "{{ raise_exception('roles must alternate') }}"
+    with pytest.raises(CorpusError, match="chat template fails: roles must alternate"):
+        in_chat(tokenizer, "Hello?")
