@@ -12,13 +12,19 @@ import click
 
 COMMANDS = {
     "bake": "Write a checkpoint with a language's neurons edited.",
+    "card": "Write a checkpoint's model card anew, or check it.",
+    "chat": "Talk to a checkpoint, beside its base.",
     "compare": "Compare the methods that find neurons.",
     "demo": "Switch languages off and on in the embedded model.",
     "detect": "Record how a model's neurons respond to each language.",
+    "diff": "Say what distinguishes two checkpoints, as files.",
     "evaluate": "Measure which language a checkpoint answers in.",
     "export": "Everything at once: detect, find, bake, verify.",
     "find": "Find each language's neurons in the statistics.",
+    "inspect": "Say what a model, a checkpoint or a file is.",
     "paper": "Repeat the paper's experiments on a model.",
+    "push": "Put a checkpoint on the Hub.",
+    "rebuild": "Make a checkpoint again from what it says of itself.",
     "report": "Show what was measured, on one page.",
     "verify": "Prove that a checkpoint is what its manifest says.",
 }

@@ -54,7 +54,7 @@ def carried(target: Target, recipe: Recipe, neurons: Neurons, calibration: Calib
     steps = plan(recipe, neurons, layers=target.feed_forward.layers, width=target.feed_forward.width)
     if not steps.constant:
         return Carried(steps, None, None)
-    if ignored := _ignored_biases(target):
+    if ignored := ignored_biases(target):
         raise RecipeError(
             f"{target.source.name} holds {ignored[0]} ({len(ignored)} such biases in all), which its config does not ask "
             "for: some runtimes apply them, most drop them, so what a constant would do is uncertain. Remove them, or "
@@ -113,7 +113,7 @@ def _error(layer: LayerPlan, found: LayerError) -> float:
 def _with_spare_slots(steps: Plan, target: Target, neurons: Neurons, *, exact: bool) -> Plan:
     """Where `add` has fewer slots than it needs, the neurons that matter least make room: they are deactivated."""
     feed_forward = target.feed_forward
-    biases = exact or _has_biases(target)
+    biases = exact or has_biases(target)
     layers = []
     for number, layer in enumerate(steps.layers):
         missing = slots_needed(layer, feed_forward, biased=biases) - len(layer.freed)
@@ -136,7 +136,7 @@ class Rewrite:
 def choose(carrier: str, target: Target) -> str:
     """The carrier that `carrier` stands for. Raises RecipeError when the model can't have it, with those that it can."""
     if carrier == "auto":
-        return "native" if _has_biases(target) else "calibrated"
+        return "native" if has_biases(target) else "calibrated"
     found = refusals(target)
     if found[carrier]:
         possible = [name for name, why in found.items() if not why]
@@ -150,19 +150,20 @@ def choose(carrier: str, target: Target) -> str:
 def refusals(target: Target) -> dict[str, str | None]:
     """Each carrier, and why this model can't have it (None: it can)."""
     family, model_type = target.feed_forward.family, target.feed_forward.model_type
-    has_biases = _has_biases(target)
+    biased = has_biases(target)
     return {
-        "native": None if has_biases else "its feed-forward layers have no biases",
+        "native": None if biased else "its feed-forward layers have no biases",
         "flag": (
             f"{model_type} has no config key that turns biases on" if not family.flag
-            else f"{family.flag} is on already" if has_biases else None
+            else f"{family.flag} is on already" if biased else None
         ),
         "llama": llama.refusal(target.checkpoint),
         "calibrated": None,
     }  # fmt: skip
 
 
-def _has_biases(target: Target) -> bool:
+def has_biases(target: Target) -> bool:
+    """Whether the file has biases at both ends of every feed-forward network."""
     feed_forward = target.feed_forward
     names = {tensor.name for _, tensor in target.checkpoint.tensors()}
     return all(
@@ -172,7 +173,7 @@ def _has_biases(target: Target) -> bool:
     )
 
 
-def _ignored_biases(target: Target) -> list[str]:
+def ignored_biases(target: Target) -> list[str]:
     """The biases of feed-forward projections that are in the file and that the config does not ask for."""
     family, config = target.feed_forward.family, text_config(target.checkpoint.config)
     if family.bias is True or (family.bias and config.get(str(family.bias), True)) or config.get(str(family.flag)):

@@ -269,8 +269,9 @@ def _why_no_safetensors(folder: Path) -> str:
     return f"{folder} has neither {SINGLE} nor {INDEX}: it is not a safetensors checkpoint."
 
 
-def read_config(folder: Path) -> dict[str, Any]:
-    """`config.json` of a checkpoint folder. Raises ModelError when it is missing or describes quantised weights."""
+def read_config(folder: Path, *, quantised: bool = False) -> dict[str, Any]:
+    """`config.json` of a checkpoint folder. Raises ModelError when it is missing, or describes quantised weights and these
+    were not asked for."""
     path = folder / CONFIG
     if not path.is_file():
         hint = _why_no_safetensors(folder) if not (folder / SINGLE).exists() else "Download the whole model."
@@ -278,6 +279,8 @@ def read_config(folder: Path) -> dict[str, Any]:
     config = parse_json(_read(path), str(path))
     if not isinstance(config, dict):
         raise CheckpointError(f"{path} is not a JSON object. Download it again.")
+    if quantised:
+        return config
     for part in (config, config.get("text_config")):
         if isinstance(part, dict) and (quantisation := part.get("quantization_config")):
             method = quantisation.get("quant_method", "unknown") if isinstance(quantisation, dict) else "unknown"
@@ -287,14 +290,15 @@ def read_config(folder: Path) -> dict[str, Any]:
     return config
 
 
-def read_checkpoint(folder: Path) -> Checkpoint:
-    """Read config, index and every shard's header, and check them against each other.
+def read_checkpoint(folder: Path, *, quantised: bool = False) -> Checkpoint:
+    """Read config, index and every shard's header, and check them against each other. `quantised` weights are refused
+    unless they are only to be looked at.
 
     Raises ModelError (no such thing, pickled, quantised) or CheckpointError (malformed bytes).
     """
     if not folder.is_dir():
         raise ModelError(f"{folder} is not a folder.")
-    config = read_config(folder)
+    config = read_config(folder, quantised=quantised)
     names = _shard_names(folder)
     shards = tuple(read_shard(folder / name) for name in sorted(names))
     seen: set[str] = set()

@@ -6,6 +6,7 @@ model its id and commit, for a folder only its last name, never the path.
 
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,7 +70,23 @@ def _from_folder(folder: Path) -> Source:
     return Source(folder, folder.name, None, hub=False)
 
 
-def _from_hub(model_id: str, revision: str) -> Source:
+def on_hub(model: str) -> bool:
+    """Whether `resolve` would look for it on the Hub."""
+    known = os.path.isdir(model) or model == embedded.NAME  # noqa: PTH112  # Path.is_dir fails on a name that is too long
+    return not known and bool(HUB_ID.fullmatch(model)) and ".." not in model and not model.endswith(".gguf")
+
+
+def fetch(checkpoint: str, only: Sequence[str]) -> Path:
+    """The folder of a checkpoint; of one on the Hub, a folder with those of its files that match `only`.
+
+    Raises ModelError as `resolve` does.
+    """
+    if not on_hub(checkpoint):
+        return resolve(checkpoint).folder
+    return _from_hub(*checkpoint.partition("@")[::2], only).folder
+
+
+def _from_hub(model_id: str, revision: str, only: Sequence[str] | None = None) -> Source:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import (
         GatedRepoError,
@@ -81,7 +98,9 @@ def _from_hub(model_id: str, revision: str) -> Source:
     )
 
     try:
-        folder = snapshot_download(model_id, revision=revision or None, ignore_patterns=list(IGNORED))
+        folder = snapshot_download(
+            model_id, revision=revision or None, allow_patterns=only and list(only), ignore_patterns=list(IGNORED)
+        )
     except GatedRepoError:
         raise ModelError(
             f"{model_id} is gated: accept its terms at https://huggingface.co/{model_id}, then run `hf auth login`."

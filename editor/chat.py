@@ -1,0 +1,145 @@
+"""A conversation with a model: what it is shown, and its reply piece by piece.
+
+With a chat template the model sees every turn so far, without one it goes on from the last prompt alone. Greedy by default,
+with the repetition penalty of `generate`, so a reply is what `continuations` would give. An exception that is raised while
+a piece is handed over, or by Ctrl-C, ends the reply at once: nothing runs in another thread.
+"""
+
+import unicodedata
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from .errors import CorpusError
+from .generate import BROKEN, REPETITION_PENALTY
+from .live import quiet
+
+FEWEST = 16  # tokens that a reply should have room for; earlier turns are forgotten for them
+DIRECTION = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}  # bidirectional classes that reorder a line
+
+Piece = Callable[[str], None]
+
+
+def printable(text: str) -> str:
+    """A model's text as a terminal may get it: no control characters but line ends and tabs, so no escape sequence acts,
+    and none that reorder a line."""
+    return "".join(
+        one for one in text
+        if one in "\n\t" or (unicodedata.category(one) != "Cc" and unicodedata.bidirectional(one) not in DIRECTION)
+    )  # fmt: skip
+
+
+@dataclass
+class Conversation:
+    """One model's side of a conversation. `turns` are (prompt, reply), the earliest first."""
+
+    model: Any
+    tokenizer: Any
+    template: bool
+    system: str | None = None
+    tokens: int = 200
+    temperature: float = 0.0
+    seed: int = 0
+    turns: list[tuple[str, str]] = field(default_factory=list)
+
+    def reply(self, prompt: str, piece: Piece) -> str:
+        """The reply to `prompt`, each piece of it given to `piece` when it is there, none of a character alone; and the
+        turn is remembered. What an interruption left of a reply is remembered too, as both have seen it.
+
+        Raises CorpusError when the prompt has no tokens or is too long, or the chat template fails.
+        """
+        ids, room = self._ids(prompt)
+        written = _Written(self.tokenizer, piece)
+        try:
+            self._generate(ids, room, written)
+        finally:
+            self.turns.append((prompt, written.text))
+        return written.text
+
+    def forget(self) -> None:
+        self.turns.clear()
+
+    def _ids(self, prompt: str) -> tuple[list[int], int]:
+        """The tokens that the model is shown, and how many it may add. Earlier turns are forgotten, the first ones first,
+        where there would be no room for a reply."""
+        positions = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
+        while True:
+            ids: list[int] = self.tokenizer(self._text(prompt), return_token_type_ids=False)["input_ids"]
+            if not ids:
+                raise CorpusError("the prompt has no tokens. Write something.")
+            room = positions - len(ids) if positions else self.tokens
+            if room >= min(self.tokens, FEWEST) or not self.template or not self.turns:
+                break
+            del self.turns[0]
+        if room < 1:
+            raise CorpusError(f"the prompt has {len(ids)} tokens, the model has {positions} positions. Shorten it.")
+        return ids, min(self.tokens, room)
+
+    def _text(self, prompt: str) -> str:
+        if not self.template:
+            return prompt
+        messages = [{"role": "system", "content": self.system}] if self.system else []
+        for said, answered in self.turns:
+            messages += [{"role": "user", "content": said}, {"role": "assistant", "content": answered}]
+        messages.append({"role": "user", "content": prompt})
+        return templated(self.tokenizer, messages)
+
+    def _generate(self, ids: list[int], tokens: int, written: "_Written") -> None:
+        import torch
+
+        tokenizer, device = self.tokenizer, next(self.model.parameters()).device
+        shown = torch.tensor([ids], device=device)  # (1, T)
+        sampling: dict[str, Any] = {"do_sample": False}
+        if self.temperature:
+            torch.manual_seed(self.seed + len(self.turns))  # so two models that are asked the same draw the same
+            sampling = {"do_sample": True, "temperature": self.temperature}
+        with torch.inference_mode(), quiet():
+            self.model.generate(
+                input_ids=shown,
+                attention_mask=torch.ones_like(shown),
+                max_new_tokens=tokens,
+                repetition_penalty=REPETITION_PENALTY,
+                pad_token_id=tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id,
+                streamer=written,
+                **sampling,
+            )
+
+
+def templated(tokenizer: Any, messages: list[dict[str, Any]]) -> str:
+    """Messages in the model's chat template, without the beginning-of-text token where the tokenizer puts one before every
+    text anyway. Raises CorpusError when the template can't be filled in with them."""
+    try:
+        text: str = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    except Exception as error:  # a template is a program, and raises what it likes
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        hint = (
+            "Leave --system out, or take --no-template." if messages[0]["role"] == "system" else "Take --no-template."
+        )
+        raise CorpusError(f"the model's chat template fails: {reason}. {hint}") from None
+    first = tokenizer("a")["input_ids"][0]
+    return text.removeprefix(tokenizer.bos_token) if first == tokenizer.bos_token_id else text
+
+
+class _Written:
+    """What `generate` has written so far: a streamer, as transformers calls it, that hands over what is new."""
+
+    def __init__(self, tokenizer: Any, piece: Piece) -> None:
+        self.tokenizer, self.piece = tokenizer, piece
+        self.ids: list[int] = []
+        self.text = ""
+        self.prompt = True
+
+    def put(self, value: Any) -> None:
+        if self.prompt:  # comes first
+            self.prompt = False
+            return
+        self.ids += value.flatten().tolist()
+        self._hand_over(self.tokenizer.decode(self.ids, skip_special_tokens=True).rstrip(BROKEN))
+
+    def end(self) -> None:
+        pass
+
+    def _hand_over(self, text: str) -> None:
+        new, self.text = text[len(self.text) :], text if len(text) > len(self.text) else self.text
+        if new:
+            self.piece(new)

@@ -1,0 +1,336 @@
+"""What a file or a folder is: a model, a checkpoint of monoglot's, neurons, statistics, a calibration, a recipe.
+
+Everything comes from headers, configs and manifests: no model is built, no weights are read but the few blocks that the
+fingerprint samples. What a file is, its bytes say, never its name. That a model can't be edited is an answer, with the
+reason; that a file is damaged is an error.
+"""
+
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from . import calibration as calibration_file
+from . import manifest as manifest_file
+from . import neurons as neurons_file
+from . import recipe as recipe_file
+from . import statistics as statistics_file
+from .activations import function_name, functions
+from .carriers import choose, has_biases, ignored_biases, refusals
+from .checkpoint import Checkpoint, fingerprint, parse_json, read_checkpoint, read_config, read_shard
+from .errors import CheckpointError, ModelError, RecipeError, VerificationError
+from .families import FeedForward, locate, text_config
+from .outline import outlined
+from .recipe import CONSTANT_OPS, OPS
+from .source import Source, on_hub, resolve
+from .target import Target
+
+KNOWN = (
+    "a model (a folder, a Hub id, `embedded`), a checkpoint that monoglot made, neurons.json, statistics, a calibration, or "
+    "a recipe.yaml"
+)
+LAYERS = ("num_hidden_layers", "n_layer", "num_layers", "n_layers")  # where families keep them in the config
+OUTPUT_LAYERS = ("lm_head.weight", "embed_out.weight")
+CHUNK = 2**20  # bytes
+
+
+def describe(what: str, *, hashes: bool = False) -> dict[str, Any]:
+    """What `what` is, as data that JSON can hold; the key `kind` says which of "model", "checkpoint", "neurons",
+    "statistics", "calibration" and "recipe".
+
+    Of a model on the Hub only headers are downloaded. Of a checkpoint's files the sizes are held against the manifest, with
+    `hashes` their sha256 too. Raises ModelError for what is none of these, and the errors of their readers for files that
+    are damaged.
+    """
+    path = Path(os.path.expanduser(what))  # noqa: PTH111  # Path.expanduser fails on an unknown user
+    if os.path.isfile(path):  # noqa: PTH113  # Path.is_file fails on a name that is too long
+        return _of_file(path, hashes)
+    if on_hub(what) and not hashes:
+        with outlined(what) as source:
+            return of_model(source)
+    return of_model(resolve(what), hashes=hashes)
+
+
+def _of_file(path: Path, hashes: bool) -> dict[str, Any]:
+    with path.open("rb") as file:
+        start = file.read(9)
+    if start[8:] == b"{" and int.from_bytes(start[:8], "little") < path.stat().st_size:
+        return _of_safetensors(path)
+    if start.lstrip()[:1] == b"{":
+        data = parse_json(path.read_bytes(), str(path))
+        if "languages" in data:
+            return of_neurons(path)
+        if "files" in data and "recipe" in data:
+            return of_model(resolve(str(path.absolute().parent)), hashes=hashes)
+        if path.name == "config.json":
+            return of_model(resolve(str(path.absolute().parent)))
+    elif path.suffix in (".yaml", ".yml"):
+        return of_recipe(path)
+    raise ModelError(f"{path} is not a file that can be inspected. What can: {KNOWN}.")
+
+
+def _of_safetensors(path: Path) -> dict[str, Any]:
+    shard = read_shard(path)
+    about = parse_json(shard.header[8:], f"the header of {path}").get("__metadata__", {})
+    if statistics_file.METADATA in about:
+        return of_statistics(path)
+    if calibration_file.METADATA in about:
+        return of_calibration(path)
+    if (path.parent / "config.json").is_file():
+        raise ModelError(f"{path} holds weights of a model. Inspect its folder, {path.absolute().parent}.")
+    raise ModelError(f"{path} holds tensors, {len(shard.tensors)} of them, and no config.json lies beside it. {KNOWN}.")
+
+
+# Models and checkpoints
+
+
+def of_model(source: Source, *, hashes: bool = False) -> dict[str, Any]:
+    """A model on disk; of a checkpoint that monoglot made, also what its manifest says.
+
+    Raises ModelError when there is no config.json, CheckpointError when files are damaged, VerificationError when the
+    manifest is.
+    """
+    folder = source.folder
+    config = read_config(folder, quantised=True)
+    text = text_config(config)
+    found: dict[str, Any] = {
+        "kind": "model",
+        "name": source.name,
+        "revision": source.revision,
+        "hub": source.hub,
+        "model_type": text.get("model_type"),
+        "inside": config.get("model_type") if text is not config else None,
+        "layers": next((text[key] for key in LAYERS if key in text), None),
+        "width": None,
+        "hidden": text.get("hidden_size", text.get("n_embd")),
+        "vocabulary": text.get("vocab_size"),
+        "positions": text.get("max_position_embeddings", text.get("n_positions")),
+        "tokenizer": any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model", "vocab.json")),
+        "chat_template": _has_template(folder),
+        "editable": False,
+        "reason": None,
+    }
+    try:
+        checkpoint = read_checkpoint(folder, quantised=True)
+        found |= _weights(checkpoint)
+        read_config(folder)
+        feed_forward = locate(checkpoint)
+    except ModelError as error:
+        if isinstance(error, CheckpointError) and "tensors" not in found:  # the bytes are at fault, not the family
+            raise
+        found["reason"] = str(error)
+    else:
+        found |= _network(Target(source, checkpoint, feed_forward, found["fingerprint"]))
+    if (folder / manifest_file.FILE).is_file():
+        found |= _of_manifest(folder, hashes)
+    return found
+
+
+def _has_template(folder: Path) -> bool:
+    path = folder / "tokenizer_config.json"
+    if any((folder / name).is_file() for name in ("chat_template.jinja", "chat_template.json")):
+        return True
+    settings = parse_json(path.read_bytes(), str(path)) if path.is_file() else {}
+    return isinstance(settings, dict) and bool(settings.get("chat_template"))
+
+
+def _weights(checkpoint: Checkpoint) -> dict[str, Any]:
+    """What the headers say."""
+    tensors = [tensor for _, tensor in checkpoint.tensors()]
+    numbers: Counter[str] = Counter()
+    for tensor in tensors:
+        numbers[tensor.dtype] += int(np.prod(tensor.shape, dtype=object))
+    text = text_config(checkpoint.config)
+    stored = any(tensor.name.endswith(OUTPUT_LAYERS) for tensor in tensors)
+    tied = text.get("tie_word_embeddings", checkpoint.config.get("tie_word_embeddings"))
+    return {
+        "dtypes": dict(numbers.most_common()),
+        "numbers": sum(numbers.values()),
+        "bytes": sum(shard.size for shard in checkpoint.shards),
+        "shards": len(checkpoint.shards),
+        "tensors": len(tensors),
+        "tied": bool(tied) if isinstance(tied, bool) else not stored,
+        "fingerprint": fingerprint(checkpoint),
+    }
+
+
+def _network(target: Target) -> dict[str, Any]:
+    """The feed-forward network, and what can be done to it."""
+    feed_forward, family = target.feed_forward, target.feed_forward.family
+    ignored = ignored_biases(target)
+    name, constants = None, None
+    try:
+        name = function_name(target)
+        functions(target)
+    except ModelError as error:
+        constants = str(error)
+    if ignored:
+        constants = (
+            f"the file holds {len(ignored)} biases, for example {ignored[0]}, that its config does not ask for, so what a "
+            "constant would do is uncertain"
+        )
+    return {
+        "layers": feed_forward.layers,
+        "width": feed_forward.width,
+        "hidden": feed_forward.hidden,
+        "neurons": feed_forward.layers * feed_forward.width,
+        "activation_function": name,
+        "gated": family.gated,
+        "layout": _layout(feed_forward),
+        "biases": has_biases(target),
+        "bias_flag": family.flag,
+        "ignored_biases": ignored,
+        "editable": True,
+        "operations": {op: constants if op in CONSTANT_OPS else None for op in OPS},
+        "carriers": refusals(target),
+        "carrier": choose("auto", target),
+    }
+
+
+def _layout(feed_forward: FeedForward) -> str:
+    """The projections by their names in the file, those into the network before the one out of it."""
+    family = feed_forward.family
+    into = [family.into, *([family.up] if family.up else [])]
+    notes = ["gate and up in one tensor"] * family.fused + ["neurons in rows"] * family.conv1d
+    return f"{', '.join(into)} → {family.out}" + (f" ({', '.join(notes)})" if notes else "")
+
+
+def _of_manifest(folder: Path, hashes: bool) -> dict[str, Any]:
+    record = manifest_file.read(folder)
+    try:
+        check_recipe(record)
+        strength, certificate = record.get("strength"), dict(record["certificate"] or {})
+        revision = record["base"]["revision"]
+        found = {
+            "kind": "checkpoint",
+            "monoglot": str(record["monoglot"]),
+            "base": {
+                "model": str(record["base"]["model"]),
+                "revision": None if revision is None else str(revision),
+                "fingerprint": str(record["base"]["fingerprint"]),
+            },
+            "recipe": dict(record["recipe"]),
+            "neurons_edited": int(record["neurons_edited"]),
+            "edited": {k: int(record["edited"][k]) for k in (edit["language"] for edit in record["recipe"]["edits"])},
+            "kept": {k: int(record["kept"][k]) for k in record["edited"]},
+            "constants_in": record["carrier"] and str(record["carrier"]["name"]),
+            "layers_left_out": list((record["carrier"] or {}).get("layers_left_out", ())),
+            "strength": strength and {"language": str(strength["language"]), "reached": bool(strength["reached"])},
+            "certificate": {
+                name: bool(certificate[name]["passed"]) for name in ("bytes", "logits") if name in certificate
+            },
+            "evaluation": sorted(record.get("evaluation") or {}),
+            "files": _files(folder, record["files"], hashes),
+        }
+    except (RecipeError, KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise VerificationError(
+            f"{folder / manifest_file.FILE} is malformed ({type(error).__name__}: {error}). Bake the checkpoint again."
+        ) from None
+    return found
+
+
+def check_recipe(record: Mapping[str, Any]) -> None:
+    """Raise RecipeError, KeyError or TypeError when a manifest's recipe is not one."""
+    base = {"model": str(record["base"]["model"])}
+    recipe_file.of_data({**record["recipe"], "format": recipe_file.FORMAT, "base": base})
+
+
+def _files(folder: Path, listed: Mapping[str, Any], hashes: bool) -> dict[str, Any]:
+    """The manifest's files as they are now: how many, by what they were compared, which are missing or others."""
+    missing, changed = [], []
+    for name, entry in listed.items():
+        path = folder / name
+        if not path.is_file():
+            missing.append(name)
+        elif path.stat().st_size != entry["size"] or (hashes and sha256(path) != entry["sha256"]):
+            changed.append(name)
+    return {"listed": len(listed), "by": "sha256" if hashes else "size", "missing": missing, "changed": changed}
+
+
+def sha256(path: Path) -> str:
+    """Of a file, in hex, in constant memory."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while piece := file.read(CHUNK):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+# The other files
+
+
+def of_neurons(path: Path) -> dict[str, Any]:
+    """`neurons` counts each language's, `alone` those that are of no other. Raises NeuronsError."""
+    found = neurons_file.load(path)
+    owners = Counter(pair for language in found.languages for pair in found.pairs(language))
+    return {
+        "kind": "neurons",
+        "model": vars(found.model) if found.model else None,
+        "method": found.method,
+        "layers": found.layers,
+        "languages": {
+            language: {
+                "neurons": found.count(language),
+                "alone": sum(owners[pair] == 1 for pair in found.pairs(language)),
+                "by_layer": [len(layer) for layer in found.indices[language]],
+            }
+            for language in found.languages
+        },
+        "neurons": len(owners),
+        "values": sorted(found.values),
+        "spare": sum(len(layer) for layer in found.spare),
+    }
+
+
+def of_statistics(path: Path) -> dict[str, Any]:
+    """`per_text` counts the texts that means were kept of. Raises StatisticsError."""
+    found = statistics_file.load(path)
+    shapes = {tensor.name: tensor.shape for tensor in read_shard(path).tensors}
+    inputs = found.inputs
+    return {
+        "kind": "statistics",
+        "model": vars(found.model),
+        "languages": {
+            language: {"tokens": found.tokens[language], "texts": len(found.texts[language])}
+            for language in found.languages
+        },
+        "histograms": found.histogram is not None,
+        "per_text": {language: shapes[f"{language}.per_text"][0] for language in found.languages}
+        if found.per_text is not None
+        else None,
+        "inputs": {"tokens": inputs.tokens, "sample": len(inputs.sample.tokens), "hidden": inputs.hidden}
+        if inputs
+        else None,
+        "settings": found.settings,
+        "bytes": path.stat().st_size,
+    }
+
+
+def of_calibration(path: Path) -> dict[str, Any]:
+    """Raises StatisticsError."""
+    found = calibration_file.load(path)
+    errors = [error.after for error in found.errors]
+    worst = int(np.argmax(errors)) if errors else None
+    return {
+        "kind": "calibration",
+        "fingerprint": found.fingerprint,
+        "layers": len(errors),
+        "hidden": int(found.directions.shape[1]),
+        "dtype": found.dtype,
+        "languages": list(found.languages),
+        "tokens": found.tokens,
+        "unseen": found.unseen,
+        "errors": errors,
+        "worst_layer": worst,
+    }
+
+
+def of_recipe(path: Path) -> dict[str, Any]:
+    """`neurons_there` says whether its neurons file is. Raises RecipeError."""
+    found = recipe_file.load(path)
+    data = recipe_file.as_data(found)
+    return {"kind": "recipe", **data, "neurons_there": (path.parent / found.neurons).is_file()}

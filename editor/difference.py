@@ -1,0 +1,530 @@
+"""What distinguishes two checkpoints, as files: tensors, configs, headers' metadata, and everything beside the weights.
+
+Tensors of the same name, shape and dtype are compared in chunks of bytes, whichever shards they lie in; only from the first
+chunk that differs on are numbers looked at, a block of rows at a time, so memory is bounded by one block and what is known
+of a tensor's columns. How the tensors are spread over shards is reported, but no difference.
+
+Where nothing differs but output projections of feed-forward networks, the difference may be one that a recipe can say.
+For neuron j, with w and v its column (Conv1D: row) of W_out in the one and the other,
+
+    v = 0                          deactivate
+    v = round(k·w) for some k      scale k
+
+Rounding leaves an interval of factors k that give the same v: that of an element is (v − half a step below, v + half a step
+above) / w, that of the neuron the intersection of all. Neurons whose intervals overlap share the shortest decimal number
+that lies in all of them. Then the recipe is carried out, with the arithmetic of `bake`, and held against every byte.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from . import floats
+from . import manifest as manifest_file
+from .carriers import Carried, carried
+from .checkpoint import CONFIG, INDEX, ITEM_BITS, Checkpoint, Shard, Tensor, fingerprint, parse_json, read_checkpoint
+from .describe import check_recipe
+from .detect import model_info
+from .errors import CheckpointError, ModelError, MonoglotError
+from .families import locate
+from .layout import layout
+from .neurons import Neurons
+from .recipe import Edit, Recipe
+from .source import IGNORED, Source
+from .target import Target, open_target
+from .tensor_edits import Editing
+
+CHUNK = 2 * 2**20  # bytes
+FEW = 5  # rows and columns that are named
+OPEN = 4  # units in the last place of a float64 that an end which doesn't belong to an interval is moved by
+DIGITS = 17  # of a factor, at most: those of a float64
+METHOD = "difference"  # how the neurons of such a recipe were found
+PLAIN = {"F64": np.float64, "I8": np.int8, "U8": np.uint8, "BOOL": np.uint8, "I16": np.int16, "U16": np.uint16,
+         "I32": np.int32, "U32": np.uint32, "I64": np.int64, "U64": np.uint64}  # fmt: skip
+
+Place = tuple[Shard, Tensor]
+Progress = Callable[[int, int], None]  # bytes compared, bytes in all
+Float64 = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class TensorDifference:
+    """Of a tensor whose bytes differ. Rows lie along the first axis, columns along the second of two; `first_rows` and
+    `first_columns` are the first FEW. Changes are |v − w|, and |v − w| / |w| where w ≠ 0, over finite numbers; None where a
+    dtype's numbers aren't read."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    numbers: int
+    rows: int
+    first_rows: tuple[int, ...]
+    columns: int
+    first_columns: tuple[int, ...]
+    largest: float | None
+    largest_relative: float | None
+
+
+@dataclass(frozen=True)
+class Difference:
+    """`only`: names of tensors in the one and in the other. `other_form`: name -> what dtype and shape it has in each.
+    `config` and `metadata`: dotted key -> (value, value), ABSENT for a key that is not there. `files`: name -> "changed",
+    "only in A" or "only in B"; `same_files` are the equal ones. `shards`: how many each has. `records`: the manifests of
+    those that monoglot made."""
+
+    only: tuple[tuple[str, ...], tuple[str, ...]]
+    other_form: dict[str, tuple[str, str]]
+    changed: tuple[TensorDifference, ...]
+    same: int
+    config: dict[str, tuple[Any, Any]]
+    metadata: dict[str, tuple[Any, Any]]
+    files: dict[str, str]
+    same_files: tuple[str, ...]
+    shards: tuple[int, int]
+    fingerprints: tuple[str, str]
+    records: tuple[dict[str, Any] | None, dict[str, Any] | None] = (None, None)
+
+    @property
+    def any(self) -> bool:
+        return bool(self.weights or self.config or self.metadata or self.files)
+
+    @property
+    def weights(self) -> bool:
+        """Whether the tensors differ."""
+        return bool(self.only[0] or self.only[1] or self.other_form or self.changed)
+
+
+def difference(a: Source, b: Source, progress: Progress | None = None) -> Difference:
+    """Compare two checkpoints, of any families, quantised ones too. Raises ModelError when one can't be read."""
+    one, other = (read_checkpoint(source.folder, quantised=True) for source in (a, b))
+    ours, theirs = ({tensor.name: (shard, tensor) for shard, tensor in each.tensors()} for each in (one, other))
+    both = [name for name in ours if name in theirs]
+    alike = [name for name in both if _form(ours[name]) == _form(theirs[name])]
+    total = sum(ours[name][1].end - ours[name][1].begin for name in alike)
+    done, changed = 0, []
+    for name in alike:
+        found = _compare(ours[name], theirs[name])
+        if found:
+            changed.append(found)
+        done += ours[name][1].end - ours[name][1].begin
+        if progress:
+            progress(done, total)
+    files, same_files = _files(one, other)
+    return Difference(
+        only=(_absent(ours, theirs), _absent(theirs, ours)),
+        other_form={n: (_form(ours[n]), _form(theirs[n])) for n in both if n not in set(alike)},
+        changed=tuple(changed),
+        same=len(alike) - len(changed),
+        config=_pairs(flat(one.config), flat(other.config)),
+        metadata=_pairs(_metadata(one), _metadata(other)),
+        files=files,
+        same_files=same_files,
+        shards=(len(one.shards), len(other.shards)),
+        fingerprints=(fingerprint(one), fingerprint(other)),
+        records=(_record(a.folder), _record(b.folder)),
+    )
+
+
+def _absent(ours: Mapping[str, Place], theirs: Mapping[str, Place]) -> tuple[str, ...]:
+    return tuple(sorted(ours.keys() - theirs.keys()))
+
+
+def _form(place: Place) -> str:
+    """ "BF16 640 × 2048"."""
+    tensor = place[1]
+    return f"{tensor.dtype} {' × '.join(map(str, tensor.shape)) or 'one number'}"
+
+
+def _record(folder: Path) -> dict[str, Any] | None:
+    """The manifest, if there is one whose recipe can be read."""
+    try:
+        record = manifest_file.read(folder)
+        check_recipe(record)
+    except (MonoglotError, KeyError, TypeError):
+        return None
+    return record
+
+
+# Tensors
+
+
+def _compare(ours: Place, theirs: Place) -> TensorDifference | None:
+    """None when the bytes are equal."""
+    first = next((at for at, one, other in _chunks(ours, theirs) if one != other), None)
+    return None if first is None else _look(ours, theirs, first)
+
+
+def _chunks(ours: Place, theirs: Place) -> Iterator[tuple[int, memoryview, memoryview]]:
+    """Two tensors of one size, in chunks: (offset in the tensor, bytes, bytes), valid until the next."""
+    size = ours[1].end - ours[1].begin
+    views = [memoryview(bytearray(min(CHUNK, size))) for _ in range(2)]
+    with ExitStack() as stack:
+        files = [stack.enter_context(shard.path.open("rb", buffering=0)) for shard, _ in (ours, theirs)]
+        for file, (_, tensor) in zip(files, (ours, theirs), strict=True):
+            file.seek(tensor.begin)
+        for at in range(0, size, CHUNK):
+            parts = [view[: size - at] for view in views]
+            for file, part, (shard, _) in zip(files, parts, (ours, theirs), strict=True):
+                _fill(file, part, shard.path)
+            yield at, parts[0], parts[1]
+
+
+def _fill(file: Any, view: memoryview, path: Path) -> None:
+    at = 0
+    while at < len(view):
+        count = file.readinto(view[at:])
+        if not count:
+            raise CheckpointError(f"{path} became shorter while it was read. Leave the model alone and run it again.")
+        at += count
+
+
+def _blocks(place: Place, start: int = 0) -> Iterator[tuple[int, memoryview]]:
+    """A tensor in blocks of whole rows from the row that byte `start` lies in: (first row, bytes); each is valid until the
+    next. Rows lie along the first axis; what has no axis is one row."""
+    shard, tensor = place
+    rows, row_bytes = _rows(tensor)
+    at_once = max(1, CHUNK // row_bytes)
+    buffer = memoryview(bytearray(min(at_once, rows) * row_bytes))
+    with shard.path.open("rb", buffering=0) as file:
+        first = start // row_bytes
+        file.seek(tensor.begin + first * row_bytes)
+        for row in range(first, rows, at_once):
+            view = buffer[: min(at_once, rows - row) * row_bytes]
+            _fill(file, view, shard.path)
+            yield row, view
+
+
+def _rows(tensor: Tensor) -> tuple[int, int]:
+    """How many rows a tensor has, and the bytes of one; it is one row where they would be parts of bytes."""
+    size, rows = tensor.end - tensor.begin, (*tensor.shape, 1)[0] or 1
+    return (rows, size // rows) if size % rows == 0 and size else (1, size)
+
+
+@dataclass
+class _Extremes:
+    """The largest changes so far."""
+
+    absolute: float = 0.0
+    relative: float = 0.0
+
+    def add(self, old: Float64, new: Float64) -> None:
+        with np.errstate(all="ignore"):
+            change = np.abs(new - old)
+            relative = change / np.abs(old)
+        self.absolute = max(self.absolute, float(change[np.isfinite(change)].max(initial=0.0)))
+        self.relative = max(self.relative, float(relative[np.isfinite(relative)].max(initial=0.0)))
+
+
+def _look(ours: Place, theirs: Place, start: int) -> TensorDifference:
+    """What differs in two tensors of one form, which are equal before byte `start`."""
+    tensor = ours[1]
+    readable = tensor.dtype in floats.STORED or tensor.dtype in PLAIN
+    bits = f"u{max(1, ITEM_BITS[tensor.dtype] // 8)}"
+    kind = np.dtype(floats.STORED.get(tensor.dtype) or PLAIN.get(tensor.dtype) or bits)
+    _, row_bytes = _rows(tensor)
+    columns: npt.NDArray[np.bool_] | None = None
+    numbers, rows, first_rows, extremes = 0, 0, list[int](), _Extremes()
+    for (row, one), (_, other) in zip(_blocks(ours, start), _blocks(theirs, start), strict=True):
+        if one == other:
+            continue
+        old, new = (np.frombuffer(view, kind).reshape(len(view) // row_bytes, -1) for view in (one, other))
+        unequal = old.view(bits) != new.view(bits)
+        seen = np.flatnonzero(unequal.any(axis=1))
+        numbers += int(unequal.sum())
+        rows += len(seen)
+        first_rows += (seen[: FEW - len(first_rows)] + row).tolist()
+        if len(tensor.shape) == 2 and unequal.shape[1] == tensor.shape[1]:
+            columns = unequal.any(axis=0) | (False if columns is None else columns)
+        if readable:
+            extremes.add(*(_values(each[unequal], tensor.dtype) for each in (old, new)))
+    which = np.flatnonzero(columns) if columns is not None else np.zeros(0, np.int64)
+    return TensorDifference(
+        tensor.name, tensor.dtype, tensor.shape, numbers, rows, tuple(first_rows), len(which), tuple(which[:FEW].tolist()),
+        extremes.absolute if readable else None, extremes.relative if readable else None,
+    )  # fmt: skip
+
+
+def _values(stored: npt.NDArray[Any], dtype: str) -> Float64:
+    return floats.to_float64(stored, dtype) if dtype in floats.STORED else stored.astype(np.float64)
+
+
+# Everything else
+
+
+def flat(value: Mapping[str, Any], before: str = "") -> dict[str, Any]:
+    """Nested objects as dotted keys; an empty one stays a value."""
+    found: dict[str, Any] = {}
+    for key, inner in value.items():
+        nested = isinstance(inner, dict) and inner
+        found |= flat(inner, f"{before}{key}.") if nested else {f"{before}{key}": inner}
+    return found
+
+
+class Absent:
+    """In the place of a value whose key is not there: JSON's null is a value."""
+
+    def __repr__(self) -> str:
+        return "absent"
+
+
+ABSENT = Absent()
+
+
+def _pairs(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """The keys whose values are not the same, with both values. 1, 1.0 and true are not the same."""
+    found = {}
+    for key in sorted(one.keys() | other.keys()):
+        values = (one.get(key, ABSENT), other.get(key, ABSENT))
+        if repr(values[0]) != repr(values[1]):
+            found[key] = values
+    return found
+
+
+def _metadata(checkpoint: Checkpoint) -> dict[str, Any]:
+    """`__metadata__` of the headers; of several shards the last one's where they differ."""
+    found: dict[str, Any] = {}
+    for shard in checkpoint.shards:
+        found |= parse_json(shard.header[8:], f"the header of {shard.path}").get("__metadata__", {})
+    return found
+
+
+def _files(one: Checkpoint, other: Checkpoint) -> tuple[dict[str, str], tuple[str, ...]]:
+    """The files beside weights and config: those that differ and how, and those that don't."""
+    ours, theirs = (_beside(checkpoint) for checkpoint in (one, other))
+    differ, same = {}, []
+    for name in sorted(ours | theirs):
+        if name not in theirs:
+            differ[name] = "only in A"
+        elif name not in ours:
+            differ[name] = "only in B"
+        elif not _equal_files(one.folder / name, other.folder / name):
+            differ[name] = "changed"
+        else:
+            same.append(name)
+    return differ, tuple(same)
+
+
+def _beside(checkpoint: Checkpoint) -> set[str]:
+    names = {path.relative_to(checkpoint.folder).as_posix() for path in checkpoint.folder.rglob("*") if path.is_file()}
+    weights = {*checkpoint.files, CONFIG, INDEX}
+    return {
+        name
+        for name in names - weights
+        if not any(part.startswith(".") for part in name.split("/")) and not any(fnmatch(name, p) for p in IGNORED)
+    }
+
+
+def _equal_files(one: Path, other: Path) -> bool:
+    if one.stat().st_size != other.stat().st_size:
+        return False
+    with one.open("rb") as ours, other.open("rb") as theirs:
+        while piece := ours.read(CHUNK):
+            if piece != theirs.read(CHUNK):
+                return False
+    return True
+
+
+# As a recipe
+
+
+@dataclass(frozen=True)
+class Said:
+    """The difference as a recipe with its neurons, or the reason why it isn't one."""
+
+    recipe: Recipe | None = None
+    neurons: Neurons | None = None
+    reason: str = ""
+
+
+def as_recipe(a: Source, b: Source, found: Difference) -> Said:
+    """The recipe that makes the weights of `b` from `a`, byte for byte: it has been carried out and compared.
+
+    Its languages are groups of neurons: `deactivated`, and `scaled-K` for each factor. A constant in a bias or in an input
+    projection is not recognised, and is a reason. Raises ModelError when a checkpoint can't be read.
+    """
+    if not found.weights:
+        return Said(reason="the weights are the same")
+    if found.only[0] or found.only[1] or found.other_form:
+        return Said(reason="they don't have the same tensors")
+    try:
+        target = open_target(a)
+        other = read_checkpoint(b.folder)
+        locate(other)
+    except ModelError as error:
+        return Said(reason=str(error).rstrip("."))
+    outputs = {tensor.name: layer for layer, (_, tensor) in enumerate(target.feed_forward.outputs)}
+    if others := [each.name for each in found.changed if each.name not in outputs]:
+        what = " (constants in biases are not recognised)" if others[0].endswith(".bias") else ""
+        return Said(reason=f"{others[0]} changed, which is no output of a feed-forward network{what}")
+    theirs = {tensor.name: (shard, tensor) for shard, tensor in other.tensors()}
+    layers: dict[int, _Factors] = {}
+    for each in found.changed:
+        layer = outputs[each.name]
+        layers[layer] = _factors(target.feed_forward.outputs[layer], theirs[each.name], target.feed_forward.neuron_axis)
+        if layers[layer].problem:
+            return Said(reason=f"{each.name}: {layers[layer].problem}")
+    recipe, neurons = _group(target, layers)
+    reason = _disproof(target, recipe, neurons, theirs)
+    return Said(reason=reason) if reason else Said(recipe, neurons)
+
+
+@dataclass
+class _Factors:
+    """Of the neurons of one layer, each of shape (d_ff,): whether it changed, whether all of it is +0 in the other, and
+    the factors that explain it, from `low` to `high`."""
+
+    changed: npt.NDArray[np.bool_]
+    zero: npt.NDArray[np.bool_]
+    low: Float64
+    high: Float64
+    problem: str = ""
+
+    def check(self, what: str) -> None:
+        scaled = self.changed & ~self.zero
+        if bad := np.flatnonzero(scaled & ~(self.low <= self.high)).tolist():
+            self.problem = f"{what} {bad[0]} is neither zero nor the old one times a factor ({len(bad)} such ones)"
+
+
+def _factors(ours: Place, theirs: Place, axis: int) -> _Factors:
+    tensor = ours[1]
+    width, dtype = tensor.shape[axis], tensor.dtype
+    found = _Factors(
+        np.zeros(width, np.bool_), np.ones(width, np.bool_), np.full(width, -math.inf), np.full(width, math.inf)
+    )
+    for (row, one), (_, other) in zip(_blocks(ours), _blocks(theirs), strict=True):
+        old, new = (np.frombuffer(view, floats.STORED[dtype]).reshape(-1, tensor.shape[1]) for view in (one, other))
+        if axis == 0:  # neurons as columns, whatever the file has
+            where = slice(row, row + len(old))
+            old, new = np.ascontiguousarray(old.T), np.ascontiguousarray(new.T)
+        else:
+            where = slice(None)
+        bits = f"u{old.itemsize}"
+        unequal = (old.view(bits) != new.view(bits)).any(axis=0)
+        if not (floats.all_finite(old, dtype) and floats.all_finite(new, dtype)):
+            found.problem = "it holds NaN or infinity"
+            return found
+        found.changed[where] |= unequal
+        found.zero[where] &= ~new.view(bits).any(axis=0)
+        low, high = _interval(old, new, dtype)
+        found.low[where], found.high[where] = np.maximum(found.low[where], low), np.minimum(found.high[where], high)
+    found.check("row" if axis == 0 else "column")
+    return found
+
+
+def _interval(old: npt.NDArray[Any], new: npt.NDArray[Any], dtype: str) -> tuple[Float64, Float64]:
+    """Of each column the factors k with round(k·old) = new, from lowest to highest; none where low > high.
+
+    Half a step is rounded to the even number, so the ends belong to it where `new` is even: scaled by 1.5, many numbers lie
+    on such an end, and one on each side leaves 1.5 alone.
+    """
+    w, v = floats.to_float64(old, dtype), floats.to_float64(new, dtype)
+    below, above = (v + (_neighbour(new, dtype, up) - v) / 2 for up in (False, True))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ends = np.stack([below / w, above / w])
+        low, high = ends.min(axis=0), ends.max(axis=0)
+        odd = new.view(f"u{new.itemsize}") & 1 == 1
+        low[odd] += OPEN * np.spacing(np.abs(low[odd]))
+        high[odd] -= OPEN * np.spacing(np.abs(high[odd]))
+    nothing = w == 0  # any factor makes it 0, none anything else
+    low[nothing] = np.where(v[nothing] == 0, -math.inf, math.inf)
+    high[nothing] = -low[nothing]
+    return low.max(axis=0), high.min(axis=0)
+
+
+def _neighbour(stored: npt.NDArray[Any], dtype: str, up: bool) -> Float64:
+    """The next number of the dtype above or below each one; beyond the largest, as far as the last step."""
+    size = stored.itemsize
+    bits = stored.view(f"u{size}").astype(np.int64)
+    sign = 1 << (8 * size - 1)
+    ordered = np.where(bits & sign, sign - bits, bits)  # in the order of the numbers; −0 and +0 are both 0
+    moved = ordered + (1 if up else -1)
+    back = np.where(moved < 0, sign - moved, moved).astype(f"u{size}").view(np.dtype(floats.STORED[dtype]))
+    values, own = floats.to_float64(back, dtype), floats.to_float64(stored, dtype)
+    if np.isfinite(values).all():
+        return values
+    opposite = _neighbour(stored, dtype, not up)
+    return np.where(np.isfinite(values), values, 2 * own - opposite)
+
+
+def _group(target: Target, layers: Mapping[int, _Factors]) -> tuple[Recipe, Neurons]:
+    """Neurons with the same factor, together; as few groups as the intervals allow."""
+    count = target.feed_forward.layers
+    members: dict[str, list[list[int]]] = {}
+    edits: list[Edit] = []
+
+    def empty() -> list[list[int]]:
+        return [[] for _ in range(count)]
+
+    spans = []
+    for layer, factors in layers.items():
+        for neuron in np.flatnonzero(factors.changed).tolist():
+            if factors.zero[neuron]:
+                members.setdefault("deactivated", empty())[layer].append(neuron)
+            else:
+                spans.append((float(factors.high[neuron]), float(factors.low[neuron]), layer, neuron))
+    if members:
+        edits.append(Edit("deactivated", "deactivate"))
+    for low, high, group in _stabbed(sorted(spans)):
+        factor = shortest(low, high)
+        name = f"scaled-{factor:g}"
+        name = name if name not in members else f"scaled-{factor!r}"
+        edits.append(Edit(name, "scale", factor))
+        members[name] = empty()
+        for layer, neuron in group:
+            members[name][layer].append(neuron)
+    indices = {name: tuple(np.array(sorted(own), np.int64) for own in each) for name, each in members.items()}
+    neurons = Neurons(indices, {}, model_info(target), {"name": METHOD})
+    return Recipe(target.base, tuple(edits)), neurons
+
+
+def _stabbed(
+    spans: Sequence[tuple[float, float, int, int]],
+) -> Iterator[tuple[float, float, list[tuple[int, int]]]]:
+    """Intervals (high, low, …) in the order of their upper ends, in the fewest groups with a point in common: (low, high)
+    of what each group has in common, and its members."""
+    at = 0
+    while at < len(spans):
+        high, low = spans[at][0], spans[at][1]
+        group = []
+        while at < len(spans) and max(low, spans[at][1]) <= high:
+            low = max(low, spans[at][1])
+            group.append(spans[at][2:])
+            at += 1
+        yield low, high, group
+
+
+def shortest(low: float, high: float) -> float:
+    """The number with the fewest digits from one number to another, the nearest to their middle; inside where there is
+    room, for a quotient may be off by a unit in the last place."""
+    if math.isinf(low) or math.isinf(high):
+        return min(max(0.0, low), high)
+    inside = (low + OPEN * math.ulp(low), high - OPEN * math.ulp(high))
+    low, high = inside if inside[0] < inside[1] else (low, high)
+    middle = low + (high - low) / 2
+    rounded = (float(f"{middle:.{digits}g}") for digits in range(1, DIGITS + 1))
+    return next((number for number in rounded if low <= number <= high), middle)
+
+
+def _disproof(target: Target, recipe: Recipe, neurons: Neurons, theirs: Mapping[str, Place]) -> str:
+    """Why the recipe does not give the other's bytes, or nothing: it does."""
+    what: Carried = carried(target, recipe, neurons)
+    edits = layout(target, what).edits
+    for shard, tensor in target.checkpoint.tensors():
+        if tensor.name not in edits:
+            continue
+        editing = Editing(tensor, edits[tensor.name])
+        pairs = zip(_blocks((shard, tensor)), _blocks(theirs[tensor.name]), strict=True)
+        for (row, view), (_, other) in pairs:
+            block = editing.block(view)
+            where = editing.where(row, len(block))
+            block[where] = editing.edited(block[where], row, len(block))
+            if view != other:
+                return f"{tensor.name} has numbers that no factor gives"
+    return ""

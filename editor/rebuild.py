@@ -1,0 +1,194 @@
+"""A checkpoint made again from what it says of itself, and held against the first.
+
+The manifest's recipe, `neurons.json` and, where constants are carried by a calibrated direction, `calibration.safetensors`
+are all that a checkpoint is made of besides its base. None of it is weights, so of a checkpoint on the Hub no weights are
+downloaded; its base's are.
+
+Weights, config, index and every other file have to have the sha256 of the manifest again. README.md need not: it speaks of
+what was measured since. Nor has what was drawn or added afterwards, which `bake` doesn't make.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from . import calibration as calibration_file
+from . import manifest as manifest_file
+from . import neurons as neurons_file
+from . import recipe as recipe_file
+from .bake import Describe, Progress, bake, check_place
+from .calibration import Calibration, open_calibration
+from .errors import MonoglotError, RecipeError, VerificationError
+from .source import Source, resolve_base
+from .target import Target, open_target
+from .verify import recipe_of
+
+NEURONS = "neurons.json"
+CARD = "README.md"
+NEEDED = (manifest_file.FILE, recipe_file.FILE, NEURONS, calibration_file.FILE)  # what is downloaded of a checkpoint
+MEASURED = {
+    "certificate": "what `verify` found", "evaluation": "what `evaluate` found", "strength": "the search for its strength",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Rebuilt:
+    """`same`: names of the files with the sha256 of the manifest. `differ`: name -> why, of those that should have had it.
+    `excused`: name -> why, of those that need not."""
+
+    folder: Path
+    same: tuple[str, ...]
+    differ: dict[str, str]
+    excused: dict[str, str]
+
+
+def open_base(record: Mapping[str, Any], base: str | None, *, beside: Path) -> Target:
+    """The base that a manifest records, at its revision, or the one that is named. If that is the same model it goes by
+    the name that the manifest has, as the recipe and the card do.
+
+    Raises ModelError when it can't be found, VerificationError when the manifest is malformed.
+    """
+    try:
+        recorded = record["base"]
+        name, revision, hub = str(recorded["model"]), recorded["revision"], bool(recorded["hub"])
+        wanted = recorded["fingerprint"]
+    except (KeyError, TypeError) as error:
+        raise VerificationError(f"the manifest's base cannot be read ({error!r}).") from None
+    target = open_target(resolve_base(dict(recorded), base, beside=beside))
+    if target.fingerprint != wanted:
+        return target
+    return Target(
+        Source(target.source.folder, name, revision, hub), target.checkpoint, target.feed_forward, target.fingerprint
+    )
+
+
+def rebuild(
+    folder: Path,
+    target: Target,
+    destination: Path,
+    *,
+    calibration_path: Path | None = None,
+    force: bool = False,
+    describe: Describe | None = None,
+    progress: Progress | None = None,
+) -> Rebuilt:
+    """Bake the checkpoint in `folder`, or what was downloaded of it, again from `target`, to `destination`.
+
+    `calibration_path` is needed where the folder has lost its calibration. Raises VerificationError when the manifest or
+    the neurons are missing or malformed, RecipeError when the calibration is missing or is not needed, and what `bake`
+    raises.
+    """
+    check_place(folder, destination)
+    record = manifest_file.read(folder)
+    if not (folder / NEURONS).is_file():
+        raise VerificationError(f"{folder} has no {NEURONS}, so which neurons were edited is not known. Download it.")
+    neurons = neurons_file.load(folder / NEURONS)
+    recipe = recipe_of(record, target)
+    try:
+        files = {str(name): str(entry["sha256"]) for name, entry in record["files"].items()}
+        carrier = (record["carrier"] or {}).get("name")
+        fingerprint, version = record["base"]["fingerprint"], str(record["monoglot"])
+    except (KeyError, TypeError, AttributeError) as error:
+        raise VerificationError(f"{folder / manifest_file.FILE} is malformed ({error!r}).") from None
+    calibration = _calibration(folder, target, carrier, calibration_path)
+    baked = bake(
+        target, neurons, recipe, destination, calibration=calibration, force=force, describe=describe, progress=progress
+    )
+    made = {name: entry["sha256"] for name, entry in baked.manifest["files"].items()}
+    changed = [
+        *([] if fingerprint == target.fingerprint else [_other_base(record, target)]),
+        *(
+            []
+            if version == manifest_file.VERSION
+            else [f"it was made by monoglot {version}, this is {manifest_file.VERSION}"]
+        ),
+    ]
+    differ: dict[str, str] = {}
+    excused: dict[str, str] = {}
+    for name in sorted(files.keys() | made.keys()):
+        if files.get(name) == made.get(name):
+            continue
+        if name == CARD:
+            excused[name] = _about_card(folder, record, files.get(name), _with_all(record, target, describe), changed)
+        elif name.startswith("figures/"):
+            excused[name] = "drawn by `evaluate`, not by `bake`"
+        else:
+            differ[name] = _why(folder, name, files, made, changed, calibration_path)
+    if _edited(folder / recipe_file.FILE, files.get(recipe_file.FILE)):
+        excused[f"{recipe_file.FILE} in {folder.name}"] = "edited since; the manifest's recipe is what was made again"
+    same = tuple(name for name in made if files.get(name) == made[name])
+    return Rebuilt(baked.folder, same, differ, excused)
+
+
+def _calibration(folder: Path, target: Target, carrier: str | None, named: Path | None) -> Calibration | None:
+    if carrier != "calibrated":
+        if named:
+            raise RecipeError("the checkpoint's constants need no calibration. Leave --calibration out.")
+        return None
+    own = folder / calibration_file.FILE
+    if not named and not own.is_file():
+        raise RecipeError(
+            f"{folder} has no {calibration_file.FILE}: the direction w of each of the {target.feed_forward.layers} layers, "
+            f"{target.feed_forward.hidden} numbers each, that carries its constants is not known. Name a copy of the file "
+            "with --calibration, or the statistics of `monoglot detect --calibrate` that it was baked with."
+        )
+    return open_calibration(named or own, target)
+
+
+def _other_base(record: Mapping[str, Any], target: Target) -> str:
+    return (
+        f"the base is another one: fingerprint {target.fingerprint[:12]}…, "
+        f"{record['base']['model']} had {str(record['base']['fingerprint'])[:12]}…"
+    )
+
+
+def _with_all(record: dict[str, Any], target: Target, describe: Describe | None) -> str | None:
+    """The card as it would be with all that was measured of the first one."""
+    try:
+        return describe(record, target.source.folder) if describe else None
+    except (MonoglotError, KeyError, TypeError, ValueError, AttributeError):  # malformed measurements
+        return None
+
+
+def _about_card(
+    folder: Path, record: Mapping[str, Any], listed: str | None, again: str | None, changed: list[str]
+) -> str:
+    """Why the card is another one. `again` is what `_with_all` gives."""
+    if listed is None:
+        return "the first one had none"
+    if again is None:
+        return "it was not written again"
+    measured = [what for key, what in MEASURED.items() if record.get(key)]
+    if manifest_file.entry(again.encode())["sha256"] == listed:
+        return f"the first one also tells {', '.join(measured)}; written with that it is the same"
+    if _edited(folder / CARD, listed):
+        return "the first one was edited by hand since"
+    reasons = [*changed, *([f"it also tells {', '.join(measured)}"] if measured else [])]
+    return "; ".join(reasons) or "it was written with another card of the base, or a person has added to it"
+
+
+def _why(
+    folder: Path,
+    name: str,
+    files: Mapping[str, str],
+    made: Mapping[str, str],
+    changed: list[str],
+    calibration_path: Path | None,
+) -> str:
+    if name not in made or name not in files:
+        return "; ".join(changed) or (
+            "the base has no such file now" if name not in made else "the base had no such file"
+        )
+    inputs = [each for each in (NEURONS, calibration_file.FILE) if each in made and made[each] != files.get(each)]
+    if name == calibration_file.FILE and calibration_path:
+        return f"{calibration_path} is another calibration than the one that it was baked with"
+    if name in inputs and _edited(folder / name, files[name]):
+        return f"the one in {folder.name} was changed since the manifest was written"
+    reasons = [*changed, *(f"{each} is another one" for each in inputs if each != name)]
+    return "; ".join(reasons) or "the base's files are others than they were, where its fingerprint doesn't look"
+
+
+def _edited(path: Path, listed: str | None) -> bool:
+    """Whether a file that is there has another sha256 than the manifest lists."""
+    return path.is_file() and manifest_file.entry(path.read_bytes())["sha256"] != listed

@@ -1,0 +1,30 @@
+"""A checkpoint that was baked and verified, for tests that publish one."""
+
+from pathlib import Path
+from typing import Any
+
+
+def baked(folder: Path, model: Path, neurons_file: Path) -> Path:
+    """`model` without Chinese, verified in its bytes alone, with its card, in `folder`."""
+    from monoglot.cli.bake import card_writer
+    from monoglot.editor import manifest, neurons, verify
+    from monoglot.editor.bake import bake
+    from monoglot.editor.recipe import Edit, Recipe
+    from monoglot.editor.source import resolve
+    from monoglot.editor.target import open_target
+
+    target, found = open_target(resolve(str(model), "someone/tiny")), neurons.load(neurons_file)
+    bake(target, found, Recipe(target.base, (Edit("zh", "deactivate"),)), folder, describe=card_writer(found.method))
+    certify(folder, verify.certificate(verify.verify_bytes(folder, target, found), None))
+    assert manifest.read(folder)["certificate"]["bytes"]["passed"]
+    return folder
+
+
+def certify(folder: Path, certificate: Any) -> None:
+    """Write a certificate into the manifest of a checkpoint."""
+    from monoglot.editor import manifest
+
+    manifest.write(folder, {**manifest.read(folder), "certificate": certificate})
+
+
+PROVED = {"bytes": {"passed": True, "problems": []}, "logits": {"passed": True, "problems": []}}
