@@ -9,6 +9,7 @@ import click
 from . import bake as bake_command
 from . import detect as detect_command
 from . import find as find_command
+from . import push as push_command
 from . import verify as verify_command
 from .console import Edits, answer, corpus_options, detect_options, edit_options, find_options, note, split
 
@@ -27,6 +28,8 @@ from .console import Edits, answer, corpus_options, detect_options, edit_options
 @click.option("--work", type=click.Path(path_type=Path), help="Folder of the intermediate files. Default: OUT.work")
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The folder to write.")
 @click.option("--force", is_flag=True, help="Replace a checkpoint that monoglot wrote there.")
+@click.option("--push", metavar="USER/NAME", help="Put it on the Hub when it is proved, as `monoglot push` does.")
+@click.option("--yes", is_flag=True, help="With --push: don't ask.")
 @click.option("--json", "as_json", is_flag=True, help="Print only the answer, as JSON.")
 def command(
     model: str,
@@ -46,6 +49,8 @@ def command(
     work: Path | None,
     output: Path,
     force: bool,
+    push: str | None,
+    yes: bool,
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -66,11 +71,16 @@ def command(
     if edits.activate and edits.strength is None:
         edits = replace(edits, strength="auto" if len(edits.activated) == 1 else 1.0)
     edits.require()
+    if yes and not push:
+        raise click.UsageError("--yes goes with --push.")
+    if push:
+        push_command.ready(push, yes)
     passed = run(
         model, corpus, split(languages), edits, rate=rate, quantile=quantile,
         detection={"tokens": tokens, "context": context, "minimum": minimum, "batch_size": batch_size},
         device=device, dtype=dtype, verify_tokens=verify_tokens, fast=fast, base_id=base_id,
         work=work or output.with_name(f"{output.name}.work"), output=output, force=force, as_json=as_json,
+        push=push, yes=yes,
     )  # fmt: skip
     if not passed:
         raise SystemExit(1)
@@ -94,8 +104,10 @@ def run(
     output: Path,
     force: bool,
     as_json: bool,
+    push: str | None = None,
+    yes: bool = False,
 ) -> bool:
-    """The whole row; whether the proof passed."""
+    """The whole row; whether the proof passed. Only what passed is pushed."""
     from ..editor import manifest, neurons
     from ..editor.bake import check_place
     from ..editor.carriers import choose
@@ -140,11 +152,12 @@ def run(
         output, target, None, corpus, list(texts), tokens=verify_tokens, context=min(detection["context"], 256),
         device=device, dtype=dtype, fast=fast, as_json=False, silent=as_json,
     )  # fmt: skip
+    note(f"The card is {output / 'README.md'}; statistics and neurons are in {work}.")
+    pushed = {"pushed": push_command.finish(output, push, yes, silent=as_json)} if push and passed else {}
     if as_json:
         record = manifest.read(output)
         keys = ("neurons_edited", "edited", "kept", "carrier", "rounding", "strength", "certificate")
-        answer({"folder": str(output), **{key: record.get(key) for key in keys}})
-    note(f"The card is {output / 'README.md'}; statistics and neurons are in {work}.")
+        answer({"folder": str(output), **{key: record.get(key) for key in keys}, **pushed})
     return passed
 
 

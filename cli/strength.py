@@ -8,8 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from .bake import card_writer
 from .bake import run as run_bake
+from .card import renew
 from .console import Edits, bar, note, table
 
 PROMPTS = 4  # a language
@@ -76,7 +76,7 @@ def run_auto(
     record["strength"] = {
         **strength.to_json(curve, tried, strength.samples(task, best)), "layers": list(layers), "prompts": digest(asked),
     }  # fmt: skip
-    manifest.replace_text(output, record, "README.md", card_writer(found.method)(record, target.source.folder))
+    renew(output, record, found.method, target.source.folder)
     return replace(baked, manifest=record)
 
 

@@ -9,7 +9,9 @@
     ├── RecipeError         a recipe that says something impossible
     ├── OutputError         the destination exists, is full, or may not be written
     ├── VerificationError   a checkpoint that is not what its manifest says
-    └── JudgeError          the judge model cannot be reached, refuses, or its server's replies are malformed
+    ├── CardError           a model card whose metadata cannot be read, or that the Hub would refuse
+    ├── JudgeError          the judge model cannot be reached, refuses, or its server's replies are malformed
+    └── PublishError        the Hub cannot be reached, refuses, or has something else than what was sent
 
 Every message says the cause, the place and the next step. MonoglotWarning is the one warning category: something was
 done, but not quite what was asked, or with less certainty.
@@ -52,8 +54,16 @@ class VerificationError(MonoglotError):
     """A checkpoint is not what its manifest says."""
 
 
+class CardError(MonoglotError):
+    """The metadata of a model card cannot be read, or the Hub would refuse it."""
+
+
 class JudgeError(MonoglotError):
     """The judge model cannot be asked."""
+
+
+class PublishError(MonoglotError):
+    """A checkpoint cannot be put on the Hub."""
 
 
 class MonoglotWarning(UserWarning):

@@ -1,0 +1,271 @@
+"""monoglot push: a checkpoint in, its page on the Hub out."""
+
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+
+from .console import answer, bar, note
+
+SHOWN = 8  # names of files that are listed in one line
+
+
+@click.command("push")
+@click.argument("folder", metavar="OUT", type=click.Path(path_type=Path))
+@click.argument("repo", metavar="USER/NAME")
+@click.option(
+    "--private/--public",
+    "private",
+    default=None,
+    help="Who sees a repository that is made for it. Default: private. One that exists stays what it is.",
+)
+@click.option("--revision", metavar="BRANCH", help="The branch to push to; made if it isn't there. Default: main")
+@click.option("--create-pr", is_flag=True, help="Open a pull request in a repository that exists.")
+@click.option("--tag", help="Tag the commit, for example v1.")
+@click.option("--message", help="The commit's message. Default: the base, the edits, and monoglot's version.")
+@click.option("--dry-run", is_flag=True, help="Look at everything and write nothing.")
+@click.option("--yes", is_flag=True, help="Don't ask.")
+@click.option("--unverified", is_flag=True, help="Push a checkpoint that was not verified, or that failed.")
+@click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")
+def command(
+    folder: Path,
+    repo: str,
+    private: bool | None,
+    revision: str | None,
+    create_pr: bool,
+    tag: str | None,
+    message: str | None,
+    dry_run: bool,
+    yes: bool,
+    unverified: bool,
+    as_json: bool,
+) -> None:
+    """Put the checkpoint in OUT on the Hub, as USER/NAME.
+
+    Checks every file against the manifest, uploads those that the manifest lists and nothing else, and compares what the Hub
+    has then with what is here. Who pushes is whom `hf auth login` or HF_TOKEN names. A push that was cut off goes on when it
+    is run again, and one that has nothing to change uploads nothing.
+
+    \b
+    monoglot push gemma-fr ann/gemma-fr
+    monoglot push gemma-fr ann/gemma-fr --public --tag v1
+    monoglot push gemma-fr org/gemma-fr --create-pr
+    monoglot push gemma-fr ann/gemma-fr --dry-run
+    """
+    if create_pr and (idle := [name for name, value in (("--revision", revision), ("--tag", tag)) if value]):
+        raise click.UsageError(f"--create-pr opens a pull request to the main branch. {idle[0]} does not go with it.")
+    if message is not None and not message.strip():
+        raise click.UsageError("--message says nothing. Leave it out, or say what this commit is.")
+    if not dry_run:
+        require_an_answer(yes)
+    done = run(
+        folder, repo, private=private, revision=revision, create_pr=create_pr, tag=tag, message=message, dry_run=dry_run,
+        yes=yes, unverified=unverified,
+    )  # fmt: skip
+    if as_json:
+        answer(done)
+    else:
+        show(done)
+
+
+def show(done: dict[str, Any]) -> None:
+    if done["commit"]:
+        click.echo(done["pull_request"] or done["url"])
+        click.echo(f"commit {done['commit']}")
+
+
+def ready(repo: str, yes: bool) -> None:
+    """Raise, before work that takes long, what would stop a push at its end."""
+    from ..editor import publish
+    from ..editor.hub import open_hub
+
+    require_an_answer(yes)
+    publish.check_repo(repo)
+    open_hub(told=note)
+
+
+def finish(folder: Path, repo: str, yes: bool, *, silent: bool) -> dict[str, Any]:
+    """Push what `export` has just made; if that fails, say how to do it again."""
+    from ..editor.errors import PublishError
+
+    try:
+        done = run(folder, repo, yes=yes)
+    except PublishError:
+        note(f"The checkpoint is whole in {folder}. Push it with: monoglot push {folder} {repo}")
+        raise
+    if not silent:
+        show(done)
+    return done
+
+
+def require_an_answer(yes: bool) -> None:
+    """Raise UsageError when nobody could be asked whether to push."""
+    if not (yes or sys.stdin.isatty()):
+        raise click.UsageError(
+            "There is no terminal to ask on whether to push. Add --yes to push without, or --dry-run to see what would be."
+        )
+
+
+def run(
+    folder: Path,
+    repo: str,
+    *,
+    private: bool | None = None,
+    revision: str | None = None,
+    create_pr: bool = False,
+    tag: str | None = None,
+    message: str | None = None,
+    dry_run: bool = False,
+    yes: bool = False,
+    unverified: bool = False,
+) -> dict[str, Any]:
+    """Check, look, ask, publish: the answer, with `commit` null where nothing was written and nothing is there."""
+    from ..editor import publish
+    from ..editor.errors import PublishError
+    from ..editor.hub import open_hub
+
+    publish.check_repo(repo)
+    with bar("check", "MB") as update:
+        package = publish.check(
+            folder, unverified=unverified,
+            progress=lambda name, done, whole: update(name, done // 10**6, whole // 10**6),
+        )  # fmt: skip
+    for line in package.notes:
+        note(f"Note: {line}")
+    if package.left_out:
+        note(f"Not of the checkpoint, so not uploaded: {_listed(package.left_out)}.")
+    try:
+        hub = open_hub(told=note)
+    except PublishError as error:
+        if not dry_run:
+            raise
+        note(f"Would upload {_amount(package, package.files)} to {repo}: {_listed(package.files)}.")
+        note(f"What is there already could not be looked at: {error}")
+        return _answer(package, repo, None, revision or "main")
+    place = publish.look(
+        hub, package, repo, revision=revision, private=private, create_pr=create_pr, tag=tag
+    )  # fmt: skip
+    idle = not place.changed and place.branch and (tag is None or place.tagged)
+    if idle:
+        note(f"{repo} has all of it already, at {place.revision}. Nothing is uploaded.")
+        return _answer(package, repo, f"{hub.url}/{repo}", place.revision, commit=place.head)
+    _show(hub, package, place, create_pr, tag, dry_run)
+    if dry_run:
+        note("Nothing was written.")
+        return _answer(package, repo, f"{hub.url}/{repo}", place.revision)
+    if not yes and not click.confirm("Push?", err=True):
+        note("Nothing was written.")
+        raise SystemExit(1)
+    with _left_at_once(), _plain_progress():
+        done = publish.publish(
+            hub, package, place, message=message or said_of(package.record), create_pr=create_pr, tag=tag, told=note
+        )
+    note(f"{done.repo} has it whole: {len(package.files)} files compared.")
+    if done.pull_request:
+        note("The pull request is a draft: publish it on its page when it is ready.")
+    return _answer(
+        package, repo, done.url, done.revision, commit=done.commit, pull_request=done.pull_request,
+        uploaded=done.uploaded,
+    )  # fmt: skip
+
+
+def said_of(record: Any) -> str:
+    """The commit's message: "google/gemma-3-270m: zh deactivated (monoglot 0.1.0)"."""
+    from ..cards.wording import operation
+
+    edits = ", ".join(f"{edit['language']} {operation(edit)}" for edit in record["recipe"]["edits"])
+    return f"{record['base']['model']}: {edits} (monoglot {record['monoglot']})"
+
+
+def _answer(
+    package: Any, repo: str, url: str | None, revision: str, *, commit: str | None = None,
+    pull_request: str | None = None, uploaded: tuple[str, ...] = (),
+) -> dict[str, Any]:  # fmt: skip
+    return {
+        "repo": repo,
+        "url": url,
+        "revision": revision,
+        "commit": commit,
+        "pull_request": pull_request,
+        "files": len(package.files),
+        "bytes": package.size,
+        "uploaded": list(uploaded),
+    }
+
+
+def _show(hub: Any, package: Any, place: Any, create_pr: bool, tag: str | None, dry_run: bool) -> None:
+    """Who, what, where: what is agreed to by saying yes."""
+    visibility = "private" if place.private else "public"
+    where = f"{hub.url}/{place.repo}, {visibility}, " + ("which exists" if place.exists else "which is made for it")
+    on = "a new pull request" if create_pr else f"{place.revision}{'' if place.branch else ', a new branch'}"
+    note(f"You are {hub.user}. {'This would go' if dry_run else 'This goes'} to {where}; on {on}.")
+    if place.changed:
+        note(f"To upload: {_amount(package, place.changed)}: {_listed(place.changed)}.")
+    else:
+        note("There is nothing to upload.")
+    if len(place.changed) < len(package.files):
+        note(f"There already: {len(package.files) - len(place.changed)} files.")
+    if tag:
+        note(f"The commit is tagged {tag}.")
+    if others := [name for name in place.others if name != ".gitattributes"]:
+        note(f"These files stay there beside it: {_listed(others)}.")
+
+
+def _amount(package: Any, names: Any) -> str:
+    size = sum(package.files[name].size for name in names)
+    return f"{len(names)} files, {size / 1e6:,.1f} MB"
+
+
+def _listed(names: Any) -> str:
+    shown = list(names)[:SHOWN]
+    return ", ".join(shown) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
+
+
+@contextmanager
+def _left_at_once() -> Iterator[None]:
+    """Ctrl-C ends the process: uploads in other threads would otherwise be waited for. Nothing here needs to be put away."""
+
+    def leave(number: int, frame: Any) -> None:
+        os.write(2, b"\nInterrupted. Run the same command again: it goes on where it stopped.\n")
+        os._exit(130)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def _plain_progress() -> Iterator[None]:
+    """On a terminal huggingface_hub's own bars; else a line of its own every half minute."""
+    from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+
+    if sys.stderr.isatty() or are_progress_bars_disabled():
+        yield
+        return
+
+    def matters(record: logging.LogRecord) -> bool:
+        return record.levelno > logging.INFO or record.getMessage().startswith("Uploading")
+
+    log = logging.getLogger("huggingface_hub._upload_pipeline")
+    level = log.level
+    disable_progress_bars()
+    log.setLevel(logging.INFO)
+    log.addFilter(matters)
+    try:
+        yield
+    finally:
+        log.removeFilter(matters)
+        log.setLevel(level)
+        enable_progress_bars()
