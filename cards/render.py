@@ -10,8 +10,10 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from ..editor.neurons import SETTINGS
-from . import languages, sections, tables, wording
+from ..editor import card_text, embedded
+from ..editor import manifest as manifest_file
+from ..editor.errors import CardError
+from . import figures, languages, metadata, results, runtimes, sections, tables, wording
 from .amounts import change as change  # what the commands ask for here
 from .amounts import perplexity as perplexity
 from .wording import operation as operation
@@ -25,20 +27,19 @@ ON_CARD = (
     "similarity",
     "methods",
 )  # with a heading of their own
-METHODS = {  # the neurons were found by …
-    "lape": "LAPE", "lap": "LAP", "lave": "LAVE", "pv": "parameter variation", "ap": "average precision",
-    "random": "drawing at random",
-}  # fmt: skip
-PICTURE = re.compile(r'<picture>\n(?:<source [^>]*>\n)?<img src="figures/[^>]*>\n</picture>\n*')
-PROMPTS = {
-    "en": "The best way to learn is", "zh": "学习最好的方法是", "fr": "La meilleure façon d'apprendre est",
+WIDTH = 800  # pixels, of a figure
+PROMPTS = {  # without quotes or anything else that a shell or JSON has a use for
+    "en": "The best way to learn is", "zh": "学习最好的方法是", "fr": "Pour bien apprendre, il faut",
     "es": "La mejor manera de aprender es", "vi": "Cách học tốt nhất là", "id": "Cara terbaik untuk belajar adalah",
     "ja": "学ぶための最良の方法は",
 }  # fmt: skip
 
 
 def render(manifest: dict[str, Any], base_folder: Path, recipe: str, method: dict[str, Any]) -> str:
-    """The whole text of README.md. `recipe` is that of recipe.yaml, `method` what neurons.json says of itself."""
+    """The whole text of README.md. `recipe` is that of recipe.yaml, `method` what neurons.json says of itself.
+
+    Raises CardError when the Hub would refuse its metadata.
+    """
     from importlib.resources import files
 
     from jinja2 import Environment, StrictUndefined
@@ -46,10 +47,12 @@ def render(manifest: dict[str, Any], base_folder: Path, recipe: str, method: dic
     # no autoescape, as it makes Markdown; `tables.cell` takes care of what a model wrote
     environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)  # noqa: S701
     template = environment.from_string(files(__package__).joinpath("card.md").read_text(encoding="utf-8"))
-    data, body = read_base_card(base_folder)
-    body = PICTURE.sub("", body)  # of a base that is a checkpoint of ours: its figures are not among our files
-    text = template.render(**context(manifest, recipe, method), base_card=body.strip())
-    return f"---\n{front_matter(manifest, data, method)}\n---\n{text.rstrip()}\n"
+    base, body = read_base_card(base_folder)
+    data = front_matter(manifest, base, method, base_folder)
+    if found := metadata.problems(data):
+        raise CardError(f"the card of this checkpoint would have metadata that the Hub refuses: {found[0]}")
+    text = template.render(**context(manifest, recipe, method), base_card=body)
+    return f"---\n{metadata.to_yaml(data)}\n---\n{text.rstrip()}\n"
 
 
 def read_base_card(folder: Path) -> tuple[dict[str, Any], str]:
@@ -57,36 +60,43 @@ def read_base_card(folder: Path) -> tuple[dict[str, Any], str]:
     path = folder / "README.md"
     if not path.is_file():
         return {}, ""
-    import yaml
-    from huggingface_hub import ModelCard
-
     text = path.read_text(encoding="utf-8", errors="replace")
     try:
-        card = ModelCard(text, ignore_metadata_errors=True)
-    except (yaml.YAMLError, ValueError, TypeError):
-        return {}, text
-    return card.data.to_dict(), card.text
+        data, body = card_text.split(text)
+    except CardError:
+        return {}, text.strip()
+    body = card_text.unmarked(body)
+    if (folder / manifest_file.FILE).is_file():  # a checkpoint of ours: its figures are not among our files
+        drawn = "|".join(map(re.escape, map(figures.file, figures.DRAWN)))
+        body = re.sub(rf'<img src="(?:{drawn})"[^>]*>\n*', "", body)
+    return data, body.strip()
 
 
-def front_matter(manifest: dict[str, Any], base: dict[str, Any], method: dict[str, Any]) -> str:
-    """The metadata that the Hub reads. Licence and pipeline tag are the base's."""
-    from huggingface_hub import ModelCardData
-
-    off = wording.deactivated(manifest)
-    spoken = base.get("language") or sorted(method.get("tokens", {}))
-    spoken = [spoken] if isinstance(spoken, str) else [str(code) for code in spoken]
-    left = wording.activated(manifest) or [code for code in spoken if code not in off]
-    kept = {key: base[key] for key in ("license", "license_name", "license_link") if base.get(key)}
-    data = ModelCardData(
-        base_model=manifest["base"]["model"] if manifest["base"]["hub"] else None,
-        base_model_relation="finetune" if manifest["base"]["hub"] else None,
-        language=left or None,
-        library_name="transformers",
-        pipeline_tag=base.get("pipeline_tag", "text-generation"),
-        tags=TAGS + [tag for tag in base.get("tags") or [] if tag not in TAGS],
-        **kept,
-    )
-    return str(data.to_yaml(line_break="\n")).strip()
+def front_matter(
+    manifest: dict[str, Any], base: dict[str, Any], method: dict[str, Any], base_folder: Path
+) -> dict[str, Any]:
+    """The metadata that the Hub reads: licence, task and tags are the base's, languages those that are left, results those
+    of this model alone."""
+    model = manifest["base"]["model"] if manifest["base"]["hub"] else None
+    kept = metadata.inherited(base, base_folder, model)
+    off, active = wording.deactivated(manifest), wording.activated(manifest)
+    spoken, tagged = kept.pop("language"), kept.pop("language_bcp47")
+    if active:
+        spoken, tagged = metadata.codes(active)
+    elif not spoken:
+        spoken, tagged = metadata.codes(sorted(code for code in method.get("tokens", {}) if code not in off))
+    data = {
+        "base_model": model,
+        "base_model_relation": "finetune" if model else None,
+        **{key: value for key, value in kept.items() if key.startswith("license")},
+        "language": [code for code in spoken if code not in off],
+        "language_bcp47": [code for code in tagged if code not in off],
+        "library_name": "transformers",
+        "pipeline_tag": kept["pipeline_tag"],
+        "tags": TAGS + [tag for tag in kept["tags"] if tag not in TAGS],
+        "model-index": results.model_index(manifest),
+    }
+    return {key: value for key, value in data.items() if value}
 
 
 def context(manifest: dict[str, Any], recipe: str, method: dict[str, Any]) -> dict[str, Any]:
@@ -101,7 +111,11 @@ def context(manifest: dict[str, Any], recipe: str, method: dict[str, Any]) -> di
         "summary": wording.summary(manifest),
         "form": wording.form(manifest),
         "weights_note": wording.weights_note(manifest),
-        "runtimes": wording.RUNTIMES[(manifest["carrier"] or {}).get("name", "none")],
+        "advice": runtimes.ADVICE[runtimes.carrier(manifest)],
+        "unconvertible": runtimes.unconvertible(manifest),
+        "checked": runtimes.checked(manifest),
+        "proved": runtimes.proved(manifest),
+        "known": runtimes.KNOWN[runtimes.carrier(manifest)],
         "prompt": PROMPTS[others[0]] if others else "…",
         "edits": tables.edits(manifest),
         "off": bool(off),
@@ -113,6 +127,9 @@ def context(manifest: dict[str, Any], recipe: str, method: dict[str, Any]) -> di
         "strength": tables.strength(strength) if strength else [],
         "strength_figure": picture(found["strength"], manifest["files"]) if strength else "",
         "samples": _samples(manifest),
+        "kept_answers": [
+            (found[name], tables.answers(evaluation[name])[0]) for name in ("same_language", "asked") if name in found
+        ],
         "sections": [
             {"part": part, "figure": picture(part, manifest["files"])}
             for name, part in found.items()
@@ -120,36 +137,37 @@ def context(manifest: dict[str, Any], recipe: str, method: dict[str, Any]) -> di
         ],
         "layers": manifest["base"]["layers"],
         "width": manifest["base"]["width"],
-        "method": _method(method),
+        "method": wording.found_by(method),
         "recipe": recipe,
         "verified": bool(manifest["certificate"]),
         "verdicts": [verdict.markdown() for verdict in verdicts],
         "effect": tables.effect(manifest["certificate"]),
         "version": manifest["monoglot"],
+        **_base(manifest),
         "grid": tables.grid,
         "cell": tables.cell,
     }
 
 
 def picture(part: sections.Section, files: Collection[str]) -> str:
-    """A figure as HTML in Markdown, for light and for dark pages; nothing where the checkpoint has none."""
-    light, dark = (f"figures/{part.name}-{theme}.png" for theme in ("light", "dark"))
-    if light not in files:
-        return ""
-    source = f'<source media="(prefers-color-scheme: dark)" srcset="{dark}">\n' if dark in files else ""
-    return f'<picture>\n{source}<img src="{light}" alt="{html.escape(part.alt)}" width="800">\n</picture>'
+    """A figure as HTML in Markdown; nothing where the checkpoint has none. It has a background of its own, so that it can
+    be read on dark pages too."""
+    file = figures.file(part.name)
+    return f'<img src="{file}" alt="{html.escape(part.alt)}" width="{WIDTH}">' if file in files else ""
 
 
-def _method(method: dict[str, Any]) -> str:
-    """How the neurons were found: "found by …"."""
-    title = METHODS.get(str(method.get("name")))
-    if not title:
-        return f"the imported mask {method['file']}" if method.get("file") else str(method.get("name", "hand"))
-    settings = [f"{name} {method[name]:g}" for name in SETTINGS[method["name"]] if name != "like"]
-    if "like" in method:
-        settings.append(f"as many as by {_method(method['like'])}")
-    amounts = ", ".join(f"{code} {count:,}" for code, count in method.get("tokens", {}).items())
-    return f"{title} ({', '.join(settings)}{f'; tokens: {amounts}' if amounts else ''})"
+def _base(manifest: dict[str, Any]) -> dict[str, str]:
+    """The base by name and revision, and how a command is told where it is: one that was a folder has to be named."""
+    base = manifest["base"]
+    known = base["hub"] or base["model"] == embedded.NAME
+    where = f"[{base['model']}](https://huggingface.co/{base['model']})" if base["hub"] else f"`{base['model']}`"
+    revision = f" at revision `{base['revision']}`" if base["revision"] else ""
+    told = "" if base["hub"] else ", which comes with monoglot" if known else ", a folder: `BASE` is where you have it"
+    return {
+        "base": f"{where}{revision}{told}",
+        "base_option": "" if known else " --base BASE",
+        "base_argument": "" if known else " BASE",
+    }
 
 
 def _samples(manifest: dict[str, Any]) -> list[tuple[str, str]]:

@@ -15,7 +15,7 @@ from typing import Any
 
 from ..editor import findings, manifest, neurons, recipe
 from ..editor.errors import MonoglotError, VerificationError
-from . import figures, render, tables, wording
+from . import figures, tables, wording
 from .sections import Section, sections
 from .tables import Table, cell
 from .wording import Verdict
@@ -104,7 +104,7 @@ def _of_checkpoint(folder: Path, record: dict[str, Any]) -> Report:
     facts = {
         "base": f"{base['model']}{_revision(base)}",
         "family": f"{base['model_type']}, {base['layers']} layers × {base['width']:,} feed-forward neurons",
-        "neurons found by": render._method(neurons.load(found).method) if found.is_file() else "",
+        "neurons found by": wording.found_by(neurons.load(found).method) if found.is_file() else "",
         "edited": wording.weights_note(record),
         "constants": wording.carrier(record),
     }
@@ -128,7 +128,7 @@ def _of_findings(folder: Path, record: dict[str, Any]) -> Report:
     facts = {
         "model": f"{model['name']}{_revision(model)}",
         "family": f"{model['model_type']}, {model['layers']} layers × {model['width']:,} feed-forward neurons",
-        "neurons found by": render._method(record["neurons"]["method"]),
+        "neurons found by": wording.found_by(record["neurons"]["method"]),
     }
     return _report(
         f"Language neurons of {model['name'].rsplit('/', 1)[-1]}",

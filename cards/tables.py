@@ -115,10 +115,9 @@ def profile(found: Mapping[str, Any]) -> list[Table]:
     rows.append(("all", *(count(sum(map(number, layers[code]))) for code in columns)))
     outer = {code: ends([int(count or 0) for count in layers[code]]) for code in columns}
     known = [f"{code} {share(part)}" for code, part in outer.items() if part is not None]
+    even = share(ends([1] * depth))
     notes = (
-        [
-            f"In the first and the last quarter of the layers lie {', '.join(known)}; evenly spread {share(ends([1] * depth))}."
-        ]
+        [f"In the first and the last quarter of the layers lie {', '.join(known)}; evenly spread {even}."]
         if known
         else []
     )

@@ -3,18 +3,15 @@
 from collections.abc import Collection
 from typing import Any, NamedTuple
 
+from ..editor import embedded
+from ..editor.neurons import SETTINGS
 from . import languages
 from .amounts import small
 
-RUNTIMES = {
-    "none": "Any runtime that loads the base loads it in the same way.",
-    "native": "Any runtime that loads the base loads it in the same way.",
-    "calibrated": "Any runtime that loads the base loads it in the same way.",
-    "flag": "Use a runtime that honours these biases: some drop them in silence (mistral.rs on safetensors, SGLang), and "
-    "then run the base without the constants.",
-    "llama": "Use a runtime that honours a Llama's biases: some drop them in silence (mistral.rs on safetensors, SGLang), "
-    "and then run the base without the constants.",
-}
+METHODS = {  # the neurons were found by …
+    "lape": "LAPE", "lap": "LAP", "lave": "LAVE", "pv": "parameter variation", "ap": "average precision",
+    "random": "drawing at random",
+}  # fmt: skip
 
 
 def activated(manifest: dict[str, Any]) -> list[str]:
@@ -58,7 +55,8 @@ def operation(edit: dict[str, Any]) -> str:
 
 
 def title(manifest: dict[str, Any]) -> str:
-    short, edits = manifest["base"]["model"].rsplit("/", 1)[-1], manifest["recipe"]["edits"]
+    ours, edits = _is_embedded(manifest), manifest["recipe"]["edits"]
+    short = "The embedded model" if ours else manifest["base"]["model"].rsplit("/", 1)[-1]
     active, off = activated(manifest), deactivated(manifest)
     if active:
         return f"{short} in {languages.listed(active)}"
@@ -68,9 +66,14 @@ def title(manifest: dict[str, Any]) -> str:
     return f"{short}, {languages.listed([edit['language'] for edit in edits])} {how}"
 
 
+def _is_embedded(manifest: dict[str, Any]) -> bool:
+    return manifest["base"]["model"] == embedded.NAME and not manifest["base"]["hub"]
+
+
 def summary(manifest: dict[str, Any]) -> str:
     """What it is, in one sentence."""
-    base, edits, active = manifest["base"]["model"], manifest["recipe"]["edits"], activated(manifest)
+    edits, active = manifest["recipe"]["edits"], activated(manifest)
+    base = "the model that comes with monoglot" if _is_embedded(manifest) else manifest["base"]["model"]
     groups: dict[str, list[str]] = {}
     for edit in edits:
         verb = {"add": "have", "shift": "have their"}.get(edit["op"], "are")
@@ -79,6 +82,18 @@ def summary(manifest: dict[str, Any]) -> str:
     if active:
         return f"This is {base}, made to answer in {languages.listed(active)}: {'; '.join(parts)}."
     return f"This is {base}; {'; '.join(parts)}."
+
+
+def found_by(method: dict[str, Any]) -> str:
+    """How the neurons were found, from what neurons.json says of itself: "LAPE (rate 0.01, …)"."""
+    title = METHODS.get(str(method.get("name")))
+    if not title:
+        return f"the imported mask {method['file']}" if method.get("file") else str(method.get("name", "hand"))
+    settings = [f"{name} {method[name]:g}" for name in SETTINGS[method["name"]] if name != "like"]
+    if "like" in method:
+        settings.append(f"as many as by {found_by(method['like'])}")
+    amounts = ", ".join(f"{code} {count:,}" for code, count in method.get("tokens", {}).items())
+    return f"{title} ({', '.join(settings)}{f'; tokens: {amounts}' if amounts else ''})"
 
 
 def form(manifest: dict[str, Any]) -> str:

@@ -124,7 +124,7 @@ def run(target: Any, found: Any, recipe: Any, calibration: Any, output: Path, fo
 
 
 def card_writer(method: dict[str, Any]) -> Any:
-    """What `bake` and `verify` write README.md with."""
+    """What README.md is rendered with; `card.renew` keeps what a person wrote on one that is there."""
     from ..cards.render import render
     from ..editor import recipe as recipes
 

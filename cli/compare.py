@@ -73,7 +73,7 @@ def command(
     monoglot compare stats.safetensors --methods lape,ap,random --model ./model --corpus texts/ -o comparison.json
     """
     from ..editor import statistics
-    from ..editor.compare import comparison, find_all, left_out
+    from ..editor.compare import FORMAT, comparison, find_all, left_out
     from ..editor.errors import OutputError
     from ..editor.output import replace_file
     from .find import vary
@@ -98,7 +98,7 @@ def command(
     matrices = _measure(subject, sets, device, dtype) if subject else None
     found = comparison(known.model, sets, rate=rate, quantile=quantile, matrices=matrices)
     if output:
-        replace_file(output, (json.dumps(found, indent=1, ensure_ascii=False) + "\n").encode())
+        replace_file(output, (json.dumps({"format": FORMAT, **found}, indent=1, ensure_ascii=False) + "\n").encode())
     if as_json:
         answer(found)
     else:

@@ -183,7 +183,8 @@ def keeper(subject: Any, output: Path | None) -> Callable[[dict[str, Any]], dict
     from ..editor.detect import model_info
 
     if subject.folder is not None:
-        return lambda found: save(subject.folder, subject.record, subject.neurons, subject.target, found)
+        told: set[str] = set()
+        return lambda found: save(subject.folder, subject.record, subject.neurons, subject.target, found, told)
     if output is None:
         return dict
     kept = findings.of_folder(output, model_info(subject.target), subject.neurons)
@@ -196,22 +197,24 @@ def keeper(subject: Any, output: Path | None) -> Callable[[dict[str, Any]], dict
     return keep
 
 
-def save(folder: Path, record: dict[str, Any], neurons: Any, target: Any, found: dict[str, Any]) -> dict[str, Any]:
-    """Write the manifest with what was found, its figures, and the card anew unless a person has edited it."""
+def save(
+    folder: Path, record: dict[str, Any], neurons: Any, target: Any, found: dict[str, Any], told: set[str] | None = None
+) -> dict[str, Any]:
+    """Write the manifest with what was found, its figures, and the card anew, with what a person wrote on it kept. `told`
+    are notes that were made before."""
     from ..cards import figures
     from ..editor import manifest
-    from .bake import card_writer
+    from .card import renew
 
     record["evaluation"] = {**(record.get("evaluation") or {}), **found}
     if figures.available():
         for path in figures.write(folder, record["evaluation"], record.get("strength")):
             record["files"][path.relative_to(folder).as_posix()] = manifest.entry(path.read_bytes())
-    card = folder / "README.md"
-    if card.is_file() and manifest.entry(card.read_bytes()) == record["files"].get(card.name):
-        text = card_writer(neurons.method)(record, target.source.folder)
-        manifest.replace_text(folder, record, card.name, text)
-    else:
-        manifest.write(folder, record)
+    for line in renew(folder, record, neurons.method, target.source.folder):
+        if told is None or line not in told:
+            note(f"Note: {line}")
+        if told is not None:
+            told.add(line)
     return dict(record["evaluation"])
 
 

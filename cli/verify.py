@@ -79,7 +79,7 @@ def run(
 ) -> bool:
     """Verify, record and show; whether it passed."""
     from ..editor import manifest, neurons, verify
-    from .bake import card_writer
+    from .card import renew
 
     found = neurons.load(neurons_file or folder / "neurons.json")
     in_bytes = verify.verify_bytes(folder, target, found)
@@ -94,12 +94,8 @@ def run(
     record["certificate"] = verify.certificate(in_bytes, logits)
     problems = [*in_bytes.problems, *(logits.problems if logits else ())]
     if neurons_file is None or not problems:  # a failure against other neurons than its own says nothing of it
-        edited_by_hand = any("README.md" in line for line in in_bytes.notes)
-        if edited_by_hand or not (folder / "README.md").is_file():
-            manifest.write(folder, record)
-        else:
-            card = card_writer(found.method)(record, target.source.folder)
-            manifest.replace_text(folder, record, "README.md", card)
+        for line in renew(folder, record, found.method, target.source.folder):
+            note(f"Note: {line}")
     show(folder, record["certificate"], in_bytes, logits, as_json, silent)
     return not problems
 

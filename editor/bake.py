@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from . import calibration as calibration_file
-from . import manifest
+from . import card_text, manifest
 from . import neurons as neurons_file
 from . import recipe as recipe_file
 from .calibration import Calibration
@@ -50,7 +50,8 @@ LEFT_OUT = (
 )  # other formats; the shards are named apart
 
 # What was measured of a checkpoint of ours says nothing of one that is made from it.
-FINDINGS = ("figures/*-light.png", "figures/*-dark.png", "report.html")
+FIGURES = ("perplexity", "deactivate_each", "strength", "profile", "overlap", "similarity")
+FINDINGS = (*(f"figures/{name}.png" for name in FIGURES), "report.html", "README.md.bak")
 
 Progress = Callable[[int, int], None]  # bytes done, bytes in all
 Describe = Callable[[dict[str, Any], Path], str]  # manifest, folder of the base -> README.md
@@ -116,7 +117,9 @@ def bake(
         written |= {name: _write(staging / name, data) for name, data in made.items()}
         record = manifest.new(target, recipe, what, files.rounding.relative, written, left_out)
         if describe:
-            written["README.md"] = _write(staging / "README.md", describe(record, folder).encode())
+            card = describe(record, folder)
+            record["card"] = card_text.memory(card)
+            written["README.md"] = _write(staging / "README.md", card.encode())
         manifest.write(staging, record)
     return Baked(destination, record, what, left_out)
 

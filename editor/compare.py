@@ -3,9 +3,9 @@ the model when each language's neurons are deactivated.
 
     overlap of methods a and b     |A ∩ B| / |A ∪ B|  (Jaccard), of their (language, neuron) pairs, and of their neurons
 
-The comparison as plain data, which is also what the file holds:
+The comparison as plain data, which is also what the file holds, there with its format:
 
-    {"model": {…}, "rate": 0.01, "quantile": 0.95,
+    {"format": 1, "model": {…}, "rate": 0.01, "quantile": 0.95,
      "methods": {"lape": {"neurons": 368, "languages": {"en": 11, …}, "settings": {…}, "perplexity": null | {…}}, …},
      "overlap": {"lape": {"lave": {"pairs": 0.41, "neurons": 0.52}, …}, …}}
 
@@ -22,6 +22,7 @@ from .find.variation import Variation
 from .neurons import SETTINGS, Neurons
 from .statistics import ModelInfo, Statistics
 
+FORMAT = 1  # of the file
 SHARED = "edit"  # as in the paper: a deactivated language's neurons are, whoever else owns them
 DECIMALS = 4
 

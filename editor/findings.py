@@ -77,10 +77,15 @@ def read(folder: Path) -> dict[str, Any]:
         found = parse_json(path.read_bytes(), str(path))
     except CheckpointError as error:
         raise OutputError(str(error)) from None
-    if not isinstance(found, dict) or found.get("format") != FORMAT or not isinstance(found.get("evaluation"), dict):
-        version = found.get("format") if isinstance(found, dict) else None
-        raise OutputError(f"{path} has format {version!r}, this version reads {FORMAT}. Measure again.")
-    return found
+    version = found.get("format") if isinstance(found, dict) else None
+    if version != FORMAT:
+        raise OutputError(
+            f"{path} has format {version!r}, this version reads {FORMAT}. Upgrade monoglot, or measure again into another "
+            "folder."
+        )
+    if not isinstance(found.get("evaluation"), dict):
+        raise OutputError(f"{path} is damaged: it has no measures. Measure again into another folder.")
+    return dict(found)
 
 
 def write(folder: Path, found: dict[str, Any], neurons: Neurons) -> None:

@@ -78,6 +78,8 @@ def load_model(folder: Path, *, device: str = "auto", dtype: str = "auto") -> An
             MonoglotWarning,
             stacklevel=2,
         )
+    if dtype == "float32":
+        model.float()  # transformers 4 leaves the numbers of Apertus's activation function in bfloat16
     return model.to(where).eval()
 
 

@@ -3,7 +3,8 @@
     {"format": 1, "monoglot": version, "base": {model, revision, fingerprint, model_type, layers, width},
      "recipe": {…}, "edited": {"zh": 53}, "kept": {"zh": 12}, "neurons_edited": 53,
      "carrier": null | {name, layers_left_out, spare_neurons, calibration: null | [per layer {…}]},
-     "rounding": {weights, biases}, "left_out": […], "files": {name: {sha256, size}}, "certificate": null | {…}}
+     "rounding": {weights, biases}, "left_out": […], "files": {name: {sha256, size}}, "certificate": null | {…},
+     "card": {body, metadata: {key: sha256}}}
 
 It holds no time, no path and no user's name, so the same inputs give the same file.
 """

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy.typing as npt
 
-from .errors import OutputError
+from .errors import OutputError, StatisticsError
 from .output import replace_file
 
+FORMAT = 1
 SAVE_SECONDS = 20.0
 
 Arrays = dict[str, npt.NDArray[Any]]
@@ -21,7 +22,8 @@ class Resume:
 
     `sums` are arrays of zeros, which are added to in place: `{language}.{kind}` of one language, others of all. `key`
     says what they are of; a file with another key, or one that can't be read, is ignored. Memory for them is needed
-    once more while they are saved.
+    once more while they are saved. Raises StatisticsError for a file of another format: what another version began is not
+    thrown away unasked.
     """
 
     def __init__(
@@ -42,6 +44,11 @@ class Resume:
         try:
             with safe_open(path, framework="numpy") as file:
                 state = json.loads((file.metadata() or {})["state"])
+                if state.get("format") != FORMAT:
+                    raise StatisticsError(
+                        f"{path}, where an earlier run stopped, has format {state.get('format')!r}, this version reads "
+                        f"{FORMAT}. Finish that run with the version that began it, or delete the file to begin anew."
+                    )
                 if state["key"] != self.key or state["done"].keys() != self.done.keys():
                     return
                 sums = {name: file.get_tensor(name) for name in self._begun(state["done"])}
@@ -67,7 +74,7 @@ class Resume:
             return
         started = time.monotonic()
         arrays = {name: self.sums[name] for name in self._begun(self.done)}
-        state = {"key": self.key, "done": self.done, "batch_tokens": self.batch_tokens}
+        state = {"format": FORMAT, "key": self.key, "done": self.done, "batch_tokens": self.batch_tokens}
         try:
             replace_file(self.path, serialise(arrays, metadata={"state": json.dumps(state)}))
         except OutputError:

@@ -704,12 +704,15 @@ def in_this_process(hub: Hub, monkeypatch: Any) -> Iterator[None]:
         monkeypatch.setattr(constants, name, value)
     monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(hub.store.parent / "no-token"))
     monkeypatch.setenv("HF_TOKEN", OWNER)
+    # the kept session, called otherwise before 1.0, would go on as it was made; and is to leave no connection open
+    close_session = getattr(_http, "close_session", None) or _http.reset_sessions
+    close_session()
     disable_progress_bars()
     try:
         yield
     finally:
         enable_progress_bars()
-        getattr(_http, "close_session", lambda: None)()  # leaves no connection open
+        close_session()
 
 
 def environment(hub: Hub, home: Path, *, xet: bool = True, token: str = OWNER) -> dict[str, str]:

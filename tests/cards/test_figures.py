@@ -13,7 +13,8 @@ from xml.etree.ElementTree import fromstring as parsed
 import measured
 import numpy as np
 import pytest
-from monoglot.cards import figures
+from monoglot.cards import canvas, colours, figures
+from monoglot.editor import bake
 from monoglot.editor.errors import MonoglotError, OutputError
 
 matplotlib = pytest.importorskip("matplotlib")
@@ -26,7 +27,7 @@ SMALL = measured.evaluation(("en", "fr", "zh"), 4)
 NAMES = {"perplexity", "deactivate_each", "strength", "profile", "overlap", "similarity"}
 THIRTY = tuple(f"{first}{second}-Latn" for first in "abcdef" for second in "klmno")
 LANGUAGES = {"one": ("en",), "two": ("en", "fr"), "seven": measured.SEVEN, "thirty": THIRTY}
-PAPER = {"light": (255, 255, 255), "dark": (13, 17, 23)}
+WHITE = (255, 255, 255)
 
 
 def texts(figure: Figure) -> dict[Text, Any]:
@@ -48,16 +49,16 @@ def pixels(data: bytes) -> np.ndarray[Any, Any]:
     return np.asarray(Image.open(BytesIO(data)).convert("RGB"))
 
 
-@pytest.mark.parametrize("theme", figures.THEMES)
+@pytest.mark.parametrize("theme", canvas.THEMES)
 @pytest.mark.parametrize("many", LANGUAGES)
-def test_all_text_is_large_enough_and_inside(many: str, theme: figures.Theme) -> None:
+def test_all_text_is_large_enough_and_inside(many: str, theme: canvas.Theme) -> None:
     """11 pixels at the width at which it is shown; no text is cut off at the edge."""
     drawn = figures.draw(measured.evaluation(LANGUAGES[many], 80 if many == "thirty" else 18), STRENGTH, theme)
     assert set(drawn) == NAMES - ({"similarity"} if many == "one" else set())
     for name, figure in drawn.items():
-        assert figure.bbox.width == figures.WIDTH
+        assert figure.bbox.width == canvas.WIDTH
         for text, box in texts(figure).items():
-            assert text.get_fontsize() * figures.DPI / 72 >= 11, (name, text)
+            assert text.get_fontsize() * canvas.DPI / 72 >= 11, (name, text)
             assert min(box.x0, box.y0) >= 0 and box.x1 <= figure.bbox.width and box.y1 <= figure.bbox.height, (
                 name,
                 text,
@@ -76,17 +77,22 @@ def test_no_two_texts_lie_on_each_other(many: str) -> None:
 
 def test_files_are_small_and_opaque_and_say_no_version(tmp_path: Path) -> None:
     paths = figures.write(tmp_path, EVALUATION, STRENGTH)
-    names = {f"figures/{name}-{theme}.png" for name in NAMES for theme in figures.THEMES}
+    names = {f"figures/{name}.png" for name in NAMES}
     assert {path.relative_to(tmp_path).as_posix() for path in paths} == names
     assert {path for path in tmp_path.rglob("*") if path.is_file()} == set(paths)
     for path in paths:
         data = path.read_bytes()
         assert len(data) < 80_000, path
         assert not re.search(rb"tEXt|iTXt|zTXt|tIME|matplotlib", data)
-        colours = pixels(data)
-        assert colours.shape[1] == 1600
-        assert tuple(colours[0, 0]) == tuple(colours[-1, -1]) == PAPER[path.stem.rpartition("-")[2]]
-        assert (colours != colours[0, 0]).any(axis=2).mean() > 0.01
+        shown = pixels(data)
+        assert shown.shape[1] == 1600
+        assert tuple(shown[0, 0]) == tuple(shown[-1, -1]) == WHITE
+        assert (shown != shown[0, 0]).any(axis=2).mean() > 0.01
+
+
+def test_what_is_drawn_is_what_is_not_inherited() -> None:
+    """`bake` leaves these figures of a base that is a checkpoint of ours behind."""
+    assert set(figures.DRAWN) == NAMES == set(bake.FIGURES)
 
 
 def test_the_same_data_gives_the_same_bytes_whatever_the_user_has_set() -> None:
@@ -100,7 +106,7 @@ def test_the_same_data_gives_the_same_bytes_whatever_the_user_has_set() -> None:
 def test_svgs_can_stand_in_one_page() -> None:
     """Ids are unique over all figures and both themes, each reference has its target, and nothing refers outside."""
     seen: set[str] = set()
-    for theme in figures.THEMES:
+    for theme in canvas.THEMES:
         for figure in figures.draw(EVALUATION, STRENGTH, theme).values():
             text = figures.svg(figure)
             assert text.startswith("<svg ") and "<style" not in text and "<metadata" not in text
@@ -166,16 +172,16 @@ def luminance(colour: Any) -> float:
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
-@pytest.mark.parametrize("theme", figures.THEMES)
+@pytest.mark.parametrize("theme", canvas.THEMES)
 @pytest.mark.parametrize("limits", [(0.0, 1.0), (-1.0, 1.0)])
-def test_figures_in_cells_can_be_read_and_steps_are_even(theme: figures.Theme, limits: tuple[float, float]) -> None:
-    ramp = figures._ramp(figures.LOOKS[theme], limits)
-    colours = [ramp(value) for value in np.linspace(0, 1, 129)]
-    for colour in colours:
+def test_figures_in_cells_can_be_read_and_steps_are_even(theme: canvas.Theme, limits: tuple[float, float]) -> None:
+    ramp = colours.ramp_of(canvas.LOOKS[theme], limits)
+    colours_of_it = [ramp(value) for value in np.linspace(0, 1, 129)]
+    for colour in colours_of_it:
         dark, light = (sorted((luminance(colour), other)) for other in (0.0, 1.0))
         contrast = {"#000000": (dark[1] + 0.05) / (dark[0] + 0.05), "#ffffff": (light[1] + 0.05) / (light[0] + 0.05)}
-        assert contrast[figures._readable(colour)] == max(contrast.values()) >= 4.5
-    lightness = np.array([figures._oklab(colour[:3])[0] for colour in colours])
+        assert contrast[colours.readable(colour)] == max(contrast.values()) >= 4.5
+    lightness = np.array([colours.oklab(colour[:3])[0] for colour in colours_of_it])
     for half in (lightness[:65], lightness[64:]) if limits[0] < 0 else (lightness,):
         steps = np.diff(half)
         assert (steps > 0).all() or (steps < 0).all()
@@ -189,9 +195,9 @@ def test_oklab_is_oklab() -> None:
         "#ff0000": (0.628, 0.2249, 0.1258),
         "#0000ff": (0.452, -0.0325, -0.3115),
     }.items():
-        assert figures._oklab(colour) == pytest.approx(known, abs=1e-3)
+        assert colours.oklab(colour) == pytest.approx(known, abs=1e-3)
     for colour in ((0.1, 0.5, 0.9), (0.7, 0.2, 0.0)):
-        assert figures._rgb(figures._oklab(colour)) == pytest.approx(colour, abs=1e-6)
+        assert colours.rgb(colours.oklab(colour)) == pytest.approx(colour, abs=1e-6)
 
 
 def test_lines_are_told_apart_without_colour() -> None:
@@ -205,7 +211,7 @@ def test_lines_are_told_apart_without_colour() -> None:
 
 def test_without_matplotlib_the_message_says_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert figures.available()
-    monkeypatch.setattr(figures, "find_spec", lambda name: None)
+    monkeypatch.setattr(canvas, "find_spec", lambda name: None)
     assert not figures.available()
     with pytest.raises(MonoglotError, match=r"pip install 'monoglot\[plots\]'"):
         figures.write(tmp_path, EVALUATION)

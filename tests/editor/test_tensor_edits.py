@@ -289,7 +289,7 @@ def test_factors_and_constants_whatever_the_blocks(axis: int, dtype: str, rows: 
         line = factors[n] * (expected[j] if axis == 0 else expected[:, j]) + constants[n]
         expected[(j, slice(None)) if axis == 0 else (slice(None), j)] = torch.from_numpy(line).to(
             {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}[dtype]
-        ).double()  # fmt: skip
+        ).double().numpy()  # fmt: skip
     assert (edited(array, tensor, TensorEdit(axis, where, factors, lambda: constants), rows) == expected).all()
 
 

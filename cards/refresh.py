@@ -1,0 +1,85 @@
+"""A checkpoint's card written anew, with what a person wrote on it kept: the one place where an existing card is replaced.
+
+It is rendered anew when it is as monoglot wrote it, apart from the places that are a person's and the metadata
+(`editor.card_text`); otherwise it is left alone, unless `force` is set, and then the old one is kept as README.md.bak.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..editor import card_text, manifest
+from ..editor.errors import CardError
+from ..editor.output import replace_file
+from . import metadata
+
+CARD = "README.md"
+BACKUP = "README.md.bak"
+
+
+@dataclass(frozen=True)
+class Refreshed:
+    """`text` is the card as it is to be, None where it is left alone; `notes` are for a person."""
+
+    text: str | None
+    notes: tuple[str, ...]
+
+
+def refreshed(folder: Path, record: dict[str, Any], render: Callable[[], str], *, force: bool = False) -> Refreshed:
+    """The card that goes into `folder`, by its manifest `record`, which comes to remember it. Nothing is written.
+
+    `render` gives the text without anything of a person's. Raises CardError when that has metadata that the Hub refuses.
+    """
+    path = folder / CARD
+    if not path.is_file():
+        return _made(record, render(), {}, {}, {})
+    data = path.read_bytes()
+    remembered = record.get("card")
+    remembered = remembered if isinstance(remembered, dict) else {}
+    as_written = manifest.entry(data) == record["files"].get(CARD)
+    step = f"Render it anew with `monoglot card {folder} --force`, which keeps a copy."
+    try:
+        current, body = card_text.split(data.decode())
+    except (CardError, UnicodeDecodeError) as error:
+        if not force:
+            why = str(error) if isinstance(error, CardError) else "it is no UTF-8 text."
+            return Refreshed(None, (f"{CARD} is left as it is: {why} Or {step[0].lower()}{step[1:]}",))
+        current, body = {}, ""
+    if not (as_written or force or card_text.untouched(body, remembered)):
+        what = (
+            f"{CARD} was edited outside of the places for that, so it is left as it is and does not show what is new."
+        )
+        return Refreshed(None, (f"{what} {step}",))
+    if not remembered:  # written before manifests remembered: then all of its metadata is monoglot's
+        current = {}
+    return _made(record, render(), current, card_text.places(body), remembered)
+
+
+def refresh(folder: Path, record: dict[str, Any], render: Callable[[], str], *, force: bool = False) -> tuple[str, ...]:
+    """Write the manifest, and the card anew where that is right (see `refreshed`); what to tell a person.
+
+    Raises CardError, OutputError.
+    """
+    path = folder / CARD
+    before = path.read_bytes() if force and path.is_file() else None
+    found = refreshed(folder, record, render, force=force)
+    if found.text is None:
+        manifest.write(folder, record)
+        return found.notes
+    if before is not None and before != found.text.encode():
+        replace_file(folder / BACKUP, before)
+    manifest.replace_text(folder, record, CARD, found.text)
+    return found.notes
+
+
+def _made(
+    record: dict[str, Any], text: str, current: dict[Any, Any], places: dict[str, str], remembered: dict[str, Any]
+) -> Refreshed:
+    new, body = card_text.split(text)
+    record["card"] = card_text.memory(text)
+    merged = card_text.merged(new, current, remembered) if current else new
+    body = card_text.filled(body, places)
+    made = f"---\n{metadata.to_yaml(merged)}\n---\n{body}" if merged else body
+    problems = metadata.problems(merged)
+    return Refreshed(made, tuple(f"The Hub will refuse the metadata of {CARD}: {problem}" for problem in problems))

@@ -1,0 +1,78 @@
+"""Who runs such a checkpoint: by the carrier of its constants, as found by running each against transformers in float32.
+
+`none` is a checkpoint without constants: columns of W_out are cleared or scaled, and nothing else is in it.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..editor import embedded
+from .tables import Table
+
+ALIKE = "vLLM, llama.cpp, CTranslate2, MLX, ONNX Runtime and OpenVINO"
+SAME = "Any runtime that loads the base loads it in the same way"
+
+# For whoever wants to run it, in a sentence or two.
+ADVICE = {
+    "none": f"{SAME}.",
+    "native": f"{SAME}.",
+    "calibrated": f"{SAME}.",
+    "flag": "Use a runtime that honours these biases: some drop them in silence (mistral.rs on safetensors, SGLang), and "
+    "then run the base without the constants.",
+    "llama": "Use a runtime that honours a Llama's biases: some drop them in silence (mistral.rs on safetensors, SGLang), "
+    "and then run the base without the constants.",
+}
+
+BIASES = (
+    f"With a Llama {ALIKE} gave the same as transformers. mistral.rs dropped the biases in silence when it read safetensors, "
+    "not when it read GGUF; SGLang's source ignores them."
+)
+# How such checkpoints were seen to behave, of whatever base.
+KNOWN = {
+    "none": f"Cleared and scaled columns are weights like any other. Tried with a Llama, {ALIKE}, and mistral.rs too, gave "
+    "the same as transformers.",
+    "native": "Biases that an architecture has anyway are weights like any other: vLLM gave the same as transformers with "
+    "Phi, OPT, GPT-2, GPT-NeoX, StarCoder2, BLOOM and Granite, llama.cpp with GPT-2, BLOOM, Phi and StarCoder2, CTranslate2 "
+    "with OPT, BLOOM and GPT-2.",
+    "calibrated": "Names, shapes and config are the base's, and the constants are weights like any other, so there is "
+    "nothing that a runtime could drop.",
+    "flag": f"{BIASES} Other architectures were not tried.",
+    "llama": BIASES,
+}
+
+NO_GGUF = ("opt", "xglm", "gptj", "gpt_neo", "helium")  # families that llama.cpp's converter does not know
+
+
+def carrier(manifest: Mapping[str, Any]) -> str:
+    return str((manifest["carrier"] or {}).get("name", "none"))
+
+
+def unconvertible(manifest: Mapping[str, Any]) -> str:
+    """What of a checkpoint llama.cpp's converter does not know; empty where it knows it all."""
+    base = manifest["base"]
+    if base["model"] == embedded.NAME and not base["hub"]:
+        return "tokenizer"
+    return "architecture" if base["model_type"] in NO_GGUF and carrier(manifest) != "llama" else ""
+
+
+def checked(manifest: Mapping[str, Any]) -> Table | None:
+    """What was run with which outcome: the manifest's `runtimes`, {name: {version, verdict}}, where it has them."""
+    found = manifest.get("runtimes")
+    if not isinstance(found, Mapping):
+        return None
+    rows = tuple(
+        (str(name), str(one.get("version", "–")), str(one.get("verdict", "–")))
+        for name, one in found.items()
+        if isinstance(one, Mapping)
+    )
+    return Table("runtimes", ("runtime", "version", "verdict"), rows) if rows else None
+
+
+def proved(manifest: Mapping[str, Any]) -> str:
+    """What the certificate says of transformers, which `verify` runs."""
+    logits = (manifest.get("certificate") or {}).get("logits")
+    if not logits:
+        return "None yet: `monoglot verify` runs it in transformers."
+    if not logits["passed"]:
+        return "transformers, where it does **not** do what the recipe says: see above. Others not yet."
+    return "transformers: its logits were compared, see above. Others not yet."

@@ -1,0 +1,118 @@
+"""A README.md as text: its metadata, what a person may write on it, and what monoglot remembers of what it wrote.
+
+    ---
+    license: mit                                    metadata, between two lines of ---
+    ---
+    …                                               the body
+    <!-- monoglot: yours, about. … -->              a place: what stands between these two lines is a person's
+    <!-- monoglot: end -->
+
+When a card is rendered again, the places are kept as they are, and so is each key of the metadata that a person added,
+changed or removed. For that the manifest's `card` holds what monoglot itself wrote, as hashes:
+
+    {"body": sha256 of the body without the contents of the places, "metadata": {key: sha256 of its value}}
+
+A body of another hash was edited elsewhere. Spaces at the ends of lines and the kind of line break don't count.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from .errors import CardError
+
+BLOCK = re.compile(r"\A\s*---[ \t]*(?:\r\n|\r|\n)(.*?)(?:(?<=\n)|(?<=\r))---[ \t]*(?:\r\n|\r|\n|\Z)", re.DOTALL)
+OPENED = re.compile(r"\A\s*---[ \t]*[\r\n]")
+END = "<!-- monoglot: end -->"
+PLACE = re.compile(
+    rf"(?P<begin><!-- monoglot: yours, (?P<name>\w+)\b[^>]*-->\n)(?P<content>.*?)(?P<end>{END})", re.DOTALL
+)
+MARK = re.compile(r"<!-- monoglot: (?:yours, \w+\b[^>]*|end) ?-->\n?")
+
+
+def split(text: str) -> tuple[dict[str, Any], str]:
+    """Metadata and body. Without a block of metadata all is body.
+
+    Raises CardError when the block is not closed, is no YAML, gives a key twice, or is no mapping.
+    """
+    text = text.removeprefix("\ufeff")
+    found = BLOCK.match(text)
+    if found is None:
+        if OPENED.match(text):
+            raise CardError("the metadata at its beginning is not closed: put a line of --- below it.")
+        return {}, text
+    return _metadata(found[1]), text[found.end() :]
+
+
+def _metadata(block: str) -> dict[str, Any]:
+    import yaml
+
+    try:
+        node = yaml.compose(block, yaml.SafeLoader)
+        data = yaml.safe_load(block)
+        json.dumps(data, default=str)  # what contains itself cannot be written
+    except yaml.MarkedYAMLError as error:
+        line = f" in line {error.problem_mark.line + 2}" if error.problem_mark else ""
+        raise CardError(f"its metadata is no YAML{line}: {error.problem or error.context}. Put that right.") from None
+    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
+        reason = " ".join(str(error).split())
+        raise CardError(f"its metadata cannot be read: {reason}. Put that right.") from None
+    if data is None:
+        return {}
+    if not isinstance(data, dict) or not isinstance(node, yaml.MappingNode):
+        raise CardError("its metadata is no mapping: write a line `key: value` for each.")
+    keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+    if twice := sorted({key for key in keys if keys.count(key) > 1}):
+        raise CardError(f"its metadata has {twice[0]} twice. Leave one of them.")
+    return data
+
+
+def places(body: str) -> dict[str, str]:
+    """What a person wrote into the places, by their names; those that are empty are left out."""
+    found = {place["name"]: place["content"] for place in PLACE.finditer(_lines(body))}
+    return {name: content for name, content in found.items() if content.strip()}
+
+
+def filled(body: str, contents: Mapping[str, str]) -> str:
+    """A body with contents in its places; a place that is not among them keeps its own."""
+    return PLACE.sub(lambda place: place["begin"] + contents.get(place["name"], place["content"]) + place["end"], body)
+
+
+def unmarked(body: str) -> str:
+    """A body that is to stand on another card, without the marks of its places."""
+    return MARK.sub("", _lines(body))
+
+
+def memory(text: str) -> dict[str, Any]:
+    """What the manifest keeps of a card that monoglot wrote. Raises CardError."""
+    metadata, body = split(text)
+    return {"body": _body_digest(body), "metadata": {str(key): _digest(value) for key, value in metadata.items()}}
+
+
+def untouched(body: str, remembered: Mapping[str, Any]) -> bool:
+    """Whether a body is the one that monoglot wrote, apart from what stands in the places."""
+    return bool(remembered.get("body") == _body_digest(body))
+
+
+def merged(new: Mapping[str, Any], current: Mapping[Any, Any], remembered: Mapping[str, Any]) -> dict[Any, Any]:
+    """`new` metadata with what a person added, changed or removed in `current` since monoglot wrote it."""
+    wrote = remembered.get("metadata") or {}
+    changed = {key: value for key, value in current.items() if wrote.get(str(key)) != _digest(value)}
+    removed = {key for key in wrote if key not in {str(one) for one in current}}
+    return {key: value for key, value in new.items() if key not in removed} | changed
+
+
+def _lines(text: str) -> str:
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _body_digest(body: str) -> str:
+    bare = PLACE.sub(lambda place: place["begin"] + place["end"], _lines(body))
+    return hashlib.sha256("\n".join(line.rstrip() for line in bare.strip().split("\n")).encode()).hexdigest()
+
+
+def _digest(value: Any) -> str:
+    text = json.dumps(value, default=str, ensure_ascii=False)
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
