@@ -127,6 +127,7 @@ def run(
     unverified: bool = False,
 ) -> dict[str, Any]:
     """Check, look, ask, publish: the answer, with `commit` null where nothing was written and nothing is there."""
+    from ..cards.metadata import card_problems
     from ..editor import publish
     from ..editor.errors import PublishError
     from ..editor.hub import open_hub
@@ -137,6 +138,9 @@ def run(
             folder, unverified=unverified,
             progress=lambda name, done, whole: update(name, done // 10**6, whole // 10**6),
         )  # fmt: skip
+    if problems := card_problems(folder / publish.CARD):
+        more = f" And {len(problems) - 1} more: `monoglot card {folder} --check`." if len(problems) > 1 else ""
+        raise PublishError(f"the Hub would refuse the card {folder / publish.CARD}: {problems[0]}{more}")
     for line in package.notes:
         note(f"Note: {line}")
     if package.left_out:

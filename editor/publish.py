@@ -148,7 +148,7 @@ def _check_card(card: Path) -> None:
     from huggingface_hub import ModelCard
 
     if not card.is_file():
-        raise PublishError(f"{card.parent} has no {CARD}. Bake anew: that writes one.")
+        raise PublishError(f"{card.parent} has no {CARD}. Write it with `monoglot card {card.parent}`.")
     try:
         text = card.read_bytes().decode()
         if not re.match(r"\s*---[ \t]*\r?\n", text):

@@ -475,7 +475,8 @@ class Hub:
                 upload = {"href": f"{place}/complete", "header": {"chunk_size": str(self.part_size), **urls}}
             verify = {"href": f"{self.url}/{repo}.git/info/lfs/objects/verify"}
             objects[-1]["actions"] = {"upload": upload, "verify": verify}
-        return _json({"transfer": "basic", "objects": objects})
+        # before 1.0 a client that has Xet asks here which way to go, later ones go over Xet at once
+        return _json({"transfer": "xet" if "xet" in said.get("transfers", ()) else "basic", "objects": objects})
 
     def receive(self, asked: Asked) -> Reply:
         """A whole file, or a part of one."""

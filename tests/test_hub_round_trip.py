@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import hub as server
 import pytest
 from checkpoints import PROVED, baked, certify
 
+BEFORE_1 = version("huggingface_hub").startswith("0.")
 LOADING = """
 import sys, torch, transformers
 from huggingface_hub import ModelCard
@@ -158,6 +160,8 @@ def test_a_push_that_was_killed_goes_on(
 def test_ctrl_c_leaves_at_once(
     hub: server.Hub, folder: Path, start: Callable[..., Any], xet: bool, moment: str
 ) -> None:
+    if xet and BEFORE_1:
+        pytest.skip("before 1.0 Ctrl-C is Xet's as soon as it has uploaded something, and waits for the Hub's answer")
     repo = "ann/m"
     hub.fault(moment, wait=60, cut=True)
     process = start(*PUSH, folder, repo, "--yes", xet=xet)
@@ -172,6 +176,8 @@ def test_ctrl_c_leaves_at_once(
 def test_a_failure_of_xet_is_said_in_a_sentence(
     hub: server.Hub, folder: Path, start: Callable[..., Any], tmp_path: Path
 ) -> None:
+    if BEFORE_1:
+        pytest.skip("before 1.0 it is huggingface_hub that asks for Xet's token, so Xet itself has not failed")
     hub.fault("xet-write-token", cut=True, times=99)
     _, err = ended(start(*PUSH, folder, "ann/broken", "--yes"), 1)
     hub.faults.clear()

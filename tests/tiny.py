@@ -167,7 +167,7 @@ def save_model(
             if parameter.ndim > 1 or name.endswith("bias"):
                 parameter.normal_(0, 0.3)
             elif ".alpha_" in name:  # learned in each layer's activation function
-                parameter.add_(torch.rand(parameter.shape))
+                parameter.copy_((parameter + torch.rand(parameter.shape)).bfloat16())  # transformers 4 holds no more
     model.to(getattr(torch, dtype)).save_pretrained(folder, max_shard_size="8KB" if shards else "5GB")
     if tokenizer:
         save_tokenizer(folder)

@@ -53,6 +53,7 @@ def push(monoglot: Callable[..., tuple[int, str, str]], hub: server.Hub, monkeyp
 
 
 def test_it_says_who_what_and_where(folder: Path, hub: server.Hub, push: Push) -> None:
+    files = len(list(folder.iterdir()))
     (folder / "report.html").write_text("mine")
     code, out, err = push(folder, "ann/m", "--yes")
     assert code == 0
@@ -62,10 +63,10 @@ def test_it_says_who_what_and_where(folder: Path, hub: server.Hub, push: Push) -
         f"You are ann. This goes to {hub.url}/ann/m, private, which is made for it; on main.",
         "Making ann/m, private.",
         "Reading it back.",
-        "ann/m has it whole: 9 files compared.",
+        f"ann/m has it whole: {files} files compared.",
     ):
         assert line in err.splitlines(), err
-    assert "To upload: 9 files, 0.1 MB: model.safetensors" in err
+    assert f"To upload: {files} files, 0.1 MB: model.safetensors" in err
     assert hub.commits[hub.head("ann/m")].message == "someone/tiny: zh deactivated (monoglot 0.1.0)"
     assert hub.repos["ann/m"].private
 
@@ -127,7 +128,8 @@ def test_a_dry_run_without_the_hub(
         monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
     token = {"no token": "", "a bad token": "hf_unknown"}.get(what, server.OWNER)
     code, out, err = push(folder, "ann/m", "--dry-run", "--json", token=token)
-    assert code == 0 and "Would upload 9 files, 0.1 MB to ann/m: model.safetensors" in err
+    files = len(list(folder.iterdir()))
+    assert code == 0 and f"Would upload {files} files, 0.1 MB to ann/m: model.safetensors" in err
     assert "What is there already could not be looked at:" in err
     assert json.loads(out)["commit"] is None
     code, _, err = push(folder, "ann/m", "--yes", token=token)
@@ -163,6 +165,14 @@ def test_what_is_wrong_here_is_found_before_the_hub_is_asked(folder: Path, hub: 
     assert code == 1 and "recipe.yaml is not the file that the manifest lists" in err
     code, _, err = push(folder, "no-namespace", "--yes")
     assert code == 1 and "'no-namespace' is not the id of a repository on the Hub." in err
+    assert hub.requests == []
+
+
+def test_a_card_that_the_hub_would_refuse(folder: Path, hub: server.Hub, push: Push) -> None:
+    card = folder / "README.md"
+    card.write_text(card.read_text().replace("---\n", "---\nlicense: my-own-licence\n", 1))
+    code, out, err = push(folder, "ann/m", "--yes")
+    assert (code, out) == (1, "") and "the Hub would refuse the card" in err and "my-own-licence" in err
     assert hub.requests == []
 
 

@@ -251,7 +251,7 @@ def test_a_config_that_transformers_cannot_read_is_an_error_only_where_it_matter
     saved: Callable[..., Path], tmp_path: Path
 ) -> None:
     shutil.copytree(saved("mistral", **WINDOWLESS), tmp_path / "base")
-    tiny.edit_config(tmp_path / "base", num_attention_heads="two")
+    tiny.edit_config(tmp_path / "base", num_labels="two")
     target = open_target(resolve(str(tmp_path / "base")))
     with pytest.raises(
         RecipeError, match=r"by llama: transformers \S+ cannot read the config .*\. It can by calibrated"

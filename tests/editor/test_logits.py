@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tiny
 import torch
+import transformers
 from monoglot.editor import logits as module
 from monoglot.editor.logits import Variant, batches, chunks, hidden_states, logits, token_losses
 
@@ -21,6 +22,8 @@ CASES = {
 
 @pytest.mark.parametrize("name", CASES)
 def test_hidden_states_and_head_make_the_models_logits(name: str, saved: Callable[..., Path]) -> None:
+    if name == "paligemma" and transformers.__version__.startswith("4."):
+        pytest.skip("transformers 4 lets PaliGemma's tokens see those after them, so its logits predict nothing")
     case = CASES[name]
     model = tiny.live(saved(case.model_type, **case.config))
     expected = tiny.logits(model)[:, :-1].flatten(0, 1)
