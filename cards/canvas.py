@@ -54,7 +54,11 @@ LOOKS: dict[Theme, Look] = {
 
 
 def available() -> bool:
-    return find_spec("matplotlib") is not None
+    """Whether matplotlib is there and can be imported."""
+    try:
+        return find_spec("matplotlib.figure") is not None  # imports the package
+    except ImportError:
+        return False
 
 
 @contextmanager

@@ -73,6 +73,7 @@ def command(
         aligned=aligned,
     )  # fmt: skip
     findings.check_place(output)
+    check_same(output, {"rate": rate, "quantile": quantile, "context": context}, list(texts))
     measures.read_held_out(target, texts, options)  # says now what would be wrong with it in an hour
     known, _ = detect_command.reused(
         target, texts, output / STATISTICS, tokens=tokens, context=context, minimum=minimum, batch_size=batch_size,
@@ -102,6 +103,30 @@ def command(
         findings.write(output, kept, subject.neurons)
     neurons.save(subject.neurons, output / findings.NEURONS)
     finish(output, kept["evaluation"])
+
+
+def check_same(output: Path, settings: dict[str, Any], languages: list[str]) -> None:
+    """Before anything in `output` is replaced: raise OutputError when it has findings with other settings, which decide which
+    neurons they are of, and CorpusError when there are no two languages to compare."""
+    from ..editor import findings
+    from ..editor.errors import CorpusError, OutputError
+
+    if len(languages) < 2:
+        raise CorpusError(
+            f"a language's neurons are found against others, and there is text in {languages[0]} only. Add text."
+        )
+    if not (output / findings.FILE).is_file():
+        return
+    before = findings.read(output).get("settings") or {}
+    for name, value in settings.items():
+        if before.get(name, value) != value:
+            raise OutputError(
+                f"{output} has findings with --{name} {before[name]:g}. Use that again, or another folder."
+            )
+    if sorted(before.get("corpus", languages)) != sorted(languages):
+        raise OutputError(
+            f"{output} has findings of {', '.join(before['corpus'])}. Name these languages, or another folder."
+        )
 
 
 def methods(

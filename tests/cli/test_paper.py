@@ -46,6 +46,9 @@ def test_from_text_to_page_and_again(monoglot: Run, tmp_path: Path, monkeypatch:
     before = (folder / findings.FILE).read_bytes()
     assert monoglot("paper", "embedded", *OPTIONS, *rate, "--count", 3, "-o", folder)[0] == 130
     assert (folder / findings.FILE).read_bytes() == before, "nothing is lost before there is something new"
+    for other, said in ((("--quantile", 0.9), "--quantile 0.95"), (("--languages", "en,fr"), "findings of en, fr, zh")):
+        code, _, err = monoglot("paper", "embedded", *OPTIONS, *rate, *other, "-o", folder)
+        assert code == 1 and said in err and (folder / findings.FILE).read_bytes() == before
 
     found = findings.read(folder)["evaluation"]
     assert set(found) == {"profile", "overlap", "methods", "perplexity", "similarity", "deactivate_each"}
@@ -68,6 +71,7 @@ def test_what_is_refused(monoglot: Run, tmp_path: Path) -> None:
         (("embedded", "--corpus", "embedded", "-o", tmp_path), 1, "other things in it"),
         (("embedded", "--corpus", "embedded", "-o", tmp_path / "config.json"), 1, "is a file"),
         (("embedded", "--corpus", "embedded", "--languages", "en,de", "-o", tmp_path / "x"), 1, "de"),
+        (("embedded", "--corpus", "embedded", "--languages", "en", "-o", tmp_path / "x"), 1, "in en only"),
         (("absent-model", "--corpus", "embedded", "-o", tmp_path / "x"), 1, "absent-model"),
     ):
         ended, out, err = monoglot("paper", *arguments)
