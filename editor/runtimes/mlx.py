@@ -1,0 +1,32 @@
+"""MLX by mlx-lm: on Apple's GPUs, elsewhere on the CPU."""
+
+from pathlib import Path
+
+from . import Answer, Ask, Prompt
+
+NAME = "mlx"
+PACKAGES = ("mlx",)
+NEEDS = ("mlx-lm",)
+INSTALL = 'pip install mlx-lm  # on Linux: pip install "mlx[cpu]" mlx-lm'
+NOISE = 1e-3  # float32 sums in another order: 1e-4 seen
+
+
+def load(folder: Path, scratch: Path) -> Ask:
+    import mlx.core as mx
+    from mlx_lm import load as load_model
+    from mlx_lm.generate import generate_step
+
+    model, tokenizer = load_model(str(folder))
+    model.set_dtype(mx.float32)
+    ends = set(tokenizer.eos_token_ids)
+
+    def ask(prompt: Prompt, tokens: int) -> Answer:
+        chosen, probabilities = [], []
+        for token, logprobs in generate_step(mx.array(prompt["ids"]), model, max_tokens=tokens):
+            chosen.append(int(token))
+            probabilities.append(float(logprobs[int(token)]))
+            if int(token) in ends:
+                break
+        return chosen, probabilities
+
+    return ask

@@ -1,0 +1,144 @@
+"""The host's side of a runtime: it runs in a process of its own, in the environment it is installed in.
+
+So its pins don't fight monoglot's, and when it crashes, hangs or runs out of memory, that is an outcome like any other.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import RuntimeFailure
+from . import ALIASES, NAMES, Prompt, module
+
+WORKER = Path(__file__).with_name("worker.py")
+PROBE = 60  # seconds
+TIMEOUT = 900  # seconds for loading, converting and answering
+LOG = 64 * 1024  # bytes of its output that are looked through for a reason
+
+
+@dataclass(frozen=True)
+class Installed:
+    """A runtime in an environment: its version, None where it is not there, and what else it takes and lacks."""
+
+    name: str
+    version: str | None
+    missing: tuple[str, ...]
+    python: str
+
+    @property
+    def ready(self) -> bool:
+        return self.version is not None and not self.missing
+
+    @property
+    def install(self) -> str:
+        return str(module(self.name).INSTALL)
+
+
+@dataclass(frozen=True)
+class Answered:
+    """The answers to the prompts in their order: token ids, and their log-probabilities, None where they aren't told."""
+
+    version: str
+    answers: tuple[tuple[list[int], list[float | None]], ...]
+
+
+def known(name: str) -> str:
+    """A runtime's name as it is written here. Raises RuntimeFailure for one that monoglot does not know."""
+    found = ALIASES.get(name.lower(), name.lower())
+    if found not in NAMES:
+        raise RuntimeFailure(f"there is no runtime {name!r}. Known: {', '.join(NAMES)}.")
+    return found
+
+
+def interpreters(given: Sequence[str]) -> dict[str | None, str]:
+    """`PATH`, or `NAME=PATH` for one runtime alone: which Python runs what. The key None is for all others.
+
+    Raises RuntimeFailure for a name that is not known and for what is no program.
+    """
+    found: dict[str | None, str] = {None: sys.executable}
+    for one in given:
+        name, equals, path = one.partition("=")
+        if not equals:
+            name, path = "", one
+        program = Path(path).expanduser()
+        if not program.is_file() or not os.access(program, os.X_OK):
+            raise RuntimeFailure(f"there is no Python at {path}. Give the interpreter itself, for example env/bin/python.")
+        # not resolved: a virtual environment's interpreter is a link, and known by where the link lies
+        found[known(name) if name else None] = str(program.absolute())
+    return found
+
+
+def python_for(name: str, pythons: Mapping[str | None, str]) -> str:
+    return pythons.get(name, pythons[None])
+
+
+def probe(name: str, python: str) -> Installed:
+    """What of a runtime is installed where `python` looks. Raises RuntimeFailure when that interpreter doesn't run."""
+    try:
+        done = subprocess.run(
+            [python, "-I", str(WORKER), "probe", name], capture_output=True, text=True, timeout=PROBE, stdin=subprocess.DEVNULL
+        )
+        found = json.loads(done.stdout)
+    except (OSError, subprocess.TimeoutExpired, ValueError) as error:
+        raise RuntimeFailure(f"{python} does not run as a Python interpreter: {str(error).splitlines()[0]}.") from None
+    return Installed(name, found["version"], tuple(found["missing"]), found["python"])
+
+
+def answer(
+    name: str, folder: Path, prompts: Sequence[Prompt], tokens: int, *, python: str, timeout: float = TIMEOUT
+) -> Answered:
+    """At most `tokens` new tokens after each prompt, greedily, in float32. Raises RuntimeFailure with the reason."""
+    installed = probe(name, python)
+    if not installed.ready:
+        lacking = ", ".join(installed.missing) if installed.version else name
+        raise RuntimeFailure(f"{lacking} is not installed for {python}. {installed.install}")
+    with tempfile.TemporaryDirectory(prefix="monoglot-") as scratch:
+        answers, log = Path(scratch) / "answers.json", Path(scratch) / "log"
+        request: dict[str, Any] = {
+            "runtime": name, "folder": str(folder.absolute()), "scratch": scratch, "prompts": list(prompts),
+            "tokens": tokens, "answers": str(answers),
+        }  # fmt: skip
+        (Path(scratch) / "request.json").write_text(json.dumps(request))
+        with log.open("wb") as output:
+            worker = subprocess.Popen(
+                [python, "-I", str(WORKER), "answer", str(Path(scratch) / "request.json")], stdin=subprocess.DEVNULL,
+                stdout=output, stderr=subprocess.STDOUT, cwd=scratch, start_new_session=True,
+            )  # fmt: skip
+            try:
+                code = worker.wait(timeout)
+            except subprocess.TimeoutExpired:
+                raise RuntimeFailure(f"{name} was not done after {timeout:.0f} s. Allow more with --timeout.") from None
+            finally:
+                _end(worker)
+        if code or not answers.is_file():
+            raise RuntimeFailure(f"{name} {installed.version} failed: {_reason(code, log)}")
+        made = json.loads(answers.read_text())
+    return Answered(str(made["version"]), tuple((list(ids), logprobs) for ids, logprobs in made["answers"]))
+
+
+def _end(worker: "subprocess.Popen[bytes]") -> None:
+    """The worker and whatever it started: runtimes leave servers and engines behind."""
+    try:
+        os.killpg(worker.pid, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):
+        pass
+    worker.wait()
+
+
+def _reason(code: int, log: Path) -> str:
+    """The last line of what it printed that speaks of an error, or else the last one."""
+    if code < 0:
+        return f"it was ended by {signal.Signals(-code).name}."
+    with log.open("rb") as file:
+        file.seek(max(0, log.stat().st_size - LOG))
+        lines = [line.strip() for line in file.read().decode("utf-8", "replace").splitlines() if line.strip()]
+    telling = [line for line in lines if "rror" in line.split(":")[0] or "xception" in line.split(":")[0]]
+    said = (telling or lines or [f"it exited with {code} and said nothing"])[-1]
+    return "".join(one for one in said if one.isprintable())[:300]

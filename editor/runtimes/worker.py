@@ -1,0 +1,65 @@
+"""The far side: runs in a runtime's own environment, which need not have monoglot.
+
+    PYTHON -I worker.py probe NAME          the versions of what the runtime takes, as JSON on stdout
+    PYTHON -I worker.py answer REQUEST      {"runtime", "folder", "scratch", "prompts", "tokens", "answers"}: writes the
+                                            answers, {"version", "answers": [[ids, log-probabilities or null], …]}
+
+Whatever runtimes print goes where it goes; the answers go to a file.
+"""
+
+import importlib
+import importlib.metadata
+import importlib.util
+import json
+import os
+import sys
+from pathlib import Path
+
+
+def runtimes():  # type: ignore[no-untyped-def]
+    """The package around this file, under a name that nothing else has, whether or not monoglot is installed here."""
+    folder = Path(__file__).parent
+    spec = importlib.util.spec_from_file_location(
+        "monoglot_runtimes", folder / "__init__.py", submodule_search_locations=[str(folder)]
+    )
+    package = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = package
+    spec.loader.exec_module(package)
+    return package
+
+
+def version(distribution):  # type: ignore[no-untyped-def]
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def probe(name):  # type: ignore[no-untyped-def]
+    """{"version": of the runtime, or None, "missing": what else it takes and is not there, "python": the interpreter's}"""
+    runtime = runtimes().module(name)
+    found = next((one for one in map(version, runtime.PACKAGES) if one), None)
+    missing = [distribution for distribution in runtime.NEEDS if version(distribution) is None]
+    return {"version": found, "missing": missing, "python": sys.version.split()[0]}
+
+
+def answer(request):  # type: ignore[no-untyped-def]
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")  # a folder is given, and nothing is to be fetched
+    runtime = runtimes().module(request["runtime"])
+    ask = runtime.load(Path(request["folder"]), Path(request["scratch"]))
+    answers = [ask(prompt, request["tokens"]) for prompt in request["prompts"]]
+    Path(request["answers"]).write_text(json.dumps({"version": probe(request["runtime"])["version"], "answers": answers}))
+
+
+def main():  # type: ignore[no-untyped-def]
+    if sys.argv[1] == "probe":
+        print(json.dumps(probe(sys.argv[2])))
+    else:
+        answer(json.loads(Path(sys.argv[2]).read_text()))
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)  # the answers are written: what a runtime does on its way out (threads, servers) is no matter
+
+
+if __name__ == "__main__":
+    main()
