@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: setup check test demo real real-judge bench clean
+.PHONY: setup check test oldest demo readme real real-judge bench clean
 
 setup: $(VENV)/.done
 
@@ -20,8 +20,26 @@ check: setup
 test: setup
 	$(BIN)/python -m pytest
 
+# The tests with the oldest versions that pyproject.toml allows. OLDEST_PYTHON=python3.10 runs them on the oldest Python as
+# well, which on Linux means a download of gigabytes, as torch has no other build for it there.
+OLDEST_PYTHON ?= $(PYTHON)
+OLDEST = $(VENV)-oldest/bin
+
+$(VENV)-oldest/.done: pyproject.toml constraints-oldest.txt
+	$(OLDEST_PYTHON) -m venv $(VENV)-oldest
+	$(OLDEST)/python -m pip install -q -c constraints-oldest.txt "torch==2.13.0"
+	$(OLDEST)/python -m pip install -q -c constraints-oldest.txt -e ".[dev]"
+	touch $@
+
+oldest: $(VENV)-oldest/.done
+	$(OLDEST)/python -m pytest
+
 demo: setup
 	$(BIN)/monoglot demo
+
+# The README's help texts; run it when an option or a command changed
+readme: setup
+	$(BIN)/python tests/help_texts.py
 
 # Real checkpoints: REAL_MODELS=DIR to use what is there, REAL_CORPUS=DIR for the text
 export REAL_MODELS ?= real-models
@@ -49,4 +67,4 @@ bench: setup
 	for file in tests/benchmarks/*.py; do $(BIN)/python $$file; done
 
 clean:
-	rm -rf $(VENV) $(VENV)-llama build dist *.egg-info
+	rm -rf $(VENV) $(VENV)-llama $(VENV)-oldest build dist *.egg-info
