@@ -5,6 +5,7 @@ another command.
 """
 
 import re
+import zipfile
 from pathlib import Path
 
 from .checkpoint import parse_json, read_shard
@@ -37,7 +38,7 @@ OF = {  # what each holds, and who takes it
 
 
 def kind(path: Path) -> str | None:
-    """A key of `OF`, or "tensors"; None for any other file. Raises CheckpointError for JSON or safetensors that is malformed."""
+    """A key of `OF`, or "tensors"; None for any other file. Raises CheckpointError for malformed JSON or safetensors."""
     with path.open("rb") as file:
         start = file.read(9)
     if start[8:] == b"{" and int.from_bytes(start[:8], "little") < path.stat().st_size:
@@ -47,7 +48,7 @@ def kind(path: Path) -> str | None:
     if start.lstrip()[:1] == b"{":
         keys = set(parse_json(path.read_bytes(), str(path)))
         return next((name for name, own in KEYS.items() if own <= keys), None)
-    if start[:2] == b"PK":
+    if zipfile.is_zipfile(path):
         return "mask"
     return "recipe" if path.stat().st_size <= RECIPE_SIZE and EDITS.search(path.read_bytes()) else None
 
