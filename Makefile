@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: setup check test oldest demo readme real real-judge bench clean
+.PHONY: setup check test oldest dist demo readme real real-judge card-blocks bench clean
 
 setup: $(VENV)/.done
 
@@ -34,6 +34,10 @@ $(VENV)-oldest/.done: pyproject.toml constraints-oldest.txt
 oldest: $(VENV)-oldest/.done
 	$(OLDEST)/python -m pytest
 
+# The sdist and the wheel, built, looked into, installed in an environment of their own and run there
+dist: setup
+	$(BIN)/python tests/distribution.py
+
 demo: setup
 	$(BIN)/monoglot demo
 
@@ -62,6 +66,11 @@ $(VENV)-llama/.done:
 
 real-judge: setup $(VENV)-llama/.done
 	LLAMA_PYTHON=$(LLAMA)/python $(BIN)/python tests/real_judge.py
+
+# What the card of the checkpoint in FOLDER says under "Use it", run: VLLM_BIN=DIR and LLAMA_BIN=DIR hold the runtimes'
+# executables, and whatever is not given is left out
+card-blocks: setup
+	$(BIN)/python tests/card_blocks.py $(FOLDER) $(if $(VLLM_BIN),--vllm $(VLLM_BIN)) $(if $(LLAMA_BIN),--llama $(LLAMA_BIN))
 
 bench: setup
 	for file in tests/benchmarks/*.py; do $(BIN)/python $$file; done
