@@ -22,7 +22,7 @@ from pathlib import Path
 
 BLOCK = re.compile(r"^```(python|bash)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PLACEHOLDER = re.compile(r"\b(MODEL|FOLDER)\b")
-RUNTIME_OF = {"vllm serve": "vllm", "curl": "vllm", "gguf": "llama", "transformers": "transformers"}  # by what it names
+RUNTIME_OF = {"vllm": "vllm", "curl": "vllm", "gguf": "llama", "transformers": "transformers"}  # by what it names
 HEALTH = "http://localhost:8000/health"
 PATIENCE = 300  # seconds for a server to come up
 
@@ -52,26 +52,31 @@ def up() -> bool:
 
 
 @contextmanager
-def served(arguments: list[str], place: Path, environment: dict[str, str]) -> Iterator[None]:
-    """While a server is up, which the block starts in the foreground."""
+def served(servers: list[list[str]], place: Path, environment: dict[str, str]) -> Iterator[None]:
+    """While the first of these commands that comes up runs, in the foreground as they do."""
     if up():
         sys.exit(f"{HEALTH} answers already: stop the server that runs there.")
     log = place / "server.log"
-    with log.open("wb") as out:
-        server = subprocess.Popen(
-            arguments, cwd=place, env=environment, stdout=out, stderr=out, start_new_session=True
-        )  # fmt: skip
-    try:
-        deadline = time.monotonic() + PATIENCE
-        while not up():
-            if server.poll() is not None or time.monotonic() > deadline:
-                sys.exit(f"the server did not come up:\n{log.read_text(errors='replace')[-5000:]}")
-            time.sleep(2)
-        yield
-    finally:
-        with suppress(ProcessLookupError):  # it may have ended by itself
-            os.killpg(server.pid, signal.SIGTERM)
-        server.wait(60)
+    for arguments in servers:
+        with log.open("wb") as out:
+            server = subprocess.Popen(
+                arguments, cwd=place, env=environment, stdout=out, stderr=out, start_new_session=True
+            )  # fmt: skip
+        try:
+            deadline = time.monotonic() + PATIENCE
+            while server.poll() is None and time.monotonic() < deadline and not up():
+                time.sleep(2)
+            if up():
+                print(f"--- server\n{arguments[-1].strip()}", flush=True)
+                yield
+                return
+        finally:
+            with suppress(ProcessLookupError):  # it may have ended by itself
+                os.killpg(server.pid, signal.SIGTERM)
+            server.wait(60)
+        said = log.read_text(errors="replace").strip()
+        print(f"--- server, did not come up\n{arguments[-1].strip()}\n{said[-500:]}", flush=True)
+    sys.exit("no server came up.")
 
 
 def ask(runtime: str, arguments: list[str], place: Path, environment: dict[str, str]) -> None:
@@ -99,7 +104,7 @@ def main() -> None:
     given = options.parse_args()
     folder = given.folder.resolve()
     places = {"transformers": Path(sys.executable).parent, "vllm": given.vllm, "llama": given.llama}
-    server: list[str] = []
+    servers: list[list[str]] = []
     with tempfile.TemporaryDirectory() as scratch:
         for runtime, language, code in blocks((folder / "README.md").read_text(encoding="utf-8")):
             if not (bin_folder := places[runtime]):
@@ -110,10 +115,10 @@ def main() -> None:
                 "VLLM_CPU_KVCACHE_SPACE": os.environ.get("VLLM_CPU_KVCACHE_SPACE", "1"),
             }  # fmt: skip
             arguments = command(language, code, folder)
-            if "vllm serve" in code:
-                server = arguments
-            elif code.startswith("curl"):
-                with served(server, Path(scratch), environment):
+            if runtime == "vllm" and not code.startswith("curl"):
+                servers.append(arguments)
+            elif runtime == "vllm":
+                with served(servers, Path(scratch), environment):
                     ask(runtime, arguments, Path(scratch), environment)
             else:
                 ask(runtime, arguments, Path(scratch), environment)

@@ -628,7 +628,7 @@ def test_every_block_of_use_is_one_that_can_be_run(tmp_path: Path) -> None:
     """`make card-blocks` runs them; here only that it finds them all and knows whose they are."""
     found = card_blocks.blocks(rendered(tmp_path))
     assert [(runtime, language) for runtime, language, _ in found] == [
-        ("transformers", "python"), ("vllm", "bash"), ("vllm", "bash"), ("llama", "bash"), ("llama", "python")
+        ("transformers", "python"), *3 * [("vllm", "bash")], ("llama", "bash"), ("llama", "python")
     ]  # fmt: skip
     for _, language, code in found:
         ran = card_blocks.command(language, code, tmp_path)[-1]
