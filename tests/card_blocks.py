@@ -71,9 +71,11 @@ def served(servers: list[list[str]], place: Path, environment: dict[str, str]) -
                 yield
                 return
         finally:
-            with suppress(ProcessLookupError):  # it may have ended by itself
-                os.killpg(server.pid, signal.SIGTERM)
-            server.wait(60)
+            for end in (signal.SIGTERM, signal.SIGKILL):
+                with suppress(ProcessLookupError):  # it may have ended by itself
+                    os.killpg(server.pid, end)
+                with suppress(subprocess.TimeoutExpired):
+                    server.wait(30)
         said = log.read_text(errors="replace").strip()
         print(f"--- server, did not come up\n{arguments[-1].strip()}\n{said[-500:]}", flush=True)
     sys.exit("no server came up.")
