@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: setup check test demo real real-judge bench clean
+.PHONY: setup check test oldest dist demo readme real real-judge card-blocks bench clean
 
 setup: $(VENV)/.done
 
@@ -20,8 +20,40 @@ check: setup
 test: setup
 	$(BIN)/python -m pytest
 
+# The tests with the oldest versions that pyproject.toml allows. On Linux torch comes for Python 3.10 as a download of
+# gigabytes only, so they run on the usual Python unless OLDEST_PYTHON=python3.10 says otherwise; what needs no torch runs
+# on 3.10 in any case where there is one.
+OLDEST_PYTHON ?= $(PYTHON)
+OLDEST = $(VENV)-oldest/bin
+PYTHON310 ?= $(firstword $(shell python3.10 -c "import sys; print(sys.executable)" 2>/dev/null) \
+	$(wildcard $(HOME)/.pyenv/versions/3.10*/bin/python))
+
+$(VENV)-oldest/.done: pyproject.toml constraints-oldest.txt
+	$(OLDEST_PYTHON) -m venv $(VENV)-oldest
+	$(OLDEST)/python -m pip install -q -c constraints-oldest.txt "torch==2.13.0"
+	$(OLDEST)/python -m pip install -q -c constraints-oldest.txt -e ".[dev]"
+	touch $@
+
+$(VENV)-3.10/.done: pyproject.toml constraints-oldest.txt
+	$(PYTHON310) -m venv $(VENV)-3.10
+	$(VENV)-3.10/bin/python -m pip install -q -c constraints-oldest.txt click jinja2 py3langid rich transformers
+	$(VENV)-3.10/bin/python -m pip install -q --no-deps -e .
+	touch $@
+
+oldest: $(VENV)-oldest/.done $(if $(PYTHON310),$(VENV)-3.10/.done)
+	$(if $(PYTHON310),$(VENV)-3.10/bin/python tests/without_torch.py,@echo "no Python 3.10 here: nothing is run on it")
+	$(OLDEST)/python -m pytest
+
+# The sdist and the wheel, built, looked into, installed in an environment of their own and run there
+dist: setup
+	$(BIN)/python tests/distribution.py
+
 demo: setup
 	$(BIN)/monoglot demo
+
+# The README's help texts; run it when an option or a command changed
+readme: setup
+	$(BIN)/python tests/help_texts.py
 
 # Real checkpoints: REAL_MODELS=DIR to use what is there, REAL_CORPUS=DIR for the text
 export REAL_MODELS ?= real-models
@@ -45,8 +77,13 @@ $(VENV)-llama/.done:
 real-judge: setup $(VENV)-llama/.done
 	LLAMA_PYTHON=$(LLAMA)/python $(BIN)/python tests/real_judge.py
 
+# What the card of the checkpoint in FOLDER says under "Use it", run: VLLM_BIN=DIR and LLAMA_BIN=DIR hold the runtimes'
+# executables, and whatever is not given is left out
+card-blocks: setup
+	$(BIN)/python tests/card_blocks.py $(FOLDER) $(if $(VLLM_BIN),--vllm $(VLLM_BIN)) $(if $(LLAMA_BIN),--llama $(LLAMA_BIN))
+
 bench: setup
 	for file in tests/benchmarks/*.py; do $(BIN)/python $$file; done
 
 clean:
-	rm -rf $(VENV) $(VENV)-llama build dist *.egg-info
+	rm -rf $(VENV) $(VENV)-llama $(VENV)-oldest $(VENV)-3.10 build dist *.egg-info

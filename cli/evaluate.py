@@ -8,7 +8,7 @@ import click
 
 from ..editor.prompts import COUNT
 from . import measures
-from .console import answer, device_options, note, print_tables, split
+from .console import answer, device_options, given, note, print_tables, split
 
 MEASURES: dict[str, Callable[[Any, measures.Options], dict[str, Any]]] = {
     "profile": measures.profile,
@@ -17,6 +17,12 @@ MEASURES: dict[str, Callable[[Any, measures.Options], dict[str, Any]]] = {
     "similarity": measures.similarity,
     "deactivate_each": measures.deactivate_each,
 }
+ANSWERS = ("generate", "deactivate_each")
+USED_BY = {  # the measures that an option has something to say to
+    "corpus": ("perplexity",), "text_tokens": ("perplexity",), "context": ("perplexity",), "aligned": ("similarity",),
+    "shared": ("perplexity", "deactivate_each"), "prompts": ANSWERS, "chat": ANSWERS, "count": ANSWERS,
+    "tokens": ANSWERS, "samples": ANSWERS, "judge": ANSWERS, "answer_in": ("generate",), "same_language": ("generate",),
+}  # fmt: skip
 
 
 @click.command("evaluate")
@@ -85,7 +91,7 @@ MEASURES: dict[str, Callable[[Any, measures.Options], dict[str, Any]]] = {
     show_default=True,
     help="The environment variable that holds the judge's key, if it takes one.",
 )
-@click.option("--judge-dry-run", is_flag=True, help="Say what the judge would be asked, and send nothing.")
+@click.option("--judge-dry-run", is_flag=True, help="Say what the judge would be asked; send nothing and keep nothing.")
 @click.option("--base", help="The base of a checkpoint: a folder or a Hub id. Default: the one in the manifest.")
 @click.option(
     "-o",
@@ -125,12 +131,10 @@ def command(
 
     chosen = {name for name in MEASURES if options.pop(name) or everything}
     if not chosen and not generate and not everything:
-        listed = ", ".join(f"--{name.replace('_', '-')}" for name in ("generate", *MEASURES, "all"))
+        listed = ", ".join(map(flag, ("generate", *MEASURES, "all")))
         raise click.UsageError(f"Say what to measure: {listed}.")
-    if options["same_language"] and not generate:
-        raise click.UsageError("--same-language goes with --generate.")
     settings = measures.Options(languages=tuple(split(languages)), **options)
-    check(settings, generate, chosen)
+    check(settings, chosen | ({"generate"} if generate else set()))
     measures.check_judge(settings)
     subject = open_subject(model, neurons_path, base=base, device=device, dtype=dtype)
     if subject.folder is None and generate:
@@ -139,7 +143,7 @@ def command(
         )
     if subject.folder is not None and output:
         raise click.UsageError("-o goes with a model; what is found of a checkpoint is kept in its manifest.")
-    keep = keeper(subject, output)
+    keep = dict if settings.judge_dry_run else keeper(subject, output)
     found: dict[str, Any] = {}
     kept: dict[str, Any] = {}
     for name, measure in MEASURES.items():
@@ -154,45 +158,53 @@ def command(
         answer(kept)
     else:
         show(found, settings.samples)
-    if subject.folder is None and output:
+    if subject.folder is None and output and not settings.judge_dry_run:
         note(f"Kept in {output}. See it all: monoglot report {output}")
 
 
-def check(settings: measures.Options, generate: bool, chosen: set[str]) -> None:
+def check(settings: measures.Options, asked: set[str]) -> None:
     """Raise UsageError for options that have nothing to go with."""
-    from click.core import ParameterSource
-
-    ctx = click.get_current_context()
-    asks = generate or "deactivate_each" in chosen
-    needs = {
-        "corpus": "perplexity" in chosen, "text_tokens": "perplexity" in chosen, "context": "perplexity" in chosen,
-        "aligned": "similarity" in chosen, "shared": bool({"perplexity", "deactivate_each"} & chosen), "prompts": asks,
-        "chat": asks, "count": asks, "tokens": asks, "samples": asks, "judge": asks, "answer_in": generate,
-    }  # fmt: skip
-    for name, there in needs.items():
-        if not there and ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE:
-            raise click.UsageError(f"--{name.replace('_', '-')} goes with a measure that was not asked for.")
+    for name, users in USED_BY.items():
+        if asked.isdisjoint(users) and (idle := given(name)):
+            raise click.UsageError(f"{idle[0]} goes with {' or '.join(map(flag, users))}.")
     if settings.judge_dry_run and not settings.judge:
         raise click.UsageError("--judge-dry-run goes with --judge and --judge-model.")
 
 
+def flag(measure: str) -> str:
+    return f"--{measure.replace('_', '-')}"
+
+
 def keeper(subject: Any, output: Path | None) -> Callable[[dict[str, Any]], dict[str, Any]]:
     """What keeps the findings after each measure, so that an interruption loses one at most: in the checkpoint's manifest,
-    on its card and among its files, or in a folder of their own. It gives them with those that were there before."""
+    on its card and among its files, or in a folder of their own. It gives them with those that were there before, and says
+    so where it replaces what was measured on more."""
     from ..editor import findings
     from ..editor.detect import model_info
 
     if subject.folder is not None:
         told: set[str] = set()
-        return lambda found: save(subject.folder, subject.record, subject.neurons, subject.target, found, told)
-    if output is None:
+        before = dict(subject.record.get("evaluation") or {})
+
+        def write(found: dict[str, Any]) -> dict[str, Any]:
+            return save(subject.folder, subject.record, subject.neurons, subject.target, found, told)
+
+    elif output is None:
         return dict
-    kept = findings.of_folder(output, model_info(subject.target), subject.neurons)
+    else:
+        kept = findings.of_folder(output, model_info(subject.target), subject.neurons)
+        before = dict(kept["evaluation"])
+
+        def write(found: dict[str, Any]) -> dict[str, Any]:
+            kept["evaluation"] = {**kept["evaluation"], **found}
+            findings.write(output, kept, subject.neurons)
+            return dict(kept["evaluation"])
 
     def keep(found: dict[str, Any]) -> dict[str, Any]:
-        kept["evaluation"] = {**kept["evaluation"], **found}
-        findings.write(output, kept, subject.neurons)
-        return dict(kept["evaluation"])
+        for name in [name for name in found if name in before]:
+            if lost := findings.narrower(before.pop(name), found[name]):
+                note(f"Note: {name.replace('_', ' ')} replaces a measurement that had more: {lost}.")
+        return write(found)
 
     return keep
 

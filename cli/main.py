@@ -73,7 +73,7 @@ def main() -> None:
 
     warnings.showwarning = show
     try:
-        group(standalone_mode=False)
+        group(prog_name="monoglot", standalone_mode=False)
     except click.exceptions.Exit as stop:
         sys.exit(stop.exit_code)
     except click.ClickException as error:

@@ -299,7 +299,7 @@ def grade(
     ]
     if options.judge_dry_run:
         plan = judge.dry_run(items, str(options.judge_model))
-        note("Judge, dry run: nothing was sent.")
+        note("Judge, dry run: nothing is sent, and nothing that was measured is kept.")
         for name, value in plan.items():
             note(f"  {name}: {value}")
         return empty

@@ -8,7 +8,7 @@ import click
 
 from . import detect as detect_command
 from . import measures
-from .console import bar, corpus_options, detect_options, find_options, note, split
+from .console import answer, bar, corpus_options, detect_options, find_options, note, split
 
 STATISTICS = "stats.safetensors"
 MEASURED = ("lape", "lave", "ap")  # methods whose neurons are switched off; LAP takes another number of them
@@ -28,6 +28,7 @@ MEASURED = ("lape", "lave", "ap")  # methods whose neurons are switched off; LAP
 @click.option("--count", type=click.IntRange(1), default=8, show_default=True, help="Prompts a language.")
 @click.option("--aligned", metavar="DIR", type=click.Path(path_type=Path), help="Aligned texts, as of `evaluate`.")
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The folder of the findings.")
+@click.option("--json", "as_json", is_flag=True, help="Print what was measured as JSON.")
 def command(
     model: str,
     corpus: tuple[str, ...],
@@ -45,6 +46,7 @@ def command(
     count: int,
     aligned: Path | None,
     output: Path,
+    as_json: bool,
 ) -> None:
     """Repeat the paper's experiments on MODEL, and put them on one page.
 
@@ -102,7 +104,7 @@ def command(
         kept["evaluation"][name] = step()
         findings.write(output, kept, subject.neurons)
     neurons.save(subject.neurons, output / findings.NEURONS)
-    finish(output, kept["evaluation"])
+    finish(output, kept["evaluation"], as_json)
 
 
 def check_same(output: Path, settings: dict[str, Any], languages: list[str]) -> None:
@@ -145,12 +147,15 @@ def methods(
     return comparison(known.model, sets, rate=rate, quantile=quantile, matrices=matrices)
 
 
-def finish(output: Path, evaluation: dict[str, Any]) -> None:
-    """The page, and what stands first on it."""
+def finish(output: Path, evaluation: dict[str, Any], as_json: bool) -> None:
+    """The page; and what stands first on it, or everything as JSON."""
     from ..cards import report, tables
     from ..editor.output import replace_file
     from .report import PAGE
 
     replace_file(output / PAGE, report.FORMATS["html"](report.read(output)).encode())
-    click.echo(tables.dominance(evaluation["perplexity"]))
+    if as_json:
+        answer(evaluation)
+    else:
+        click.echo(tables.dominance(evaluation["perplexity"]))
     note(f"Kept in {output}; all of it on {output / PAGE}.")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from .console import note
+from .console import given, note
 
 PAGE = "report.html"
 
@@ -23,7 +23,8 @@ PAGE = "report.html"
     help="A page with figures; text with tables; or everything for programs.",
 )
 @click.option("--force", is_flag=True, help="Replace a file that is there.")
-def command(folder: Path, output: str | None, form: str, force: bool) -> None:
+@click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
+def command(folder: Path, output: str | None, form: str, force: bool, as_json: bool) -> None:
     """Show what was measured of DIR: a checkpoint, or a folder that `evaluate -o` wrote.
 
     The page stands alone: figures are in it, nothing is loaded from anywhere, there is no script. In a checkpoint's folder
@@ -36,6 +37,10 @@ def command(folder: Path, output: str | None, form: str, force: bool) -> None:
     from ..cards import report
     from ..editor.output import replace_file
 
+    if as_json:
+        if form != "json" and given("form"):
+            raise click.UsageError(f"--json and --format {form} contradict each other.")
+        form = "json"
     found = report.read(folder)
     place = None if output == "-" else Path(output) if output else folder / PAGE if form == "html" else None
     if place:

@@ -91,12 +91,13 @@ def run(
                 dtype=dtype, progress=update,
             )  # fmt: skip
     record = manifest.read(folder)
-    record["certificate"] = verify.certificate(in_bytes, logits)
-    problems = [*in_bytes.problems, *(logits.problems if logits else ())]
+    made = verify.certificate(in_bytes, logits)
+    record["certificate"] = verify.with_earlier(made, record["certificate"]) if fast else made
+    problems = verify.problems(record["certificate"])
     if neurons_file is None or not problems:  # a failure against other neurons than its own says nothing of it
         for line in renew(folder, record, found.method, target.source.folder):
             note(f"Note: {line}")
-    show(folder, record["certificate"], in_bytes, logits, as_json, silent)
+    show(folder, record["certificate"], in_bytes.notes, fast, as_json, silent)
     return not problems
 
 
@@ -114,10 +115,16 @@ def _texts(corpus: tuple[str, ...], languages: list[str], found: Any) -> Any:
     return {language: text for language, text in texts.items() if language in found.languages} or texts
 
 
-def show(folder: Path, certificate: dict[str, Any], in_bytes: Any, logits: Any, as_json: bool, silent: bool) -> None:
-    problems = [*in_bytes.problems, *(logits.problems if logits else ())]
-    for line in in_bytes.notes:
+def show(
+    folder: Path, certificate: dict[str, Any], notes: tuple[str, ...], fast: bool, as_json: bool, silent: bool
+) -> None:
+    from ..editor import verify
+
+    problems = verify.problems(certificate)
+    for line in notes:
         note(f"Note: {line}")
+    if fast and "logits" in certificate:
+        note("The bytes are those whose logits were compared before: that part of the certificate is kept.")
     if as_json:
         answer(certificate)
     elif not silent:

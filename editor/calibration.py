@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from . import floats, statistics
+from . import floats, kinds, statistics
 from .activations import Activation, functions
 from .errors import StatisticsError
 from .inputs import Inputs, Sample
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 FILE = "calibration.safetensors"
 FORMAT = 1
-METADATA = "monoglot_calibration"  # the key of the file's metadata
+METADATA = kinds.METADATA["calibration"]  # the key of the file's metadata
 RIDGES = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1)  # λ
 FIRST_TOKEN_WEIGHT = 0.1  # ρ
 LEVELS = np.linspace(-4, 4, 161)  # t, before it is refined
@@ -245,7 +245,10 @@ def load(path: Path) -> Calibration:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
             if METADATA not in metadata:
-                raise StatisticsError(f"{path} is not a calibration file. Make one with `monoglot detect --calibrate`.")
+                raise StatisticsError(
+                    kinds.instead(path, "calibration")
+                    or f"{path} is not a calibration file. Make one with `monoglot detect --calibrate`."
+                )
             head = json.loads(metadata[METADATA])
             if head["version"] != FORMAT:
                 raise StatisticsError(
@@ -254,10 +257,10 @@ def load(path: Path) -> Calibration:
                 )
             errors = tuple(_error(error) for error in head["errors"])
             directions, levels, ridge = (file.get_tensor(name) for name in ("directions", "levels", "ridge"))
-        kinds = [(array.dtype.name, array.shape) for array in (directions, levels, ridge)]
+        stored = [(array.dtype.name, array.shape) for array in (directions, levels, ridge)]
         n = len(errors)
-        if kinds != [("float32", (n, directions.shape[-1])), ("float64", (n,)), ("float64", (n,))]:
-            raise ValueError(f"it holds {kinds} and errors of {n} layers")
+        if stored != [("float32", (n, directions.shape[-1])), ("float64", (n,)), ("float64", (n,))]:
+            raise ValueError(f"it holds {stored} and errors of {n} layers")
         if not (np.isfinite(directions).all() and np.isfinite(levels).all() and levels.all()):
             raise ValueError("a direction or a level is NaN, infinite or zero")
         tokens, unseen, languages, dtype = (head[key] for key in ("tokens", "unseen", "languages", "dtype"))
@@ -266,7 +269,10 @@ def load(path: Path) -> Calibration:
         if not all(isinstance(text, str) for text in (head["fingerprint"], *languages)):
             raise ValueError("its fingerprint or languages are not text")
     except (SafetensorError, KeyError, TypeError, ValueError, AttributeError, IndexError, OSError) as error:
-        raise StatisticsError(f"{path} is damaged ({error}). Run `monoglot detect --calibrate` again.") from None
+        raise StatisticsError(
+            kinds.instead(path, "calibration")
+            or f"{path} is damaged ({error}). Run `monoglot detect --calibrate` again."
+        ) from None
     return Calibration(
         directions.astype(np.float64),
         levels,

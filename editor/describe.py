@@ -24,6 +24,7 @@ from .carriers import choose, has_biases, ignored_biases, refusals
 from .checkpoint import Checkpoint, fingerprint, parse_json, read_checkpoint, read_config, read_shard
 from .errors import CheckpointError, ModelError, RecipeError, VerificationError
 from .families import FeedForward, locate, text_config
+from .kinds import kind
 from .outline import outlined
 from .recipe import CONSTANT_OPS, OPS
 from .source import Source, on_hub, resolve
@@ -56,33 +57,20 @@ def describe(what: str, *, hashes: bool = False) -> dict[str, Any]:
 
 
 def _of_file(path: Path, hashes: bool) -> dict[str, Any]:
-    with path.open("rb") as file:
-        start = file.read(9)
-    if start[8:] == b"{" and int.from_bytes(start[:8], "little") < path.stat().st_size:
-        return _of_safetensors(path)
-    if start.lstrip()[:1] == b"{":
-        data = parse_json(path.read_bytes(), str(path))
-        if "languages" in data:
-            return of_neurons(path)
-        if "files" in data and "recipe" in data:
-            return of_model(resolve(str(path.absolute().parent)), hashes=hashes)
-        if path.name == "config.json":
-            return of_model(resolve(str(path.absolute().parent)))
-    elif path.suffix in (".yaml", ".yml"):
+    found = kind(path)
+    readers = {"neurons": of_neurons, "statistics": of_statistics, "calibration": of_calibration, "recipe": of_recipe}
+    if found in readers:
+        return readers[found](path)
+    if found == "manifest" or path.name == "config.json":
+        return of_model(resolve(str(path.absolute().parent)), hashes=hashes)
+    if path.suffix in (".yaml", ".yml"):
         return of_recipe(path)
-    raise ModelError(f"{path} is not a file that can be inspected. What can: {KNOWN}.")
-
-
-def _of_safetensors(path: Path) -> dict[str, Any]:
-    shard = read_shard(path)
-    about = parse_json(shard.header[8:], f"the header of {path}").get("__metadata__", {})
-    if statistics_file.METADATA in about:
-        return of_statistics(path)
-    if calibration_file.METADATA in about:
-        return of_calibration(path)
-    if (path.parent / "config.json").is_file():
+    if found == "weights":
         raise ModelError(f"{path} holds weights of a model. Inspect its folder, {path.absolute().parent}.")
-    raise ModelError(f"{path} holds tensors, {len(shard.tensors)} of them, and no config.json lies beside it. {KNOWN}.")
+    if found == "tensors":
+        tensors = len(read_shard(path).tensors)
+        raise ModelError(f"{path} holds tensors, {tensors} of them, and no config.json lies beside it. {KNOWN}.")
+    raise ModelError(f"{path} is not a file that can be inspected. What can: {KNOWN}.")
 
 
 # Models and checkpoints

@@ -92,3 +92,23 @@ def write(folder: Path, found: dict[str, Any], neurons: Neurons) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     neurons_file.save(neurons, folder / NEURONS)
     replace_file(folder / FILE, (json.dumps(found, indent=1, ensure_ascii=False) + "\n").encode())
+
+
+def narrower(before: dict[str, Any], now: dict[str, Any]) -> str:
+    """What an earlier measurement had and a new one lacks, in words: prompts, tokens or texts of a language, and marks;
+    empty where it lacks nothing."""
+    (what, were), (_, are) = _breadth(before), _breadth(now)
+    lost = []
+    if fewer := [language for language, count in were.items() if are.get(language, 0) < count]:
+        lost.append(f"{what} " + ", ".join(f"{k} {were[k]:,} (now {are.get(k, 0):,})" for k in fewer))
+    if before.get("judge") and not now.get("judge"):
+        lost.append(f"marks by {before['judge']}")
+    return "; ".join(lost)
+
+
+def _breadth(measured: dict[str, Any]) -> tuple[str, dict[str, int]]:
+    """What a measurement counts, and how much of it it had, per language or pair of them."""
+    for what in ("prompts", "tokens"):
+        if isinstance(measured.get(what), dict):
+            return what, measured[what]
+    return "texts", dict.fromkeys(measured.get("pairs", ()), measured.get("texts", 0))

@@ -15,6 +15,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from . import kinds
 from .checkpoint import parse_json
 from .errors import CheckpointError, VerificationError
 from .output import replace_file
@@ -92,7 +93,7 @@ def read(folder: Path) -> dict[str, Any]:
     """Raises VerificationError when the folder is no checkpoint of monoglot's, or of an unknown format."""
     path = folder / FILE
     if not folder.is_dir():
-        raise VerificationError(f"there is no folder {folder}.")
+        raise VerificationError(kinds.instead(folder, "a checkpoint") or f"there is no folder {folder}.")
     if not path.is_file():
         raise VerificationError(f"{folder} has no {FILE}: it was not made by monoglot.")
     try:

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from . import kinds
 from .checkpoint import parse_json
 from .errors import MonoglotError, NeuronsError
 from .output import replace_file
@@ -109,7 +110,9 @@ def load(path: Path) -> Neurons:
     except NeuronsError:
         raise
     except (MonoglotError, OSError, KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-        raise NeuronsError(f"{path} is not a neurons file ({error}). Make one with `monoglot find`.") from None
+        raise NeuronsError(
+            kinds.instead(path, "neurons") or f"{path} is not a neurons file ({error}). Make one with `monoglot find`."
+        ) from None
 
 
 def _parse(data: Any, path: Path) -> Neurons:

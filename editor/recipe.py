@@ -39,6 +39,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from . import kinds
 from .errors import NeuronsError, RecipeError
 from .neurons import DECIMALS, Neurons, check_fit, check_languages
 
@@ -188,9 +189,11 @@ def load(path: Path) -> Recipe:
         return of_data(yaml.safe_load(path.read_text(encoding="utf-8")))
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         reason = str(error).replace("\n", " ")
-        raise RecipeError(f"{path} is not a recipe ({type(error).__name__}: {reason}).") from None
+        raise RecipeError(
+            kinds.instead(path, "recipe") or f"{path} is not a recipe ({type(error).__name__}: {reason})."
+        ) from None
     except RecipeError as error:
-        raise RecipeError(f"{path}: {error}") from None
+        raise RecipeError(kinds.instead(path, "recipe") or f"{path}: {error}") from None
 
 
 def _parse(data: Any) -> Recipe:

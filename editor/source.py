@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import embedded
+from . import embedded, kinds
 from .errors import ModelError
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?(@\w[\w./-]*)?")
@@ -55,7 +55,10 @@ def resolve(model: str, base_id: str | None = None) -> Source:
     if folder.suffix == ".gguf":
         raise ModelError(f"{model} is a GGUF file. monoglot edits safetensors: use the model's original repository.")
     if os.path.isfile(folder):  # noqa: PTH113  # Path.is_file fails on a name that is too long
-        raise ModelError(f"{model} is a file. Give the folder that holds it, with its config.json.")
+        raise ModelError(
+            kinds.instead(folder, "weights")
+            or f"{model} is a file. Give the folder that holds it, with its config.json."
+        )
     if not HUB_ID.fullmatch(model) or model.count("..") or folder.is_absolute():
         raise ModelError(f"there is no folder {model}, and it is not the id of a Hub model (organisation/name).")
     return _from_hub(*model.partition("@")[::2])

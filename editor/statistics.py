@@ -26,6 +26,7 @@ import numpy.typing as npt
 
 from . import histogram as histograms
 from . import inputs as inputs_file
+from . import kinds
 from . import per_text as per_texts
 from .errors import MonoglotWarning, StatisticsError
 from .histogram import BINS, UInt32
@@ -34,7 +35,7 @@ from .output import replace_file
 from .per_text import Float32
 
 FORMAT = 1
-METADATA = "monoglot_statistics"  # the key of the file's metadata
+METADATA = kinds.METADATA["statistics"]  # the key of the file's metadata
 SUM_GRID = 2.0**20
 
 Int64 = npt.NDArray[np.int64]
@@ -149,7 +150,10 @@ def load(path: Path) -> Statistics:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
             if METADATA not in metadata:
-                raise StatisticsError(f"{path} is not a statistics file. Make one with `monoglot detect`.")
+                raise StatisticsError(
+                    kinds.instead(path, "statistics")
+                    or f"{path} is not a statistics file. Make one with `monoglot detect`."
+                )
             head = json.loads(metadata[METADATA])
             if head["version"] != FORMAT:
                 raise StatisticsError(
@@ -162,18 +166,20 @@ def load(path: Path) -> Statistics:
                 if not isinstance(count, int) or count < 1:
                     raise ValueError(f"{language} has {count} tokens")
                 shape = [model.layers, model.width]
-                kinds = [("active_count", "I64", shape), ("total", "F64", shape)]
+                arrays = [("active_count", "I64", shape), ("total", "F64", shape)]
                 if "bins" in head:
-                    kinds.append(("histogram", "U32", [*shape, BINS]))
+                    arrays.append(("histogram", "U32", [*shape, BINS]))
                 if "per_text" in head:
-                    kinds.append(("per_text", "F32", [head["per_text"][language], *shape]))
-                for kind, dtype, expected in kinds:
+                    arrays.append(("per_text", "F32", [head["per_text"][language], *shape]))
+                for kind, dtype, expected in arrays:
                     found = file.get_slice(f"{language}.{kind}")
                     if (found.get_dtype(), found.get_shape()) != (dtype, expected):
                         raise ValueError(f"{language}.{kind} is {found.get_dtype()} of shape {found.get_shape()}")
             inputs = inputs_file.from_file(path, file, head["inputs"], model.layers) if "inputs" in head else None
     except (SafetensorError, KeyError, TypeError, ValueError, AttributeError, IndexError, OSError) as error:
-        raise StatisticsError(f"{path} is damaged ({error}). Run `monoglot detect` again.") from None
+        raise StatisticsError(
+            kinds.instead(path, "statistics") or f"{path} is damaged ({error}). Run `monoglot detect` again."
+        ) from None
     return Statistics(
         model,
         tokens,

@@ -440,6 +440,20 @@ def certificate(found: Bytes, logits: Logits | None) -> dict[str, Any]:
     return result
 
 
+def with_earlier(made: dict[str, Any], before: Mapping[str, Any] | None) -> dict[str, Any]:
+    """A certificate of the bytes alone, with what an earlier one says of the logits, which are compared only when the bytes
+    are what the recipe makes of the base: where they are now, they are the same bytes."""
+    earlier = before if isinstance(before, Mapping) else {}
+    if not made["bytes"]["passed"] or not isinstance(earlier.get("logits"), Mapping):
+        return made
+    return {**earlier, **made}
+
+
+def problems(certificate: Mapping[str, Any]) -> list[str]:
+    """All that is not as the recipe says."""
+    return [*certificate["bytes"]["problems"], *certificate.get("logits", {"problems": []})["problems"]]
+
+
 def _figures(difference: Difference) -> dict[str, Any]:
     return {
         "positions": difference.positions,

@@ -1,12 +1,15 @@
-"""The README can't lie: its commands run, its Python runs, its list of families is the table."""
+"""The README can't lie: its commands run, its Python runs, its list of families is the table, its
+help texts are what the commands print."""
 
 import os
 import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
+import help_texts
 import pytest
 import tiny
 from monoglot.cli.main import COMMANDS
@@ -96,3 +99,16 @@ def test_every_family_and_every_command_is_named() -> None:
             assert f"`{name}`" in README, name
     for command in COMMANDS:
         assert command in README, command
+
+
+def test_the_help_texts_are_those_of_the_commands() -> None:
+    assert help_texts.written(README) == help_texts.block(), "The README has other help texts. Write them: make readme"
+
+
+@pytest.mark.parametrize("name", [None, *COMMANDS])
+def test_a_help_text_is_what_the_command_prints(
+    name: str | None, monoglot: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a wide terminal too: the width of a page is the same for everybody."""
+    monkeypatch.setenv("COLUMNS", "200")
+    assert monoglot(*filter(None, (name, "-h"))) == (0, help_texts.help_of(name) + "\n", "")

@@ -9,6 +9,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import card_blocks
 import jinja2
 import measured
 import pytest
@@ -621,3 +622,15 @@ def test_answers_in_the_prompt_s_own_language_stand_in_a_table(tmp_path: Path) -
     heads = [rows[0][:4] for rows in tables(text) if rows[0][0] == "prompts in"]
     assert heads == [["prompts in", "prompts", "base", "this model"]] * 2
     assert "### Does it answer in the prompt's language\n" in text
+
+
+def test_every_block_of_use_is_one_that_can_be_run(tmp_path: Path) -> None:
+    """`make card-blocks` runs them; here only that it finds them all and knows whose they are."""
+    found = card_blocks.blocks(rendered(tmp_path))
+    assert [(runtime, language) for runtime, language, _ in found] == [
+        ("transformers", "python"), *3 * [("vllm", "bash")], ("llama", "bash"), ("llama", "python")
+    ]  # fmt: skip
+    for _, language, code in found:
+        ran = card_blocks.command(language, code, tmp_path)[-1]
+        assert "pip install" not in ran and "MODEL" not in ran and "FOLDER" not in ran
+        assert str(tmp_path) in ran or "model.gguf" in ran

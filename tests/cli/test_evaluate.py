@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import tiny
+from folders import tree
 from monoglot.editor import embedded, manifest, neurons
 from monoglot.editor.bake import bake
 from monoglot.editor.families import activation_modules
@@ -174,8 +175,15 @@ def test_prompts_of_ones_own(
         (("--generate", "--base", "absent"), 1, "there is no folder"),
         (("--same-language",), 2, "Say what to measure"),
         (("--perplexity", "--same-language"), 2, "goes with --generate"),
-        (("--profile", "--corpus", "embedded"), 2, "--corpus goes with a measure that was not asked for"),
-        (("--profile", "--judge", "http://127.0.0.1:1/v1", "--judge-model", "m"), 2, "--judge goes with a measure"),
+        (("--profile", "--corpus", "embedded"), 2, "--corpus goes with --perplexity."),
+        (("--profile", "--aligned", "x"), 2, "--aligned goes with --similarity."),
+        (("--perplexity", "--count", "2"), 2, "--count goes with --generate or --deactivate-each."),
+        (("--generate", "--shared", "keep"), 2, "--shared goes with --perplexity or --deactivate-each."),
+        (
+            ("--profile", "--judge", "http://127.0.0.1:1/v1", "--judge-model", "m"),
+            2,
+            "--judge goes with --generate or ",
+        ),
         (("--generate", "--judge", "http://127.0.0.1:1/v1"), 2, "--judge URL and --judge-model NAME go together"),
         (("--generate", "--judge", "ftp://x/v1", "--judge-model", "m"), 1, "ftp://x/v1"),
         (("--generate", "--judge", "http://127.0.0.1:1/v1", "--judge-model", "m"), 1, "127.0.0.1:1"),
@@ -203,6 +211,27 @@ def test_other_neurons_than_the_checkpoints(monoglot: Run, no_chinese: Path, tmp
     other.write_text(own.read_text().replace('"hand"', '"another"'))
     code, out, err = monoglot("evaluate", no_chinese, other, "--profile")
     assert (code, out) == (1, "") and "was made with other neurons" in err
+
+
+def test_what_is_replaced_is_said_and_a_dry_run_keeps_nothing(
+    monoglot: Run, no_chinese: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("monoglot.cli.bake.card_writer", lambda _: lambda *__: "a card")
+    asked = ("evaluate", no_chinese, "--deactivate-each", "--tokens", 3, "--json")
+    wide, narrow = ("--languages", "en,fr", "--count", 2), ("--languages", "en", "--count", 1)
+    code, _, err = monoglot(*asked, *wide)
+    assert code == 0 and "replaces" not in err
+    before = tree(no_chinese)
+    dry = ("--judge", "http://127.0.0.1:1/v1", "--judge-model", "m", "--judge-dry-run")
+    code, out, err = monoglot(*asked, *narrow, *dry)
+    assert code == 0 and json.loads(out)["deactivate_each"]["prompts"] == {"en": 1}
+    assert "nothing is sent, and nothing that was measured is kept" in err and tree(no_chinese) == before
+    code, _, err = monoglot(*asked, *narrow)
+    said = "deactivate each replaces a measurement that had more: prompts en 2 (now 1), fr 2 (now 0)."
+    assert code == 0 and err.count(said) == 1
+    assert manifest.read(no_chinese)["evaluation"]["deactivate_each"]["prompts"] == {"en": 1}
+    code, _, err = monoglot(*asked, *wide)
+    assert code == 0 and "replaces" not in err, "more than before replaces less"
 
 
 def test_a_folder_that_monoglot_did_not_make(monoglot: Run, tmp_path: Path) -> None:

@@ -158,7 +158,9 @@ def judge() -> Iterator[tuple[str, list[dict[str, Any]]]]:
     thread.join()
 
 
-def test_a_judge_marks_every_answer(monoglot: Run, file: Path, judge: tuple[str, list[dict[str, Any]]]) -> None:
+def test_a_judge_marks_every_answer(
+    monoglot: Run, file: Path, judge: tuple[str, list[dict[str, Any]]], tmp_path: Path
+) -> None:
     url, asked = judge
     options = (
         "--deactivate-each",
@@ -185,11 +187,12 @@ def test_a_judge_marks_every_answer(monoglot: Run, file: Path, judge: tuple[str,
         assert any(sample[name] in content for content in contents), "each variant's own answer is judged"
 
     asked.clear()
-    dry = (*options, "--judge", url, "--judge-model", "kind", "--judge-dry-run")
+    dry = (*options, "--judge", url, "--judge-model", "kind", "--judge-dry-run", "-o", tmp_path / "kept")
     code, out, err = monoglot("evaluate", "embedded", file, *dry)
     assert code == 0 and not asked, err
-    assert "nothing was sent" in err and re.search(r"requests\D+18\b", err)
+    assert "nothing is sent" in err and re.search(r"requests\D+18\b", err)
     assert "quality" not in json.loads(out)["deactivate_each"]["rows"]["none"]["en"]
+    assert not (tmp_path / "kept").exists() and "Kept" not in err
 
 
 def test_what_a_model_is_refused_for(monoglot: Run, file: Path, tmp_path: Path) -> None:

@@ -116,6 +116,36 @@ def test_verify_fails_loudly(exported: tuple[Path, dict[str, Any]], model: Path,
     assert "**The bytes are not what the recipe says**" in (broken / "README.md").read_text()
 
 
+def test_verifying_the_bytes_again_keeps_what_was_proved_of_the_logits(
+    exported: tuple[Path, dict[str, Any]], model: Path, tmp_path: Path
+) -> None:
+    import shutil
+
+    out = tmp_path / "out"
+    shutil.copytree(exported[0], out)
+    whole = {name: (out / name).read_bytes() for name in ("monoglot.json", "README.md")}
+    assert json.loads(whole["monoglot.json"])["certificate"]["logits"]["passed"]
+    done = monoglot("verify", out, "--base", model, "--fast")
+    assert "compared before: that part of the certificate is kept" in done.stderr
+    assert {name: (out / name).read_bytes() for name in whole} == whole
+
+    failed = json.loads(whole["monoglot.json"])
+    failed["certificate"]["logits"] |= {"passed": False, "problems": ["en: KL is too much."]}
+    (out / "monoglot.json").write_text(json.dumps(failed))
+    done = monoglot("verify", out, "--base", model, "--fast", code=1)
+    assert "Failed: en: KL is too much." in done.stderr, "a failure is not forgotten either"
+
+    for damaged in ([], {"bytes": 1, "logits": 1}, None):
+        (out / "monoglot.json").write_text(json.dumps({**failed, "certificate": damaged}))
+        monoglot("verify", out, "--base", model, "--fast")
+        assert set(json.loads((out / "monoglot.json").read_text())["certificate"]) == {"bytes"}
+
+    (out / "monoglot.json").write_bytes(whole["monoglot.json"])
+    shutil.copy(model / "model.safetensors", out / "model.safetensors")
+    monoglot("verify", out, "--base", model, "--fast", code=1)
+    assert set(json.loads((out / "monoglot.json").read_text())["certificate"]) == {"bytes"}
+
+
 def test_verify_finds_a_base_beside_the_checkpoint(
     exported: tuple[Path, dict[str, Any]], model: Path, tmp_path: Path
 ) -> None:

@@ -39,6 +39,9 @@ def test_from_text_to_page_and_again(monoglot: Run, tmp_path: Path, monkeypatch:
     assert "still fit" in err and "profile: there already" in err
     assert "of the damage falls on the language switched off" in out
 
+    code, out, err = monoglot("paper", "embedded", *OPTIONS, *rate, "-o", folder, "--json")
+    assert code == 0 and json.loads(out) == findings.read(folder)["evaluation"], err
+
     def called(*_: Any) -> Any:
         raise KeyboardInterrupt
 

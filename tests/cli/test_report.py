@@ -51,6 +51,15 @@ def test_the_page_lies_in_the_folder_and_may_be_made_again(monoglot: Run, findin
     assert sorted(path.name for path in findings.iterdir()) == ["evaluation.json", "report.html"]
 
 
+def test_json_is_everything_for_programs(monoglot: Run, findings: Path) -> None:
+    code, out, err = monoglot("report", findings, "--json")
+    assert (code, err) == (0, "") and json.loads(out)["evaluation"] == json.loads(json.dumps(SMALL))
+    assert monoglot("report", findings, "--format", "json", "--json") == (0, out, "")
+    code, out, err = monoglot("report", findings, "--format", "html", "--json")
+    assert (code, out) == (2, "") and "--json and --format html contradict each other" in err
+    assert not (findings / "report.html").exists()
+
+
 def test_a_page_of_someone_else_is_kept(monoglot: Run, findings: Path) -> None:
     (findings / "report.html").write_text("mine")
     code, out, err = monoglot("report", findings)

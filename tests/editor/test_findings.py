@@ -67,3 +67,17 @@ def test_missing(tmp_path: Path) -> None:
 
 def test_plain_is_what_json_gives_back() -> None:
     assert findings.plain({"a": (1, 2)}) == json.loads('{"a": [1, 2]}')
+
+
+def test_what_a_measurement_had_more_of() -> None:
+    answers = {"prompts": {"en": 8, "fr": 8}, "tokens": 24}
+    matrix = {"tokens": {"en": 2048, "fr": 512}}
+    ses = {"texts": 8, "pairs": {"en-fr": [1.0], "en-zh": [1.0]}}
+    for one in (answers, matrix, ses, {"layers": {}}, {}):
+        assert findings.narrower(one, one) == ""
+    assert findings.narrower(answers, {"prompts": {"en": 8, "fr": 4, "zh": 8}}) == "prompts fr 8 (now 4)"
+    assert findings.narrower({"prompts": {"fr": 4}}, answers) == ""
+    assert findings.narrower(matrix, {"tokens": {"en": 512}}) == "tokens en 2,048 (now 512), fr 512 (now 0)"
+    assert findings.narrower(ses, {"texts": 4, "pairs": {"en-fr": [1.0]}}) == "texts en-fr 8 (now 4), en-zh 8 (now 0)"
+    assert findings.narrower({**answers, "judge": "kind"}, answers) == "marks by kind"
+    assert findings.narrower(answers, {**answers, "judge": "kind"}) == ""
