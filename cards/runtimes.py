@@ -34,8 +34,8 @@ KNOWN = {
     "native": "Biases that an architecture has anyway are weights like any other: vLLM gave the same as transformers with "
     "Phi, OPT, GPT-2, GPT-NeoX, StarCoder2, BLOOM and Granite, llama.cpp with GPT-2, BLOOM, Phi and StarCoder2, CTranslate2 "
     "with OPT, BLOOM and GPT-2.",
-    "calibrated": "Names, shapes and what the config says are the base's, and the constants are weights like any other, so there is "
-    "nothing that a runtime could drop.",
+    "calibrated": "Names, shapes and what the config says are the base's, and the constants are weights like any other, so "
+    "there is nothing that a runtime could drop.",
     "flag": f"{BIASES} Other architectures were not tried.",
     "llama": BIASES,
 }

@@ -42,8 +42,8 @@ def config_note(manifest: dict[str, Any]) -> str:
     if not manifest["recipe"].get("compat_config"):
         return ""
     return (
-        "Its config.json says in the older spelling too, with keys such as `torch_dtype` and `rope_theta`, what the base's says in that of "
-        "transformers 5 alone; nothing else was added for it."
+        "Its config.json says in the older spelling too, with keys such as `torch_dtype` and `rope_theta`, what the base's "
+        "says in that of transformers 5 alone."
     )
 
 
