@@ -1,6 +1,7 @@
 """The older spelling is added where it can be said, and changes nothing for who reads the newer."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,8 @@ import pytest
 import spellings
 import tiny
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from monoglot.editor import manifest
 from monoglot.editor.bake import bake
 from monoglot.editor.compat_config import READERS, old_keys
@@ -28,6 +31,9 @@ LLAMA3 = {"rope_type": "llama3", "factor": 8.0, "original_max_position_embedding
 LONGROPE = {"rope_type": "longrope", "short_factor": [1.0], "long_factor": [2.0]}
 EVERY_THIRD = ["sliding_attention", "sliding_attention", "full_attention"] * 2
 GEMMA = {"full_attention": rope("linear", factor=4.0), "sliding_attention": rope(theta=500.0)}
+
+NEWER = {"rope_parameters", "full_attention", "sliding_attention", "rope_theta", "rope_type", "type", "dtype", "layer_types",
+         "partial_rotary_factor", "short_factor", "long_factor", *READERS}  # fmt: skip
 
 
 def config(model_type: str = "llama", **keys: Any) -> dict[str, Any]:
@@ -132,6 +138,22 @@ def test_only_a_regular_pattern_has_a_period(kinds: list[str], period: int | Non
     assert found[None]["rope_theta"] == THETA
 
 
+ODD = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.sampled_from([0, "default", "linear", "longrope", "full_attention"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(sorted(NEWER)), inner, max_size=4),
+    max_leaves=8,
+)
+
+
+@settings(deadline=None, derandomize=True, database=None, max_examples=300)
+@given(model_type=st.sampled_from([*KNOWN, "unknown"]), keys=st.dictionaries(st.sampled_from(sorted(NEWER)), ODD))
+def test_whatever_a_config_holds_none_of_it_is_touched(model_type: str, keys: dict[str, Any]) -> None:
+    for found in (config(model_type, **keys), {"text_config": config(model_type, **keys)}):
+        for place, missing in old_keys(found).items():
+            assert not missing.keys() & (found[place] if place else found).keys()
+            assert None not in missing.values()
+
+
 def test_the_text_tower_of_a_wrapper() -> None:
     tower = config(dtype="float16", rope_parameters=rope())
     wrapper = {"model_type": "llava", "dtype": "bfloat16", "text_config": tower}
@@ -192,8 +214,6 @@ def test_other_positions_are_read_as_before(saved: Callable[..., Path], name: st
 
 def newly_spelled(base: Path, folder: Path, **more: Any) -> Path:
     """The tiny Llama's folder with a config as transformers 5 writes it."""
-    import shutil
-
     shutil.copytree(base, folder)
     written = json.loads((folder / "config.json").read_text())
     written = {key: value for key, value in written.items() if key not in READERS}
