@@ -21,7 +21,7 @@ from typing import Any
 from .families import TEXT_CONFIG, text_config
 
 OLD = "transformers 4, mlx-lm"
-EVERY = f"{OLD}, mistral.rs"
+STRICT = f"{OLD}, mistral.rs"  # which fails without
 
 
 class _UnsayableError(Exception):
@@ -106,9 +106,9 @@ class Row:
 
 
 DTYPE = Row("torch_dtype", ("dtype",), "transformers before 4.56", _name)
-THETA = Row("rope_theta", ("rope_parameters", "rope_theta"), EVERY)
+THETA = Row("rope_theta", ("rope_parameters", "rope_theta"), STRICT)
 PARTIAL = Row("partial_rotary_factor", ("rope_parameters", "partial_rotary_factor"), OLD)
-SCALING = Row("rope_scaling", ("rope_parameters",), EVERY, _scaling)
+SCALING = Row("rope_scaling", ("rope_parameters",), OLD, _scaling)
 WITH_TYPE = replace(SCALING, form=_scaling_with_type)
 FULL, SLIDING = (("rope_parameters", kind) for kind in ("full_attention", "sliding_attention"))
 PATTERN = Row("sliding_window_pattern", ("layer_types",), "mlx-lm", _period)
