@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: setup check test oldest dist demo readme real real-judge card-blocks bench clean
+.PHONY: setup check test oldest dist demo readme real real-judge compat card-blocks bench clean
 
 setup: $(VENV)/.done
 
@@ -82,8 +82,25 @@ real-judge: setup $(VENV)-llama/.done
 card-blocks: setup
 	$(BIN)/python tests/card_blocks.py $(FOLDER) $(if $(VLLM_BIN),--vllm $(VLLM_BIN)) $(if $(LLAMA_BIN),--llama $(LLAMA_BIN))
 
+# What the older spelling of config.json is for: runtimes that read no other, each in an environment of its own
+$(VENV)-transformers4/.done:
+	$(PYTHON) -m venv $(VENV)-transformers4
+	$(VENV)-transformers4/bin/python -m pip install -q "torch==2.13.0"
+	$(VENV)-transformers4/bin/python -m pip install -q "transformers>=4.57.1,<5"
+	touch $@
+
+$(VENV)-mlx/.done:
+	$(PYTHON) -m venv $(VENV)-mlx
+	$(VENV)-mlx/bin/python -m pip install -q "torch==2.13.0"
+	$(VENV)-mlx/bin/python -m pip install -q "mlx[cpu]" mlx-lm
+	touch $@
+
+compat: setup $(VENV)-transformers4/.done $(VENV)-mlx/.done
+	TRANSFORMERS4_PYTHON=$(VENV)-transformers4/bin/python MLX_PYTHON=$(VENV)-mlx/bin/python \
+	  $(BIN)/python -m pytest tests/compat
+
 bench: setup
 	for file in tests/benchmarks/*.py; do $(BIN)/python $$file; done
 
 clean:
-	rm -rf $(VENV) $(VENV)-llama $(VENV)-oldest $(VENV)-3.10 build dist *.egg-info
+	rm -rf $(VENV) $(VENV)-llama $(VENV)-oldest $(VENV)-3.10 $(VENV)-transformers4 $(VENV)-mlx build dist *.egg-info

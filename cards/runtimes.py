@@ -34,17 +34,27 @@ KNOWN = {
     "native": "Biases that an architecture has anyway are weights like any other: vLLM gave the same as transformers with "
     "Phi, OPT, GPT-2, GPT-NeoX, StarCoder2, BLOOM and Granite, llama.cpp with GPT-2, BLOOM, Phi and StarCoder2, CTranslate2 "
     "with OPT, BLOOM and GPT-2.",
-    "calibrated": "Names, shapes and config are the base's, and the constants are weights like any other, so there is "
-    "nothing that a runtime could drop.",
+    "calibrated": "Names, shapes and what the config says are the base's, and the constants are weights like any other, so "
+    "there is nothing that a runtime could drop.",
     "flag": f"{BIASES} Other architectures were not tried.",
     "llama": BIASES,
 }
+
+RESPELLED = (
+    "Any runtime that loads the base loads it. Those that know only the older spelling of config.json (transformers 4, "
+    "mlx-lm, mistral.rs) find their keys in this one, and not in the base's."
+)
 
 NO_GGUF = ("opt", "xglm", "gptj", "gpt_neo", "helium")  # families that llama.cpp's converter does not know
 
 
 def carrier(manifest: Mapping[str, Any]) -> str:
     return str((manifest["carrier"] or {}).get("name", "none"))
+
+
+def advice(manifest: Mapping[str, Any]) -> str:
+    said = ADVICE[carrier(manifest)]
+    return said.replace(f"{SAME}.", RESPELLED) if manifest["recipe"].get("compat_config") else said
 
 
 def unconvertible(manifest: Mapping[str, Any]) -> str:

@@ -37,6 +37,16 @@ def weights_note(manifest: dict[str, Any]) -> str:
     )
 
 
+def config_note(manifest: dict[str, Any]) -> str:
+    """What was added to config.json, where something was."""
+    if not manifest["recipe"].get("compat_config"):
+        return ""
+    return (
+        "Its config.json says in the older spelling too, with keys such as `torch_dtype` and `rope_theta`, what the base's "
+        "says in that of transformers 5 alone."
+    )
+
+
 def operation(edit: dict[str, Any]) -> str:
     """An edit in words, as tables show it."""
     op, strength = edit["op"], edit.get("strength")

@@ -95,6 +95,7 @@ def command(
             f"Warning: the neurons were found in {found.model.name}, {target.source.name} has other weights. "
             "On a fine-tune of it most will still be right; see the effect with `monoglot verify`."
         )
+    about_config(target, baked, edits.compat_config)
     show(baked, as_json)
     base = "" if target.source.hub or model == embedded.NAME else f" --base {model}"
     note(f"Wrote {output}. Prove it with: monoglot verify {output}{base}")
@@ -134,6 +135,26 @@ def card_writer(method: dict[str, Any]) -> Any:
         return render(manifest, base_folder, recipes.to_yaml(recipe), method)
 
     return describe
+
+
+def about_config(target: Any, baked: Any, asked: bool | None) -> None:
+    """Which keys config.json got and for whom, or, where nobody `asked` for it to be left as it is, why it got none."""
+    from ..editor.compat_config import READERS, old_keys
+
+    keys = {key for found in old_keys(target.checkpoint.config).values() for key in found}
+    named = ", ".join(f"{key} ({READERS[key]})" for key in sorted(keys))
+    if baked.carried.compat_config:
+        note(
+            "The base's config.json has only the spelling of transformers 5. Added what others read, with the same values: "
+            f"{named}. --no-compat-config leaves it as it is."
+        )
+    elif keys and asked is None:  # the recipe didn't say
+        note(
+            f"Warning: config.json has only the spelling of transformers 5, and others take their defaults for {named}. "
+            "`compat_config: true` in the recipe adds what they read."
+        )
+    elif asked:
+        note("--compat-config had nothing to add: config.json has the older spelling of all that it says.")
 
 
 def show(baked: Any, as_json: bool) -> None:

@@ -212,6 +212,12 @@ def edit_options(function: Function) -> Function:
                 show_default=True,
                 help="Calibrated: what to do about a layer with a larger one.",
             ),
+            click.option(
+                "--compat-config/--no-compat-config",
+                default=None,
+                help="Give config.json the keys that runtimes older than transformers 5 read.  [default: where it lacks "
+                "them]",
+            ),
         ]
     ):
         function = option(function)
@@ -238,7 +244,7 @@ def _layers(ctx: click.Context, option: click.Parameter, value: str) -> str | tu
 
 @dataclass(frozen=True)
 class Edits:
-    """What `edit_options` gave; `strength` is None where it wasn't said."""
+    """What `edit_options` gave; `strength` and `compat_config` are None where it wasn't said."""
 
     deactivate: tuple[str, ...] = ()
     activate: tuple[str, ...] = ()
@@ -255,6 +261,7 @@ class Edits:
     carrier: str = "auto"
     tolerance: float = 0.15
     above_tolerance: str = "refuse"
+    compat_config: bool | None = None
 
     @property
     def any(self) -> bool:
@@ -287,8 +294,10 @@ class Edits:
     ) -> Any:
         """The recipe for a model; `languages` are those that neurons are known of. `layers` are those of the activated
         language where auto leaves them open."""
+        from ..editor.compat_config import old_keys
         from ..editor.recipe import Recipe, check, parse_edits
 
+        compat = bool(old_keys(target.checkpoint.config)) and self.compat_config is not False
         where = layers or self.candidates(target)[0]
         edits = parse_edits(
             self.deactivate, self.scale, self.activate, self.hold, op=self.op, value=self.value, languages=languages,
@@ -297,7 +306,7 @@ class Edits:
         )  # fmt: skip
         made = Recipe(
             target.base, edits, self.shared or ("edit" if self.activate else "keep"), carrier=self.carrier,
-            slots=self.slots, tolerance=self.tolerance, above_tolerance=self.above_tolerance,
+            slots=self.slots, tolerance=self.tolerance, above_tolerance=self.above_tolerance, compat_config=compat,
         )  # fmt: skip
         check(made)
         return made

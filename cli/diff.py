@@ -105,6 +105,7 @@ def data(found: Any, said: Any) -> dict[str, Any]:
             "only_in": dict(zip("AB", found.only, strict=True)),
         },
         "config": _sides(found.config),
+        "config_respelled": list(found.respelled),
         "metadata": _sides(found.metadata),
         "files": {"same": list(found.same_files), "differ": found.files},
         "shards": dict(zip("AB", found.shards, strict=True)),
@@ -136,6 +137,8 @@ def show(found: Any, said: Any, names: tuple[str, str], recipe_path: Path | None
             _first_rows(title, ("key", "A", "B"), rows)
         else:
             click.echo(f"{title}: the same")
+    if found.respelled:
+        click.echo(f"only the older spelling of what both configs say: {', '.join(found.respelled)}")
     if found.files:
         _first_rows("other files", ("file", ""), list(found.files.items()))
         click.echo(f"{len(found.same_files)} others are the same")
@@ -243,13 +246,22 @@ def _recipes(a: dict[str, Any], b: dict[str, Any]) -> None:
     ours, theirs = ({edit["language"]: wording.operation(edit) for edit in each["recipe"]["edits"]} for each in (a, b))
     settings = [
         (name, a["recipe"].get(key), b["recipe"].get(key))
-        for key, name in (("shared", "shared neurons"), ("carrier", "carrier"), ("slots", "slots"))
+        for key, name in (
+            ("shared", "shared neurons"),
+            ("carrier", "carrier"),
+            ("slots", "slots"),
+            ("compat_config", "older config keys"),
+        )
     ]
     table(
         f"recipes for {a['base']['model']}",
         ("language", "A", "B"),
         [
             *((k, ours.get(k, "not edited"), theirs.get(k, "not edited")) for k in dict.fromkeys([*ours, *theirs])),
-            *((name, one or "–", other or "–") for name, one, other in settings if one != other),
+            *((name, _setting(one), _setting(other)) for name, one, other in settings if one != other),
         ],
     )
+
+
+def _setting(value: Any) -> str:
+    return "added" if value is True else str(value or "–")

@@ -146,6 +146,7 @@ def run(
         note(f"{output} is this checkpoint already.")
     else:
         baked = bake_command.run_edits(target, found, edits, calibration, output, force, device=device, dtype=dtype)
+        bake_command.about_config(target, baked, edits.compat_config)
         if not as_json:
             bake_command.show(baked, False)
     passed = verify_command.run(

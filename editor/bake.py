@@ -92,7 +92,13 @@ def bake(
     check_place(folder, destination)
     check_free(destination, force=force)
     what = carried(target, recipe, neurons, calibration)
-    recipe = replace(recipe, base=target.base, neurons="neurons.json", carrier=what.carrier or "auto")
+    recipe = replace(
+        recipe,
+        base=target.base,
+        neurons="neurons.json",
+        carrier=what.carrier or "auto",
+        compat_config=what.compat_config,
+    )
     files = layout(target, what)
     others, left_out = side_files(target.checkpoint)
     copied = [name for name in others if name not in files.made]

@@ -21,6 +21,7 @@ import numpy as np
 from . import llama
 from .calibration import Calibration, LayerError
 from .checkpoint import Shard, Tensor
+from .compat_config import old_keys
 from .errors import RecipeError
 from .families import text_config
 from .neurons import Neurons
@@ -34,14 +35,15 @@ EXACT = ("native", "flag", "llama")
 @dataclass(frozen=True)
 class Carried:
     """A plan that can be carried out: what becomes of which neuron, by which carrier (None: no constant, none needed),
-    the layers whose constants were left out because the calibration is not good enough there, and how many spare neurons
-    gave their place."""
+    the layers whose constants were left out because the calibration is not good enough there, how many spare neurons
+    gave their place, and whether the config gets keys in the older spelling."""
 
     plan: Plan
     carrier: str | None
     calibration: Calibration | None
     left_out: tuple[int, ...] = ()
     spared: int = 0
+    compat_config: bool = False
 
 
 def carried(target: Target, recipe: Recipe, neurons: Neurons, calibration: Calibration | None = None) -> Carried:
@@ -52,8 +54,9 @@ def carried(target: Target, recipe: Recipe, neurons: Neurons, calibration: Calib
     worse than the recipe's tolerance in some layer (unless the recipe leaves such layers out).
     """
     steps = plan(recipe, neurons, layers=target.feed_forward.layers, width=target.feed_forward.width)
+    compat = recipe.compat_config and bool(old_keys(target.checkpoint.config))
     if not steps.constant:
-        return Carried(steps, None, None)
+        return Carried(steps, None, None, compat_config=compat)
     if ignored := ignored_biases(target):
         raise RecipeError(
             f"{target.source.name} holds {ignored[0]} ({len(ignored)} such biases in all), which its config does not ask "
@@ -65,7 +68,7 @@ def carried(target: Target, recipe: Recipe, neurons: Neurons, calibration: Calib
     if recipe.slots == "spare":
         steps = _with_spare_slots(steps, target, neurons, exact=carrier != "calibrated")
     if carrier != "calibrated":
-        return Carried(steps, carrier, None, (), steps.size - asked.size)
+        return Carried(steps, carrier, None, (), steps.size - asked.size, compat)
     if calibration is None:
         raise RecipeError(
             f"{target.source.name} has no biases that could hold a constant, so a direction has to stand in for one: record "
@@ -100,7 +103,7 @@ def carried(target: Target, recipe: Recipe, neurons: Neurons, calibration: Calib
     if not kept.constant:
         raise RecipeError("no layer is calibrated well enough to carry a constant. Calibrate on more text.")
     spared = sum(len(now.freed) - len(before.freed) for now, before in zip(layers, asked.layers, strict=True))
-    return Carried(kept, carrier, calibration, left_out, spared)
+    return Carried(kept, carrier, calibration, left_out, spared, compat)
 
 
 def _error(layer: LayerPlan, found: LayerError) -> float:

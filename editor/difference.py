@@ -30,6 +30,7 @@ from . import floats
 from . import manifest as manifest_file
 from .carriers import Carried, carried
 from .checkpoint import CONFIG, INDEX, ITEM_BITS, Checkpoint, Shard, Tensor, fingerprint, parse_json, read_checkpoint
+from .compat_config import old_keys
 from .describe import check_recipe
 from .detect import model_info
 from .errors import CheckpointError, ModelError, MonoglotError
@@ -75,7 +76,8 @@ class TensorDifference:
 @dataclass(frozen=True)
 class Difference:
     """`only`: names of tensors in the one and in the other. `other_form`: name -> what dtype and shape it has in each.
-    `config` and `metadata`: dotted key -> (value, value), ABSENT for a key that is not there. `files`: name -> "changed",
+    `config` and `metadata`: dotted key -> (value, value), ABSENT for a key that is not there; `respelled` are those of the
+    config that say in the older spelling what the other says in the newer alone. `files`: name -> "changed",
     "only in A" or "only in B"; `same_files` are the equal ones. `shards`: how many each has. `records`: the manifests of
     those that monoglot made."""
 
@@ -90,6 +92,7 @@ class Difference:
     shards: tuple[int, int]
     fingerprints: tuple[str, str]
     records: tuple[dict[str, Any] | None, dict[str, Any] | None] = (None, None)
+    respelled: tuple[str, ...] = ()
 
     @property
     def any(self) -> bool:
@@ -117,18 +120,20 @@ def difference(a: Source, b: Source, progress: Progress | None = None) -> Differ
         if progress:
             progress(done, total)
     files, same_files = _files(one, other)
+    config = _pairs(flat(one.config), flat(other.config))
     return Difference(
         only=(_absent(ours, theirs), _absent(theirs, ours)),
         other_form={n: (_form(ours[n]), _form(theirs[n])) for n in both if n not in set(alike)},
         changed=tuple(changed),
         same=len(alike) - len(changed),
-        config=_pairs(flat(one.config), flat(other.config)),
+        config=config,
         metadata=_pairs(_metadata(one), _metadata(other)),
         files=files,
         same_files=same_files,
         shards=(len(one.shards), len(other.shards)),
         fingerprints=(fingerprint(one), fingerprint(other)),
         records=(_record(a.folder), _record(b.folder)),
+        respelled=_respelled(config, one.config, other.config),
     )
 
 
@@ -285,6 +290,25 @@ def _pairs(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, tuple[
         if repr(values[0]) != repr(values[1]):
             found[key] = values
     return found
+
+
+def _respelled(pairs: Mapping[str, tuple[Any, Any]], one: dict[str, Any], other: dict[str, Any]) -> tuple[str, ...]:
+    """The keys of `pairs` that the one config or the other lacks of the older spelling, and the other has."""
+    ours, theirs = (
+        {
+            f"{place}.{key}" if place else key: value
+            for place, own in old_keys(config).items()
+            for key, value in own.items()
+        }
+        for config in (one, other)
+    )
+    ours, theirs = flat(ours), flat(theirs)
+    return tuple(
+        key
+        for key, (a, b) in pairs.items()
+        if (a is ABSENT and key in ours and repr(ours[key]) == repr(b))
+        or (b is ABSENT and key in theirs and repr(theirs[key]) == repr(a))
+    )
 
 
 def _metadata(checkpoint: Checkpoint) -> dict[str, Any]:

@@ -85,6 +85,7 @@ KNOWN = tuple(sorted(name for family in FAMILIES for name in family.model_types)
 
 # What may stand before `layers.{}` in a file: text towers of any wrapper, never a vision or audio one.
 TEXT_PREFIX = re.compile(r"((model|language_model|text_model|transformer|gpt_neox|decoder)\.)*")
+TEXT_CONFIG = "text_config"
 EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts", "num_experts_per_tok")
 
 
@@ -115,7 +116,7 @@ class FeedForward:
 
 def text_config(config: dict[str, Any]) -> dict[str, Any]:
     """The config of the text tower: `text_config` of a multimodal wrapper, else the config itself."""
-    nested = config.get("text_config")
+    nested = config.get(TEXT_CONFIG)
     return nested if isinstance(nested, dict) and "model_type" in nested else config
 
 

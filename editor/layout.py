@@ -17,8 +17,10 @@ from . import floats
 from .activations import functions
 from .carriers import EXACT, Carried, Rewrite, rewrite
 from .checkpoint import CONFIG, INDEX, Shard, Tensor, parse_json
+from .compat_config import old_keys
 from .config_text import with_keys
 from .errors import RecipeError
+from .families import TEXT_CONFIG, text_config
 from .target import Target
 from .tensor_edits import Constant, LayerTensors, Rounding, TensorEdit, exact_level, of_layer
 
@@ -52,12 +54,19 @@ def layout(target: Target, what: Carried) -> Layout:
         made[names[-1]] = _serialise(biases, dtype)
         made[INDEX] = _index(target, change, shards, names[-1])
         edits = {name: edit for name, edit in edits.items() if name not in _filled(change)}
-    if change.config:
-        text = (target.source.folder / CONFIG).read_bytes().decode("utf-8")  # as text, line ends would change
-        nested = target.checkpoint.config.get("text_config")
-        inside = "text_config" if isinstance(nested, dict) and "model_type" in nested else None
-        made[CONFIG] = with_keys(text, change.config, inside).encode()
+    if change.config or what.compat_config:
+        made[CONFIG] = _config(target, change, compat=what.compat_config)
     return Layout(shards, edits, made, rounding)
+
+
+def _config(target: Target, change: Rewrite, *, compat: bool) -> bytes:
+    text = (target.source.folder / CONFIG).read_bytes().decode("utf-8")  # as text, line ends would change
+    config = target.checkpoint.config
+    text = with_keys(text, change.config, None if text_config(config) is config else TEXT_CONFIG)
+    if compat:
+        for place, keys in old_keys(json.loads(text)).items():
+            text = with_keys(text, keys, place)
+    return text.encode()
 
 
 def _edits(target: Target, what: Carried) -> dict[str, TensorEdit]:

@@ -11,6 +11,7 @@
     slots: spare                     # where `add` finds room in a gated network: see carriers
     tolerance: 0.15                  # calibrated: the largest error of a layer
     above_tolerance: refuse          # … and what becomes of a layer above it: refuse, or leave-out
+    compat_config: true              # give config.json the older spelling too: see compat_config; false if left out
     edits:
       - {language: zh, op: deactivate}
       - {language: es, op: scale, strength: 0.5}
@@ -98,6 +99,7 @@ class Recipe:
     slots: str = "spare"
     tolerance: float = TOLERANCE
     above_tolerance: str = "refuse"
+    compat_config: bool = False
 
     @property
     def activated(self) -> tuple[str, ...]:
@@ -151,7 +153,7 @@ def to_yaml(recipe: Recipe) -> str:
 
 
 def as_data(recipe: Recipe) -> dict[str, Any]:
-    """The recipe as its file says it. Of carriers it speaks only where an edit needs one."""
+    """The recipe as its file says it. Of carriers it speaks only where an edit needs one, of the config where it changes."""
     constant = any(edit.constant for edit in recipe.edits)
     carried = ("carrier", "slots", "tolerance", "above_tolerance") if constant else ()
     return {
@@ -159,6 +161,7 @@ def as_data(recipe: Recipe) -> dict[str, Any]:
         "base": vars(recipe.base),
         "neurons": recipe.neurons,
         **{key: getattr(recipe, key) for key in ("shared", *carried)},
+        **({"compat_config": True} if recipe.compat_config else {}),
         "edits": [_edit_data(edit) for edit in recipe.edits],
     }
 
@@ -200,7 +203,18 @@ def _parse(data: Any) -> Recipe:
     _only(
         data,
         "the recipe",
-        {"format", "base", "neurons", "shared", "edits", "carrier", "slots", "tolerance", "above_tolerance"},
+        {
+            "format",
+            "base",
+            "neurons",
+            "shared",
+            "edits",
+            "carrier",
+            "slots",
+            "tolerance",
+            "above_tolerance",
+            "compat_config",
+        },
     )
     if data["format"] != FORMAT:
         raise RecipeError(f"format is {data['format']!r}, this version reads {FORMAT}. Upgrade monoglot.")
@@ -228,7 +242,10 @@ def _parse(data: Any) -> Recipe:
         if key in data
     }
     tolerance = _number(data.get("tolerance", TOLERANCE), "the tolerance")
-    return Recipe(Base(**base), tuple(edits), tolerance=tolerance, **texts)
+    compat = data.get("compat_config", False)
+    if not isinstance(compat, bool):
+        raise RecipeError("compat_config is neither true nor false.")
+    return Recipe(Base(**base), tuple(edits), tolerance=tolerance, compat_config=compat, **texts)
 
 
 def _layers(value: Any, language: str) -> tuple[int, int] | None:

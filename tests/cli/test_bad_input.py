@@ -1008,7 +1008,7 @@ def test_config_comes_along_as_it_is(place: Place) -> None:
     text = (place.model / "config.json").read_bytes().rstrip() + b"\n\n \n"
     (place.model / "config.json").write_bytes(text)
     (place.model / "empty.txt").write_bytes(b"")
-    assert place.bake().code == 0
+    assert place.bake(*EDIT, "--no-compat-config").code == 0
     assert (place.out / "config.json").read_bytes() == text
     assert (place.out / "empty.txt").read_bytes() == b""
 
@@ -1022,7 +1022,7 @@ def test_read_only_files_and_links_become_plain_files(place: Place) -> None:
         path.symlink_to(Path("..") / "blobs" / path.name)
     place.model.chmod(0o555)
     try:
-        assert place.bake().code == 0
+        assert place.bake(*EDIT, "--no-compat-config").code == 0
     finally:
         place.model.chmod(0o755)
     for path in place.out.iterdir():

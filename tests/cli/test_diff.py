@@ -21,7 +21,7 @@ def words(text: str) -> str:
 @pytest.fixture
 def baked(monoglot: Run, model: Path, neurons_file: Path, tmp_path: Path) -> Callable[..., Path]:
     def bake(name: str, *edits: str) -> Path:
-        code, _, err = monoglot("bake", model, neurons_file, *edits, "-o", tmp_path / name)
+        code, _, err = monoglot("bake", model, neurons_file, *edits, "--no-compat-config", "-o", tmp_path / name)
         assert code == 0, err
         return tmp_path / name
 
