@@ -1,5 +1,5 @@
-"""Tiny GGUF files, written by llama.cpp's own Python package `gguf`, which monoglot itself does not use; and what that package
-reads in a file. Random weights: they say nothing, but every byte of them can be told from every other."""
+"""Tiny GGUF files, written by llama.cpp's own Python package `gguf`, which monoglot itself does not use; and what that
+package reads in a file. Random weights: they say nothing, but every byte of them can be told from every other."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -37,7 +37,10 @@ def test_bake_and_verify(monoglot: Run, base: Path, neurons_file: Path, tmp_path
     out = tmp_path / "new" / "out.gguf"
     code, shown, err = monoglot("bake", base, neurons_file, *EDIT, "-o", out)
     assert code == 0 and "out.gguf: 4 neurons edited" in shown and words("fr deactivated 4 2") in words(shown)
-    assert "The neurons are those of tiny. Layers and width fit; that model.gguf was converted from it can't be proved" in err
+    assert (
+        "The neurons are those of tiny. Layers and width fit; that model.gguf was converted from it can't be proved"
+        in err
+    )
     assert f"Prove it with: monoglot verify {out} --base {base}" in err
     code, shown, err = monoglot("verify", out, "--base", base)
     assert code == 0 and "is what its sidecar says" in err
@@ -49,7 +52,9 @@ def test_bake_and_verify(monoglot: Run, base: Path, neurons_file: Path, tmp_path
 
 
 def test_bake_in_json(monoglot: Run, base: Path, neurons_file: Path, tmp_path: Path) -> None:
-    code, shown, _ = monoglot("bake", base, neurons_file, *EDIT, "--shared", "edit", "-o", tmp_path / "o.gguf", "--json")
+    code, shown, _ = monoglot(
+        "bake", base, neurons_file, *EDIT, "--shared", "edit", "-o", tmp_path / "o.gguf", "--json"
+    )
     found = json.loads(shown)
     assert code == 0 and (found["neurons_edited"], found["edited"], found["kept"]) == (6, {"fr": 6}, {"fr": 0})
     sidecar = json.loads((tmp_path / "o.gguf.json").read_text())
@@ -75,7 +80,9 @@ def test_by_its_bytes(monoglot: Run, base: Path, neurons_file: Path, tmp_path: P
     base.rename(tmp_path / "model.bin")
     assert monoglot("bake", tmp_path / "model.bin", neurons_file, *EDIT, "-o", tmp_path / "o.gguf")[0] == 0
     assert monoglot("verify", tmp_path / "o.gguf", "--base", tmp_path / "model.bin")[0] == 0
-    assert words(monoglot("inspect", tmp_path / "model.bin")[1]).startswith("model.bin a GGUF file of the architecture llama")
+    assert words(monoglot("inspect", tmp_path / "model.bin")[1]).startswith(
+        "model.bin a GGUF file of the architecture llama"
+    )
 
 
 @pytest.mark.parametrize(
@@ -105,7 +112,9 @@ def test_what_cannot_be_done(
     assert tree(tmp_path) == before
 
 
-def test_folders_and_files(monoglot: Run, base: Path, out: Path, model: Path, neurons_file: Path, tmp_path: Path) -> None:
+def test_folders_and_files(
+    monoglot: Run, base: Path, out: Path, model: Path, neurons_file: Path, tmp_path: Path
+) -> None:
     """One where the other belongs."""
     before = tree(tmp_path)
     for arguments, code, message in (

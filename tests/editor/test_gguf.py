@@ -2,7 +2,7 @@
 
 import struct
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import gguf
@@ -35,8 +35,8 @@ def entry(name: bytes, shape: tuple[int, ...] = (32,), kind: int = 0, offset: in
 
 
 def file(
-    path: Path, keys: list[bytes] = [ARCHITECTURE], tensors: list[bytes] = [], *, data: int = 128, start: bytes = b"GGUF",
-    version: bytes = U32.pack(3), counts: tuple[int, int] | None = None,
+    path: Path, keys: Sequence[bytes] = (ARCHITECTURE,), tensors: Sequence[bytes] = (), *, data: int = 128,
+    start: bytes = b"GGUF", version: bytes = U32.pack(3), counts: tuple[int, int] | None = None,
 ) -> Path:  # fmt: skip
     """A file of these parts."""
     n_tensors, n_keys = counts or (len(tensors), len(keys))

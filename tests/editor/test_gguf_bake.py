@@ -17,7 +17,14 @@ import numpy as np
 import pytest
 from folders import tree
 from monoglot.editor import gguf_bake, neurons, sidecar
-from monoglot.editor.errors import CheckpointError, ModelError, NeuronsError, OutputError, RecipeError, VerificationError
+from monoglot.editor.errors import (
+    CheckpointError,
+    ModelError,
+    NeuronsError,
+    OutputError,
+    RecipeError,
+    VerificationError,
+)
 from monoglot.editor.gguf_bake import BakedGguf, bake_gguf
 from monoglot.editor.gguf_layout import FUSED, KNOWN, SEPARATE
 from monoglot.editor.gguf_verify import GgufBytes, base_of, verify_gguf
@@ -112,7 +119,13 @@ def test_same_in_same_out(base: Path, baked: BakedGguf, found: Neurons, tmp_path
 @pytest.mark.parametrize("piece", [1, 97, 4096, 2**30])
 @pytest.mark.parametrize("error", [None, errno.EXDEV, errno.ENOSYS, "half", "absent"])
 def test_however_it_is_copied(
-    base: Path, baked: BakedGguf, found: Neurons, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, piece: int, error: Any
+    base: Path,
+    baked: BakedGguf,
+    found: Neurons,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    piece: int,
+    error: Any,
 ) -> None:
     """By the kernel, by hand where it can't, or half by one and half by the other; in pieces of any size."""
     if piece == 1:
@@ -186,16 +199,32 @@ def test_neurons_of_another_shape(tmp_path: Path, found: Neurons, options: dict[
 
 
 LAYOUTS: dict[str, tuple[dict[str, Any], type[ModelError], str]] = {
-    "no gate": ({"architecture": "gpt2"}, ModelError, "'gpt2', whose neurons can't be cleared .* then convert .* Known"),
+    "no gate": (
+        {"architecture": "gpt2"},
+        ModelError,
+        "'gpt2', whose neurons can't be cleared .* then convert .* Known",
+    ),
     "another": ({"architecture": "bitnet"}, ModelError, "of the architecture 'bitnet'"),
     "experts": ({"keys": {"llama.expert_count": 8}}, ModelError, "is a mixture of experts .*Use a dense model"),
     "adapter": ({"keys": {"general.type": "adapter"}}, ModelError, "holds 'adapter', not a model"),
     "no layers": ({"keys": {"llama.block_count": None}}, CheckpointError, "has the llama.block_count None"),
     "many layers": ({"keys": {"llama.block_count": 2**31}}, CheckpointError, "has the llama.block_count 2147483648"),
     "more layers": ({"keys": {"llama.block_count": 4}}, CheckpointError, "has no blk.3.ffn_down.weight"),
-    "no width": ({"keys": {"llama.feed_forward_length": None}}, CheckpointError, "has the llama.feed_forward_length None"),
-    "another width": ({"keys": {"llama.feed_forward_length": 12}}, CheckpointError, r"has shape \[24, 256\].* 12 neurons"),
-    "widths": ({"keys": {"llama.feed_forward_length": [24, 24, 12]}}, CheckpointError, "models with as many in every layer"),
+    "no width": (
+        {"keys": {"llama.feed_forward_length": None}},
+        CheckpointError,
+        "has the llama.feed_forward_length None",
+    ),
+    "another width": (
+        {"keys": {"llama.feed_forward_length": 12}},
+        CheckpointError,
+        r"has shape \[24, 256\].* 12 neurons",
+    ),
+    "widths": (
+        {"keys": {"llama.feed_forward_length": [24, 24, 12]}},
+        CheckpointError,
+        "models with as many in every layer",
+    ),
     "up missing": ({"drop": "blk.1.ffn_up.weight"}, CheckpointError, "has no blk.1.ffn_up.weight"),
     "gate missing": ({"drop": "blk.2.ffn_gate.weight"}, CheckpointError, "has no blk.2.ffn_gate.weight"),
     "not fused": ({"architecture": "phi3"}, CheckpointError, r"has shape \[256, 24\].* \[256, 48\] there"),
@@ -233,7 +262,9 @@ def test_architectures_are_the_gated_dense_ones_of_llama_cpp() -> None:
 
 
 @pytest.mark.parametrize("force", [False, True])
-@pytest.mark.parametrize("kind", ["file", "folder", "link", "sidecar alone", "sidecar of another", "the model", "by a link"])
+@pytest.mark.parametrize(
+    "kind", ["file", "folder", "link", "sidecar alone", "sidecar of another", "the model", "by a link"]
+)
 def test_what_exists_is_not_touched(base: Path, found: Neurons, tmp_path: Path, kind: str, force: bool) -> None:
     out = tmp_path / "place" / "out.gguf"
     out.parent.mkdir()
@@ -261,7 +292,7 @@ def test_what_exists_is_not_touched(base: Path, found: Neurons, tmp_path: Path, 
 def test_force_replaces_what_monoglot_wrote(base: Path, baked: BakedGguf, found: Neurons, tmp_path: Path) -> None:
     first = tree(tmp_path)
     zh = Recipe(Base("m.gguf"), (Edit("zh", "deactivate"),))
-    with pytest.raises(OutputError, match="exists. Choose another place, or replace it with --force"):
+    with pytest.raises(OutputError, match=r"exists. Choose another place, or replace it with --force"):
         bake_gguf(base, found, zh, baked.path)
     assert tree(tmp_path) == first
     bake_gguf(base, found, zh, baked.path, force=True)
@@ -300,7 +331,7 @@ def test_an_error_leaves_what_was_there(
 def test_disk_too_small(base: Path, found: Neurons, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1000))
-    with pytest.raises(OutputError, match="GB free, the file needs .* GB. Make room"):
+    with pytest.raises(OutputError, match=r"GB free, the file needs .* GB. Make room"):
         bake_gguf(base, found, OFF, tmp_path / "a" / "out.gguf")
     assert not (tmp_path / "a").exists()
 
@@ -309,7 +340,7 @@ def test_a_real_limit_in_mid_write(base: Path, found: Neurons, tmp_path: Path) -
     before, held = tree(tmp_path), resource.getrlimit(resource.RLIMIT_FSIZE)
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, held[1]))
-        with pytest.raises(OutputError, match="File too large. Nothing was kept"):
+        with pytest.raises(OutputError, match=r"File too large. Nothing was kept"):
             bake_gguf(base, found, OFF, tmp_path / "out.gguf")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, held)
@@ -332,7 +363,7 @@ def test_a_place_that_cannot_be_taken_at_the_end(
         return replace(self, target)
 
     monkeypatch.setattr(Path, "replace", fail)
-    with pytest.raises(OutputError, match="Input/output error. Nothing was kept"):
+    with pytest.raises(OutputError, match=r"Input/output error. Nothing was kept"):
         bake_gguf(base, found, Recipe(Base("m"), (Edit("zh", "deactivate"),)), out, force=force)
     assert tree(tmp_path) == before
 
@@ -475,7 +506,9 @@ def test_another_base(base: Path, baked: BakedGguf, tmp_path: Path, found: Neuro
     other = ggufs.write(tmp_path / "other.gguf", bias=True)
     change_byte(other, other.stat().st_size - 1)
     problems = verify_gguf(baked.path, other).problems
-    assert any("blk.2.ffn_up.bias" in one for one in problems) and any(f"{other} has the sha256" in one for one in problems)
+    assert any("blk.2.ffn_up.bias" in one for one in problems) and any(
+        f"{other} has the sha256" in one for one in problems
+    )
     with pytest.raises(VerificationError, match=r"is not what .* was made from: it is a llama model of 2 layers × 24"):
         verify_gguf(baked.path, ggufs.write(tmp_path / "other.gguf", layers=2))
 
