@@ -20,8 +20,14 @@ from .console import Edits, answer, bar, device_options, edit_options, given_edi
 )
 @click.option("--recipe", "recipe_path", type=click.Path(path_type=Path), help="A recipe.yaml instead of the options.")
 @click.option("--base-id", help="Hub id of the base, for the card, when MODEL is a folder.")
-@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The folder to write.")
-@click.option("--force", is_flag=True, help="Replace a checkpoint that monoglot wrote there.")
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="The folder to write; of a GGUF file, the file.",
+)
+@click.option("--force", is_flag=True, help="Replace what monoglot wrote there.")
 @device_options
 @click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")
 def command(
@@ -37,21 +43,24 @@ def command(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Write MODEL with the edited NEURONS to a new folder.
+    """Write MODEL with the edited NEURONS to a new folder; or, where MODEL is a GGUF file, to a new GGUF file.
 
     \b
     monoglot bake google/gemma-3-270m neurons.json --deactivate zh,ja -o gemma-no-zh-ja
     monoglot bake google/gemma-3-270m neurons.json --activate fr --hold others --calibration stats.safetensors -o gemma-fr
     monoglot bake gpt2 neurons.json --activate fr --deactivate en --strength 2 -o gpt2-fr
     monoglot bake --recipe recipe.yaml -o OUT
+    monoglot bake model.gguf neurons.json --deactivate zh -o out.gguf
 
     --activate sets the neurons of a language to a constant, strength × what they are on text in that language. A model
     without biases needs a calibration for it: see `monoglot detect --calibrate`. --strength auto runs the model.
+    A GGUF file can be deactivated in only, exactly in every quantisation; the neurons are found in its original checkpoint.
     """
     from ..editor import embedded, neurons
     from ..editor import recipe as recipes
     from ..editor.calibration import FILE, open_calibration
     from ..editor.errors import RecipeError
+    from ..editor.gguf import is_gguf
     from ..editor.source import resolve
     from ..editor.target import open_target
 
@@ -68,6 +77,7 @@ def command(
             and "/" not in base
             and base != embedded.NAME
             and not Path(base).is_dir()
+            and not is_gguf(base)
         ):
             raise RecipeError(
                 f"the recipe's base was a folder called {base}, which is not here. Say where it is: "
@@ -81,6 +91,21 @@ def command(
         if not model or not neurons_file:
             raise click.UsageError("Name the model and the neurons file (or a --recipe).")
         edits.require()
+    if is_gguf(model):
+        from . import gguf
+
+        gguf.refuse(gguf.IDLE_IN_BAKE)
+        if output.suffix != ".gguf":
+            raise click.UsageError(
+                f"-o {output}: {model} is a GGUF file, and so is what is made of it. Name an OUT.gguf."
+            )
+        found, path = neurons.load(neurons_file), Path(model).expanduser()
+        gguf.bake(path, found, recipe or gguf.edited(path, found, edits), output, force, as_json)
+        return
+    if output.suffix == ".gguf":
+        raise click.UsageError(
+            f"-o {output}: a GGUF file is made of a GGUF file only. Name one as MODEL, or a folder with -o."
+        )
     found = neurons.load(neurons_file)
     target = open_target(resolve(model, base_id))
     calibration = open_calibration(calibration_file, target) if calibration_file else None
@@ -174,12 +199,22 @@ def show(baked: Any, as_json: bool) -> None:
             }
         )
         return
-    from ..cards.render import operation
-
     if searched := manifest.get("strength"):
         from .strength import show as show_curve
 
         show_curve(searched)
+    show_edits(baked.folder.name, manifest)
+    if carrier := manifest["carrier"]:
+        _show_carrier(carrier, manifest["rounding"])
+    note_shared(manifest)
+    if manifest["left_out"]:
+        note(f"Left out, other formats of the same weights: {', '.join(manifest['left_out'])}.")
+
+
+def show_edits(name: str, manifest: dict[str, Any]) -> None:
+    """What was done to which language."""
+    from ..cards.render import operation
+
     rows = [
         (
             edit["language"],
@@ -190,20 +225,19 @@ def show(baked: Any, as_json: bool) -> None:
         for edit in manifest["recipe"]["edits"]
     ]
     table(
-        f"{baked.folder.name}: {manifest['neurons_edited']:,} neurons edited",
+        f"{name}: {manifest['neurons_edited']:,} neurons edited",
         ("language", "operation", "neurons edited", "kept, shared"),
         rows,
     )
-    if carrier := manifest["carrier"]:
-        _show_carrier(carrier, manifest["rounding"])
+
+
+def note_shared(manifest: dict[str, Any]) -> None:
     for language, kept in manifest["kept"].items():
         if kept > manifest["edited"][language]:
             note(
                 f"Most neurons of {language} are shared with other languages and were kept, so the effect is weaker: "
                 "--shared edit takes them too."
             )
-    if manifest["left_out"]:
-        note(f"Left out, other formats of the same weights: {', '.join(manifest['left_out'])}.")
 
 
 def _show_carrier(carrier: dict[str, Any], rounding: dict[str, float]) -> None:

@@ -17,11 +17,11 @@ Lines = Iterable[tuple[str, str]]
 
 @click.command("inspect")
 @click.argument("what", metavar="MODEL|OUT|FILE")
-@click.option("--hashes", is_flag=True, help="Of a checkpoint: read all of its files and compare their sha256.")
+@click.option("--hashes", is_flag=True, help="Of what monoglot made: read all of its files and compare their sha256.")
 @click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")
 def command(what: str, hashes: bool, as_json: bool) -> None:
-    """Say what something is: a model (a folder, a Hub id, or `embedded`), a checkpoint that monoglot made, neurons.json,
-    statistics, a calibration, or a recipe.yaml.
+    """Say what something is: a model (a folder, a Hub id, or `embedded`), a checkpoint that monoglot made, a GGUF file,
+    neurons.json, statistics, a calibration, or a recipe.yaml.
 
     Of a model: its feed-forward network, which operations it can take and where their constants would go. Reads headers
     and runs nothing; of a model on the Hub it downloads them alone.
@@ -34,7 +34,7 @@ def command(what: str, hashes: bool, as_json: bool) -> None:
     from ..editor.describe import describe
 
     found = describe(what, hashes=hashes)
-    if hashes and found["kind"] != "checkpoint":
+    if hashes and found["kind"] != "checkpoint" and not found.get("made"):
         raise click.UsageError("--hashes goes with a checkpoint that monoglot made.")
     if as_json:
         answer(found)
@@ -173,6 +173,53 @@ def _files(files: dict[str, Any]) -> str:
     return f"{files['listed']}, each with {how} that the manifest lists{more}"
 
 
+def gguf(found: dict[str, Any]) -> None:
+    types = ", ".join(f"{count:,} {name}" for name, count in found["types"].items())
+    title = f", {found['title']}" if found["title"] else ""
+    say(
+        [
+            (found["name"], f"a GGUF file of the architecture {found['architecture']}{title}"),
+            ("weights", f"{found['bytes'] / 1e6:,.1f} MB, {found['tensors']:,} tensors: {types}"),
+            *(_cleared(found["made"]) if found["made"] else ()),
+            ("", ""),
+        ]
+    )
+    if not found["editable"]:
+        say([("cannot be edited", found["reason"])])
+        return
+    rows = ", ".join(found["row_types"])
+    held = f"rows of blk.*.ffn_up.weight ({rows})" + (", after the gate's" if found["gate_in_up"] else "")
+    shape = f"{found['layers']} layers × {found['width']:,} = {found['neurons']:,} neurons, {found['hidden']:,} wide"
+    say(
+        [
+            ("feed-forward", f"{shape}; gated; {held}"),
+            ("operations", "deactivate, exactly; for all others bake the safetensors checkpoint, then convert it"),
+        ]
+    )
+
+
+def _cleared(made: dict[str, Any]) -> Lines:
+    from ..cards import languages
+
+    base = made["base"]
+    yield "made from", f"{base['name']} (sha256 {base['sha256'][:12]}…) by monoglot {made['monoglot']}"
+    for number, edit in enumerate(made["recipe"]["edits"]):
+        k = edit["language"]
+        counts = f"{made['edited'][k]:,} neurons, {made['kept'][k]:,} shared ones kept"
+        yield "edits" if not number else "", f"{languages.name(k)}: deactivated; {counts}"
+    yield "", f"{made['neurons_edited']:,} neurons in all; neurons of several languages: {made['recipe']['shared']}"
+    checked = {name: bool(one["passed"]) for name, one in (made["certificate"] or {}).items()}
+    yield "proved", _proved(checked)
+    by = "sha256" if made["file"]["by"] == "sha256" else "size"
+    more = "" if by == "sha256" else " (--hashes reads it)"
+    yield (
+        "file",
+        f"of the {by} that its sidecar says{more}"
+        if made["file"]["same"]
+        else f"NOT of the {by} that its sidecar says",
+    )
+
+
 def neurons(found: dict[str, Any]) -> None:
     method = found["method"]
     settings = [f"{key} {value:g}" for key, value in method.items() if isinstance(value, float)]
@@ -276,6 +323,7 @@ def recipe(found: dict[str, Any]) -> None:
 SHOWN: dict[str, Callable[[dict[str, Any]], None]] = {
     "model": model,
     "checkpoint": checkpoint,
+    "gguf": gguf,
     "neurons": neurons,
     "statistics": statistics,
     "calibration": calibration,

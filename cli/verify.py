@@ -13,7 +13,9 @@ CONTEXT = 256
 
 @click.command("verify")
 @click.argument("folder", metavar="OUT", type=click.Path(path_type=Path))
-@click.option("--base", help="The base: a folder or a Hub id. Default: the one in the manifest.")
+@click.option(
+    "--base", help="The base: a folder, a Hub id, or of a GGUF file its GGUF file. Default: the one in the manifest."
+)
 @click.option(
     "--neurons",
     "neurons_file",
@@ -47,7 +49,24 @@ def command(
     \b
     monoglot verify OUT --corpus texts/
     monoglot verify OUT --base ./model --fast
+    monoglot verify OUT.gguf --base MODEL.gguf
+
+    Of a GGUF file the bytes alone are compared: the rows of its neurons are zeros, and everything else is its base's.
     """
+    from ..editor.errors import ModelError
+    from ..editor.gguf import is_gguf
+
+    if is_gguf(folder):
+        from . import gguf
+
+        gguf.refuse(gguf.IDLE_IN_VERIFY)
+        if not gguf.verify(folder, base, neurons_file, as_json):
+            raise SystemExit(1)
+        return
+    if base and is_gguf(base):
+        raise ModelError(
+            f"{base} is a GGUF file, {folder} is none. Name the safetensors checkpoint that it was made from."
+        )
     from ..editor import manifest
     from ..editor.source import resolve_base
     from ..editor.target import open_target

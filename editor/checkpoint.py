@@ -259,7 +259,10 @@ def _why_no_safetensors(folder: Path) -> str:
     if (folder / SINGLE).is_symlink() or (folder / INDEX).is_symlink():
         return f"{folder} has links to weights that are not there. Download the model again."
     if any(folder.glob("*.gguf")):
-        return f"{folder} holds GGUF files only. monoglot edits safetensors: use the model's original repository."
+        return (
+            f"{folder} holds GGUF files only. Name one of them to `monoglot bake`, which can switch a language off in it; "
+            "for everything else use the safetensors checkpoint of the model's original repository."
+        )
     if any(path for pattern in PICKLES for path in folder.glob(pattern)):
         return (
             f"{folder} has pickled weights only, which monoglot never loads. Convert them once, in an environment "

@@ -1,4 +1,4 @@
-"""What a file or a folder is: a model, a checkpoint of monoglot's, neurons, statistics, a calibration, a recipe.
+"""What a file or a folder is: a model, a checkpoint of monoglot's, a GGUF file, neurons, statistics, a calibration, a recipe.
 
 Everything comes from headers, configs and manifests: no model is built, no weights are read but the few blocks that the
 fingerprint samples. What a file is, its bytes say, never its name. That a model can't be edited is an answer, with the
@@ -18,12 +18,15 @@ from . import calibration as calibration_file
 from . import manifest as manifest_file
 from . import neurons as neurons_file
 from . import recipe as recipe_file
+from . import sidecar
 from . import statistics as statistics_file
 from .activations import function_name, functions
 from .carriers import choose, has_biases, ignored_biases, refusals
 from .checkpoint import Checkpoint, fingerprint, parse_json, read_checkpoint, read_config, read_shard
 from .errors import CheckpointError, ModelError, RecipeError, VerificationError
 from .families import FeedForward, locate, text_config
+from .gguf import MAGIC, read_gguf
+from .gguf_layout import locate_up
 from .kinds import kind
 from .outline import outlined
 from .recipe import CONSTANT_OPS, OPS
@@ -31,8 +34,8 @@ from .source import Source, on_hub, resolve
 from .target import Target
 
 KNOWN = (
-    "a model (a folder, a Hub id, `embedded`), a checkpoint that monoglot made, neurons.json, statistics, a calibration, or "
-    "a recipe.yaml"
+    "a model (a folder, a Hub id, `embedded`), a checkpoint that monoglot made, a GGUF file, neurons.json, statistics, a "
+    "calibration, or a recipe.yaml"
 )
 LAYERS = ("num_hidden_layers", "n_layer", "num_layers", "n_layers")  # where families keep them in the config
 OUTPUT_LAYERS = ("lm_head.weight", "embed_out.weight")
@@ -40,8 +43,8 @@ CHUNK = 2**20  # bytes
 
 
 def describe(what: str, *, hashes: bool = False) -> dict[str, Any]:
-    """What `what` is, as data that JSON can hold; the key `kind` says which of "model", "checkpoint", "neurons",
-    "statistics", "calibration" and "recipe".
+    """What `what` is, as data that JSON can hold; the key `kind` says which of "model", "checkpoint", "gguf",
+    "neurons", "statistics", "calibration" and "recipe".
 
     Of a model on the Hub only headers are downloaded. Of a checkpoint's files the sizes are held against the manifest, with
     `hashes` their sha256 too. Raises ModelError for what is none of these, and the errors of their readers for files that
@@ -57,10 +60,15 @@ def describe(what: str, *, hashes: bool = False) -> dict[str, Any]:
 
 
 def _of_file(path: Path, hashes: bool) -> dict[str, Any]:
+    with path.open("rb") as file:
+        if file.read(len(MAGIC)) == MAGIC:
+            return of_gguf(path, hashes=hashes)
     found = kind(path)
     readers = {"neurons": of_neurons, "statistics": of_statistics, "calibration": of_calibration, "recipe": of_recipe}
     if found in readers:
         return readers[found](path)
+    if found == "sidecar":
+        return of_gguf(path.with_suffix(""), hashes=hashes)
     if found == "manifest" or path.name == "config.json":
         return of_model(resolve(str(path.absolute().parent)), hashes=hashes)
     if path.suffix in (".yaml", ".yml"):
@@ -249,6 +257,47 @@ def sha256(path: Path) -> str:
 
 
 # The other files
+
+
+def of_gguf(path: Path, *, hashes: bool = False) -> dict[str, Any]:
+    """A GGUF file, and from its sidecar what was done to it; `file` says whether it still has the sidecar's size, with
+    `hashes` its sha256. Raises the errors of `read_gguf`, and VerificationError when the sidecar is malformed."""
+    gguf = read_gguf(path)
+    found: dict[str, Any] = {
+        "kind": "gguf",
+        "name": path.name,
+        "title": gguf.keys.get("general.name"),
+        "architecture": gguf.architecture,
+        "bytes": gguf.size,
+        "tensors": len(gguf.tensors),
+        "types": dict(gguf.types.most_common()),
+        "editable": False,
+        "reason": None,
+        "made": None,
+    }
+    try:
+        up = locate_up(gguf)
+    except ModelError as error:
+        found["reason"] = str(error)
+    else:
+        found |= {
+            "editable": True,
+            "layers": up.layers,
+            "width": up.width,
+            "neurons": up.layers * up.width,
+            "hidden": up.hidden,
+            "gate_in_up": bool(up.first),
+            "row_types": dict(Counter(weight.type.name for weight in up.weights).most_common()),
+        }
+    if sidecar.sidecar_of(path).is_file():
+        record = sidecar.read(path)
+        same = record["file"]["size"] == gguf.size and (not hashes or sha256(path) == record["file"]["sha256"])
+        made = {key: record[key] for key in ("monoglot", "base", "recipe", "neurons_edited", "edited", "kept")}
+        found["made"] = made | {
+            "certificate": record["certificate"],
+            "file": {"by": "sha256" if hashes else "size", "same": same},
+        }
+    return found
 
 
 def of_neurons(path: Path) -> dict[str, Any]:

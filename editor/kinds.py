@@ -14,6 +14,7 @@ from .errors import MonoglotError
 METADATA = {"statistics": "monoglot_statistics", "calibration": "monoglot_calibration"}  # keys of safetensors metadata
 KEYS = {  # a JSON file's that no other kind has, the first that fits
     "manifest": {"files", "recipe"},
+    "sidecar": {"cleared", "file"},
     "findings": {"evaluation", "neurons"},
     "comparison": {"methods", "overlap"},
     "config": {"model_type"},
@@ -32,6 +33,7 @@ OF = {  # what each holds, and who takes it
     "mask": ("a mask of tensors", "`monoglot find --import` reads it"),
     "neurons": ("neurons", "`monoglot bake` and `evaluate` take them"),
     "recipe": ("a recipe", "`monoglot bake --recipe` takes it"),
+    "sidecar": ("what was done to a GGUF file", "`monoglot verify` and `inspect` take that file"),
     "statistics": ("statistics", "`monoglot find` and `compare` read them"),
     "weights": ("weights of a model", f"`monoglot detect`, `export` and `inspect` {FOLDER}"),
 }

@@ -11,8 +11,9 @@ import glob
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from .errors import OutputError
@@ -50,6 +51,49 @@ def staged_folder(destination: Path, *, size: int, force: bool = False) -> Itera
     above the destination included.
     """
     destination = _absolute(destination)
+
+    def place(staging: Path) -> None:
+        for root, _, _ in os.walk(staging):
+            _sync_folder(Path(root))
+        _swap_in(staging, destination, force=force)
+
+    with _staging(destination, size, "checkpoint", partial(check_free, force=force), place) as staging:
+        yield staging
+
+
+@contextmanager
+def staged_file(destination: Path, *, size: int, beside: Path, check: Callable[[Path], None]) -> Iterator[Path]:
+    """A folder to write a file and the one `beside` it into, under their own names, which move to their places when the
+    block ends without an error; otherwise as `staged_folder`.
+
+    `check` raises OutputError when `destination` may not be taken. The one beside moves first: whoever finds the file
+    finds it described. Killed between the two, the file is absent, or the old one with a description that doesn't fit.
+    """
+    destination = _absolute(destination)
+    beside = destination.parent / beside.name
+
+    def place(staging: Path) -> None:
+        check(destination)  # again: writing took a while
+        before = beside.read_bytes() if beside.is_file() else None
+        (staging / beside.name).replace(beside)
+        try:
+            (staging / destination.name).replace(destination)
+        except OSError:
+            beside.unlink() if before is None else beside.write_bytes(before)
+            raise
+        with contextlib.suppress(OSError):  # they are in place: too late to say that nothing was kept
+            _sync_folder(destination.parent)
+            staging.rmdir()
+
+    with _staging(destination, size, "file", check, place) as staging:
+        yield staging
+
+
+@contextmanager
+def _staging(
+    destination: Path, size: int, what: str, check: Callable[[Path], None], place: Callable[[Path], None]
+) -> Iterator[Path]:
+    """A folder beside `destination`, gone again when the block fails; `place` puts what is in it where it belongs."""
     staging = destination.parent / f".{destination.name}.partial-{os.getpid()}"
     made: list[Path] = []
     try:
@@ -59,11 +103,11 @@ def staged_folder(destination: Path, *, size: int, force: bool = False) -> Itera
                 f"{parent} is not a folder, so {destination} can't be made. Choose another place with -o."
             )
         _settle_left_overs(destination)
-        check_free(destination, force=force)
+        check(destination)
         free = shutil.disk_usage(parent).free
         if free < size + SPARE_BYTES:
             raise OutputError(
-                f"{parent} has {free / 1e9:.2f} GB free, the checkpoint needs "
+                f"{parent} has {free / 1e9:.2f} GB free, the {what} needs "
                 f"{(size + SPARE_BYTES) / 1e9:.2f} GB. Make room, or choose another disk with -o."
             )
         for folder in _missing(destination.parent):
@@ -74,9 +118,7 @@ def staged_folder(destination: Path, *, size: int, force: bool = False) -> Itera
         staging.mkdir()
         made.append(staging)
         yield staging
-        for root, _, _ in os.walk(staging):
-            _sync_folder(Path(root))
-        _swap_in(staging, destination, force=force)
+        place(staging)
         made.clear()
     except OSError as error:
         raise _failed(destination, error) from None

@@ -13,6 +13,7 @@ from typing import Any
 
 from . import embedded, kinds
 from .errors import ModelError
+from .gguf import is_gguf
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?(@\w[\w./-]*)?")
 CACHED = re.compile(r"models--(?P<id>.+)")
@@ -52,8 +53,13 @@ def resolve(model: str, base_id: str | None = None) -> Source:
         pass
     if model == embedded.NAME:
         return Source(embedded.MODEL, embedded.NAME, None, hub=False)
-    if folder.suffix == ".gguf":
-        raise ModelError(f"{model} is a GGUF file. monoglot edits safetensors: use the model's original repository.")
+    if is_gguf(model):
+        if not folder.is_file():
+            raise ModelError(f"there is no file {model}.")
+        raise ModelError(
+            f"{model} is a GGUF file. Use the safetensors checkpoint of the model's original repository here. To switch a "
+            f"language off in the file itself: monoglot bake {model} neurons.json --deactivate zh -o OUT.gguf"
+        )
     if os.path.isfile(folder):  # noqa: PTH113  # Path.is_file fails on a name that is too long
         raise ModelError(
             kinds.instead(folder, "weights")

@@ -35,7 +35,9 @@ def load(folder: Path, scratch: Path) -> Ask:
             max_tokens=tokens, temperature=0.0,
         )  # fmt: skip
         (choice,) = runner.send_chat_completion_request(request).choices
-        steps = [step.top_logprobs[0] for step in choice.logprobs.content]  # greedy: the first is the one that was taken
+        steps = [
+            step.top_logprobs[0] for step in choice.logprobs.content
+        ]  # greedy: the first is the one that was taken
         return [step.token for step in steps], [step.logprob for step in steps]
 
     return ask

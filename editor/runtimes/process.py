@@ -69,7 +69,9 @@ def interpreters(given: Sequence[str]) -> dict[str | None, str]:
             name, path = "", one
         program = Path(path).expanduser()
         if not program.is_file() or not os.access(program, os.X_OK):
-            raise RuntimeFailure(f"there is no Python at {path}. Give the interpreter itself, for example env/bin/python.")
+            raise RuntimeFailure(
+                f"there is no Python at {path}. Give the interpreter itself, for example env/bin/python."
+            )
         # not resolved: a virtual environment's interpreter is a link, and known by where the link lies
         found[known(name) if name else None] = str(program.absolute())
     return found
@@ -83,7 +85,11 @@ def probe(name: str, python: str) -> Installed:
     """What of a runtime is installed where `python` looks. Raises RuntimeFailure when that interpreter doesn't run."""
     try:
         done = subprocess.run(
-            [python, "-I", str(WORKER), "probe", name], capture_output=True, text=True, timeout=PROBE, stdin=subprocess.DEVNULL
+            [python, "-I", str(WORKER), "probe", name],
+            capture_output=True,
+            text=True,
+            timeout=PROBE,
+            stdin=subprocess.DEVNULL,
         )
         found = json.loads(done.stdout)
     except (OSError, subprocess.TimeoutExpired, ValueError) as error:

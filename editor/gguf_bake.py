@@ -1,0 +1,271 @@
+"""Baking a GGUF file: a copy of it, with the up rows of the recipe's neurons cleared.
+
+Only `deactivate` can be done there: zero bytes are zeros in every quantisation, while every other operation would have to
+quantise anew. So nothing is dequantised, and the cost is that of `cp`: the kernel copies the file piece by piece (sharing
+blocks where the file system can), zeros are written over the rows, and the piece is hashed meanwhile as it was and as it
+is, each on a thread of its own. Memory is constant. What neurons a GGUF's are can't be proved, as it keeps nothing of the
+checkpoint it was converted from: that layers and width fit is all that is known.
+"""
+
+import errno
+import hashlib
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from . import manifest, sidecar
+from . import neurons as neurons_file
+from .errors import CheckpointError, NeuronsError, OutputError, RecipeError
+from .gguf import Gguf, read_gguf
+from .gguf_layout import Up, locate_up
+from .neurons import Neurons
+from .output import staged_file
+from .recipe import Plan, Recipe, plan
+
+PIECE = 16 * 2**20  # bytes, handed from thread to thread
+CHUNK = 2**20  # bytes, read at once
+AHEAD = 4  # pieces
+UNABLE = (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM)  # by the kernel alone
+
+Progress = Callable[[int, int], None]  # bytes done, bytes in all
+Range = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class BakedGguf:
+    """What `bake_gguf` made, and the sidecar as written."""
+
+    path: Path
+    record: dict[str, Any]
+
+
+def bake_gguf(
+    model: Path,
+    neurons: Neurons,
+    recipe: Recipe,
+    destination: Path,
+    *,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> BakedGguf:
+    """Write a copy of `model` with the recipe's neurons cleared to `destination`, and its sidecar beside it, whole or not
+    at all. The same model, neurons and recipe give the same bytes.
+
+    Raises ModelError and CheckpointError (see `read_gguf` and `locate_up`), RecipeError for other operations than
+    deactivate, NeuronsError when the neurons don't fit, OutputError.
+    """
+    check_operations(recipe)
+    gguf = read_gguf(model)
+    up = locate_up(gguf)
+    planned = planned_for(gguf, up, recipe, neurons)
+    cleared = [layer.neurons.tolist() for layer in planned.layers]
+    ranges = merged(up.ranges(cleared))
+    beside = sidecar.sidecar_of(destination)
+    with staged_file(destination, size=gguf.size, beside=beside, check=_checker(model, force)) as staging:
+        before, after = _copy(gguf, ranges, staging / destination.name, progress)
+        record = {
+            "format": sidecar.FORMAT,
+            "monoglot": manifest.VERSION,
+            "base": {
+                "name": model.name, "sha256": before, "size": gguf.size, "architecture": gguf.architecture,
+                "layers": up.layers, "width": up.width,
+            },
+            "recipe": manifest.recipe_record(recipe),
+            "neurons": _whose(neurons),
+            "edited": planned.edited,
+            "kept": planned.kept,
+            "neurons_edited": planned.size,
+            "cleared": cleared,
+            "file": {"sha256": after, "size": gguf.size},
+            "certificate": None,
+        }  # fmt: skip
+        with (staging / beside.name).open("wb") as file:
+            file.write(sidecar.serialise(record))
+            file.flush()
+            os.fsync(file.fileno())
+    return BakedGguf(destination, record)
+
+
+def check_operations(recipe: Recipe) -> None:
+    """Raise RecipeError when the recipe does more than deactivate."""
+    for edit in recipe.edits:
+        if edit.op != "deactivate":
+            raise RecipeError(
+                f"{edit.op} ({edit.language}) can't be done in a GGUF file, where numbers are quantised: only deactivate is "
+                "exact there. Bake the model's safetensors checkpoint, then convert the result to GGUF."
+            )
+
+
+def planned_for(gguf: Gguf, up: Up, recipe: Recipe, neurons: Neurons) -> Plan:
+    """What becomes of which neuron. Raises NeuronsError when the neurons are not of such a model."""
+    try:
+        return plan(recipe, neurons, layers=up.layers, width=up.width)
+    except NeuronsError as error:
+        raise NeuronsError(f"{gguf.path}: {error} Find the neurons in the checkpoint that it was made from.") from None
+
+
+def merged(ranges: Iterator[Range]) -> list[Range]:
+    """In order, neighbours joined."""
+    joined: list[Range] = []
+    for begin, end in sorted(ranges):
+        if joined and joined[-1][1] == begin:
+            joined[-1] = (joined[-1][0], end)
+        else:
+            joined.append((begin, end))
+    return joined
+
+
+def clear(data: bytearray, at: int, ranges: Sequence[Range]) -> None:
+    """Zero what of the ranges lies in `data`, which begins at byte `at` of the file."""
+    for begin, end in ranges:
+        first, last = max(begin - at, 0), min(end - at, len(data))
+        if first < last:
+            data[first:last] = bytes(last - first)
+
+
+def within(ranges: Sequence[Range], begin: int, end: int) -> list[Range]:
+    """The parts of the ranges between two bytes of the file."""
+    return [(max(a, begin), min(b, end)) for a, b in ranges if a < end and b > begin]
+
+
+def _whose(neurons: Neurons) -> dict[str, Any]:
+    model = neurons.model
+    return {
+        "sha256": hashlib.sha256(neurons_file.serialise(neurons).encode()).hexdigest(),
+        "model": {"name": model.name, "fingerprint": model.fingerprint} if model else None,
+    }
+
+
+def _checker(model: Path, force: bool) -> Callable[[Path], None]:
+    def check(destination: Path) -> None:
+        """Raise OutputError when the place is taken, or with `force` when it is by more than what monoglot wrote."""
+        beside = sidecar.sidecar_of(destination)
+        if destination.name and os.path.realpath(destination) == os.path.realpath(model):
+            raise OutputError(f"{destination} is the model itself. Choose another place with -o.")
+        ours = beside.is_file() and not beside.is_symlink() and sidecar.is_ours(beside)
+        if not os.path.lexists(destination):
+            if os.path.lexists(beside) and not ours:  # a killed run may have left its own
+                raise OutputError(f"{beside}, which would describe {destination.name}, exists. Choose another place.")
+        elif not force:
+            raise OutputError(f"{destination} exists. Choose another place, or replace it with --force.")
+        elif destination.is_symlink() or not destination.is_file():
+            raise OutputError(f"{destination} is not a file, so --force does not replace it. Choose another place.")
+        elif not ours:
+            raise OutputError(
+                f"{destination} was not made by monoglot (it has no {beside.name}), so --force does not replace it. "
+                "Choose another place, or remove it yourself."
+            )
+
+    return check
+
+
+def _copy(gguf: Gguf, ranges: list[Range], path: Path, progress: Progress | None) -> tuple[str, str]:
+    """Copy the file with zeros in the ranges, synced; the sha256 of what was read and of what was written.
+
+    Up to the first range both are one. The copier and the hashers each read on their own, a few pieces apart at most, so
+    that the disk is asked once.
+    """
+    before = after = hashlib.sha256()
+    first = ranges[0][0] if ranges else gguf.size
+    waiting: deque[list[Future[None]]] = deque()
+    syncing: Future[None] | None = None
+    with ExitStack() as stack:
+        source, reader, again = (stack.enter_context(gguf.path.open("rb", buffering=0)) for _ in range(3))
+        out = stack.enter_context(path.open("wb", buffering=0))
+        copier, hasher, other, syncer = (stack.enter_context(ThreadPoolExecutor(1)) for _ in range(4))
+        stamp = os.fstat(source.fileno())
+        for begin, end in _pieces(first, gguf.size):
+            if begin == first:
+                _settle(waiting, 0)
+                after = before.copy()
+            inside = within(ranges, begin, end)
+            jobs = [
+                copier.submit(_copy_piece, source, out, begin, end, inside, gguf.path),
+                hasher.submit(_hash_piece, reader, before, begin, end, [], gguf.path),
+            ]
+            if begin >= first:
+                jobs.append(other.submit(_hash_piece, again, after, begin, end, inside, gguf.path))
+            waiting.append(jobs)
+            _settle(waiting, AHEAD)
+            if syncing is None or syncing.done():
+                syncing = syncer.submit(os.fsync, out.fileno())
+            if progress:
+                progress(end, gguf.size)
+        _settle(waiting, 0)
+        if syncing:
+            syncing.result()
+        os.fsync(out.fileno())
+        now = os.fstat(source.fileno())
+        if (now.st_size, now.st_mtime_ns) != (gguf.size, stamp.st_mtime_ns):
+            raise CheckpointError(f"{gguf.path} was written to while it was read. Leave it alone and run it again.")
+    return before.hexdigest(), after.hexdigest()
+
+
+def _settle(waiting: deque[list[Future[None]]], left: int) -> None:
+    """Wait until no more than `left` pieces are under way."""
+    while len(waiting) > left:
+        for job in waiting.popleft():
+            job.result()
+
+
+def _pieces(first: int, size: int) -> Iterator[Range]:
+    """The file in order, with a boundary at `first`."""
+    for begin, end in ((0, first), (first, size)):
+        for at in range(begin, end, PIECE):
+            yield at, min(at + PIECE, end)
+
+
+def _copy_piece(source: BinaryIO, out: BinaryIO, begin: int, end: int, zeros: list[Range], path: Path) -> None:
+    at = begin
+    while at < end and (count := _by_kernel(source, out, at, end)):
+        at += count
+    for data in _read(source, at, end, path) if at < end else ():
+        out.seek(at)
+        _write(out, data)
+        at += len(data)
+    for first, last in zeros:
+        out.seek(first)
+        _write(out, bytes(last - first))
+
+
+def _by_kernel(source: BinaryIO, out: BinaryIO, at: int, end: int) -> int:
+    """How many bytes the kernel copied; 0 where it can't between these two files."""
+    if not hasattr(os, "copy_file_range"):
+        return 0
+    try:
+        return os.copy_file_range(source.fileno(), out.fileno(), end - at, at, at)
+    except OSError as error:
+        if error.errno in UNABLE:
+            return 0
+        raise
+
+
+def _write(out: BinaryIO, data: bytes | bytearray) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[out.write(view) :]
+
+
+def _hash_piece(source: BinaryIO, digest: Any, begin: int, end: int, zeros: list[Range], path: Path) -> None:
+    at = begin
+    for data in _read(source, begin, end, path):
+        clear(data, at, zeros)
+        digest.update(data)
+        at += len(data)
+
+
+def _read(source: BinaryIO, begin: int, end: int, path: Path) -> Iterator[bytearray]:
+    source.seek(begin)
+    while begin < end:
+        data = bytearray(min(CHUNK, end - begin))
+        count = source.readinto(data)  # type: ignore[attr-defined]
+        if not count:
+            raise CheckpointError(f"{path} became shorter while it was read. Leave it alone and run it again.")
+        del data[count:]
+        yield data
+        begin += count
