@@ -16,7 +16,7 @@ from .console import Edits, answer, bar, device_options, edit_options, given_edi
     "--calibration",
     "calibration_file",
     type=click.Path(path_type=Path),
-    help="For the calibrated carrier: statistics of `detect --calibrate`, or a calibration.safetensors.",
+    help="For the calibrated carrier: statistics of `detect --calibrate`, or a calibration.monoglot.",
 )
 @click.option("--recipe", "recipe_path", type=click.Path(path_type=Path), help="A recipe.yaml instead of the options.")
 @click.option("--base-id", help="Hub id of the base, for the card, when MODEL is a folder.")

@@ -15,7 +15,7 @@ from .console import answer, bar, note, table
     "--calibration",
     "calibration_file",
     type=click.Path(path_type=Path),
-    help="Where OUT has lost its calibration.safetensors: a copy, or the statistics that it was baked with.",
+    help="Where OUT has lost its calibration.monoglot: a copy, or the statistics that it was baked with.",
 )
 @click.option("--force", is_flag=True, help="Replace a checkpoint that monoglot wrote there.")
 @click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")

@@ -33,7 +33,7 @@ from .output import replace_file
 if TYPE_CHECKING:
     from .target import Target
 
-FILE = "calibration.safetensors"
+FILE = "calibration.monoglot"  # of the format safetensors, but vLLM takes every *.safetensors in a folder for weights
 FORMAT = 1
 METADATA = kinds.METADATA["calibration"]  # the key of the file's metadata
 RIDGES = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1)  # λ

@@ -269,7 +269,7 @@ def _base_alike(run: Any, base: Path, asked: Sequence[Asked], noise: float, ends
     except RuntimeFailure:
         return False
     pairs = zip(found.answers, asked, strict=True)
-    return all(match(*answer, one.base, noise, ends).agrees for answer, one in pairs)
+    return all(match(ids, logprobs, one.base, noise, ends).agrees for (ids, logprobs), one in pairs)
 
 
 def judge(

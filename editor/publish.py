@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from . import calibration, manifest
+from . import manifest
 from .errors import PublishError
 from .hub import AbsentError, ConflictError, Connection, ask
 
@@ -293,7 +293,7 @@ def listing(hub: Connection, repo: str, commit: str) -> dict[str, Any]:
 
 
 def _is_weights(name: str) -> bool:
-    return name != calibration.FILE and "/" not in name and any(fnmatch.fnmatchcase(name, one) for one in WEIGHTS)
+    return "/" not in name and any(fnmatch.fnmatchcase(name, one) for one in WEIGHTS)
 
 
 def publish(

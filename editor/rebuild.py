@@ -1,6 +1,6 @@
 """A checkpoint made again from what it says of itself, and held against the first.
 
-The manifest's recipe, `neurons.json` and, where constants are carried by a calibrated direction, `calibration.safetensors`
+The manifest's recipe, `neurons.json` and, where constants are carried by a calibrated direction, `calibration.monoglot`
 are all that a checkpoint is made of besides its base. None of it is weights, so of a checkpoint on the Hub no weights are
 downloaded; its base's are.
 

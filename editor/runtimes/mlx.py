@@ -1,6 +1,7 @@
 """MLX by mlx-lm: on Apple's GPUs, elsewhere on the CPU."""
 
 from pathlib import Path
+from typing import List, Optional  # noqa: UP035  # other environments have older Pythons
 
 from . import Answer, Ask, Prompt
 
@@ -21,7 +22,8 @@ def load(folder: Path, scratch: Path) -> Ask:
     ends = set(tokenizer.eos_token_ids)
 
     def ask(prompt: Prompt, tokens: int) -> Answer:
-        chosen, probabilities = [], []
+        chosen: List[int] = []  # noqa: UP006
+        probabilities: List[Optional[float]] = []  # noqa: UP006, UP045
         for token, logprobs in generate_step(mx.array(prompt["ids"]), model, max_tokens=tokens):
             chosen.append(int(token))
             probabilities.append(float(logprobs[int(token)]))

@@ -3,6 +3,7 @@
 So its pins don't fight monoglot's, and when it crashes, hangs or runs out of memory, that is an outcome like any other.
 """
 
+import contextlib
 import json
 import os
 import signal
@@ -131,10 +132,8 @@ def answer(
 
 def _end(worker: "subprocess.Popen[bytes]") -> None:
     """The worker and whatever it started: runtimes leave servers and engines behind."""
-    try:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(worker.pid, signal.SIGKILL)
-    except (ProcessLookupError, PermissionError):
-        pass
     worker.wait()
 
 

@@ -7,6 +7,8 @@
 Whatever runtimes print goes where it goes; the answers go to a file.
 """
 
+from __future__ import annotations  # other environments have older Pythons
+
 import importlib
 import importlib.metadata
 import importlib.util
@@ -14,28 +16,31 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 
-def runtimes():  # type: ignore[no-untyped-def]
+def runtimes() -> Any:
     """The package around this file, under a name that nothing else has, whether or not monoglot is installed here."""
     folder = Path(__file__).parent
     spec = importlib.util.spec_from_file_location(
         "monoglot_runtimes", folder / "__init__.py", submodule_search_locations=[str(folder)]
     )
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{folder} is not the package of runtimes")
     package = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = package
     spec.loader.exec_module(package)
     return package
 
 
-def version(distribution):  # type: ignore[no-untyped-def]
+def version(distribution: str) -> str | None:
     try:
         return importlib.metadata.version(distribution)
     except importlib.metadata.PackageNotFoundError:
         return None
 
 
-def probe(name):  # type: ignore[no-untyped-def]
+def probe(name: str) -> dict[str, Any]:
     """{"version": of the runtime, or None, "missing": what else it takes and is not there, "python": the interpreter's}"""
     runtime = runtimes().module(name)
     found = next((one for one in map(version, runtime.PACKAGES) if one), None)
@@ -43,7 +48,7 @@ def probe(name):  # type: ignore[no-untyped-def]
     return {"version": found, "missing": missing, "python": sys.version.split()[0]}
 
 
-def answer(request):  # type: ignore[no-untyped-def]
+def answer(request: dict[str, Any]) -> None:
     os.environ.setdefault("HF_HUB_OFFLINE", "1")  # a folder is given, and nothing is to be fetched
     runtime = runtimes().module(request["runtime"])
     ask = runtime.load(Path(request["folder"]), Path(request["scratch"]))
@@ -53,7 +58,7 @@ def answer(request):  # type: ignore[no-untyped-def]
     )
 
 
-def main():  # type: ignore[no-untyped-def]
+def main() -> None:
     if sys.argv[1] == "probe":
         print(json.dumps(probe(sys.argv[2])))
     else:

@@ -154,7 +154,7 @@ def process(*command: str | Path) -> Run:
 
 def compare(model: Path, scratch: Path, runs: int, *, transformers: bool) -> None:
     """Alternate all ways `runs` times and print the table."""
-    neurons_path, calibration_path, out = scratch / "neurons.json", scratch / "calibration.safetensors", scratch / "out"
+    neurons_path, calibration_path, out = scratch / "neurons.json", scratch / "calibration.monoglot", scratch / "out"
     target = open_target(resolve(str(model)))
     found, stand_in = choose_neurons(target, neurons_path), fabricate(target)
     calibration.save(stand_in, calibration_path)

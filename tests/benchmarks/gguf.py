@@ -1,9 +1,10 @@
 """What it costs to bake a GGUF file, as a ratio to copying it, and the peak memory.
 
-A llama of random Q8_0 weights, one per cent of each layer's neurons cleared. Runs alternate in random order, ratios are medians over runs of
-the same round; everything is synced before each run, and the source was read just before, so it lies in the page cache as far
-as it fits. `cp` is coreutils': it may share blocks where the file system can; so does the bake. Two sha256 are part of the
-bake, of what was read and of what was written, side by side: "sha256" is what one of them costs alone, on an idle core.
+A llama of random Q8_0 weights, one per cent of each layer's neurons cleared. Runs alternate in random order, ratios are
+medians over runs of the same round; everything is synced before each run, and the source was read just before, so it lies
+in the page cache as far as it fits. `cp` is coreutils': it may share blocks where the file system can; so does the bake. Two
+sha256 are part of the bake, of what was read and of what was written, side by side: "sha256" is what one of them costs
+alone, on an idle core.
 
 Memory is read from /proc, so this runs on Linux.
 

@@ -53,8 +53,8 @@ class Case:
         self.arguments: list[object] = [self.model, neurons_file, "--carrier", carrier]
         if carrier == "calibrated":
             made = tiny.by_hand(open_target(resolve(str(self.model))))
-            calibration.save(made, folder / "calibration.safetensors")
-            self.arguments += ["--calibration", folder / "calibration.safetensors"]
+            calibration.save(made, folder / "calibration.monoglot")
+            self.arguments += ["--calibration", folder / "calibration.monoglot"]
 
 
 @pytest.fixture(params=MODELS)
@@ -91,7 +91,7 @@ def test_every_carrier_is_baked_proved_and_baked_again_from_its_recipe(
     carrier = str(case.arguments[3])
     assert manifest.read(out)["carrier"]["name"] == carrier
     assert f"carrier: {carrier}; rounding" in printed
-    assert (out / "calibration.safetensors").is_file() == (carrier == "calibrated")
+    assert (out / "calibration.monoglot").is_file() == (carrier == "calibrated")
     assert f"verify {out} --base {case.model}" in err
 
     code, _, err = monoglot("bake", case.model, "--recipe", out / "recipe.yaml", "-o", again)
@@ -145,7 +145,7 @@ def test_a_calibration_that_is_not_needed_is_said(
     )
     assert code == 0
     assert f"{file} was not needed" in err
-    assert not (tmp_path / "out" / "calibration.safetensors").exists()
+    assert not (tmp_path / "out" / "calibration.monoglot").exists()
 
 
 # --- what is refused -------------------------------------------------------------------------------------------------
@@ -283,13 +283,13 @@ def test_export_calibrates_once(monoglot: Run, saved: Callable[..., Path], corpu
     code, printed, err = monoglot(*command)
     assert code == 0, err
     assert "carrier: calibrated" in printed and "calibration, on text that it was not fitted to" in printed
-    assert (work / "calibration.safetensors").read_bytes() == (out / "calibration.safetensors").read_bytes()
+    assert (work / "calibration.monoglot").read_bytes() == (out / "calibration.monoglot").read_bytes()
     record = manifest.read(out)
     assert record["carrier"]["name"] == "calibrated" and len(record["carrier"]["calibration"]) == tiny.LAYERS
     assert [edit["language"] for edit in record["recipe"]["edits"]] == ["zh", "en", "fr"]
     assert record["certificate"]["logits"]["passed"] and "approximation" in record["certificate"]
 
-    before = {name: (work / name).stat().st_mtime_ns for name in ("stats.safetensors", "calibration.safetensors")}
+    before = {name: (work / name).stat().st_mtime_ns for name in ("stats.safetensors", "calibration.monoglot")}
     code, _, err = monoglot(*command, "--fast")
     assert code == 0, err
     assert "still fit" in err and f"{out} is this checkpoint already." in err
@@ -298,7 +298,7 @@ def test_export_calibrates_once(monoglot: Run, saved: Callable[..., Path], corpu
 
     code, _, err = monoglot("bake", model, "--recipe", out / "recipe.yaml", "-o", again)
     assert code == 0, err
-    for name in ("model.safetensors", "neurons.json", "recipe.yaml", "calibration.safetensors", "config.json"):
+    for name in ("model.safetensors", "neurons.json", "recipe.yaml", "calibration.monoglot", "config.json"):
         assert (again / name).read_bytes() == (out / name).read_bytes(), name
 
 

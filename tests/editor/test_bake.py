@@ -156,7 +156,7 @@ def test_the_manifest_says_how_constants_were_carried(saved: Callable[..., Path]
             errors = record["carrier"].pop("calibration")
             assert record["carrier"] == {"name": carrier, "layers_left_out": [], "spare_neurons": 0}
             assert (errors is None) == (carrier == "native")
-        assert (out / "calibration.safetensors").exists() == (carrier == "calibrated")
+        assert (out / "calibration.monoglot").exists() == (carrier == "calibrated")
         assert (
             set(record["rounding"]) == {"gpt2": {"weights", "biases"}, "qwen3": {"weights"}, "llama": set()}[model_type]
         )

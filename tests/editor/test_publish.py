@@ -337,9 +337,7 @@ def test_a_token_that_may_only_read(folder: Path, hub: server.Hub, monkeypatch: 
 
 def test_weights_of_another_checkpoint_would_be_loaded(folder: Path, hub: server.Hub, connection: Connection) -> None:
     push(connection, folder, "ann/m")
-    hub.put(
-        "ann/m", {"model.safetensors.index.json": b"{}", "onnx/a.safetensors": b"x", "calibration.safetensors": b"x"}
-    )
+    hub.put("ann/m", {"model.safetensors.index.json": b"{}", "onnx/a.safetensors": b"x", "calibration.monoglot": b"x"})
     with pytest.raises(
         PublishError, match=r"ann/m has model\.safetensors\.index\.json, which is not of this checkpoint"
     ):

@@ -223,7 +223,7 @@ def test_another_calibration(make: Make, tmp_path: Path) -> None:
     calibration.save(tiny.by_hand(open_target(resolve(str(base))), seed=5), other)
     made = again(out, calibration_path=other)
     assert "another calibration" in made.differ[calibration.FILE]
-    assert made.differ["model.safetensors"] == "calibration.safetensors is another one"
+    assert made.differ["model.safetensors"] == "calibration.monoglot is another one"
 
 
 def test_a_calibration_that_is_not_needed(make: Make, tmp_path: Path) -> None:

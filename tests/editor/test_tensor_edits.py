@@ -166,7 +166,7 @@ def test_baked_equals_the_formula(
     logits(model)
     seen = {name: tensor.flatten(0, -2).double() for name, tensor in seen.items()}
     tensors = load_file(base / "model.safetensors")
-    made = {k: v for path in sorted((tmp_path / "out").glob("*.safetensors")) if path.name != "calibration.safetensors"
+    made = {k: v for path in sorted((tmp_path / "out").glob("*.safetensors")) if path.name != "calibration.monoglot"
             for k, v in load_file(path).items()}  # fmt: skip
     for layer in range(tiny.LAYERS):
         x, does, constant = seen[f"x{layer}"], asked_of(neurons, op, layer), None
