@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from . import runtimes
-from .errors import RuntimeFailure
+from .errors import RunError
 from .evaluate import Progress
 from .live import quiet
 from .runtimes import process
@@ -249,7 +249,7 @@ def conform(
     run = _runner(name, prompts, python=python, tokens=tokens, timeout=timeout)
     try:
         found = run(folder)
-    except RuntimeFailure as error:
+    except RunError as error:
         alike = _base_alike(run, base, asked, noise, ends)
         return Outcome(name, "failed", installed.version, str(error), noise, tuple(asked), base_alike=alike)
     outcome = judge(name, found.version, found.answers, asked, noise=noise, ends=ends)
@@ -266,7 +266,7 @@ def _base_alike(run: Any, base: Path, asked: Sequence[Asked], noise: float, ends
     """Whether the runtime runs the base as transformers does: if not, it is not the steering that is the matter."""
     try:
         found = run(base)
-    except RuntimeFailure:
+    except RunError:
         return False
     pairs = zip(found.answers, asked, strict=True)
     return all(match(ids, logprobs, one.base, noise, ends).agrees for (ids, logprobs), one in pairs)

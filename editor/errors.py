@@ -10,7 +10,7 @@
     ├── OutputError         the destination exists, is full, or may not be written
     ├── VerificationError   a checkpoint that is not what its manifest says
     ├── CardError           a model card whose metadata cannot be read, or that the Hub would refuse
-    ├── RuntimeFailure      a runtime that is not there, crashed, refused or took too long
+    ├── RunError            a runtime that is not there, crashed, refused or took too long
     ├── JudgeError          the judge model cannot be reached, refuses, or its server's replies are malformed
     └── PublishError        the Hub cannot be reached, refuses, or has something else than what was sent
 
@@ -59,7 +59,7 @@ class CardError(MonoglotError):
     """The metadata of a model card cannot be read, or the Hub would refuse it."""
 
 
-class RuntimeFailure(MonoglotError):
+class RunError(MonoglotError):
     """A runtime did not run a checkpoint."""
 
 

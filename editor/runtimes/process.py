@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import RuntimeFailure
+from ..errors import RunError
 from . import ALIASES, NAMES, Prompt, module
 
 WORKER = Path(__file__).with_name("worker.py")
@@ -51,17 +51,17 @@ class Answered:
 
 
 def known(name: str) -> str:
-    """A runtime's name as it is written here. Raises RuntimeFailure for one that monoglot does not know."""
+    """A runtime's name as it is written here. Raises RunError for one that monoglot does not know."""
     found = ALIASES.get(name.lower(), name.lower())
     if found not in NAMES:
-        raise RuntimeFailure(f"there is no runtime {name!r}. Known: {', '.join(NAMES)}.")
+        raise RunError(f"there is no runtime {name!r}. Known: {', '.join(NAMES)}.")
     return found
 
 
 def interpreters(given: Sequence[str]) -> dict[str | None, str]:
     """`PATH`, or `NAME=PATH` for one runtime alone: which Python runs what. The key None is for all others.
 
-    Raises RuntimeFailure for a name that is not known and for what is no program.
+    Raises RunError for a name that is not known and for what is no program.
     """
     found: dict[str | None, str] = {None: sys.executable}
     for one in given:
@@ -70,9 +70,7 @@ def interpreters(given: Sequence[str]) -> dict[str | None, str]:
             name, path = "", one
         program = Path(path).expanduser()
         if not program.is_file() or not os.access(program, os.X_OK):
-            raise RuntimeFailure(
-                f"there is no Python at {path}. Give the interpreter itself, for example env/bin/python."
-            )
+            raise RunError(f"there is no Python at {path}. Give the interpreter itself, for example env/bin/python.")
         # not resolved: a virtual environment's interpreter is a link, and known by where the link lies
         found[known(name) if name else None] = str(program.absolute())
     return found
@@ -83,7 +81,7 @@ def python_for(name: str, pythons: Mapping[str | None, str]) -> str:
 
 
 def probe(name: str, python: str) -> Installed:
-    """What of a runtime is installed where `python` looks. Raises RuntimeFailure when that interpreter doesn't run."""
+    """What of a runtime is installed where `python` looks. Raises RunError when that interpreter doesn't run."""
     try:
         done = subprocess.run(
             [python, "-I", str(WORKER), "probe", name],
@@ -94,18 +92,18 @@ def probe(name: str, python: str) -> Installed:
         )
         found = json.loads(done.stdout)
     except (OSError, subprocess.TimeoutExpired, ValueError) as error:
-        raise RuntimeFailure(f"{python} does not run as a Python interpreter: {str(error).splitlines()[0]}.") from None
+        raise RunError(f"{python} does not run as a Python interpreter: {str(error).splitlines()[0]}.") from None
     return Installed(name, found["version"], tuple(found["missing"]), found["python"])
 
 
 def answer(
     name: str, folder: Path, prompts: Sequence[Prompt], tokens: int, *, python: str, timeout: float = TIMEOUT
 ) -> Answered:
-    """At most `tokens` new tokens after each prompt, greedily, in float32. Raises RuntimeFailure with the reason."""
+    """At most `tokens` new tokens after each prompt, greedily, in float32. Raises RunError with the reason."""
     installed = probe(name, python)
     if not installed.ready:
         lacking = ", ".join(installed.missing) if installed.version else name
-        raise RuntimeFailure(f"{lacking} is not installed for {python}. {installed.install}")
+        raise RunError(f"{lacking} is not installed for {python}. {installed.install}")
     with tempfile.TemporaryDirectory(prefix="monoglot-") as scratch:
         answers, log = Path(scratch) / "answers.json", Path(scratch) / "log"
         request: dict[str, Any] = {
@@ -121,11 +119,11 @@ def answer(
             try:
                 code = worker.wait(timeout)
             except subprocess.TimeoutExpired:
-                raise RuntimeFailure(f"{name} was not done after {timeout:.0f} s. Allow more with --timeout.") from None
+                raise RunError(f"{name} was not done after {timeout:.0f} s. Allow more with --timeout.") from None
             finally:
                 _end(worker)
         if code or not answers.is_file():
-            raise RuntimeFailure(f"{name} {installed.version} failed: {_reason(code, log)}")
+            raise RunError(f"{name} {installed.version} failed: {_reason(code, log)}")
         made = json.loads(answers.read_text())
     return Answered(str(made["version"]), tuple((list(ids), logprobs) for ids, logprobs in made["answers"]))
 
