@@ -45,6 +45,13 @@ RESPELLED = (
     "mlx-lm, mistral.rs) find their keys in this one, and not in the base's."
 )
 
+NOTE = (
+    "Greedy answers in float32 beside those of transformers: on how many prompts this model and its base differ, on how many "
+    "the runtime does as this model does in transformers, or as the base, and the largest difference of a token's "
+    "log-probability in nats while the tokens are the same. Steered: as this model on all. Dropped: the steering was lost in "
+    "silence."
+)
+
 NO_GGUF = ("opt", "xglm", "gptj", "gpt_neo", "helium")  # families that llama.cpp's converter does not know
 
 
@@ -66,16 +73,38 @@ def unconvertible(manifest: Mapping[str, Any]) -> str:
 
 
 def checked(manifest: Mapping[str, Any]) -> Table | None:
-    """What was run with which outcome: the manifest's `runtimes`, {name: {version, verdict}}, where it has them."""
+    """What was run with which outcome: the manifest's `runtimes`, where it has them."""
     found = manifest.get("runtimes")
-    if not isinstance(found, Mapping):
-        return None
-    rows = tuple(
-        (str(name), str(one.get("version", "–")), str(one.get("verdict", "–")))
-        for name, one in found.items()
-        if isinstance(one, Mapping)
+    return conformance_table(found) if isinstance(found, Mapping) and found else None
+
+
+def conformance_table(found: Mapping[str, Any]) -> Table:
+    """{name: {version, verdict, prompts, told_apart, to_steered, to_base}} as a table, for the console and the card."""
+    rows = []
+    for name, one in found.items():
+        if not isinstance(one, Mapping):
+            continue
+        ours, base = (one.get(key) or {} for key in ("to_steered", "to_base"))
+        rows.append(
+            (
+                str(name),
+                str(one.get("version") or "–"),
+                str(one.get("verdict", "–")),
+                f"{one['told_apart']} of {one['prompts']}" if "prompts" in one else "–",
+                *(f"{each['agree']} of {one['prompts']}" if each else "–" for each in (ours, base)),
+                f"{ours['largest']:.0e}" if ours.get("largest") is not None else "–",
+            )
+        )
+    columns = (
+        "runtime",
+        "version",
+        "verdict",
+        "prompts that tell",
+        "as this model",
+        "as the base",
+        "largest difference",
     )
-    return Table("runtimes", ("runtime", "version", "verdict"), rows) if rows else None
+    return Table("runtimes", columns, tuple(rows), NOTE)
 
 
 def proved(manifest: Mapping[str, Any]) -> str:

@@ -26,6 +26,7 @@ COMMANDS = {
     "push": "Put a checkpoint on the Hub.",
     "rebuild": "Make a checkpoint again from what it says of itself.",
     "report": "Show what was measured, on one page.",
+    "runtimes": "List the runtimes, and what each honours.",
     "verify": "Prove that a checkpoint is what its manifest says.",
 }
 

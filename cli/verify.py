@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from .console import answer, bar, corpus_options, device_options, note, split, table
+from .runtimes import PYTHON_HELP, conform, names
 
 TOKENS = 512
 CONTEXT = 256
@@ -27,6 +28,25 @@ CONTEXT = 256
 @click.option("--context", type=click.IntRange(16), default=CONTEXT, show_default=True, help="Tokens a context.")
 @device_options
 @click.option("--fast", is_flag=True, help="Only compare bytes; takes seconds.")
+@click.option(
+    "--runtime",
+    "runtimes",
+    metavar="NAME[,NAME…]|all",
+    help="Compare the bytes, then let these runtimes answer: see `monoglot runtimes`.",
+)
+@click.option("--python", "pythons", multiple=True, metavar="PATH|NAME=PATH", help=PYTHON_HELP)
+@click.option(
+    "--prompts",
+    type=click.Path(path_type=Path),
+    help="With --runtime: a .jsonl of prompts per language. Default: the embedded texts' beginnings.",
+)
+@click.option(
+    "--timeout",
+    type=click.FloatRange(1),
+    default=900,
+    show_default=True,
+    help="With --runtime: seconds that each may take.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")
 def command(
     folder: Path,
@@ -39,6 +59,10 @@ def command(
     device: str,
     dtype: str,
     fast: bool,
+    runtimes: str | None,
+    pythons: tuple[str, ...],
+    prompts: Path | None,
+    timeout: float,
     as_json: bool,
 ) -> None:
     """Prove that OUT is its base with the recipe's edits and nothing else.
@@ -49,7 +73,11 @@ def command(
     \b
     monoglot verify OUT --corpus texts/
     monoglot verify OUT --base ./model --fast
+    monoglot verify OUT --runtime transformers,vllm --python vllm=env/bin/python
     monoglot verify OUT.gguf --base MODEL.gguf
+
+    With --runtime each runtime answers a prompt in every language, greedily and in float32, beside transformers on OUT and on
+    the base: steered, dropped (the steering was lost in silence) or different. Exits with 1 unless all are steered.
 
     Of a GGUF file the bytes alone are compared: the rows of its neurons are zeros, and everything else is its base's.
     """
@@ -71,13 +99,44 @@ def command(
     from ..editor.source import resolve_base
     from ..editor.target import open_target
 
+    if not runtimes and (given := [name for name, value in (("--python", pythons), ("--prompts", prompts)) if value]):
+        raise click.UsageError(f"{given[0]} goes with --runtime.")
+    wanted = names(runtimes) if runtimes else []
     record = manifest.read(folder)
     target = open_target(resolve_base(record["base"], base, beside=folder))
+    if wanted:
+        _in_runtimes(folder, target, neurons_file, wanted, pythons, prompts, timeout, as_json)
+        return
     passed = run(
         folder, target, neurons_file, corpus, split(languages), tokens=tokens, context=context, device=device, dtype=dtype,
         fast=fast, as_json=as_json,
     )  # fmt: skip
     if not passed:
+        raise SystemExit(1)
+
+
+def _in_runtimes(
+    folder: Path,
+    target: Any,
+    neurons_file: Path | None,
+    wanted: list[str],
+    pythons: tuple[str, ...],
+    prompts: Path | None,
+    timeout: float,
+    as_json: bool,
+) -> None:
+    """The bytes first: what a runtime makes of a checkpoint that isn't what it says is no news."""
+    from ..editor import neurons, verify
+
+    found = neurons.load(neurons_file or folder / "neurons.json")
+    if problems := verify.verify_bytes(folder, target, found).problems:
+        for problem in problems[:10]:
+            note(f"Failed: {problem}")
+        raise SystemExit(1)
+    steered = conform(
+        folder, target, found, wanted, pythons=pythons, prompts_file=prompts, timeout=timeout, as_json=as_json
+    )
+    if not steered:
         raise SystemExit(1)
 
 

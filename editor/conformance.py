@@ -137,6 +137,17 @@ def reference(model: Any, ids: Sequence[int], tokens: int = TOKENS) -> Reference
     return tuple(steps)
 
 
+def ends_of(folder: Path, tokenizer: Any) -> list[int]:
+    """The tokens at which generation ends: the tokenizer's, and those of the configs."""
+    from transformers import GenerationConfig
+
+    found = {tokenizer.eos_token_id}
+    if (folder / "generation_config.json").is_file():
+        own = GenerationConfig.from_pretrained(folder).eos_token_id
+        found |= set(own if isinstance(own, list) else [own])
+    return sorted(found - {None})
+
+
 def match(
     ids: Sequence[int], logprobs: Sequence[float | None], to: Reference, noise: float, ends: Iterable[int] = ()
 ) -> Match:

@@ -1,0 +1,146 @@
+"""monoglot runtimes: which there are, which are installed, and what each was seen to honour; and, for `verify --runtime`,
+what each makes of a checkpoint."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from .console import answer, bar, note, split, table
+
+PYTHON_HELP = (
+    "The interpreter of an environment in which the runtimes are installed, for one runtime alone as NAME=PATH; may be "
+    "given several times. Default: the one that runs monoglot."
+)
+
+
+@click.command("runtimes")
+@click.argument("model", required=False)
+@click.option("--python", "pythons", multiple=True, metavar="PATH|NAME=PATH", help=PYTHON_HELP)
+@click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")
+def command(model: str | None, pythons: tuple[str, ...], as_json: bool) -> None:
+    """List the runtimes that `verify --runtime` knows, which of them are installed, and which carriers of constants each was
+    seen to honour: for the family of MODEL (a folder, a Hub id, or a model_type), or else for a Llama.
+
+    \b
+    monoglot runtimes
+    monoglot runtimes gpt2 --python vllm=env/bin/python
+    """
+    from ..editor import capabilities
+    from ..editor.runtimes import NAMES, process
+
+    family = _family(model)
+    interpreters = process.interpreters(pythons)
+    rows: list[dict[str, Any]] = []
+    for name in NAMES:
+        found = process.probe(name, process.python_for(name, interpreters))
+        rows.append(
+            {
+                "name": name,
+                "installed": found.version,
+                "missing": list(found.missing),
+                "install": found.install,
+                "carriers": {each: capabilities.seen(name, each, family) for each in capabilities.CARRIERS},
+            }
+        )
+    if as_json:
+        answer({"family": family, "runtimes": rows})
+        return
+    table(
+        f"runtimes, and what they make of a {family}'s constants",
+        ("runtime", "installed", *capabilities.CARRIERS),
+        [
+            (one["name"], one["installed"] or "no", *(verdict or "–" for verdict in one["carriers"].values()))
+            for one in rows
+        ],
+    )
+    click.echo("–: not run. none: a checkpoint without constants.")
+    for one in rows:
+        lacking = [one["name"], *one["missing"]] if not one["installed"] else one["missing"]
+        if lacking:
+            click.echo(f"{', '.join(lacking)}: {one['install']}")
+
+
+def _family(model: str | None) -> str:
+    from ..editor.describe import describe
+    from ..editor.families import KNOWN
+
+    if model is None:
+        return "llama"
+    return model if model in KNOWN else str(describe(model).get("model_type") or model)
+
+
+def names(given: str) -> list[str]:
+    """A comma-separated list of runtimes, or `all`. Raises RunError for one that is not known."""
+    from ..editor.runtimes import NAMES, process
+
+    return list(NAMES) if given == "all" else list(dict.fromkeys(process.known(name) for name in split(given)))
+
+
+def conform(
+    folder: Path,
+    target: Any,
+    found: Any,
+    runtimes: Sequence[str],
+    *,
+    pythons: Sequence[str],
+    prompts_file: Path | None,
+    timeout: float,
+    as_json: bool,
+) -> bool:
+    """Let each runtime answer, record and show the verdicts; whether all of them are "steered"."""
+    from ..editor import conformance, manifest, prompts
+    from ..editor.live import load_model, load_tokenizer
+    from ..editor.runtimes import module, process
+    from .card import renew
+
+    interpreters = process.interpreters(pythons)
+    record = manifest.read(folder)
+    carrier = (record["carrier"] or {}).get("name")
+    asked_in = prompts.load(prompts_file) if prompts_file else prompts.embedded_prompts()
+    if absent := [language for language in found.languages if language not in asked_in]:
+        note(f"No prompts in {', '.join(absent)}: these are not asked. Give some with --prompts.")
+    base = target.source.folder
+    steered, plain = (load_model(each, device="cpu", dtype="float32") for each in (folder, base))
+    tokenizer = load_tokenizer(folder)
+    noise = max(float(module(name).NOISE) for name in runtimes)
+    with bar("references", "languages") as update:
+        asked = conformance.choose(
+            steered, plain, tokenizer, asked_in, noise=noise, new_biases=carrier in ("flag", "llama"), progress=update
+        )
+    del steered, plain  # the runtimes need the memory
+    ends = conformance.ends_of(folder, tokenizer)
+    outcomes = []
+    for name in runtimes:
+        note(f"{name} …")
+        python = process.python_for(name, interpreters)
+        outcomes.append(conformance.conform(name, folder, base, asked, python=python, ends=ends, timeout=timeout))
+        record = manifest.read(folder)
+        record["runtimes"] = {**(record.get("runtimes") or {}), name: outcomes[-1].record()}
+        for line in renew(folder, record, found.method, base):
+            note(f"Note: {line}")
+    if as_json:
+        answer({one.name: one.record() for one in outcomes})
+    else:
+        show(outcomes)
+    return all(one.verdict == "steered" for one in outcomes)
+
+
+def show(outcomes: Sequence[Any]) -> None:
+    from ..cards.runtimes import conformance_table
+
+    found = conformance_table({one.name: one.record() for one in outcomes})
+    table("what the runtimes make of it", found.columns, found.rows)
+    for one in outcomes:
+        if one.reason:
+            note(f"{one.name}: {one.reason}")
+        if one.verdict == "dropped":
+            note(
+                f"{one.name} loses the steering in silence. Use another runtime, or bake with a carrier that it honours: "
+                f"--for {one.name}."
+            )
+        if one.base_alike is False:
+            note(
+                f"{one.name} does not run the base as transformers does either, so it is not the steering that it fails on."
+            )

@@ -1,0 +1,82 @@
+"""Which runtime honours which carrier, for which family: what was seen when each ran such checkpoints beside transformers.
+
+A row is one finding: a runtime, the version that was run, a carrier (`none`: no constants), the families, and the verdict
+of `conformance`. What is in no row was not run.
+
+    none, calibrated   weights like any other, so only a runtime that doesn't run the base can fail
+    native             biases that the architecture always has
+    flag, llama        biases that a config key turns on, which runtimes may not know
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from .carriers import EXACT
+
+
+@dataclass(frozen=True)
+class Finding:
+    runtime: str
+    version: str
+    carrier: str
+    families: tuple[str, ...]
+    verdict: str
+
+
+LLAMA = ("llama",)
+FINDINGS = (
+    Finding("transformers", "5.23.0", "none", LLAMA, "steered"),
+    Finding("transformers", "5.23.0", "calibrated", LLAMA, "steered"),
+    Finding("transformers", "5.23.0", "flag", LLAMA, "steered"),
+    Finding("vllm", "0.32.0", "none", LLAMA, "steered"),
+    Finding("vllm", "0.32.0", "flag", (*LLAMA, "granite"), "steered"),
+    Finding("vllm", "0.32.0", "native", ("phi", "opt", "gpt2", "gpt_neox", "starcoder2", "bloom"), "steered"),
+    Finding("llama.cpp", "2026.10.11549", "none", LLAMA, "steered"),
+    Finding("llama.cpp", "2026.10.11549", "calibrated", LLAMA, "steered"),
+    Finding("llama.cpp", "2026.10.11549", "flag", LLAMA, "steered"),
+    Finding("llama.cpp", "2026.10.11549", "native", ("gpt2", "bloom", "phi", "starcoder2"), "steered"),
+    Finding("llama.cpp", "2026.10.11549", "native", ("opt",), "failed"),
+    Finding("ctranslate2", "4.8.5", "none", LLAMA, "steered"),
+    Finding("ctranslate2", "4.8.5", "calibrated", LLAMA, "steered"),
+    Finding("ctranslate2", "4.8.5", "flag", LLAMA, "steered"),
+    Finding("ctranslate2", "4.8.5", "native", ("opt", "bloom", "gpt2"), "steered"),
+    Finding("ctranslate2", "4.8.5", "native", ("phi", "gpt_neox"), "failed"),
+    Finding("onnxruntime", "1.32.0", "none", LLAMA, "steered"),
+    Finding("onnxruntime", "1.32.0", "calibrated", LLAMA, "steered"),
+    Finding("onnxruntime", "1.32.0", "flag", LLAMA, "steered"),
+    Finding("openvino", "2026.4.1", "none", LLAMA, "steered"),
+    Finding("openvino", "2026.4.1", "calibrated", LLAMA, "steered"),
+    Finding("openvino", "2026.4.1", "flag", LLAMA, "steered"),
+    Finding("mlx", "0.32.4", "none", LLAMA, "steered"),
+    Finding("mlx", "0.32.4", "calibrated", LLAMA, "steered"),
+    Finding("mlx", "0.32.4", "flag", LLAMA, "steered"),
+    Finding("mlx", "0.32.4", "native", ("phi", "gpt_neox"), "steered"),
+    Finding("mistralrs", "0.9.5", "none", LLAMA, "steered"),
+    Finding("mistralrs", "0.9.5", "calibrated", LLAMA, "steered"),
+    Finding("mistralrs", "0.9.5", "flag", LLAMA, "dropped"),
+)
+CARRIERS = ("none", "calibrated", "native", "flag", "llama")
+
+
+def seen(runtime: str, carrier: str, model_type: str) -> str | None:
+    """The verdict on a runtime for a carrier in a family; None where it was not run. What is rewritten as a Llama with the
+    flag is one."""
+    family = "llama" if carrier == "llama" else model_type
+    wanted = "flag" if carrier == "llama" else carrier
+    found = (one for one in FINDINGS if (one.runtime, one.carrier) == (runtime, wanted) and family in one.families)
+    return next((one.verdict for one in found), None)
+
+
+def carrier_for(runtimes: Sequence[str], model_type: str, possible: Sequence[str]) -> str:
+    """The best of the carriers that a model can have, for these runtimes: exact where each was seen to honour it, native
+    before flag, else calibrated, in which there is nothing to be dropped. A Llama by another name is never chosen."""
+    for carrier in EXACT:
+        honoured = all(seen(runtime, carrier, model_type) == "steered" for runtime in runtimes)
+        if carrier in possible and carrier != "llama" and honoured:
+            return carrier
+    return "calibrated"
+
+
+def dropping(runtimes: Sequence[str], carrier: str, model_type: str) -> list[str]:
+    """Those of the runtimes that were seen not to honour a carrier."""
+    return [runtime for runtime in runtimes if seen(runtime, carrier, model_type) in ("dropped", "failed", "different")]
