@@ -1,0 +1,189 @@
+"""Runtimes in their processes: a stand-in for an environment, in which what goes wrong goes wrong."""
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from monoglot.editor import capabilities, conformance
+from monoglot.editor.errors import RunError
+from monoglot.editor.families import KNOWN
+from monoglot.editor.live import load_model
+from monoglot.editor.runtimes import MODULES, NAMES, llama_cpp, module, process
+
+READY = {"version": "1.0", "missing": [], "python": "3.12.0"}
+PROMPT = {"ids": [0, 7, 9], "text": "x"}
+
+
+def environment(folder: Path, answer: str, probe: object = READY) -> str:
+    """An interpreter whose runtime does what the Python text `answer` says, with `request` at hand."""
+    program = folder / "python"
+    program.write_text(
+        f"#!{sys.executable}\n"
+        "import json, os, signal, subprocess, sys, time\n"
+        "if sys.argv[3] == 'probe':\n"
+        f"    print({json.dumps(json.dumps(probe))})\n"
+        "    sys.exit()\n"
+        "request = json.load(open(sys.argv[4]))\n"
+        "def write(answers):\n"
+        "    with open(request['answers'], 'w') as file:\n"
+        "        json.dump({'version': '1.0', 'answers': answers}, file)\n"
+        f"{answer}\n"
+    )
+    program.chmod(0o755)
+    return str(program)
+
+
+def test_every_runtime_says_what_it_takes() -> None:
+    for name in NAMES:
+        found = module(name)
+        assert name == found.NAME and found.PACKAGES and "pip install" in found.INSTALL and callable(found.load)
+        assert 0 < found.NOISE < 0.01
+
+
+def test_the_other_side_needs_nothing_but_the_standard_library(tmp_path: Path) -> None:
+    """-S leaves out site-packages: monoglot, click and all."""
+    import subprocess
+
+    for name in NAMES:
+        command = [sys.executable, "-I", "-S", str(process.WORKER), "probe", name]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)["version"] is None
+
+
+def test_transformers_in_a_process_of_its_own_is_the_reference(model: Path) -> None:
+    found = process.answer("transformers", model, [PROMPT], 6, python=sys.executable)
+    reference = conformance.reference(load_model(model, device="cpu"), [0, 7, 9], 6)
+    ((ids, logprobs),) = found.answers
+    assert conformance.match(ids, logprobs, reference, 1e-4).agrees and len(ids) == len(reference)
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (
+            "print('ValueError: no such layer', file=sys.stderr); sys.exit(3)",
+            "vllm 1.0 failed: ValueError: no such layer",
+        ),
+        ("os.kill(os.getpid(), signal.SIGSEGV)", "it was ended by SIGSEGV"),
+        ("sys.exit(3)", "it exited with 3 and said nothing"),
+        ("print('all is well')", "all is well"),  # but it left no answers
+        ("time.sleep(60)", "not done after 1 s. Allow more with --timeout"),
+    ],
+)
+def test_what_goes_wrong_there_is_told_here(tmp_path: Path, answer: str, said: str) -> None:
+    with pytest.raises(RunError, match=said):
+        process.answer("vllm", tmp_path, [PROMPT], 4, python=environment(tmp_path, answer), timeout=1)
+
+
+def test_nothing_of_a_runtime_that_hangs_is_left_running(tmp_path: Path) -> None:
+    mark = tmp_path / "child"
+    child = f"child = subprocess.Popen(['sleep', '60']); open({str(mark)!r}, 'w').write(str(child.pid)); time.sleep(60)"
+    with pytest.raises(RunError):
+        process.answer("vllm", tmp_path, [PROMPT], 4, python=environment(tmp_path, child), timeout=2)
+    pid, left = int(mark.read_text()), time.monotonic() + 10
+    while time.monotonic() < left:
+        try:
+            os.kill(pid, 0)
+            with Path(f"/proc/{pid}/stat").open() as file:
+                if file.read().split()[2] == "Z":  # ended, and nobody has asked for its code yet
+                    return
+        except (ProcessLookupError, FileNotFoundError):
+            return
+        time.sleep(0.1)
+    pytest.fail("it runs on")
+
+
+@pytest.mark.parametrize(
+    ("probe", "lacking"),
+    [({**READY, "version": None}, "mlx is not"), ({**READY, "missing": ["mlx-lm"]}, "mlx-lm is not")],
+)
+def test_a_runtime_that_is_not_there_is_missing_with_the_line_that_installs_it(
+    tmp_path: Path, probe: object, lacking: str
+) -> None:
+    outcome = conformance.conform("mlx", tmp_path, tmp_path, (), python=environment(tmp_path, "", probe), ends=[])
+    assert outcome.verdict == "missing" and outcome.reason.startswith(lacking) and "pip install" in outcome.reason
+
+
+def test_a_crash_is_a_verdict_and_whether_the_base_runs_is_said(model: Path, tmp_path: Path) -> None:
+    asked = conformance.Asked("xx", PROMPT, (conformance.Step(5, -1.0, {5: -1.0}),), (conformance.Step(6, -1.0, {}),))
+    program = environment(
+        tmp_path, "if request['folder'].endswith('out'): sys.exit('Error: lost')\nwrite([[[6], [-1.0]]])"
+    )
+    outcome = conformance.conform("mlx", tmp_path / "out", tmp_path / "base", [asked], python=program, ends=[])
+    assert (outcome.verdict, outcome.base_alike) == ("failed", True) and "Error: lost" in outcome.reason
+    program = environment(tmp_path, "write([[[9], [-1.0]]])")
+    outcome = conformance.conform("mlx", tmp_path / "out", tmp_path / "base", [asked], python=program, ends=[])
+    assert (outcome.verdict, outcome.base_alike) == ("different", False)
+    program = environment(tmp_path, "write([[[6], [-1.0]]])")
+    outcome = conformance.conform("mlx", tmp_path / "out", tmp_path / "base", [asked], python=program, ends=[])
+    assert (outcome.verdict, outcome.base_alike) == ("dropped", None)
+
+
+def test_interpreters_are_for_all_or_for_one(tmp_path: Path) -> None:
+    program = environment(tmp_path, "")
+    found = process.interpreters([f"llamacpp={program}"])
+    assert process.python_for("llama.cpp", found) == program and process.python_for("mlx", found) == sys.executable
+    assert process.python_for("mlx", process.interpreters([program])) == program
+    for wrong, said in (
+        (tmp_path / "none", "no Python at"),
+        (f"word2vec={program}", "no runtime 'word2vec'. Known: tr"),
+    ):
+        with pytest.raises(RunError, match=said):
+            process.interpreters([str(wrong)])
+    with pytest.raises(RunError, match="does not run as a Python"):
+        process.probe("mlx", environment(tmp_path, "", "x").replace("python", "absent"))
+
+
+def test_the_probabilities_of_whole_characters_go_to_their_last_token() -> None:
+    def step(token: int) -> dict[str, float]:
+        return {"id": token, "logprob": -float(token)}
+
+    assert llama_cpp.aligned([4, 5, 6], [step(4), step(5), step(6)]) == [-4, -5, -6]
+    assert llama_cpp.aligned([4, 4, 4], [step(4), step(4), step(4)]) == [-4, -4, -4]
+    assert llama_cpp.aligned([4, 8, 9, 6], [step(4), step(9), step(6)]) == [-4, None, -9, -6]
+    assert llama_cpp.aligned([4, 9, 9, 6], [step(4), step(9), step(6)]) == [-4, None, None, -6]  # which of the two?
+
+
+def test_a_tokenizer_that_cuts_as_gpt2_does_is_known_by_its_file(model: Path, tmp_path: Path) -> None:
+    assert llama_cpp.pieces(tmp_path) is None
+    file = tmp_path / "tokenizer.json"
+    for own, same in (
+        ({**llama_cpp.GPT2, "trim_offsets": True}, True),
+        ({**llama_cpp.GPT2, "use_regex": False}, False),
+    ):
+        file.write_text(json.dumps({"pre_tokenizer": own}))
+        assert (llama_cpp.pieces(tmp_path) == llama_cpp.GPT2) == same
+
+
+def test_capabilities_name_what_there_is() -> None:
+    for one in capabilities.FINDINGS:
+        assert one.runtime in NAMES and one.carrier in capabilities.CARRIERS and set(one.families) <= set(KNOWN)
+        assert one.verdict in conformance.VERDICTS
+    cells = [(one.runtime, one.carrier, family) for one in capabilities.FINDINGS for family in one.families]
+    assert len(cells) == len(set(cells))
+
+
+@pytest.mark.parametrize(
+    ("runtimes", "model_type", "possible", "carrier"),
+    [
+        (["vllm", "llama.cpp"], "llama", ("flag", "calibrated"), "flag"),
+        (["vllm", "mistralrs"], "llama", ("flag", "calibrated"), "calibrated"),
+        (["vllm"], "gpt2", ("native", "calibrated"), "native"),
+        (["llama.cpp"], "opt", ("native", "calibrated"), "calibrated"),
+        (["vllm"], "mistral", ("llama", "calibrated"), "calibrated"),  # another name of the architecture is asked for
+    ],
+)
+def test_the_carrier_for_some_runtimes(
+    runtimes: list[str], model_type: str, possible: tuple[str, ...], carrier: str
+) -> None:
+    assert capabilities.carrier_for(runtimes, model_type, possible) == carrier
+
+
+def test_who_drops_a_carrier() -> None:
+    assert capabilities.dropping(["vllm", "mistralrs"], "flag", "llama") == ["mistralrs"]
+    assert capabilities.dropping(["vllm", "mistralrs"], "llama", "qwen2") == ["mistralrs"]
+    assert capabilities.dropping(NAMES, "calibrated", "llama") == []
