@@ -1,5 +1,6 @@
 """monoglot bake: a model and a recipe in, a checkpoint out."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +122,7 @@ def command(
             "On a fine-tune of it most will still be right; see the effect with `monoglot verify`."
         )
     about_config(target, baked, edits.compat_config)
+    about_runtimes(target, baked, edits.for_runtimes)
     show(baked, as_json)
     base = "" if target.source.hub or model == embedded.NAME else f" --base {model}"
     note(f"Wrote {output}. Prove it with: monoglot verify {output}{base}")
@@ -180,6 +182,25 @@ def about_config(target: Any, baked: Any, asked: bool | None) -> None:
         )
     elif asked:
         note("--compat-config had nothing to add: config.json has the older spelling of all that it says.")
+
+
+def about_runtimes(target: Any, baked: Any, runtimes: Sequence[str]) -> None:
+    """Which of the runtimes that it is for were seen to lose what was chosen, and which were not run."""
+    from ..editor.capabilities import dropping, seen
+
+    model_type, carrier = target.feed_forward.model_type, baked.carried.carrier or "none"
+    lost = dropping(runtimes, carrier, model_type)
+    unknown = [name for name in runtimes if seen(name, carrier, model_type) is None]
+    for name in lost:
+        note(
+            f"Warning: {name} was seen not to honour constants by {carrier} in a {model_type}: it would run the model "
+            "without them, or not at all. --carrier calibrated has nothing that it could drop."
+        )
+    if unknown:
+        note(
+            f"{', '.join(unknown)}: not run yet with {'constants by ' + carrier if carrier != 'none' else 'such edits'} in a "
+            f"{model_type}. See with: monoglot verify {baked.folder} --runtime {','.join(unknown)}"
+        )
 
 
 def show(baked: Any, as_json: bool) -> None:

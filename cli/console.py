@@ -199,6 +199,14 @@ def edit_options(function: Function) -> Function:
                 "a calibrated direction, which any runtime loads.",
             ),
             click.option(
+                "--for",
+                "for_runtimes",
+                metavar="NAME[,NAME…]",
+                callback=_runtimes,
+                help="Runtimes that are to show it: --carrier auto is then exact where all of them were seen to honour that, "
+                "and one that drops what was chosen is named. See `monoglot runtimes`.",
+            ),
+            click.option(
                 "--tolerance",
                 type=click.FloatRange(0, min_open=True),
                 default=TOLERANCE,
@@ -233,6 +241,14 @@ def _strength(ctx: click.Context, option: click.Parameter, value: str | None) ->
         raise click.BadParameter("a number, or auto") from None
 
 
+def _runtimes(ctx: click.Context, option: click.Parameter, value: str | None) -> tuple[str, ...]:
+    if not value:
+        return ()
+    from .runtimes import names
+
+    return tuple(names(value))
+
+
 def _layers(ctx: click.Context, option: click.Parameter, value: str) -> str | tuple[int, int]:
     if value in ("all", "auto"):
         return value
@@ -259,6 +275,7 @@ class Edits:
     prompts: Path | None = None
     shared: str | None = None
     carrier: str = "auto"
+    for_runtimes: tuple[str, ...] = ()
     tolerance: float = 0.15
     above_tolerance: str = "refuse"
     compat_config: bool | None = None
@@ -305,11 +322,21 @@ class Edits:
             layers=None if where == (0, target.feed_forward.layers - 1) else where,
         )  # fmt: skip
         made = Recipe(
-            target.base, edits, self.shared or ("edit" if self.activate else "keep"), carrier=self.carrier,
+            target.base, edits, self.shared or ("edit" if self.activate else "keep"), carrier=self.carrier_for(target),
             slots=self.slots, tolerance=self.tolerance, above_tolerance=self.above_tolerance, compat_config=compat,
         )  # fmt: skip
         check(made)
         return made
+
+    def carrier_for(self, target: Any) -> str:
+        """What auto is for the runtimes that are named; else what was asked for."""
+        if self.carrier != "auto" or not self.for_runtimes:
+            return self.carrier
+        from ..editor.capabilities import carrier_for
+        from ..editor.carriers import refusals
+
+        possible = [name for name, why in refusals(target).items() if not why]
+        return carrier_for(self.for_runtimes, target.feed_forward.model_type, possible)
 
     def candidates(self, target: Any) -> list[tuple[int, int]]:
         """The layers in which a language may be activated, the first choice first."""
@@ -334,8 +361,9 @@ def given_edits() -> list[str]:
 def given(*names: str) -> list[str]:
     """Those of some options that stand on the command line, as they are written there."""
     ctx = click.get_current_context()
+    spelled = {option.name: max(option.opts, key=len) for option in ctx.command.params}
     said = [name for name in names if ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE]
-    return [f"--{name.replace('_', '-')}" for name in said]
+    return [spelled[name] for name in said]
 
 
 def _batch_size(ctx: click.Context, option: click.Parameter, value: str) -> int:

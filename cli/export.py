@@ -147,6 +147,7 @@ def run(
     else:
         baked = bake_command.run_edits(target, found, edits, calibration, output, force, device=device, dtype=dtype)
         bake_command.about_config(target, baked, edits.compat_config)
+        bake_command.about_runtimes(target, baked, edits.for_runtimes)
         if not as_json:
             bake_command.show(baked, False)
     passed = verify_command.run(

@@ -8,13 +8,24 @@ import click
 from .console import Edits, answer, bar, given, note
 
 IDLE_IN_BAKE = ("calibration_file", "base_id", "device", "dtype")
-IDLE_IN_VERIFY = ("corpus", "languages", "tokens", "context", "device", "dtype")
+IDLE_IN_VERIFY = (
+    "corpus",
+    "languages",
+    "tokens",
+    "context",
+    "device",
+    "dtype",
+    "runtimes",
+    "pythons",
+    "prompts",
+    "timeout",
+)
 
 
 def refuse(names: tuple[str, ...]) -> None:
     """Raise UsageError for options that say nothing about a GGUF file."""
     if idle := given(*names):
-        raise click.UsageError(f"{idle[0].removesuffix('-file')} does not apply to a GGUF file, which is only copied.")
+        raise click.UsageError(f"{idle[0]} does not apply to a GGUF file, which is only copied.")
 
 
 def edited(model: Path, found: Any, edits: Edits) -> Any:

@@ -11,7 +11,7 @@ from monoglot.editor import capabilities, conformance
 from monoglot.editor.errors import RunError
 from monoglot.editor.families import KNOWN
 from monoglot.editor.live import load_model
-from monoglot.editor.runtimes import MODULES, NAMES, llama_cpp, module, process
+from monoglot.editor.runtimes import NAMES, llama_cpp, module, process
 
 READY = {"version": "1.0", "missing": [], "python": "3.12.0"}
 PROMPT = {"ids": [0, 7, 9], "text": "x"}
