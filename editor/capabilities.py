@@ -29,6 +29,7 @@ FINDINGS = (
     Finding("transformers", "5.23.0", "calibrated", LLAMA, "steered"),
     Finding("transformers", "5.23.0", "flag", LLAMA, "steered"),
     Finding("vllm", "0.32.0", "none", LLAMA, "steered"),
+    Finding("vllm", "0.32.0", "calibrated", LLAMA, "steered"),
     Finding("vllm", "0.32.0", "flag", (*LLAMA, "granite"), "steered"),
     Finding("vllm", "0.32.0", "native", ("phi", "opt", "gpt2", "gpt_neox", "starcoder2", "bloom"), "steered"),
     Finding("llama.cpp", "2026.10.11549", "none", LLAMA, "steered"),
