@@ -11,6 +11,7 @@ editor/capabilities.py says, or, of a model that it does not speak of, where one
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -68,12 +69,9 @@ def embedded(folder: Path) -> dict[tuple[str, str], tuple[Path, Path | None]]:
 def load_and_save(base: Path, shards: Path, biased: Path) -> None:
     """The embedded model in several files; and the same function with biases, all zero, that are its own."""
     import torch
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoConfig, AutoModelForCausalLM
 
-    model, tokenizer = (
-        AutoModelForCausalLM.from_pretrained(base, dtype=torch.bfloat16),
-        AutoTokenizer.from_pretrained(base),
-    )
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.bfloat16)
     model.save_pretrained(shards, max_shard_size="2MB")
     config = AutoConfig.from_pretrained(base)
     config.mlp_bias = True
@@ -83,7 +81,8 @@ def load_and_save(base: Path, shards: Path, biased: Path) -> None:
     other.load_state_dict(model.state_dict(), strict=False)
     other.save_pretrained(biased)
     for folder in (shards, biased):
-        tokenizer.save_pretrained(folder)
+        for name in ("tokenizer.json", "tokenizer_config.json"):  # as they are: older versions don't read newer ones'
+            shutil.copy(base / name, folder / name)
 
 
 def real(folder: Path, corpus: str) -> dict[tuple[str, str], tuple[Path, Path | None]]:

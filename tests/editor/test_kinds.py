@@ -25,6 +25,7 @@ def files(tmp_path_factory: pytest.TempPathFactory, model: Path, neurons_file: P
     made["findings"].write_text(json.dumps({"format": 1, "model": {}, "neurons": {}, "evaluation": {}}))
     made["comparison"].write_text(json.dumps({"format": 1, "model": {}, "methods": {}, "overlap": {}}))
     made["manifest"].write_text(json.dumps({"format": 1, "base": {}, "recipe": {}, "files": {}, "evaluation": {}}))
+    made["sidecar"].write_text(json.dumps({"format": 1, "base": {}, "recipe": {}, "file": {}, "cleared": []}))
     made["recipe"].write_text("format: 1\nbase: {model: m}\nneurons: neurons.json\nedits: []\n")
     made["config"] = model / "config.json"
     made["weights"] = model / "model.safetensors"

@@ -210,7 +210,7 @@ def test_a_base_that_changed_where_its_fingerprint_does_not_look(make: Make) -> 
 def test_a_calibration_that_is_lost(make: Make, tmp_path: Path) -> None:
     _, out = make("phi3", tiny.recipe("pin", "calibrated"))
     kept = (out / calibration.FILE).rename(tmp_path / "kept.safetensors")
-    with pytest.raises(RecipeError, match=r"no calibration\.safetensors: the direction w of each of the 3 layers, 16"):
+    with pytest.raises(RecipeError, match=r"no calibration\.monoglot: the direction w of each of the 3 layers, 16"):
         again(out)
     assert not (tmp_path / "again").exists()
     assert again(out, calibration_path=kept).differ == {}
