@@ -15,6 +15,7 @@ COMMANDS = {
     "card": "Write a checkpoint's model card anew, or check it.",
     "chat": "Talk to a checkpoint, beside its base.",
     "compare": "Compare the methods that find neurons.",
+    "convert": "Write a checkpoint as a GGUF file.",
     "demo": "Switch languages off and on in the embedded model.",
     "detect": "Record how a model's neurons respond to each language.",
     "diff": "Say what distinguishes two checkpoints, as files.",

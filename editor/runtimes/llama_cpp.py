@@ -3,7 +3,7 @@
 import json
 import urllib.request
 from pathlib import Path
-from typing import Any, Dict, List, Optional  # noqa: UP035  # other environments have older Pythons
+from typing import Any, Callable, Dict, List, Optional  # noqa: UP035  # other environments have older Pythons
 
 from . import Answer, Ask, Prompt
 
@@ -45,6 +45,17 @@ def pieces(folder: Path) -> object:
 
 
 def serve(file: Path) -> Ask:
+    post = server(file)
+
+    def ask(prompt: Prompt, tokens: int) -> Answer:
+        made = post(prompt["ids"], tokens, 1)
+        return made["tokens"], aligned(made["tokens"], made.get("completion_probabilities", []))
+
+    return ask
+
+
+def server(file: Path) -> Callable[[List[int], int, int], Dict[str, Any]]:  # noqa: UP006
+    """A GGUF file in llama.cpp's server: prompt, new tokens, how many of the most probable tokens to tell -> its reply."""
     from xllamacpp import CommonParams, Server, ggml_type, llama_flash_attn_type
 
     params = CommonParams()
@@ -52,19 +63,37 @@ def serve(file: Path) -> Ask:
     params.n_ctx = 512
     params.flash_attn_type = llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED  # it rounds to float16
     params.cache_type_k = params.cache_type_v = ggml_type.GGML_TYPE_F32
-    server = Server(params)
-
+    running = Server(params)
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # it is on this machine
 
-    def ask(prompt: Prompt, tokens: int) -> Answer:
-        question = {"prompt": prompt["ids"], "n_predict": tokens, "temperature": 0, "n_probs": 1, "cache_prompt": False}
+    def post(ids: List[int], tokens: int, top: int) -> Dict[str, Any]:  # noqa: UP006
+        question = {"prompt": ids, "n_predict": tokens, "temperature": 0, "n_probs": top, "cache_prompt": top > 1}
         body = json.dumps({**question, "return_tokens": True}).encode()
-        address = f"{server.listening_address}/completion"
+        address = f"{running.listening_address}/completion"
         with direct.open(urllib.request.Request(address, body, {"Content-Type": "application/json"})) as reply:  # noqa: S310
-            made = json.load(reply)
-        return made["tokens"], aligned(made["tokens"], made.get("completion_probabilities", []))
+            made: Dict[str, Any] = json.load(reply)  # noqa: UP006
+        return made
 
-    return ask
+    return post
+
+
+def write(request: Dict[str, Any]) -> None:  # noqa: UP006
+    """{"folder", "file", "type"}: `convert` as a call."""
+    convert(Path(request["folder"]), Path(request["file"]), request["type"])
+
+
+def measure(request: Dict[str, Any]) -> Dict[str, Any]:  # noqa: UP006
+    """{"file", "prompts": token ids, "tokens", "top", "follow": answers or null} -> its greedy answers, and the next-token
+    distribution before each token of the answers to follow (its own where there are none), as {token: log-probability} of
+    the most probable ones; null where the server tells none."""
+    post = server(Path(request["file"]))
+    answers = [post(ids, request["tokens"], 1)["tokens"] for ids in request["prompts"]]
+    steps = []
+    for ids, followed in zip(request["prompts"], request["follow"] or answers):  # noqa: B905  # Python 3.9 has no strict
+        for count in range(len(followed)):
+            told = post(ids + followed[:count], 1, request["top"]).get("completion_probabilities")
+            steps.append({str(one["id"]): one["logprob"] for one in told[0]["top_logprobs"]} if told else None)
+    return {"answers": answers, "steps": steps}
 
 
 def aligned(tokens: List[int], steps: List[Dict[str, Any]]) -> List[Optional[float]]:  # noqa: UP006, UP045

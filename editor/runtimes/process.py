@@ -100,21 +100,28 @@ def answer(
     name: str, folder: Path, prompts: Sequence[Prompt], tokens: int, *, python: str, timeout: float = TIMEOUT
 ) -> Answered:
     """At most `tokens` new tokens after each prompt, greedily, in float32. Raises RunError with the reason."""
+    request = {"folder": str(folder.absolute()), "prompts": list(prompts), "tokens": tokens}
+    made = _work("answer", name, request, python, timeout)
+    return Answered(str(made["version"]), tuple((list(ids), logprobs) for ids, logprobs in made["answers"]))
+
+
+def call(name: str, function: str, request: Mapping[str, Any], *, python: str, timeout: float = TIMEOUT) -> Any:
+    """What a function of a runtime's module makes of a request, as JSON holds it. Raises RunError with the reason."""
+    return _work("call", name, {**request, "function": function}, python, timeout)
+
+
+def _work(what: str, name: str, request: Mapping[str, Any], python: str, timeout: float) -> Any:
     installed = probe(name, python)
     if not installed.ready:
         lacking = ", ".join(installed.missing) if installed.version else name
         raise RunError(f"{lacking} is not installed for {python}. {installed.install}")
     with tempfile.TemporaryDirectory(prefix="monoglot-") as scratch:
-        answers, log = Path(scratch) / "answers.json", Path(scratch) / "log"
-        request: dict[str, Any] = {
-            "runtime": name, "folder": str(folder.absolute()), "scratch": scratch, "prompts": list(prompts),
-            "tokens": tokens, "answers": str(answers),
-        }  # fmt: skip
-        (Path(scratch) / "request.json").write_text(json.dumps(request))
+        answers, log, asked = (Path(scratch) / name for name in ("answers.json", "log", "request.json"))
+        asked.write_text(json.dumps({**request, "runtime": name, "scratch": scratch, "answers": str(answers)}))
         with log.open("wb") as output:
             worker = subprocess.Popen(
-                [python, "-I", str(WORKER), "answer", str(Path(scratch) / "request.json")], stdin=subprocess.DEVNULL,
-                stdout=output, stderr=subprocess.STDOUT, cwd=scratch, start_new_session=True,
+                [python, "-I", str(WORKER), what, str(asked)], stdin=subprocess.DEVNULL, stdout=output,
+                stderr=subprocess.STDOUT, cwd=scratch, start_new_session=True,
             )  # fmt: skip
             try:
                 code = worker.wait(timeout)
@@ -124,8 +131,7 @@ def answer(
                 _end(worker)
         if code or not answers.is_file():
             raise RunError(f"{name} {installed.version} failed: {_reason(code, log)}")
-        made = json.loads(answers.read_text())
-    return Answered(str(made["version"]), tuple((list(ids), logprobs) for ids, logprobs in made["answers"]))
+        return json.loads(answers.read_text())
 
 
 def _end(worker: "subprocess.Popen[bytes]") -> None:

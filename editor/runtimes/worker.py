@@ -3,6 +3,8 @@
     PYTHON -I worker.py probe NAME          the versions of what the runtime takes, as JSON on stdout
     PYTHON -I worker.py answer REQUEST      {"runtime", "folder", "scratch", "prompts", "tokens", "answers"}: writes the
                                             answers, {"version", "answers": [[ids, log-probabilities or null], …]}
+    PYTHON -I worker.py call REQUEST        {"runtime", "function", "answers", …}: writes what that function of the
+                                            runtime's module makes of the request
 
 Whatever runtimes print goes where it goes; the answers go to a file.
 """
@@ -58,11 +60,16 @@ def answer(request: dict[str, Any]) -> None:
     )
 
 
+def call(request: dict[str, Any]) -> None:
+    made = getattr(runtimes().module(request["runtime"]), request["function"])(request)
+    Path(request["answers"]).write_text(json.dumps(made))
+
+
 def main() -> None:
     if sys.argv[1] == "probe":
         print(json.dumps(probe(sys.argv[2])))
     else:
-        answer(json.loads(Path(sys.argv[2]).read_text()))
+        {"answer": answer, "call": call}[sys.argv[1]](json.loads(Path(sys.argv[2]).read_text()))
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(0)  # the answers are written: what a runtime does on its way out (threads, servers) is no matter

@@ -12,28 +12,9 @@ from monoglot.editor.errors import RunError
 from monoglot.editor.families import KNOWN
 from monoglot.editor.live import load_model
 from monoglot.editor.runtimes import NAMES, llama_cpp, module, process
+from stand_in import READY, environment
 
-READY = {"version": "1.0", "missing": [], "python": "3.12.0"}
 PROMPT = {"ids": [0, 7, 9], "text": "x"}
-
-
-def environment(folder: Path, answer: str, probe: object = READY) -> str:
-    """An interpreter whose runtime does what the Python text `answer` says, with `request` at hand."""
-    program = folder / "python"
-    program.write_text(
-        f"#!{sys.executable}\n"
-        "import json, os, signal, subprocess, sys, time\n"
-        "if sys.argv[3] == 'probe':\n"
-        f"    print({json.dumps(json.dumps(probe))})\n"
-        "    sys.exit()\n"
-        "request = json.load(open(sys.argv[4]))\n"
-        "def write(answers):\n"
-        "    with open(request['answers'], 'w') as file:\n"
-        "        json.dump({'version': '1.0', 'answers': answers}, file)\n"
-        f"{answer}\n"
-    )
-    program.chmod(0o755)
-    return str(program)
 
 
 def test_every_runtime_says_what_it_takes() -> None:

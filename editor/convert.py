@@ -1,0 +1,261 @@
+"""A checkpoint as a GGUF file, by llama.cpp's own converter, and whether the steering is still there once it is quantised.
+
+The converter writes f32, f16, bf16 and q8_0; other quantisations are made of its file by `llama-quantize`, which comes with
+llama.cpp. Then llama.cpp runs both, the unquantised file and the quantised one:
+
+    language   the share of greedy answers in the wanted language: an activated one to prompts in the others, or, where
+               languages are off, these to prompts in themselves, which is to stay as rare as it was
+    KL         mean KL(unquantised ‖ quantised) of the next token along the unquantised file's answers, in nats. Of each
+               distribution the TOP most probable tokens are known and the rest is one more: so it is a lower bound, as
+               putting tokens together never adds to a KL
+
+The steering *fades* when the share is off by more than FADED in the wrong direction.
+"""
+
+import hashlib
+import json
+import math
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from . import manifest
+from .errors import OutputError, RunError, VerificationError
+from .identify import share
+from .live import load_tokenizer
+from .output import replace_file, staged_file
+from .runtimes import process
+
+OWN = ("f32", "f16", "bf16", "q8_0")  # the converter's
+BY_QUANTIZER = (
+    "q6_k", "q5_k_m", "q5_k_s", "q5_0", "q5_1", "q4_k_m", "q4_k_s", "q4_0", "q4_1", "q3_k_l", "q3_k_m", "q3_k_s", "q2_k",
+)  # fmt: skip
+PLAIN = {"F32": "f32", "F16": "f16", "BF16": "bf16"}  # by what the safetensors are
+QUANTIZER = "llama-quantize"
+TOKENS = 24  # of an answer
+PROMPTS = 4  # a language
+TOP = 200  # tokens of a distribution
+FADED = 0.15  # of the answers
+
+
+@dataclass(frozen=True)
+class Survival:
+    """How a quantised file does beside the unquantised one. `wanted` says which answers count; the shares are by the
+    prompt's language: (unquantised, quantised). `kl` in nats over `positions`."""
+
+    wanted: str
+    shares: Mapping[str, tuple[float, float]]
+    kl: float
+    positions: int
+    samples: tuple[tuple[str, str, str], ...]
+
+    @property
+    def means(self) -> tuple[float, float]:
+        count = max(1, len(self.shares))
+        first, second = (sum(pair[at] for pair in self.shares.values()) / count for at in (0, 1))
+        return first, second
+
+    @property
+    def faded(self) -> bool:
+        before, after = self.means
+        return after < before - FADED if self.wanted == "activated" else after > before + FADED
+
+    def record(self) -> dict[str, Any]:
+        return {
+            "wanted": self.wanted,
+            "shares": {language: [round(one, 4) for one in pair] for language, pair in self.shares.items()},
+            "kl": float(f"{self.kl:.3g}"),
+            "positions": self.positions,
+            "faded": self.faded,
+        }
+
+
+@dataclass(frozen=True)
+class Converted:
+    """`type` is what the file's weights are, `survival` None where nothing was quantised."""
+
+    file: Path
+    type: str
+    size: int
+    sha256: str
+    survival: Survival | None
+
+
+def convert(
+    folder: Path,
+    destination: Path,
+    *,
+    python: str,
+    quantise: str | None = None,
+    quantizer: str | None = None,
+    prompts: Mapping[str, Sequence[str]] | None = None,
+    force: bool = False,
+    timeout: float = process.TIMEOUT,
+) -> Converted:
+    """Write a checkpoint of monoglot's as a GGUF file, with `OUT.gguf.convert.json` beside it, which says from what and how
+    it does; measured in `prompts` when it is quantised.
+
+    Raises VerificationError for a folder that is no checkpoint of monoglot's, RunError when the converter, the quantizer or
+    llama.cpp is not there or fails, OutputError.
+    """
+    record = manifest.read(folder)
+    plain = _plain(folder)
+    kind = quantise or plain
+    program = _quantizer(quantizer) if kind in BY_QUANTIZER else None
+    beside = destination.with_name(f"{destination.name}.convert.json")
+    size = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+    with staged_file(destination, size=2 * size, beside=beside, check=_free(beside, force)) as staging:
+        whole, made = staging / "plain.gguf", staging / destination.name
+        _write(folder, whole if quantise else made, plain, python, timeout)
+        survival = None
+        if quantise:
+            if program:
+                _quantise(program, whole, made, kind, timeout)
+            elif kind == plain:
+                shutil.copyfile(whole, made)
+            else:
+                _write(folder, made, kind, python, timeout)
+            survival = compare(folder, record, whole, made, prompts or {}, python=python, timeout=timeout)
+            whole.unlink()
+        digest = _digest(made)
+        about = {
+            "format": manifest.FORMAT,
+            "monoglot": manifest.VERSION,
+            "checkpoint": {"base": record["base"], "recipe": record["recipe"]},
+            "type": kind,
+            "file": {"sha256": digest, "size": made.stat().st_size},
+            "survival": survival.record() if survival else None,
+        }
+        replace_file(staging / beside.name, (json.dumps(about, indent=1, ensure_ascii=False) + "\n").encode())
+        found = Converted(destination, kind, made.stat().st_size, digest, survival)
+    return found
+
+
+def _digest(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _plain(folder: Path) -> str:
+    """The type that keeps what the checkpoint holds."""
+    from .checkpoint import read_checkpoint
+    from .families import locate
+
+    stored = locate(read_checkpoint(folder)).outputs[0][1].dtype
+    return PLAIN[stored]
+
+
+def _free(beside: Path, force: bool) -> Any:
+    def check(destination: Path) -> None:
+        if not destination.exists() and not destination.is_symlink():
+            return
+        if not force:
+            raise OutputError(f"{destination} exists. Choose another place, or replace it with --force.")
+        if destination.is_symlink() or not destination.is_file() or not beside.is_file():
+            raise OutputError(
+                f"{destination} was not made by `monoglot convert` (it has no {beside.name} beside it), so --force does not "
+                "replace it. Choose another place, or remove it yourself."
+            )
+
+    return check
+
+
+def _write(folder: Path, file: Path, kind: str, python: str, timeout: float) -> None:
+    request = {"folder": str(folder.absolute()), "file": str(file.absolute()), "type": kind}
+    process.call("llama.cpp", "write", request, python=python, timeout=timeout)
+    if not file.is_file():
+        raise RunError(f"llama.cpp's converter wrote no {file.name}.")
+
+
+def _quantizer(named: str | None) -> str:
+    found = shutil.which(named or QUANTIZER)
+    if not found:
+        raise RunError(
+            f"there is no program {named or QUANTIZER}, which quantises to anything but q8_0. It comes with llama.cpp "
+            "(for example `brew install llama.cpp`): put it on the PATH, or say where it is with --quantizer."
+        )
+    return found
+
+
+def _quantise(program: str, whole: Path, made: Path, kind: str, timeout: float) -> None:
+    try:
+        done = subprocess.run(
+            [program, str(whole), str(made), kind.upper()], capture_output=True, text=True, errors="replace",
+            timeout=timeout, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise RunError(f"{program} did not run: {str(error).splitlines()[0]}.") from None
+    if done.returncode or not made.is_file():
+        said = (done.stderr.strip().splitlines() or done.stdout.strip().splitlines() or ["it said nothing"])[-1]
+        raise RunError(f"{program} failed: {said[:300]}")
+
+
+def compare(
+    folder: Path,
+    record: Mapping[str, Any],
+    whole: Path,
+    made: Path,
+    prompts: Mapping[str, Sequence[str]],
+    *,
+    python: str,
+    timeout: float = process.TIMEOUT,
+) -> Survival:
+    """Run the unquantised and the quantised file in llama.cpp. Raises RunError, and VerificationError when no prompt is in
+    a language that says something."""
+    kind, wanted = _wanted(record, prompts)
+    if not wanted:
+        raise VerificationError(
+            f"there are no prompts that would tell whether the steering survives ({', '.join(prompts) or 'none at all'}). "
+            "Give some with --prompts."
+        )
+    tokenizer = load_tokenizer(folder)
+    asked = [(language, text) for language in prompts for text in prompts[language][:PROMPTS]]
+    request = {
+        "prompts": [tokenizer(text)["input_ids"] for _, text in asked], "tokens": TOKENS, "top": TOP, "follow": None,
+    }  # fmt: skip
+    first = process.call("llama.cpp", "measure", {**request, "file": str(whole)}, python=python, timeout=timeout)
+    request["follow"] = first["answers"]
+    second = process.call("llama.cpp", "measure", {**request, "file": str(made)}, python=python, timeout=timeout)
+    texts = [
+        tokenizer.batch_decode(one["answers"], skip_special_tokens=True) for one in (first, second)
+    ]  # of each file, in order
+    shares = {}
+    for language, codes in wanted.items():
+        own = [[text for (code, _), text in zip(asked, said, strict=True) if code == language] for said in texts]
+        shares[language] = (share(own[0], *codes), share(own[1], *codes))
+    pairs = [(p, q) for p, q in zip(first["steps"], second["steps"], strict=True) if p and q]
+    kls = [divergence(p, q) for p, q in pairs]
+    samples = {
+        language: (text, ours, theirs)
+        for (language, text), ours, theirs in zip(reversed(asked), reversed(texts[0]), reversed(texts[1]), strict=True)
+        if language in wanted
+    }
+    return Survival(kind, shares, sum(kls) / max(1, len(kls)), len(kls), tuple(samples[k] for k in wanted))
+
+
+def _wanted(record: Mapping[str, Any], prompts: Mapping[str, Sequence[str]]) -> tuple[str, dict[str, list[str]]]:
+    """Which answers count, by the prompt's language: those in an activated language to prompts in others; else those in a
+    language that is off, or scaled, to prompts in it."""
+    edits = record["recipe"]["edits"]
+    active = [
+        one["language"] for one in edits if one["op"] in ("pin", "add", "shift") and "@" not in one.get("value", "")
+    ]
+    if active:
+        return "activated", {language: active for language in prompts if language not in active}
+    edited = [one["language"] for one in edits]
+    return "deactivated", {language: [language] for language in prompts if language in edited}
+
+
+def divergence(p: Mapping[str, float], q: Mapping[str, float]) -> float:
+    """KL(p ‖ q) in nats of two distributions of which only some log-probabilities are known: of the tokens that both know,
+    and of all others as one."""
+    both = p.keys() & q.keys()
+    total = sum(math.exp(p[token]) * (p[token] - q[token]) for token in both)
+    rest_p, rest_q = (max(1e-12, 1 - sum(math.exp(one[token]) for token in both)) for one in (p, q))
+    return total + rest_p * math.log(rest_p / rest_q)

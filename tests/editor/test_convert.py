@@ -1,0 +1,175 @@
+"""Converting to GGUF: what is written and when not, and whether the steering is said to have survived. The converter and
+llama.cpp are stand-ins here; `make runtimes-short` runs the real ones."""
+
+import hashlib
+import json
+import math
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from checkpoints import baked
+from folders import tree
+from monoglot.editor import convert, manifest
+from monoglot.editor.errors import MonoglotError, OutputError, RunError, VerificationError
+from stand_in import environment
+
+Run = Callable[..., tuple[int, str, str]]
+PROMPTS = {"en": ["The fox"], "zh": ["敏捷的"]}
+# Writes what it was asked for; answers with the tokens of a text in Chinese, or, for the quantised file, of another
+STAND_IN = """
+if request.get("function") == "write":
+    open(request["file"], "wb").write(f"GGUF {request['type']}".encode())
+    done = None
+else:
+    quantised = open(request["file"], "rb").read() != b"GGUF f32"
+    own = %s if quantised else %s
+    follow = request["follow"] or [own] * len(request["prompts"])
+    steps = [{"1": -0.1, "2": -2.5 - 0.5 * quantised} for answer in follow for _ in answer]
+    done = {"answers": [own] * len(request["prompts"]), "steps": steps}
+json.dump(done, open(request["answers"], "w"))
+"""
+
+
+@pytest.fixture
+def out(tmp_path: Path, model: Path, neurons_file: Path) -> Path:
+    return baked(tmp_path / "out", model, neurons_file)
+
+
+def ids(folder: Path, text: str) -> list[int]:
+    from monoglot.editor.live import load_tokenizer
+
+    found: list[int] = load_tokenizer(folder)(text)["input_ids"]
+    return found
+
+
+def stand_in(folder: Path, out: Path, quantised: str, whole: str) -> str:
+    folder.mkdir()
+    return environment(folder, STAND_IN % (ids(out, quantised), ids(out, whole)))
+
+
+ENGLISH = "The quick brown fox jumps over the lazy dog while the old farmer looks at the evening sky."
+CHINESE = "敏捷的棕色狐狸跳过了懒狗，老农夫看着傍晚的天空微笑着。"
+
+
+def test_without_quantising_it_is_the_converter_s_file_and_what_it_is_made_from(out: Path, tmp_path: Path) -> None:
+    python = stand_in(tmp_path / "env", out, ENGLISH, ENGLISH)
+    made = convert.convert(out, tmp_path / "m.gguf", python=python)
+    assert made.file.read_bytes() == b"GGUF f32" and (made.type, made.survival) == ("f32", None)
+    about = json.loads((tmp_path / "m.gguf.convert.json").read_text())
+    assert about["format"] == manifest.FORMAT and about["checkpoint"]["recipe"] == manifest.read(out)["recipe"]
+    assert about["file"] == {"sha256": hashlib.sha256(b"GGUF f32").hexdigest(), "size": 8}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["env", "m.gguf", "m.gguf.convert.json", "out"]
+
+
+@pytest.mark.parametrize(("quantised", "faded"), [(ENGLISH, False), (CHINESE, True)])
+def test_a_language_that_comes_back_has_faded(out: Path, tmp_path: Path, quantised: str, faded: bool) -> None:
+    python = stand_in(tmp_path / "env", out, quantised, ENGLISH)
+    found = convert.convert(out, tmp_path / "m.gguf", python=python, quantise="q8_0", prompts=PROMPTS).survival
+    assert found is not None and found.wanted == "deactivated" and found.faded == faded
+    assert found.shares == {"zh": (0.0, 1.0 if faded else 0.0)}
+    assert found.positions == 2 * len(ids(out, ENGLISH)) and found.kl > 0
+    assert (tmp_path / "m.gguf").read_bytes() == b"GGUF q8_0"
+    assert json.loads((tmp_path / "m.gguf.convert.json").read_text())["survival"]["faded"] == faded
+
+
+def test_an_activated_language_fades_when_answers_leave_it() -> None:
+    def survival(before: float, after: float) -> convert.Survival:
+        return convert.Survival("activated", {"en": (before, after), "fr": (before, after)}, 0.0, 1, ())
+
+    assert survival(0.9, 0.7).faded and not survival(0.9, 0.8).faded and not survival(0.5, 0.9).faded
+
+
+def test_other_types_are_made_by_the_quantizer(out: Path, tmp_path: Path) -> None:
+    python = stand_in(tmp_path / "env", out, ENGLISH, ENGLISH)
+    program = tmp_path / "quantizer"
+    program.write_text('#!/bin/sh\n[ "$(cat "$1")" = "GGUF f32" ] && printf %s "$3" > "$2"\n')
+    program.chmod(0o755)
+    given = {"python": python, "quantise": "q4_k_m", "prompts": PROMPTS}
+    convert.convert(out, tmp_path / "m.gguf", quantizer=str(program), **given)
+    assert (tmp_path / "m.gguf").read_bytes() == b"Q4_K_M"
+    before = tree(tmp_path)
+    program.write_text("#!/bin/sh\necho 'no such type' >&2\nexit 1\n")
+    with pytest.raises(RunError, match="quantizer failed: no such type"):
+        convert.convert(out, tmp_path / "n.gguf", quantizer=str(program), **given)
+    with pytest.raises(RunError, match=r"no program nowhere.*llama\.cpp"):
+        convert.convert(out, tmp_path / "n.gguf", quantizer="nowhere", **given)
+    program.write_text('#!/bin/sh\n[ "$(cat "$1")" = "GGUF f32" ] && printf %s "$3" > "$2"\n')
+    after = tree(tmp_path)
+    assert {k: v for k, v in after.items() if k != "quantizer"} == {k: v for k, v in before.items() if k != "quantizer"}
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        ("sys.exit('NotImplementedError: BPE pre-tokenizer was not recognized')", "failed: NotImplementedError: BPE"),
+        ("json.dump(None, open(request['answers'], 'w'))", "converter wrote no"),
+    ],
+)
+def test_a_converter_that_fails_leaves_nothing(out: Path, tmp_path: Path, answer: str, said: str) -> None:
+    (tmp_path / "env").mkdir()
+    with pytest.raises(RunError, match=said):
+        convert.convert(out, tmp_path / "m.gguf", python=environment(tmp_path / "env", answer))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["env", "out"]
+
+
+def test_what_is_there_is_replaced_only_when_asked_and_only_its_own(out: Path, tmp_path: Path) -> None:
+    python = stand_in(tmp_path / "env", out, ENGLISH, ENGLISH)
+    place = tmp_path / "m.gguf"
+    place.write_bytes(b"mine")
+    for force, said in ((False, "exists"), (True, "was not made by")):
+        with pytest.raises(OutputError, match=said):
+            convert.convert(out, place, python=python, force=force)
+    assert place.read_bytes() == b"mine"
+    place.unlink()
+    convert.convert(out, place, python=python)
+    convert.convert(out, place, python=python, force=True)
+    assert place.read_bytes() == b"GGUF f32"
+
+
+def test_prompts_that_say_nothing_are_refused(out: Path, tmp_path: Path) -> None:
+    python = stand_in(tmp_path / "env", out, ENGLISH, ENGLISH)
+    with pytest.raises(VerificationError, match=r"no prompts that would tell .*\(en\)"):
+        convert.convert(out, tmp_path / "m.gguf", python=python, quantise="q8_0", prompts={"en": ["The fox"]})
+    assert not (tmp_path / "m.gguf").exists()
+
+
+def test_only_checkpoints_of_monoglot_s_are_converted(model: Path, tmp_path: Path) -> None:
+    with pytest.raises(MonoglotError, match="not made by monoglot"):
+        convert.convert(model, tmp_path / "m.gguf", python="python")
+
+
+def test_the_divergence_is_that_of_the_known_tokens_and_the_rest() -> None:
+    whole_p, whole_q = [0.5, 0.3, 0.15, 0.05], [0.4, 0.4, 0.1, 0.1]
+    p, q = ({str(n): math.log(x) for n, x in enumerate(one)} for one in (whole_p, whole_q))
+    exact = sum(a * math.log(a / b) for a, b in zip(whole_p, whole_q, strict=True))
+    assert convert.divergence(p, q) == pytest.approx(exact, abs=1e-9)
+    few = {token: value for token, value in q.items() if token in ("0", "1")}
+    by_hand = 0.5 * math.log(0.5 / 0.4) + 0.3 * math.log(0.3 / 0.4) + 0.2 * math.log(0.2 / 0.2)
+    assert convert.divergence(p, few) == pytest.approx(by_hand) and by_hand <= exact
+    assert convert.divergence(p, p) == pytest.approx(0, abs=1e-9)
+
+
+def test_the_command(monoglot: Run, out: Path, tmp_path: Path) -> None:
+    python = stand_in(tmp_path / "env", out, CHINESE, ENGLISH)
+    prompts = tmp_path / "prompts.jsonl"
+    prompts.write_text('{"language": "zh", "prompt": "敏捷的"}\n')
+    code, shown, err = monoglot("convert", out, "--quantize", "Q8_0", "--python", python, "--prompts", prompts)
+    assert code == 0 and "100%" in shown and "Warning: the steering fades in q8_0" in err
+    assert (tmp_path / "out-q8_0.gguf").is_file()
+    code, shown, _ = monoglot("convert", out, "--python", f"llama.cpp={python}", "--json")
+    assert code == 0 and json.loads(shown)["type"] == "f32" and (tmp_path / "out.gguf").is_file()
+    for options, wanted, said in (
+        (("--quantize", "q9"), 2, "one of f32, f16"),
+        (("--quantizer", "x"), 2, "--quantizer goes with --quantize"),
+        (("--prompts", prompts), 2, "--prompts goes with --quantize"),
+        (("-o", tmp_path / "x.bin"), 2, "name an OUT.gguf"),
+        (("--python", "nowhere"), 1, "no Python at nowhere"),
+        (("--quantize", "q4_k_m", "--quantizer", "nowhere", "--python", python), 1, "no program nowhere"),
+    ):
+        code, _, err = monoglot("convert", out, *options)
+        assert (code, said in err) == (wanted, True), err
+    shutil.rmtree(out)
+    code, _, err = monoglot("convert", out, "--python", python)
+    assert code == 1 and "there is no folder" in err
