@@ -71,7 +71,17 @@ def test_a_language_that_comes_back_has_faded(out: Path, tmp_path: Path, quantis
     assert found.shares == {"zh": (0.0, 1.0 if faded else 0.0)}
     assert found.positions == 2 * len(ids(out, ENGLISH)) and found.kl > 0
     assert (tmp_path / "m.gguf").read_bytes() == b"GGUF q8_0"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["env", "m.gguf", "m.gguf.convert.json", "out"]
     assert json.loads((tmp_path / "m.gguf.convert.json").read_text())["survival"]["faded"] == faded
+
+
+def test_of_an_activated_language_the_answers_to_prompts_in_others_count(out: Path, tmp_path: Path) -> None:
+    record = manifest.read(out)
+    edits = [{"language": "zh", "op": "pin", "value": "mean"}, {"language": "en", "op": "pin", "value": "mean@zh"}]
+    manifest.write(out, {**record, "recipe": {**record["recipe"], "edits": edits}})
+    python = stand_in(tmp_path / "env", out, ENGLISH, CHINESE)
+    found = convert.convert(out, tmp_path / "m.gguf", python=python, quantise="q8_0", prompts=PROMPTS).survival
+    assert found is not None and (found.wanted, found.shares) == ("activated", {"en": (1.0, 0.0)}) and found.faded
 
 
 def test_an_activated_language_fades_when_answers_leave_it() -> None:
@@ -145,8 +155,8 @@ def test_the_divergence_is_that_of_the_known_tokens_and_the_rest() -> None:
     p, q = ({str(n): math.log(x) for n, x in enumerate(one)} for one in (whole_p, whole_q))
     exact = sum(a * math.log(a / b) for a, b in zip(whole_p, whole_q, strict=True))
     assert convert.divergence(p, q) == pytest.approx(exact, abs=1e-9)
-    few = {token: value for token, value in q.items() if token in ("0", "1")}
-    by_hand = 0.5 * math.log(0.5 / 0.4) + 0.3 * math.log(0.3 / 0.4) + 0.2 * math.log(0.2 / 0.2)
+    few = {token: value for token, value in q.items() if token in ("0", "2")}
+    by_hand = 0.5 * math.log(0.5 / 0.4) + 0.15 * math.log(0.15 / 0.1) + 0.35 * math.log(0.35 / 0.5)
     assert convert.divergence(p, few) == pytest.approx(by_hand) and by_hand <= exact
     assert convert.divergence(p, p) == pytest.approx(0, abs=1e-9)
 
