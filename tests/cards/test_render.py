@@ -529,9 +529,18 @@ def test_runtimes_come_from_the_manifest_or_from_what_is_known(tmp_path: Path) -
     assert "transformers: its logits were compared" in said(certificate=CERTIFICATE)
     failed = {**CERTIFICATE, "logits": {**CERTIFICATE["logits"], "passed": False, "problems": ["no"]}}
     assert "does **not** do what" in said(certificate=failed)
-    found = {"transformers": {"version": "5.23.0", "verdict": "equal"}, "x|y": {"verdict": "<b>"}, "odd": 3}
+    ran = {"prompts": 7, "told_apart": 6, "to_steered": {"agree": 7, "largest": 4.6e-06}, "to_base": {"agree": 1}}
+    found = {
+        "transformers": {"version": "5.23.0", "verdict": "steered", **ran},
+        "mlx": {"version": None, "verdict": "missing", "reason": "mlx is not installed"},
+        "x|y": {"verdict": "<b>"}, "odd": 3,
+    }  # fmt: skip
     (rows,) = tables(said(runtimes=found))
-    assert rows[1:] == [["transformers", "5.23.0", "equal"], ["x|y", "–", "<b>"]]
+    assert rows[0] == ["runtime", "version", "verdict", "prompts that tell", "as this model", "as the base",
+                       "largest difference"]  # fmt: skip
+    assert rows[1] == ["transformers", "5.23.0", "steered", "6 of 7", "7 of 7", "1 of 7", "5e-06"]
+    assert rows[2] == ["mlx", "–", "missing", "–", "–", "–", "–"] and rows[3][:3] == ["x|y", "–", "<b>"]
+    assert len(rows) == 4 and "lost in silence" in said(runtimes=found)
     assert "None yet" not in said(runtimes=found) and "None yet" in said(runtimes={}) and "None yet" in said(runtimes=3)
 
 
