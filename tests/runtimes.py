@@ -86,12 +86,9 @@ def load_and_save(base: Path, shards: Path, biased: Path) -> None:
 
 
 def real(folder: Path, corpus: str) -> dict[tuple[str, str], tuple[Path, Path | None]]:
-    where = models(["smollm2", "gemma3"])
+    where = models([name for name, _, _ in REAL])
     found: dict[tuple[str, str], tuple[Path, Path | None]] = {}
-    for name, title, carriers in (
-        ("smollm2", "SmolLM2 135M", ("calibrated", "flag")),
-        ("gemma3", "Gemma 3 270M", ("calibrated",)),
-    ):
+    for name, title, carriers in REAL:
         base, stats, neurons = where / name, folder / f"{name}.safetensors", folder / f"{name}.json"
         made("detect", base, "--corpus", corpus, "--tokens", 4096, "--minimum", 1000, "--calibrate", "-o", stats)
         made("find", stats, "--rate", 0.02, "-o", neurons)
