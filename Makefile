@@ -99,8 +99,8 @@ compat: setup $(VENV)-transformers4/.done $(VENV)-mlx/.done
 	TRANSFORMERS4_PYTHON=$(VENV)-transformers4/bin/python MLX_PYTHON=$(VENV)-mlx/bin/python \
 	  $(BIN)/python -m pytest tests/compat
 
-# Checkpoints of every carrier in real runtimes: four in one environment, or all, each in one of its own, on SmolLM2 and Gemma
-# too; writes the README's table
+# Checkpoints of every carrier in real runtimes: four in one environment, with GGUF files baked directly in llama.cpp; or all,
+# each in one of its own, on SmolLM2 and Gemma too, which writes the README's table
 $(VENV)-runtimes/.done:
 	$(PYTHON) -m venv $(VENV)-runtimes
 	$(VENV)-runtimes/bin/python -m pip install -q "torch==2.13.0"
@@ -109,6 +109,7 @@ $(VENV)-runtimes/.done:
 
 runtimes-short: setup $(VENV)-runtimes/.done
 	$(BIN)/python tests/runtimes.py --python $(VENV)-runtimes/bin/python
+	LLAMA_PYTHON=$(VENV)-runtimes/bin/python $(BIN)/python -m pytest tests/test_llama_cpp.py
 
 $(VENV)-vllm/.done:
 	$(PYTHON) -m venv $(VENV)-vllm

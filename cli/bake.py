@@ -166,7 +166,7 @@ def card_writer(method: dict[str, Any]) -> Any:
 
 def about_config(target: Any, baked: Any, asked: bool | None) -> None:
     """Which keys config.json got and for whom, or, where nobody `asked` for it to be left as it is, why it got none."""
-    from ..editor.compat_config import READERS, old_keys
+    from ..editor.compat_config import READERS, old_keys, unread_tokenizer
 
     keys = {key for found in old_keys(target.checkpoint.config).values() for key in found}
     named = ", ".join(f"{key} ({READERS[key]})" for key in sorted(keys))
@@ -182,6 +182,11 @@ def about_config(target: Any, baked: Any, asked: bool | None) -> None:
         )
     elif asked:
         note("--compat-config had nothing to add: config.json has the older spelling of all that it says.")
+    if name := unread_tokenizer(target.checkpoint.folder):
+        note(
+            f"The base's tokenizer_config.json names {name}, which transformers 4 does not know, nor what converts with it "
+            '(ctranslate2, optimum-onnx): for them write "PreTrainedTokenizerFast" there, in the base, and bake again.'
+        )
 
 
 def about_runtimes(target: Any, baked: Any, runtimes: Sequence[str]) -> None:

@@ -12,10 +12,15 @@ Nothing is added that the config doesn't say, and no key that is there is touche
 `rope_scaling` stands, it takes the place of `rope_parameters`, with the old `rope_theta` and `partial_rotary_factor`. So the
 keys of the positions are added all together and say the same, or, where the old spelling can't say it or says something else
 already, not at all.
+
+The same transformers names its own class in a tokenizer_config.json, for which transformers 4 has no other key to look at:
+`unread_tokenizer` tells of it, and nothing is changed there.
 """
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from .families import TEXT_CONFIG, text_config
@@ -157,6 +162,19 @@ def _missing(group: tuple[Row, ...], config: Mapping[str, Any]) -> dict[str, Any
     if said.get("rope_scaling") and "rope_scaling" in config:
         return {}
     return {key: value for key, value in said.items() if value is not None and key not in config}
+
+
+# tokenizer classes that transformers 4 doesn't have, and so neither the converters that run on it
+UNREAD = ("TokenizersBackend", "SentencePieceBackend", "PythonBackend")
+
+
+def unread_tokenizer(folder: Path) -> str | None:
+    """The tokenizer class that a folder names, where only transformers 5 knows it."""
+    try:
+        found = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8")).get("tokenizer_class")
+    except (OSError, ValueError, AttributeError):
+        return None
+    return found if found in UNREAD else None
 
 
 def _along(config: Mapping[str, Any], path: tuple[str, ...]) -> Any:

@@ -10,12 +10,15 @@ REAL_MODELS_TOOL names is run as `TOOL DIR gemma3 smollm2`. REAL_CORPUS is a fol
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
+
+from monoglot.editor.compat_config import unread_tokenizer
 
 LANGUAGES = ("en", "zh", "fr", "es", "vi", "id", "ja")
 TOKENS = 8192
@@ -30,6 +33,15 @@ def models(names: list[str]) -> Path:
     elif absent:
         sys.exit(f"real.py: put {' and '.join(absent)} into {folder} (REAL_MODELS), for example with `hf download`.")
     return folder
+
+
+def published(folder: Path, copy: Path) -> Path:
+    """A copy of a folder that transformers 5 saved whose tokenizer older ones read too, as those on the Hub are."""
+    shutil.copytree(folder, copy)
+    file = copy / "tokenizer_config.json"
+    if unread_tokenizer(copy):
+        file.write_text(json.dumps({**json.loads(file.read_text()), "tokenizer_class": "PreTrainedTokenizerFast"}))
+    return copy
 
 
 def export(model: Path, corpus: str, language: str, out: Path, work: Path, verify_tokens: int) -> dict[str, Any]:

@@ -18,7 +18,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from real import models
+from real import models, published
 
 README = Path(__file__).parent.parent / "README.md"
 BEGIN, END = "<!-- measured by `make runtimes` -->", "<!-- end of what was measured -->"
@@ -89,7 +89,8 @@ def real(folder: Path, corpus: str) -> dict[tuple[str, str], tuple[Path, Path | 
     where = models([name for name, _, _ in REAL])
     found: dict[tuple[str, str], tuple[Path, Path | None]] = {}
     for name, title, carriers in REAL:
-        base, stats, neurons = where / name, folder / f"{name}.safetensors", folder / f"{name}.json"
+        stats, neurons = folder / f"{name}.safetensors", folder / f"{name}.json"
+        base = published(where / name, folder / name)
         made("detect", base, "--corpus", corpus, "--tokens", 4096, "--minimum", 1000, "--calibrate", "-o", stats)
         made("find", stats, "--rate", 0.02, "-o", neurons)
         made("bake", base, neurons, "--deactivate", "fr", "--shared", "edit", "-o", folder / f"{name}-off")

