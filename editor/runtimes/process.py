@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -118,10 +118,10 @@ def _work(what: str, name: str, request: Mapping[str, Any], python: str, timeout
     with tempfile.TemporaryDirectory(prefix="monoglot-") as scratch:
         answers, log, asked = (Path(scratch) / name for name in ("answers.json", "log", "request.json"))
         asked.write_text(json.dumps({**request, "runtime": name, "scratch": scratch, "answers": str(answers)}))
-        with log.open("wb") as output:
+        with log.open("wb") as output, _lifeline() as fd:
             worker = subprocess.Popen(
-                [python, "-I", str(WORKER), what, str(asked)], stdin=subprocess.DEVNULL, stdout=output,
-                stderr=subprocess.STDOUT, cwd=scratch, start_new_session=True,
+                [python, "-I", str(WORKER), what, str(asked), str(fd)], stdin=subprocess.DEVNULL, stdout=output,
+                stderr=subprocess.STDOUT, cwd=scratch, start_new_session=True, pass_fds=(fd,),
             )  # fmt: skip
             try:
                 code = worker.wait(timeout)
@@ -132,6 +132,17 @@ def _work(what: str, name: str, request: Mapping[str, Any], python: str, timeout
         if code or not answers.is_file():
             raise RunError(f"{name} {installed.version} failed: {_reason(code, log)}")
         return json.loads(answers.read_text())
+
+
+@contextlib.contextmanager
+def _lifeline() -> Iterator[int]:
+    """The reading end of a pipe whose other end is held by this process alone, so that it is closed however this ends."""
+    read, write = os.pipe()
+    try:
+        yield read
+    finally:
+        os.close(read)
+        os.close(write)
 
 
 def _end(worker: "subprocess.Popen[bytes]") -> None:

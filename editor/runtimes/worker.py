@@ -1,12 +1,13 @@
 """The far side: runs in a runtime's own environment, which need not have monoglot.
 
     PYTHON -I worker.py probe NAME          the versions of what the runtime takes, as JSON on stdout
-    PYTHON -I worker.py answer REQUEST      {"runtime", "folder", "scratch", "prompts", "tokens", "answers"}: writes the
+    PYTHON -I worker.py answer REQUEST FD   {"runtime", "folder", "scratch", "prompts", "tokens", "answers"}: writes the
                                             answers, {"version", "answers": [[ids, log-probabilities or null], …]}
-    PYTHON -I worker.py call REQUEST        {"runtime", "function", "answers", …}: writes what that function of the
+    PYTHON -I worker.py call REQUEST FD     {"runtime", "function", "answers", …}: writes what that function of the
                                             runtime's module makes of the request
 
-Whatever runtimes print goes where it goes; the answers go to a file.
+Whatever runtimes print goes where it goes; the answers go to a file. FD is the reading end of a pipe: once the host is gone,
+however it ended, nobody holds the other end, and what runs here ends too.
 """
 
 from __future__ import annotations  # other environments have older Pythons
@@ -16,7 +17,9 @@ import importlib.metadata
 import importlib.util
 import json
 import os
+import signal
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -65,10 +68,23 @@ def call(request: dict[str, Any]) -> None:
     Path(request["answers"]).write_text(json.dumps(made))
 
 
+def end_with_host(fd: int) -> None:
+    """Wait for the host's end; then end this process and all that it started, which are a group of their own."""
+    os.set_inheritable(fd, False)
+
+    def wait() -> None:
+        while os.read(fd, 1):
+            pass
+        os.killpg(os.getpgrp(), signal.SIGKILL)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
 def main() -> None:
     if sys.argv[1] == "probe":
         print(json.dumps(probe(sys.argv[2])))
     else:
+        end_with_host(int(sys.argv[3]))
         {"answer": answer, "call": call}[sys.argv[1]](json.loads(Path(sys.argv[2]).read_text()))
         sys.stdout.flush()
         sys.stderr.flush()

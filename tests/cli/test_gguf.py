@@ -207,8 +207,9 @@ def test_killed_in_mid_write(monoglot: Run, base: Path, neurons_file: Path, tmp_
     assert monoglot("verify", place / "out.gguf", "--base", base)[0] == 0
 
 
-def test_interrupted(base: Path, neurons_file: Path, tmp_path: Path) -> None:
-    """Ctrl-C: nothing stays, nothing is said but that."""
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted(base: Path, neurons_file: Path, tmp_path: Path, how: signal.Signals) -> None:
+    """Ctrl-C, or a job that is stopped: nothing stays, nothing is said but that."""
     place = tmp_path / "place"
     arguments = ("bake", base, neurons_file, *EDIT, "-o", place / "out.gguf")
     code = SLOW.replace("time.sleep(60)", "time.sleep(0.5)")
@@ -216,7 +217,7 @@ def test_interrupted(base: Path, neurons_file: Path, tmp_path: Path) -> None:
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ}) as running:
         assert running.stdout is not None and running.stdout.readline() == b"half\n"
         time.sleep(0.05)
-        running.send_signal(signal.SIGINT)
+        running.send_signal(how)
         _, err = running.communicate(timeout=60)
     assert running.returncode == 130 and err.decode().splitlines()[-1].startswith("Interrupted.")
     assert b"Traceback" not in err and not place.exists()

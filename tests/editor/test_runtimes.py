@@ -2,6 +2,8 @@
 
 import json
 import os
+import shutil
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -65,17 +67,50 @@ def test_nothing_of_a_runtime_that_hangs_is_left_running(tmp_path: Path) -> None
     child = f"child = subprocess.Popen(['sleep', '60']); open({str(mark)!r}, 'w').write(str(child.pid)); time.sleep(60)"
     with pytest.raises(RunError):
         process.answer("vllm", tmp_path, [PROMPT], 4, python=environment(tmp_path, child), timeout=2)
-    pid, left = int(mark.read_text()), time.monotonic() + 10
+    assert gone(int(mark.read_text())), "it runs on"
+
+
+def test_nothing_runs_on_when_the_host_is_killed(tmp_path: Path) -> None:
+    shutil.copytree(process.WORKER.parent, tmp_path / "runtimes")
+    mark = tmp_path / "child"
+    (tmp_path / "runtimes" / "transformers.py").write_text(
+        "import pathlib, subprocess, time\n"
+        "def hang(request):\n"
+        "    child = subprocess.Popen(['sleep', '60'])\n"
+        f"    pathlib.Path({str(mark) + '.half'!r}).write_text(str(child.pid))\n"
+        f"    pathlib.Path({str(mark) + '.half'!r}).rename({str(mark)!r})\n"
+        "    time.sleep(60)\n"
+    )
+    host = f"""
+from pathlib import Path
+from monoglot.editor.runtimes import process
+process.WORKER = Path({str(tmp_path / "runtimes" / "worker.py")!r})
+process.probe = lambda *arguments: process.Installed("transformers", "1", (), "3")
+process.call("transformers", "hang", {{}}, python={sys.executable!r})
+"""
+    running = subprocess.Popen([sys.executable, "-c", host])
+    until = time.monotonic() + 60
+    while not mark.exists() and running.poll() is None and time.monotonic() < until:
+        time.sleep(0.05)
+    child = int(mark.read_text())
+    assert not gone(child, 0.5)
+    running.kill()  # nothing can be put away
+    running.wait()
+    assert gone(child), "it runs on"
+
+
+def gone(pid: int, within: float = 10) -> bool:
+    left = time.monotonic() + within
     while time.monotonic() < left:
         try:
             os.kill(pid, 0)
             with Path(f"/proc/{pid}/stat").open() as file:
                 if file.read().split()[2] == "Z":  # ended, and nobody has asked for its code yet
-                    return
+                    return True
         except (ProcessLookupError, FileNotFoundError):
-            return
+            return True
         time.sleep(0.1)
-    pytest.fail("it runs on")
+    return False
 
 
 @pytest.mark.parametrize(
