@@ -91,6 +91,7 @@ def conform(
 ) -> bool:
     """Let each runtime answer, record and show the verdicts; whether all of them are "steered"."""
     from ..editor import conformance, manifest, prompts
+    from ..editor.carriers import EXACT
     from ..editor.live import load_model, load_tokenizer
     from ..editor.runtimes import module, process
     from .card import renew
@@ -107,7 +108,7 @@ def conform(
     noise = max(float(module(name).NOISE) for name in runtimes)
     with bar("references", "languages") as update:
         asked = conformance.choose(
-            steered, plain, tokenizer, asked_in, noise=noise, new_biases=carrier in ("flag", "llama"), progress=update
+            steered, plain, tokenizer, asked_in, noise=noise, biased=carrier in EXACT, progress=update
         )
     del steered, plain  # the runtimes need the memory
     ends = conformance.ends_of(folder, tokenizer)

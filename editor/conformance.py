@@ -1,8 +1,8 @@
 """Does a runtime show what was baked? Its greedy answers beside those of transformers, on the checkpoint and on the base.
 
 The references are transformers' in float32, on the same prompts, token by token with the log-probability of each token.
-Where constants live in biases that a config key turns on there is a third one, the checkpoint without these biases, which
-is what a runtime makes of it that does not know the key. A runtime *agrees* with one when
+Where constants live in biases there is a third one, the checkpoint without any, which is what a runtime makes of it that
+does not know the config key which turns them on. A runtime *agrees* with one when
 
     |log p(token) − log p_ref(token)| ≤ noise           for each leading token that is the same, where it tells them
     log p_ref(its) ≥ log p_ref(token) − 2·noise         at the first token that is another: only a tie may be broken otherwise
@@ -183,8 +183,10 @@ def tells_apart(asked: Asked, noise: float) -> bool:
 def without_biases(model: Any) -> Iterator[None]:
     """A live model whose linear layers have no biases inside the block, as for a runtime that does not read them."""
     import torch
+    from transformers.pytorch_utils import Conv1D
 
-    linear = [module for module in model.modules() if isinstance(module, torch.nn.Linear) and module.bias is not None]
+    kinds = (torch.nn.Linear, Conv1D)
+    linear = [module for module in model.modules() if isinstance(module, kinds) and module.bias is not None]
     kept = [module.bias.detach().clone() for module in linear]
     with torch.no_grad():
         for module in linear:
@@ -204,19 +206,19 @@ def choose(
     prompts: Mapping[str, Sequence[str]],
     *,
     noise: float,
-    new_biases: bool = False,
+    biased: bool = False,
     tokens: int = TOKENS,
     progress: Progress | None = None,
 ) -> tuple[Asked, ...]:
     """One prompt in each language, with the references' answers: the first of a few that tells apart, or else the first.
 
-    `steered` and `base` are live models on the CPU in float32; `new_biases`: the checkpoint has biases that its base has not.
+    `steered` and `base` are live models on the CPU in float32; `biased`: biases carry constants.
     """
 
     def asked(language: str, text: str) -> Asked:
         ids = tokenizer(text)["input_ids"]
         bare = None
-        if new_biases:
+        if biased:
             with without_biases(steered):
                 bare = reference(steered, ids, tokens)
         prompt = {"ids": ids, "text": text}

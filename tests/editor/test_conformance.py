@@ -1,8 +1,9 @@
 """The verdict on a runtime: what agrees with what, and how each verdict comes about."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import tiny
@@ -112,11 +113,19 @@ def test_one_prompt_in_each_language_the_first_that_tells(model: Path, tmp_path:
     assert [one.prompt["text"] for one in same] == ["one", "un"] and not any(tells_apart(one, NOISE) for one in same)
 
 
-def test_without_biases_is_the_model_whose_biases_are_zero_and_only_inside_the_block(tmp_path: Path) -> None:
-    live = load_model(tiny.save_model(tmp_path / "biased", mlp_bias=True), device="cpu")
+@pytest.mark.parametrize(("model_type", "config"), [("llama", {"mlp_bias": True}), ("gpt2", {})])
+def test_without_biases_is_the_model_whose_biases_are_zero_and_only_inside_the_block(
+    saved: Callable[..., Path], model_type: str, config: dict[str, Any]
+) -> None:
+    live = load_model(saved(model_type, **config), device="cpu")
+    biases = [p for name, p in live.named_parameters() if name.endswith((".bias", "_bias")) and "ln_" not in name]
+    assert biases
+    with torch.no_grad():
+        for bias in biases:
+            bias.normal_()
     before = tiny.logits(live)
     with conformance.without_biases(live):
         inside = tiny.logits(live)
-        assert all(not p.any() for name, p in live.named_parameters() if name.endswith("proj.bias"))
+        assert not any(bias.any() for bias in biases)
     assert torch.equal(tiny.logits(live), before)
     assert (inside - before).abs().max() > tiny.MOVED
