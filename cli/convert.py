@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from .console import answer, note, table
+from .console import answer, bar, note, table
 from .runtimes import PYTHON_HELP
 
 
@@ -62,9 +62,11 @@ def command(
         raise click.UsageError(f"-o {place}: name an OUT.gguf.")
     asked = prompts_file.load(prompts) if prompts else prompts_file.embedded_prompts()
     python = process.python_for("llama.cpp", process.interpreters(pythons))
-    made = convert.convert(
-        folder, place, python=python, quantise=kind, quantizer=quantizer, prompts=asked, force=force, timeout=timeout
-    )
+    with bar("llama.cpp", "prompts") as update:
+        made = convert.convert(
+            folder, place, python=python, quantise=kind, quantizer=quantizer, prompts=asked, force=force,
+            timeout=timeout, progress=update,
+        )  # fmt: skip
     survival = made.survival
     if as_json:
         answer(
@@ -95,4 +97,7 @@ def command(
                 else "Bake the quantised file itself (monoglot bake MODEL.gguf), with --shared edit, or quantise less."
             )
         )
-    note(f"Wrote {place}.")
+    note(
+        f"Wrote {place}."
+        + ("" if kind else f" What llama.cpp makes of it: monoglot verify {folder} --runtime llama.cpp")
+    )

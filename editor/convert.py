@@ -24,6 +24,7 @@ from typing import Any
 
 from . import manifest
 from .errors import OutputError, RunError, VerificationError
+from .evaluate import Progress
 from .identify import share
 from .live import load_tokenizer
 from .output import replace_file, staged_file
@@ -94,6 +95,7 @@ def convert(
     prompts: Mapping[str, Sequence[str]] | None = None,
     force: bool = False,
     timeout: float = process.TIMEOUT,
+    progress: Progress | None = None,
 ) -> Converted:
     """Write a checkpoint of monoglot's as a GGUF file, with `OUT.gguf.convert.json` beside it, which says from what and how
     it does; measured in `prompts` when it is quantised.
@@ -118,7 +120,9 @@ def convert(
                 shutil.copyfile(whole, made)
             else:
                 _write(folder, made, kind, python, timeout)
-            survival = compare(folder, record, whole, made, prompts or {}, python=python, timeout=timeout)
+            survival = compare(
+                folder, record, whole, made, prompts or {}, python=python, timeout=timeout, progress=progress
+            )
             whole.unlink()
         digest = _digest(made)
         about = {
@@ -205,6 +209,7 @@ def compare(
     *,
     python: str,
     timeout: float = process.TIMEOUT,
+    progress: Progress | None = None,
 ) -> Survival:
     """Run the unquantised and the quantised file in llama.cpp. Raises RunError, and VerificationError when no prompt is in
     a language that says something."""
@@ -216,12 +221,19 @@ def compare(
         )
     tokenizer = load_tokenizer(folder)
     asked = [(language, text) for language in prompts for text in prompts[language][:PROMPTS]]
-    request = {
-        "prompts": [tokenizer(text)["input_ids"] for _, text in asked], "tokens": TOKENS, "top": TOP, "follow": None,
+    request: dict[str, Any] = {
+        "prompts": [tokenizer(text)["input_ids"] for _, text in asked], "tokens": TOKENS, "top": TOP,
     }  # fmt: skip
-    first = process.call("llama.cpp", "measure", {**request, "file": str(whole)}, python=python, timeout=timeout)
-    request["follow"] = first["answers"]
-    second = process.call("llama.cpp", "measure", {**request, "file": str(made)}, python=python, timeout=timeout)
+    measured: list[Any] = []
+    for number, (what, file) in enumerate((("unquantised", whole), ("quantised", made))):
+
+        def told(done: int, number: int = number, what: str = what) -> None:
+            if progress:
+                progress(what, number * len(asked) + done, 2 * len(asked))
+
+        request |= {"file": str(file), "follow": measured[0]["answers"] if measured else None}
+        measured.append(process.call("llama.cpp", "measure", request, python=python, timeout=timeout, told=told))
+    first, second = measured
     texts = [
         tokenizer.batch_decode(one["answers"], skip_special_tokens=True) for one in (first, second)
     ]  # of each file, in order

@@ -83,16 +83,20 @@ def write(request: Dict[str, Any]) -> None:  # noqa: UP006
 
 
 def measure(request: Dict[str, Any]) -> Dict[str, Any]:  # noqa: UP006
-    """{"file", "prompts": token ids, "tokens", "top", "follow": answers or null} -> its greedy answers, and the next-token
-    distribution before each token of the answers to follow (its own where there are none), as {token: log-probability} of
-    the most probable ones; null where the server tells none."""
+    """{"file", "prompts": token ids, "tokens", "top", "follow": answers or null, "done"} -> its greedy answers, and the
+    next-token distribution before each token of the answers to follow (its own where there are none), as
+    {token: log-probability} of the most probable ones; null where the server tells none. The file `done` grows by a byte
+    with each prompt."""
     post = server(Path(request["file"]))
-    answers = [post(ids, request["tokens"], 1)["tokens"] for ids in request["prompts"]]
-    steps = []
-    for ids, followed in zip(request["prompts"], request["follow"] or answers):  # noqa: B905  # Python 3.9 has no strict
+    answers, steps = [], []
+    for number, ids in enumerate(request["prompts"]):
+        answers.append(post(ids, request["tokens"], 1)["tokens"])
+        followed = request["follow"][number] if request["follow"] else answers[-1]
         for count in range(len(followed)):
             told = post(ids + followed[:count], 1, request["top"]).get("completion_probabilities")
             steps.append({str(one["id"]): one["logprob"] for one in told[0]["top_logprobs"]} if told else None)
+        with Path(request["done"]).open("ab") as done:
+            done.write(b".")
     return {"answers": answers, "steps": steps}
 
 

@@ -10,7 +10,8 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from . import ALIASES, NAMES, Prompt, module
 WORKER = Path(__file__).with_name("worker.py")
 PROBE = 60  # seconds
 TIMEOUT = 900  # seconds for loading, converting and answering
+LOOK = 0.5  # seconds between looks at how far it is
 LOG = 64 * 1024  # bytes of its output that are looked through for a reason
 
 
@@ -105,26 +107,43 @@ def answer(
     return Answered(str(made["version"]), tuple((list(ids), logprobs) for ids, logprobs in made["answers"]))
 
 
-def call(name: str, function: str, request: Mapping[str, Any], *, python: str, timeout: float = TIMEOUT) -> Any:
-    """What a function of a runtime's module makes of a request, as JSON holds it. Raises RunError with the reason."""
-    return _work("call", name, {**request, "function": function}, python, timeout)
+def call(
+    name: str,
+    function: str,
+    request: Mapping[str, Any],
+    *,
+    python: str,
+    timeout: float = TIMEOUT,
+    told: Callable[[int], None] | None = None,
+) -> Any:
+    """What a function of a runtime's module makes of a request, as JSON holds it; `told` hears of the prompts that are done.
+    Raises RunError with the reason."""
+    return _work("call", name, {**request, "function": function}, python, timeout, told)
 
 
-def _work(what: str, name: str, request: Mapping[str, Any], python: str, timeout: float) -> Any:
+def _work(
+    what: str,
+    name: str,
+    request: Mapping[str, Any],
+    python: str,
+    timeout: float,
+    told: Callable[[int], None] | None = None,
+) -> Any:
     installed = probe(name, python)
     if not installed.ready:
         lacking = ", ".join(installed.missing) if installed.version else name
         raise RunError(f"{lacking} is not installed for {python}. {installed.install}")
     with tempfile.TemporaryDirectory(prefix="monoglot-") as scratch:
-        answers, log, asked = (Path(scratch) / name for name in ("answers.json", "log", "request.json"))
-        asked.write_text(json.dumps({**request, "runtime": name, "scratch": scratch, "answers": str(answers)}))
+        answers, log, asked, done = (Path(scratch) / name for name in ("answers.json", "log", "request.json", "done"))
+        places = {"scratch": scratch, "answers": str(answers), "done": str(done)}
+        asked.write_text(json.dumps({**request, "runtime": name, **places}))
         with log.open("wb") as output, _lifeline() as fd:
             worker = subprocess.Popen(
                 [python, "-I", str(WORKER), what, str(asked), str(fd)], stdin=subprocess.DEVNULL, stdout=output,
                 stderr=subprocess.STDOUT, cwd=scratch, start_new_session=True, pass_fds=(fd,),
             )  # fmt: skip
             try:
-                code = worker.wait(timeout)
+                code = _wait(worker, timeout, done, told)
             except subprocess.TimeoutExpired:
                 raise RunError(f"{name} was not done after {timeout:.0f} s. Allow more with --timeout.") from None
             finally:
@@ -132,6 +151,19 @@ def _work(what: str, name: str, request: Mapping[str, Any], python: str, timeout
         if code or not answers.is_file():
             raise RunError(f"{name} {installed.version} failed: {_reason(code, log)}")
         return json.loads(answers.read_text())
+
+
+def _wait(worker: "subprocess.Popen[bytes]", timeout: float, done: Path, told: Callable[[int], None] | None) -> int:
+    """Its exit code. The file `done` has a byte for each prompt that it is done with."""
+    until = time.monotonic() + timeout
+    while True:
+        try:
+            return worker.wait(min(LOOK, max(0.0, until - time.monotonic())) if told else timeout)
+        except subprocess.TimeoutExpired:
+            if time.monotonic() >= until:
+                raise
+        if told and done.is_file():
+            told(done.stat().st_size)
 
 
 @contextlib.contextmanager

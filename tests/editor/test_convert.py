@@ -28,6 +28,8 @@ else:
     follow = request["follow"] or [own] * len(request["prompts"])
     steps = [{"1": -0.1, "2": -2.5 - 0.5 * quantised} for answer in follow for _ in answer]
     done = {"answers": [own] * len(request["prompts"]), "steps": steps}
+    open(request["done"], "wb").write(b"." * len(request["prompts"]))
+    time.sleep(0.7)
 json.dump(done, open(request["answers"], "w"))
 """
 
@@ -66,8 +68,17 @@ def test_without_quantising_it_is_the_converter_s_file_and_what_it_is_made_from(
 @pytest.mark.parametrize(("quantised", "faded"), [(ENGLISH, False), (CHINESE, True)])
 def test_a_language_that_comes_back_has_faded(out: Path, tmp_path: Path, quantised: str, faded: bool) -> None:
     python = stand_in(tmp_path / "env", out, quantised, ENGLISH)
-    found = convert.convert(out, tmp_path / "m.gguf", python=python, quantise="q8_0", prompts=PROMPTS).survival
+    heard: list[tuple[str, int, int]] = []
+    found = convert.convert(
+        out,
+        tmp_path / "m.gguf",
+        python=python,
+        quantise="q8_0",
+        prompts=PROMPTS,
+        progress=lambda *one: heard.append(one),
+    ).survival
     assert found is not None and found.wanted == "deactivated" and found.faded == faded
+    assert set(heard) >= {("unquantised", 2, 4), ("quantised", 4, 4)} and heard == sorted(heard, key=lambda one: one[1])
     assert found.shares == {"zh": (0.0, 1.0 if faded else 0.0)}
     assert found.positions == 2 * len(ids(out, ENGLISH)) and found.kl > 0
     assert (tmp_path / "m.gguf").read_bytes() == b"GGUF q8_0"

@@ -70,6 +70,21 @@ def test_nothing_of_a_runtime_that_hangs_is_left_running(tmp_path: Path) -> None
     assert gone(int(mark.read_text())), "it runs on"
 
 
+def test_how_far_it_is_is_told(tmp_path: Path) -> None:
+    answer = """
+for _ in range(2):
+    open(request["done"], "ab").write(b".")
+    time.sleep(1.2)
+json.dump("all", open(request["answers"], "w"))
+"""
+    heard: list[int] = []
+    given = {"python": environment(tmp_path, answer), "told": heard.append}
+    assert process.call("llama.cpp", "measure", {}, timeout=60, **given) == "all"
+    assert set(heard) >= {1, 2} and heard == sorted(heard)
+    with pytest.raises(RunError, match="not done after 1 s"):
+        process.call("llama.cpp", "measure", {}, timeout=1, **given)
+
+
 def test_nothing_runs_on_when_the_host_is_killed(tmp_path: Path) -> None:
     shutil.copytree(process.WORKER.parent, tmp_path / "runtimes")
     mark = tmp_path / "child"
