@@ -132,7 +132,8 @@ $(VENV)-mistralrs/.done:
 OWN = vllm openvino mlx mistralrs
 runtimes: setup $(VENV)-runtimes/.done $(foreach name,$(OWN),$(VENV)-$(name)/.done)
 	$(BIN)/python -m pip install -q -c constraints.txt accelerate gguf
-	$(BIN)/python tests/runtimes.py --real --write --python $(VENV)-runtimes/bin/python --python transformers=$(BIN)/python \
+	$(BIN)/python tests/runtimes.py --models embedded,native,smollm2,gemma3 --write \
+	  --python $(VENV)-runtimes/bin/python --python transformers=$(BIN)/python \
 	  $(foreach name,$(OWN),--python $(name)=$(VENV)-$(name)/bin/python) \
 	  --runtimes transformers,vllm,llama.cpp,ctranslate2,onnxruntime,openvino,mlx,mistralrs
 

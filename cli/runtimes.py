@@ -93,7 +93,7 @@ def conform(
     from ..editor import conformance, manifest, prompts
     from ..editor.carriers import EXACT
     from ..editor.live import load_model, load_tokenizer
-    from ..editor.runtimes import module, process
+    from ..editor.runtimes import process
     from .card import renew
 
     interpreters = process.interpreters(pythons)
@@ -105,10 +105,10 @@ def conform(
     base = target.source.folder
     steered, plain = (load_model(each, device="cpu", dtype="float32") for each in (folder, base))
     tokenizer = load_tokenizer(folder)
-    noise = max(float(module(name).NOISE) for name in runtimes)
+    noises = {name: conformance.noise_of(name, target) for name in runtimes}
     with bar("references", "languages") as update:
         asked = conformance.choose(
-            steered, plain, tokenizer, asked_in, noise=noise, biased=carrier in EXACT, progress=update
+            steered, plain, tokenizer, asked_in, noise=max(noises.values()), biased=carrier in EXACT, progress=update
         )
     del steered, plain  # the runtimes need the memory
     ends = conformance.ends_of(folder, tokenizer)
@@ -116,7 +116,10 @@ def conform(
     for name in runtimes:
         note(f"{name} …")
         python = process.python_for(name, interpreters)
-        outcomes.append(conformance.conform(name, folder, base, asked, python=python, ends=ends, timeout=timeout))
+        verdict = conformance.conform(
+            name, folder, base, asked, noise=noises[name], python=python, ends=ends, timeout=timeout
+        )
+        outcomes.append(verdict)
         record = manifest.read(folder)
         record["runtimes"] = {**(record.get("runtimes") or {}), name: outcomes[-1].record()}
         for line in renew(folder, record, found.method, base):

@@ -7,8 +7,8 @@ does not know the config key which turns them on. A runtime *agrees* with one wh
     |log p(token) − log p_ref(token)| ≤ noise           for each leading token that is the same, where it tells them
     log p_ref(its) ≥ log p_ref(token) − 2·noise         at the first token that is another: only a tie may be broken otherwise
 
-`noise` is the runtime's own, stated in its module. A prompt *tells apart* when neither of the others agrees with the
-checkpoint on it, with ten times the noise. The verdict:
+`noise` is the runtime's own, stated in its module, with more where it rounds more. A prompt *tells apart* when neither of
+the others agrees with the checkpoint on it, with ten times the noise. The verdict:
 
     steered     it agrees with the checkpoint on every prompt
     dropped     it does not, and agrees with the base, or with the checkpoint without its biases, on every prompt: the
@@ -27,10 +27,12 @@ from pathlib import Path
 from typing import Any
 
 from . import runtimes
+from .activations import function_name
 from .errors import RunError
 from .evaluate import Progress
 from .live import quiet
 from .runtimes import process
+from .target import Target
 
 TOKENS = 24  # of an answer
 CANDIDATES = 4  # prompts of a language that are tried until one tells base and checkpoint apart
@@ -240,19 +242,27 @@ def choose(
     return tuple(chosen)
 
 
+def noise_of(name: str, target: Target) -> float:
+    """Nats: a runtime's noise on a model of this family with this activation function."""
+    runtime = runtimes.module(name)
+    words = (target.feed_forward.model_type, function_name(target))
+    return max(float(getattr(runtime, "NOISIER", {}).get(word, runtime.NOISE)) for word in words)
+
+
 def conform(
     name: str,
     folder: Path,
     base: Path,
     asked: Sequence[Asked],
     *,
+    noise: float,
     python: str,
     ends: Sequence[int],
     tokens: int = TOKENS,
     timeout: float = process.TIMEOUT,
 ) -> Outcome:
-    """Let a runtime answer, and judge it. `folder` is the checkpoint, `base` the folder of its base."""
-    noise = float(runtimes.module(name).NOISE)
+    """Let a runtime answer, and judge it. `folder` is the checkpoint, `base` the folder of its base, `noise` what `noise_of`
+    says."""
     prompts = [one.prompt for one in asked]
     installed = process.probe(name, python)
     if not installed.ready:

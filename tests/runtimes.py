@@ -1,11 +1,14 @@
 """Checkpoints of every carrier in real runtimes, by the command a user types, held against what is known of them.
 
-    python tests/runtimes.py --python PATH [--python NAME=PATH …] [--runtimes NAMES] [--real] [--write]
+    python tests/runtimes.py --python PATH [--python NAME=PATH …] [--runtimes NAMES] [--models NAMES] [--write]
 
-The embedded model: a language off, in one file and in shards; a language on by each carrier. With `--real` SmolLM2 135M and
-Gemma 3 270M too, from REAL_MODELS and REAL_CORPUS as tests/real.py has them. Prints a table, carrier × runtime, each cell a
-verdict that was measured in this run; `--write` puts it into the README. Exits with 1 where a verdict is another than
-editor/capabilities.py says, or, of a model that it does not speak of, where one is neither "steered" nor "failed".
+    embedded    the embedded model: a language off, in one file and in shards; a language on by each carrier
+    native      tiny models of random weights, of families that have biases of their own: a language on by these
+    smollm2, gemma3     SmolLM2 135M and Gemma 3 270M, from REAL_MODELS and REAL_CORPUS as tests/real.py has them
+
+A row for each, carrier × runtime, each cell a verdict that was measured in this run; `--write` puts it into the README. Exits
+with 1 where a verdict is another than editor/capabilities.py says, or, of a model that it does not speak of, where one is
+neither "steered" nor "failed".
 """
 
 import argparse
@@ -18,13 +21,19 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import tiny
 from real import models, published
 
 README = Path(__file__).parent.parent / "README.md"
 BEGIN, END = "<!-- measured by `make runtimes` -->", "<!-- end of what was measured -->"
 MONOGLOT = (sys.executable, "-m", "monoglot.cli")
 ON = ("--activate", "fr", "--hold", "others", "--strength", "1")
-REAL = (("smollm2", "SmolLM2 135M", ("calibrated", "flag")), ("gemma3", "Gemma 3 270M", ("calibrated",)))
+NATIVE = {
+    "gpt2": "GPT-2", "bloom": "BLOOM", "opt": "OPT", "phi": "Phi", "gpt_neox": "GPT-NeoX", "starcoder2": "StarCoder 2",
+}  # fmt: skip
+SIZES = {"n_inner": 256, "n_ctx": 256, "ffn_dim": 256, "word_embed_proj_dim": 64}  # as families call them
+# (model, carrier) -> the checkpoint, its base where the manifest doesn't lead to it
+Checkpoints = dict[tuple[str, str], tuple[Path, Path | None]]
 SHORT = ("transformers", "llama.cpp", "ctranslate2", "onnxruntime")
 
 
@@ -37,8 +46,7 @@ def made(*arguments: object) -> None:
         sys.exit(f"runtimes.py: monoglot {' '.join(map(str, arguments))} failed")
 
 
-def embedded(folder: Path) -> dict[tuple[str, str], tuple[Path, Path | None]]:
-    """(model, carrier) -> (checkpoint, its base where the manifest doesn't lead to it)."""
+def embedded(folder: Path) -> Checkpoints:
     from monoglot.editor import embedded as own
 
     stats, neurons = folder / "stats.safetensors", folder / "neurons.json"
@@ -80,83 +88,132 @@ def load_and_save(base: Path, shards: Path, biased: Path) -> None:
         torch.nn.init.zeros_(parameter)
     other.load_state_dict(model.state_dict(), strict=False)
     other.save_pretrained(biased)
-    for folder in (shards, biased):
-        for name in ("tokenizer.json", "tokenizer_config.json"):  # as they are: older versions don't read newer ones'
-            shutil.copy(base / name, folder / name)
+    copy_tokenizer(base, shards)
+    copy_tokenizer(base, biased)
 
 
-def real(folder: Path, corpus: str) -> dict[tuple[str, str], tuple[Path, Path | None]]:
-    where = models([name for name, _, _ in REAL])
-    found: dict[tuple[str, str], tuple[Path, Path | None]] = {}
-    for name, title, carriers in REAL:
-        stats, neurons = folder / f"{name}.safetensors", folder / f"{name}.json"
-        base = published(where / name, folder / name)
-        made("detect", base, "--corpus", corpus, "--tokens", 4096, "--minimum", 1000, "--calibrate", "-o", stats)
-        made("find", stats, "--rate", 0.02, "-o", neurons)
-        made("bake", base, neurons, "--deactivate", "fr", "--shared", "edit", "-o", folder / f"{name}-off")
-        found[title, "none"] = folder / f"{name}-off", base
-        for carrier in carriers:
-            out = folder / f"{name}-{carrier}"
-            made("bake", base, neurons, *ON, "--carrier", carrier, "--calibration", stats, "--tolerance", 1, "-o", out)
-            found[title, carrier] = out, base
+def copy_tokenizer(base: Path, folder: Path) -> None:
+    for name in ("tokenizer.json", "tokenizer_config.json"):  # as they are: older versions don't read newer ones'
+        shutil.copy(base / name, folder / name)
+
+
+def native(folder: Path) -> Checkpoints:
+    """Of families whose layers have biases anyway."""
+    from monoglot.editor import embedded as own
+
+    found: Checkpoints = {}
+    for name, title in NATIVE.items():
+        base = tiny.save_model(
+            folder / name, name, tokenizer=False, vocab_size=4096, hidden_size=64, intermediate_size=256,
+            max_position_embeddings=256, **SIZES,
+        )  # fmt: skip
+        copy_tokenizer(own.MODEL, base)
+        known = json.loads(
+            (base / "tokenizer_config.json").read_text()
+        )  # CTranslate2 wants all three tokens of old families
+        (base / "tokenizer_config.json").write_text(json.dumps({**known, "unk_token": known["eos_token"]}))
+        stats, neurons, out = folder / f"{name}.safetensors", folder / f"{name}.json", folder / f"{name}-native"
+        made("detect", base, "--corpus", "embedded", "--tokens", 1000, "--context", 128, "--minimum", 500, "-o", stats)
+        made("find", stats, "--rate", 0.2, "-o", neurons)
+        made("bake", base, neurons, *ON, "--carrier", "native", "-o", out)
+        found[f"{title}, random", "native"] = out, base
     return found
+
+
+def real(folder: Path, name: str, title: str, carriers: tuple[str, ...]) -> Checkpoints:
+    base = published(models([name]) / name, folder / name)
+    corpus, stats, neurons = os.environ.get("REAL_CORPUS", ""), folder / f"{name}.safetensors", folder / f"{name}.json"
+    made("detect", base, "--corpus", corpus, "--tokens", 4096, "--minimum", 1000, "--calibrate", "-o", stats)
+    made("find", stats, "--rate", 0.02, "-o", neurons)
+    made("bake", base, neurons, "--deactivate", "fr", "--shared", "edit", "-o", folder / f"{name}-off")
+    found: Checkpoints = {(title, "none"): (folder / f"{name}-off", base)}
+    for carrier in carriers:
+        out = folder / f"{name}-{carrier}"
+        made("bake", base, neurons, *ON, "--carrier", carrier, "--calibration", stats, "--tolerance", 1, "-o", out)
+        found[title, carrier] = out, base
+    return found
+
+
+def smollm2(folder: Path) -> Checkpoints:
+    return real(folder, "smollm2", "SmolLM2 135M", ("calibrated", "flag"))
+
+
+def gemma3(folder: Path) -> Checkpoints:
+    return real(folder, "gemma3", "Gemma 3 270M", ("calibrated",))
+
+
+MODELS = {"embedded": embedded, "native": native, "smollm2": smollm2, "gemma3": gemma3}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--python", action="append", default=[], metavar="PATH|NAME=PATH")
     parser.add_argument("--runtimes", default=",".join(SHORT))
-    parser.add_argument("--real", action="store_true")
+    parser.add_argument("--models", default="embedded,native", help=f"of {', '.join(MODELS)}")
     parser.add_argument("--write", action="store_true")
     given = parser.parse_args()
-    from monoglot.editor import capabilities
-
+    pythons = [word for python in given.python for word in ("--python", python)]
     names = given.runtimes.split(",")
-    rows, wrong = [], []
+    wrong: list[str] = []
     with tempfile.TemporaryDirectory() as scratch:
-        checkpoints = embedded(Path(scratch))
-        if given.real:
-            checkpoints |= real(Path(scratch), os.environ.get("REAL_CORPUS", ""))
-        for (model, carrier), (out, base) in checkpoints.items():
-            pythons = [word for python in given.python for word in ("--python", python)]
-            named = ["--base", base] if base else []
-            answer = monoglot("verify", out, "--runtime", given.runtimes, *pythons, *named, "--json")
-            found: dict[str, Any] = json.loads(answer.stdout or "{}")
-            if sorted(found) != sorted(names):
-                sys.exit(f"runtimes.py: {model} by {carrier} was not run")
-            rows.append((model, carrier, [found[name] for name in names]))
-            model_type = json.loads((out / "config.json").read_text())["model_type"]
-            for name in names:
-                verdict = found[name]["verdict"]
-                # a Llama that has biases because of the key reads them as one that was given them
-                known = capabilities.seen(
-                    name, "flag" if carrier == "native" and model_type == "llama" else carrier, model_type
+        for group in given.models.split(","):
+            for (model, carrier), (out, base) in MODELS[group](Path(scratch)).items():
+                named = ["--base", base] if base else []
+                answer = monoglot("verify", out, "--runtime", given.runtimes, *pythons, *named, "--json")
+                found: dict[str, Any] = json.loads(answer.stdout or "{}")
+                if sorted(found) != sorted(names):
+                    sys.exit(f"runtimes.py: {model} by {carrier} was not run")
+                print(
+                    f"{model} by {carrier}: " + ", ".join(f"{name} {said(found[name])}" for name in names), flush=True
                 )
-                if verdict != known if known else verdict not in ("steered", "failed"):
-                    wrong.append(f"{model} by {carrier} in {name}: {verdict}, not {known or 'steered'}")
-            print(f"{model} by {carrier}: " + ", ".join(f"{name} {said(found[name])}" for name in names), flush=True)
-    lines = [
-        f"| model | carrier | {' | '.join(f'{name} {one[0]}' for name, one in zip(names, versions(rows), strict=True))} |",
-        "|---|---|" + "---|" * len(names),
-        *(f"| {model} | {carrier} | {' | '.join(map(said, cells))} |" for model, carrier, cells in rows),
-    ]
-    print("\n".join(lines))
-    if given.write:
-        before, rest = README.read_text(encoding="utf-8").split(BEGIN)
-        README.write_text(f"{before}{BEGIN}\n" + "\n".join(lines) + f"\n{END}{rest.split(END)[1]}", encoding="utf-8")
-    for line in wrong:
-        print(f"wrong: {line}")
+                model_type = json.loads((out / "config.json").read_text())["model_type"]
+                wrong += [
+                    f"{model} by {carrier} in {name}: {found[name]['verdict']}, not {known}"
+                    for name in names
+                    if (known := unlike(name, carrier, model_type, found[name]["verdict"]))
+                ]
+                if given.write:
+                    head = [f"{name} {found[name].get('version') or ''}".strip() for name in names]
+                    write(line("model", "carrier", *head), model, carrier, [said(found[name]) for name in names])
+    for one in wrong:
+        print(f"wrong: {one}")
     sys.exit(1 if wrong else 0)
 
 
-def versions(rows: list[tuple[str, str, list[dict[str, Any]]]]) -> list[list[str]]:
-    return [[str(one.get("version") or "")] for one in rows[0][2]]
+def unlike(name: str, carrier: str, model_type: str, verdict: str) -> str | None:
+    """The verdict that is known, where this is another."""
+    from monoglot.editor import capabilities
+
+    # a Llama that has biases because of the key reads them as one that was given them
+    carrier = "flag" if carrier == "native" and model_type == "llama" else carrier
+    known = capabilities.seen(name, carrier, model_type)
+    if known:
+        return known if verdict != known else None
+    return None if verdict in ("steered", "failed") else "steered"
 
 
 def said(one: dict[str, Any]) -> str:
     largest = (one.get("to_steered") or {}).get("largest")
     bold = f"**{one['verdict']}**" if one["verdict"] != "steered" else "steered"
     return f"{bold}, {largest:.0e}" if largest is not None and one["verdict"] == "steered" else bold
+
+
+def line(*cells: str) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def write(head: str, model: str, carrier: str, cells: list[str]) -> None:
+    """Put a row into the README's table, at once, so that an interrupted run has lost nothing; a table of other runtimes or
+    versions begins anew."""
+    before, rest = README.read_text(encoding="utf-8").split(BEGIN)
+    table, after = rest.split(END)
+    own = line(model, carrier, "")[:-2]
+    rows = table.strip().splitlines()
+    kept = rows[2:] if rows[:1] == [head] else []
+    at = next((i for i, row in enumerate(kept) if row.startswith(own)), len(kept))
+    kept[at : at + 1] = [own + line(*cells)[2:]]
+    made = "\n".join([head, "|---" * (2 + len(cells)) + "|", *kept])
+    README.write_text(f"{before}{BEGIN}\n{made}\n{END}{after}", encoding="utf-8")
 
 
 if __name__ == "__main__":

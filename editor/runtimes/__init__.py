@@ -8,6 +8,7 @@ installed, which monoglot need not be, so this package imports nothing but the s
     NEEDS      other distributions that it takes here, all of them
     INSTALL    a line for the shell
     NOISE      nats: how far its log-probabilities may be from transformers' on the same float32 weights, and why
+    NOISIER    where it rounds more than that: a family or an activation function, as config.json names it -> nats, and why
     load(folder, scratch)   a checkpoint, converted into `scratch` where the runtime reads a format of its own, ready to
                             answer: prompt, tokens -> answer (see `Answer`). In float32
 

@@ -6,14 +6,18 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from monoglot.editor import capabilities, conformance
+from monoglot.editor.activations import FUNCTIONS
 from monoglot.editor.errors import RunError
 from monoglot.editor.families import KNOWN
 from monoglot.editor.live import load_model
 from monoglot.editor.runtimes import NAMES, llama_cpp, module, process
+from monoglot.editor.source import resolve
+from monoglot.editor.target import open_target
 from stand_in import READY, environment
 
 PROMPT = {"ids": [0, 7, 9], "text": "x"}
@@ -24,6 +28,16 @@ def test_every_runtime_says_what_it_takes() -> None:
         found = module(name)
         assert name == found.NAME and found.PACKAGES and "pip install" in found.INSTALL and callable(found.load)
         assert 0 < found.NOISE < 0.01
+
+
+def test_the_noise_is_the_runtime_s_and_more_where_it_rounds_more(saved: Callable[..., Path]) -> None:
+    gemma, llama, bloom = (open_target(resolve(str(saved(name)))) for name in ("gemma3_text", "llama", "bloom"))
+    for name in NAMES:
+        assert conformance.noise_of(name, llama) == module(name).NOISE
+        rounded = {"llama.cpp": 1e-2, "mlx": 3e-2}
+        assert conformance.noise_of(name, gemma) == rounded.get(name, module(name).NOISE)
+    assert conformance.noise_of("llama.cpp", bloom) == 1e-2 and conformance.noise_of("mlx", bloom) == 1e-3
+    assert set(llama_cpp.NOISIER) == {name for name in FUNCTIONS if "gelu" in name}
 
 
 def test_the_other_side_needs_nothing_but_the_standard_library(tmp_path: Path) -> None:
@@ -135,7 +149,9 @@ def gone(pid: int, within: float = 10) -> bool:
 def test_a_runtime_that_is_not_there_is_missing_with_the_line_that_installs_it(
     tmp_path: Path, probe: object, lacking: str
 ) -> None:
-    outcome = conformance.conform("mlx", tmp_path, tmp_path, (), python=environment(tmp_path, "", probe), ends=[])
+    outcome = conformance.conform(
+        "mlx", tmp_path, tmp_path, (), noise=1e-3, python=environment(tmp_path, "", probe), ends=[]
+    )
     assert outcome.verdict == "missing" and outcome.reason.startswith(lacking) and "pip install" in outcome.reason
 
 
@@ -144,13 +160,19 @@ def test_a_crash_is_a_verdict_and_whether_the_base_runs_is_said(model: Path, tmp
     program = environment(
         tmp_path, "if request['folder'].endswith('out'): sys.exit('Error: lost')\nwrite([[[6], [-1.0]]])"
     )
-    outcome = conformance.conform("mlx", tmp_path / "out", tmp_path / "base", [asked], python=program, ends=[])
+    outcome = conformance.conform(
+        "mlx", tmp_path / "out", tmp_path / "base", [asked], noise=1e-3, python=program, ends=[]
+    )
     assert (outcome.verdict, outcome.base_alike) == ("failed", True) and "Error: lost" in outcome.reason
     program = environment(tmp_path, "write([[[9], [-1.0]]])")
-    outcome = conformance.conform("mlx", tmp_path / "out", tmp_path / "base", [asked], python=program, ends=[])
+    outcome = conformance.conform(
+        "mlx", tmp_path / "out", tmp_path / "base", [asked], noise=1e-3, python=program, ends=[]
+    )
     assert (outcome.verdict, outcome.base_alike) == ("different", False)
     program = environment(tmp_path, "write([[[6], [-1.0]]])")
-    outcome = conformance.conform("mlx", tmp_path / "out", tmp_path / "base", [asked], python=program, ends=[])
+    outcome = conformance.conform(
+        "mlx", tmp_path / "out", tmp_path / "base", [asked], noise=1e-3, python=program, ends=[]
+    )
     assert (outcome.verdict, outcome.base_alike) == ("dropped", None)
 
 
