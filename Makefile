@@ -120,7 +120,7 @@ $(VENV)-vllm/.done:
 
 $(VENV)-openvino/.done:
 	$(PYTHON) -m venv $(VENV)-openvino
-	$(VENV)-openvino/bin/python -m pip install -q "torch==2.13.0" "optimum-intel[openvino]"
+	$(VENV)-openvino/bin/python -m pip install -q "torch==2.13.0" "optimum-intel[openvino]" "transformers<5"
 	$(VENV)-openvino/bin/python -m pip uninstall -q -y torchvision
 	touch $@
 
