@@ -48,8 +48,9 @@ RESPELLED = (
 NOTE = (
     "Greedy answers in float32 beside those of transformers: on how many prompts this model and its base differ, on how many "
     "the runtime does as this model does in transformers, or as the base, and the largest difference of a token's "
-    "log-probability in nats while the tokens are the same. Steered: as this model on all. Dropped: the steering was lost in "
-    "silence."
+    "log-probability in nats while the tokens are the same. Steered: as this model on all. Dropped: as the base on all, or "
+    "as this model would without its biases; the steering was lost in silence. Different: like none of them. Undecided: this "
+    "model and its base answer alike. Failed: it did not run."
 )
 
 NO_GGUF = ("opt", "xglm", "gptj", "gpt_neo", "helium")  # families that llama.cpp's converter does not know
@@ -90,7 +91,7 @@ def conformance_table(found: Mapping[str, Any]) -> Table:
                 str(name),
                 str(one.get("version") or "–"),
                 str(one.get("verdict", "–")),
-                f"{one['told_apart']} of {one['prompts']}" if "prompts" in one else "–",
+                f"{one['told_apart']} of {one['prompts']}" if ours else "–",
                 *(f"{each['agree']} of {one['prompts']}" if each else "–" for each in (ours, base)),
                 f"{ours['largest']:.0e}" if ours.get("largest") is not None else "–",
             )
@@ -99,10 +100,10 @@ def conformance_table(found: Mapping[str, Any]) -> Table:
         "runtime",
         "version",
         "verdict",
-        "prompts that tell",
+        "base differs on",
         "as this model",
         "as the base",
-        "largest difference",
+        "largest difference, nats",
     )
     return Table("runtimes", columns, tuple(rows), NOTE)
 

@@ -242,7 +242,7 @@ def _strength(ctx: click.Context, option: click.Parameter, value: str | None) ->
 
 
 def _runtimes(ctx: click.Context, option: click.Parameter, value: str | None) -> tuple[str, ...]:
-    if not value:
+    if value is None:
         return ()
     from .runtimes import names
 
@@ -286,7 +286,7 @@ class Edits:
 
     @property
     def activated(self) -> list[str]:
-        return [language.strip() for group in self.activate for language in split(group) if language.strip()]
+        return [language for group in self.activate for language in split(group)]
 
     def require(self) -> None:
         """Raise UsageError for options that say nothing, or that have nothing to go with."""
@@ -375,7 +375,7 @@ def _batch_size(ctx: click.Context, option: click.Parameter, value: str) -> int:
 
 
 def split(languages: str | None) -> list[str]:
-    return [language for language in (languages or "").split(",") if language]
+    return [word for word in map(str.strip, (languages or "").split(",")) if word]
 
 
 def note(text: str) -> None:

@@ -11,11 +11,18 @@ from .runtimes import PYTHON_HELP
 @click.command("convert")
 @click.argument("folder", metavar="OUT", type=click.Path(path_type=Path))
 @click.option("--to", "form", type=click.Choice(["gguf"]), default="gguf", show_default=True, help="The format.")
-@click.option("--quantize", metavar="TYPE", help="q8_0, q6_k, q5_k_m, q4_k_m, … Default: the checkpoint's own dtype.")
+@click.option(
+    "--quantize",
+    metavar="TYPE",
+    help="f32, f16, bf16 or q8_0, by the converter; q6_k, q5_k_m, q4_k_m, q3_k_m, q2_k and others like them, by "
+    "llama-quantize. Default: the checkpoint's own dtype.",
+)
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="The file to write. Default: OUT[-TYPE].gguf.")
 @click.option("--python", "pythons", multiple=True, metavar="PATH|NAME=PATH", help=PYTHON_HELP)
 @click.option(
-    "--quantizer", metavar="PATH", help="llama-quantize, for anything but q8_0. Default: the one on the PATH."
+    "--quantizer",
+    metavar="PATH",
+    help="llama-quantize, for what the converter does not write. Default: the one on the PATH.",
 )
 @click.option(
     "--prompts",
@@ -48,7 +55,7 @@ def command(
     """
     from ..editor import convert
     from ..editor import prompts as prompts_file
-    from ..editor.runtimes import process
+    from ..editor.runtimes import llama_cpp, process
 
     kind = quantize.lower() if quantize else None
     if kind and kind not in (*convert.OWN, *convert.BY_QUANTIZER):
@@ -57,7 +64,8 @@ def command(
         raise click.UsageError("--quantizer goes with --quantize, and with other types than the converter's own.")
     if prompts and not kind:
         raise click.UsageError("--prompts goes with --quantize.")
-    place = output or folder.with_name(f"{folder.absolute().name}{f'-{kind}' if kind else ''}.{form}")
+    here = folder if folder.name not in ("", "..") else folder.resolve()
+    place = output or here.with_name(f"{here.name}{f'-{kind}' if kind else ''}.{form}")
     if place.suffix != ".gguf":
         raise click.UsageError(f"-o {place}: name an OUT.gguf.")
     asked = prompts_file.load(prompts) if prompts else prompts_file.embedded_prompts()
@@ -97,6 +105,8 @@ def command(
                 else "Bake the quantised file itself (monoglot bake MODEL.gguf), with --shared edit, or quantise less."
             )
         )
+    if llama_cpp.pieces(folder) == llama_cpp.GPT2:
+        note("The converter knows the tokenizer by no name; it cuts text as GPT-2's does, and the file says so.")
     note(
         f"Wrote {place}."
         + ("" if kind else f" What llama.cpp makes of it: monoglot verify {folder} --runtime llama.cpp")

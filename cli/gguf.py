@@ -45,6 +45,7 @@ def edited(model: Path, found: Any, edits: Edits) -> Any:
 
 def bake(model: Path, found: Any, recipe: Any, output: Path, force: bool, as_json: bool) -> None:
     from ..editor.gguf_bake import bake_gguf
+    from ..editor.sidecar import sidecar_of
     from .bake import note_shared, show_edits
 
     with bar("bake", "MB") as update:
@@ -59,12 +60,27 @@ def bake(model: Path, found: Any, recipe: Any, output: Path, force: bool, as_jso
     else:
         show_edits(output.name, record)
     note_shared(record)
+    _about_origin(model, found)
+    note(f"Wrote {output} and {sidecar_of(output)}. Prove it with: monoglot verify {output} --base {model}")
+
+
+def _about_origin(model: Path, found: Any) -> None:
+    """Whether the neurons are those of what a GGUF file was converted from, as far as that is known."""
+    from ..editor import converted
+
     whose = f"those of {found.model.name}" if found.model else "of a model that they don't name"
-    note(
-        f"The neurons are {whose}. Layers and width fit; that {model.name} was converted from it can't be proved, as a GGUF "
-        "does not say."
-    )
-    note(f"Wrote {output} and {output.name}.json. Prove it with: monoglot verify {output} --base {model}")
+    if not converted.beside(model).is_file():
+        note(
+            f"The neurons are {whose}. Layers and width fit; that {model.name} was converted from it can't be proved, as a "
+            "GGUF does not say."
+        )
+        return
+    origin = converted.read(model)["checkpoint"]
+    base, edits = origin["base"], origin["recipe"]["edits"]
+    if found.model and found.model.fingerprint != base.get("fingerprint"):
+        note(f"Warning: the neurons are {whose}, {model.name} was converted from a checkpoint of {base['model']}.")
+    said = ", ".join(f"{edit['op']} {edit['language']}" for edit in edits)
+    note(f"{model.name} was converted from a checkpoint that has edits of its own: {said}. These stay.")
 
 
 def verify(path: Path, base: str | None, neurons_file: Path | None, as_json: bool) -> bool:

@@ -34,7 +34,7 @@ def command(what: str, hashes: bool, as_json: bool) -> None:
     from ..editor.describe import describe
 
     found = describe(what, hashes=hashes)
-    if hashes and found["kind"] != "checkpoint" and not found.get("made"):
+    if hashes and found["kind"] != "checkpoint" and not found.get("made") and not found.get("converted"):
         raise click.UsageError("--hashes goes with a checkpoint that monoglot made.")
     if as_json:
         answer(found)
@@ -180,6 +180,7 @@ def gguf(found: dict[str, Any]) -> None:
         [
             (found["name"], f"a GGUF file of the architecture {found['architecture']}{title}"),
             ("weights", f"{found['bytes'] / 1e6:,.1f} MB, {found['tensors']:,} tensors: {types}"),
+            *(_converted(found["converted"]) if found["converted"] else ()),
             *(_cleared(found["made"]) if found["made"] else ()),
             ("", ""),
         ]
@@ -198,6 +199,22 @@ def gguf(found: dict[str, Any]) -> None:
     )
 
 
+def _converted(made: dict[str, Any]) -> Lines:
+    base, edits = made["checkpoint"]["base"], made["checkpoint"]["recipe"]["edits"]
+    yield "converted from", f"a checkpoint of {base['model']} by monoglot {made['monoglot']}, to {made['type']}"
+    yield "edits", ", ".join(f"{edit['op']} {edit['language']}" for edit in edits)
+    if survival := made["survival"]:
+        kept = "fades" if survival["faded"] else "survives"
+        yield "steering", f"{kept}: KL(unquantised ‖ {made['type']}) {survival['kl']:.2g} nats"
+    yield "file", _same(made["file"])
+
+
+def _same(file: dict[str, Any]) -> str:
+    by = "sha256" if file["by"] == "sha256" else "size"
+    more = "" if by == "sha256" else " (--hashes reads it)"
+    return f"of the {by} that its sidecar says{more}" if file["same"] else f"NOT of the {by} that its sidecar says"
+
+
 def _cleared(made: dict[str, Any]) -> Lines:
     from ..cards import languages
 
@@ -210,14 +227,7 @@ def _cleared(made: dict[str, Any]) -> Lines:
     yield "", f"{made['neurons_edited']:,} neurons in all; neurons of several languages: {made['recipe']['shared']}"
     checked = {name: bool(one["passed"]) for name, one in (made["certificate"] or {}).items()}
     yield "proved", _proved(checked)
-    by = "sha256" if made["file"]["by"] == "sha256" else "size"
-    more = "" if by == "sha256" else " (--hashes reads it)"
-    yield (
-        "file",
-        f"of the {by} that its sidecar says{more}"
-        if made["file"]["same"]
-        else f"NOT of the {by} that its sidecar says",
-    )
+    yield "file", _same(made["file"])
 
 
 def neurons(found: dict[str, Any]) -> None:

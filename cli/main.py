@@ -75,7 +75,12 @@ def main() -> None:
             click.secho(f"Warning: {message}", fg="yellow", err=True)
 
     warnings.showwarning = show
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what Ctrl-C puts away, a stopped job puts away too
+    for number in (
+        signal.SIGTERM,
+        signal.SIGHUP,
+    ):  # what Ctrl-C puts away, a stopped job and a closed terminal put away too
+        if signal.getsignal(number) == signal.SIG_DFL:  # not under nohup
+            signal.signal(number, signal.default_int_handler)
     try:
         group(prog_name="monoglot", standalone_mode=False)
     except click.exceptions.Exit as stop:

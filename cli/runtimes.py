@@ -1,7 +1,7 @@
 """monoglot runtimes: which there are, which are installed, and what each was seen to honour; and, for `verify --runtime`,
 what each makes of a checkpoint."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,7 @@ def command(model: str | None, pythons: tuple[str, ...], as_json: bool) -> None:
             {
                 "name": name,
                 "installed": found.version,
-                "missing": list(found.missing),
+                "missing": list(found.lacking),
                 "install": found.install,
                 "carriers": {each: capabilities.seen(name, each, family) for each in capabilities.CARRIERS},
             }
@@ -56,26 +56,38 @@ def command(model: str | None, pythons: tuple[str, ...], as_json: bool) -> None:
         ],
     )
     click.echo("–: not run. none: a checkpoint without constants.")
-    for one in rows:
-        lacking = [one["name"], *one["missing"]] if not one["installed"] else one["missing"]
-        if lacking:
-            click.echo(f"{', '.join(lacking)}: {one['install']}")
+    lacking = [one for one in rows if one["missing"]]
+    if lacking:
+        click.echo(
+            "Install these into any environment, and name its interpreter with --python PATH or --python NAME=PATH:"
+        )
+    for one in lacking:
+        click.echo(f"{', '.join(one['missing'])}: {one['install']}")
 
 
 def _family(model: str | None) -> str:
     from ..editor.describe import describe
+    from ..editor.errors import ModelError
     from ..editor.families import KNOWN
 
     if model is None:
         return "llama"
-    return model if model in KNOWN else str(describe(model).get("model_type") or model)
+    if model in KNOWN:
+        return model
+    found = describe(model).get("model_type")
+    if not found:
+        raise ModelError(f"{model} is no model's folder. Name one, a Hub id, or a model_type such as gpt2.")
+    return str(found)
 
 
 def names(given: str) -> list[str]:
-    """A comma-separated list of runtimes, or `all`. Raises RunError for one that is not known."""
+    """A comma-separated list of runtimes, or `all`. Raises RunError for one that is not known, UsageError for none."""
     from ..editor.runtimes import NAMES, process
 
-    return list(NAMES) if given == "all" else list(dict.fromkeys(process.known(name) for name in split(given)))
+    found = list(NAMES) if given == "all" else list(dict.fromkeys(process.known(name) for name in split(given)))
+    if not found:
+        raise click.UsageError(f"name a runtime, or several with commas: {', '.join(NAMES)}.")
+    return found
 
 
 def conform(
@@ -84,33 +96,39 @@ def conform(
     found: Any,
     runtimes: Sequence[str],
     *,
-    pythons: Sequence[str],
-    prompts_file: Path | None,
+    interpreters: Mapping[str | None, str],
+    asked_in: Mapping[str, Sequence[str]],
     timeout: float,
     as_json: bool,
 ) -> bool:
     """Let each runtime answer, record and show the verdicts; whether all of them are "steered"."""
-    from ..editor import conformance, manifest, prompts
+    from ..editor import conformance, manifest
     from ..editor.carriers import EXACT
     from ..editor.live import load_model, load_tokenizer
     from ..editor.runtimes import process
     from .card import renew
 
-    interpreters = process.interpreters(pythons)
     record = manifest.read(folder)
     carrier = (record["carrier"] or {}).get("name")
-    asked_in = prompts.load(prompts_file) if prompts_file else prompts.embedded_prompts()
     if absent := [language for language in found.languages if language not in asked_in]:
         note(f"No prompts in {', '.join(absent)}: these are not asked. Give some with --prompts.")
     base = target.source.folder
-    steered, plain = (load_model(each, device="cpu", dtype="float32") for each in (folder, base))
     tokenizer = load_tokenizer(folder)
     noises = {name: conformance.noise_of(name, target) for name in runtimes}
-    with bar("references", "languages") as update:
-        asked = conformance.choose(
-            steered, plain, tokenizer, asked_in, noise=max(noises.values()), biased=carrier in EXACT, progress=update
-        )
-    del steered, plain  # the runtimes need the memory
+    asked: tuple[conformance.Asked, ...] = ()
+    if any(process.probe(name, process.python_for(name, interpreters)).ready for name in runtimes):
+        steered, plain = (load_model(each, device="cpu", dtype="float32") for each in (folder, base))
+        with bar("references", "languages") as update:
+            asked = conformance.choose(
+                steered,
+                plain,
+                tokenizer,
+                asked_in,
+                noise=max(noises.values()),
+                biased=carrier in EXACT,
+                progress=update,
+            )
+        del steered, plain  # the runtimes need the memory
     ends = conformance.ends_of(folder, tokenizer)
     outcomes = []
     for name in runtimes:
@@ -120,8 +138,10 @@ def conform(
             name, folder, base, asked, noise=noises[name], python=python, ends=ends, timeout=timeout
         )
         outcomes.append(verdict)
+        if verdict.verdict == "missing" or verdict.late:
+            continue  # nothing was learned: what was measured of these bytes before stays
         record = manifest.read(folder)
-        record["runtimes"] = {**(record.get("runtimes") or {}), name: outcomes[-1].record()}
+        record["runtimes"] = {**(record.get("runtimes") or {}), name: verdict.record()}
         for line in renew(folder, record, found.method, base):
             note(f"Note: {line}")
     if as_json:
@@ -140,11 +160,16 @@ def show(outcomes: Sequence[Any]) -> None:
         if one.reason:
             note(f"{one.name}: {one.reason}")
         if one.verdict == "dropped":
+            as_what = "base" if all(match.agrees for match in one.to_base) else "checkpoint without its biases"
             note(
-                f"{one.name} loses the steering in silence. Use another runtime, or bake with a carrier that it honours: "
-                f"--for {one.name}."
+                f"{one.name} loses the steering in silence: it answers as the {as_what} does. Use another runtime, or bake "
+                f"with a carrier that it honours: --for {one.name}."
+            )
+        if one.verdict == "undecided":
+            note(
+                f"{one.name}: on these prompts base and checkpoint answer alike, so its answers say nothing. Give others "
+                "with --prompts, or look with `monoglot verify` whether the edit does anything."
             )
         if one.base_alike is False:
-            note(
-                f"{one.name} does not run the base as transformers does either, so it is not the steering that it fails on."
-            )
+            said = "does not run the base either" if one.verdict == "failed" else "runs the base in another way too"
+            note(f"{one.name} {said}, so it is not the steering that is the matter.")

@@ -5,11 +5,13 @@ from typing import Any
 
 import click
 
-from .console import answer, bar, corpus_options, device_options, note, split, table
+from .console import answer, bar, corpus_options, device_options, given, note, split, table
 from .runtimes import PYTHON_HELP, conform, names
 
 TOKENS = 512
 CONTEXT = 256
+OF_RUNTIMES = ("pythons", "prompts", "timeout")
+OF_LOGITS = ("corpus", "languages", "tokens", "context", "device", "dtype", "fast")
 
 
 @click.command("verify")
@@ -77,7 +79,14 @@ def command(
     monoglot verify OUT.gguf --base MODEL.gguf
 
     With --runtime each runtime answers a prompt in every language, greedily and in float32, beside transformers on OUT and on
-    the base: steered, dropped (the steering was lost in silence) or different. Exits with 1 unless all are steered.
+    the base. Exits with 1 unless all are steered:
+
+    \b
+    steered    as OUT on every prompt
+    dropped    as the base, or as OUT without its biases: the steering is lost in silence. Take another runtime or carrier
+    different  like none of them: see whether it runs the base as transformers does
+    undecided  OUT and the base answer these prompts alike. Give others with --prompts
+    failed, missing   it did not run: see the message
 
     Of a GGUF file the bytes alone are compared: the rows of its neurons are zeros, and everything else is its base's.
     """
@@ -99,9 +108,13 @@ def command(
     from ..editor.source import resolve_base
     from ..editor.target import open_target
 
-    if not runtimes and (given := [name for name, value in (("--python", pythons), ("--prompts", prompts)) if value]):
-        raise click.UsageError(f"{given[0]} goes with --runtime.")
-    wanted = names(runtimes) if runtimes else []
+    if runtimes is None and (idle := given(*OF_RUNTIMES)):
+        raise click.UsageError(f"{idle[0]} goes with --runtime.")
+    if runtimes is not None and (idle := given(*OF_LOGITS)):
+        raise click.UsageError(
+            f"{idle[0]} does not go with --runtime, which compares the bytes and lets runtimes answer."
+        )
+    wanted = names(runtimes) if runtimes is not None else []
     record = manifest.read(folder)
     target = open_target(resolve_base(record["base"], base, beside=folder))
     if wanted:
@@ -121,20 +134,25 @@ def _in_runtimes(
     neurons_file: Path | None,
     wanted: list[str],
     pythons: tuple[str, ...],
-    prompts: Path | None,
+    prompts_file: Path | None,
     timeout: float,
     as_json: bool,
 ) -> None:
     """The bytes first: what a runtime makes of a checkpoint that isn't what it says is no news."""
-    from ..editor import neurons, verify
+    from ..editor import neurons, prompts, verify
+    from ..editor.runtimes import process
 
+    asked_in = prompts.load(prompts_file) if prompts_file else prompts.embedded_prompts()
+    interpreters = process.interpreters(pythons)
     found = neurons.load(neurons_file or folder / "neurons.json")
-    if problems := verify.verify_bytes(folder, target, found).problems:
-        for problem in problems[:10]:
-            note(f"Failed: {problem}")
+    in_bytes = verify.verify_bytes(folder, target, found)
+    made = _record(folder, target, neurons_file, found, verify.certificate(in_bytes, None), fast=True)
+    if in_bytes.problems or not as_json:
+        show(folder, made, in_bytes.notes, True, as_json, silent=not in_bytes.problems)
+    if in_bytes.problems:
         raise SystemExit(1)
     steered = conform(
-        folder, target, found, wanted, pythons=pythons, prompts_file=prompts, timeout=timeout, as_json=as_json
+        folder, target, found, wanted, interpreters=interpreters, asked_in=asked_in, timeout=timeout, as_json=as_json
     )
     if not steered:
         raise SystemExit(1)
@@ -156,8 +174,7 @@ def run(
     silent: bool = False,
 ) -> bool:
     """Verify, record and show; whether it passed."""
-    from ..editor import manifest, neurons, verify
-    from .card import renew
+    from ..editor import neurons, verify
 
     found = neurons.load(neurons_file or folder / "neurons.json")
     in_bytes = verify.verify_bytes(folder, target, found)
@@ -168,15 +185,26 @@ def run(
                 folder, target, found, _texts(corpus, languages, found), tokens=tokens, context=context, device=device,
                 dtype=dtype, progress=update,
             )  # fmt: skip
+    made = _record(folder, target, neurons_file, found, verify.certificate(in_bytes, logits), fast=fast)
+    show(folder, made, in_bytes.notes, fast, as_json, silent)
+    return not verify.problems(made)
+
+
+def _record(
+    folder: Path, target: Any, neurons_file: Path | None, found: Any, made: dict[str, Any], *, fast: bool
+) -> dict[str, Any]:
+    """Put a certificate into the manifest and onto the card; as it is then, with what is kept of an earlier one."""
+    from ..editor import manifest, verify
+    from .card import renew
+
     record = manifest.read(folder)
-    made = verify.certificate(in_bytes, logits)
     record["certificate"] = verify.with_earlier(made, record["certificate"]) if fast else made
-    problems = verify.problems(record["certificate"])
-    if neurons_file is None or not problems:  # a failure against other neurons than its own says nothing of it
+    if neurons_file is None or not verify.problems(record["certificate"]):
+        # a failure against other neurons than its own says nothing of it
         for line in renew(folder, record, found.method, target.source.folder):
             note(f"Note: {line}")
-    show(folder, record["certificate"], in_bytes.notes, fast, as_json, silent)
-    return not problems
+    certificate: dict[str, Any] = record["certificate"]
+    return certificate
 
 
 def _texts(corpus: tuple[str, ...], languages: list[str], found: Any) -> Any:

@@ -77,7 +77,8 @@ class Match:
 @dataclass(frozen=True)
 class Outcome:
     """Of one runtime. `told_apart` of the prompts tell base and checkpoint apart; `base_alike` is whether the runtime runs
-    the base as transformers does, looked at where the verdict is "different" or "failed"."""
+    the base as transformers does, looked at where the verdict is "different" or "failed"; `late`: it failed for want of
+    time, so that nothing is known of it."""
 
     name: str
     verdict: str
@@ -91,6 +92,7 @@ class Outcome:
     to_bare: tuple[Match, ...] = ()
     answers: tuple[list[int], ...] = ()
     base_alike: bool | None = None
+    late: bool = False
 
     def record(self) -> dict[str, Any]:
         """For a manifest."""
@@ -266,12 +268,12 @@ def conform(
     prompts = [one.prompt for one in asked]
     installed = process.probe(name, python)
     if not installed.ready:
-        lacking = ", ".join(installed.missing) if installed.version else name
-        reason = f"{lacking} is not installed: {installed.install}"
-        return Outcome(name, "missing", installed.version, reason)
+        return Outcome(name, "missing", installed.version, installed.advice)
     run = _runner(name, prompts, python=python, tokens=tokens, timeout=timeout)
     try:
         found = run(folder)
+    except process.LateError as error:
+        return Outcome(name, "failed", installed.version, str(error), late=True)
     except RunError as error:
         alike = _base_alike(run, base, asked, noise, ends)
         return Outcome(name, "failed", installed.version, str(error), noise, tuple(asked), base_alike=alike)
@@ -285,10 +287,13 @@ def _runner(name: str, prompts: Sequence[runtimes.Prompt], *, python: str, token
     return lambda folder: process.answer(name, folder, prompts, tokens, python=python, timeout=timeout)
 
 
-def _base_alike(run: Any, base: Path, asked: Sequence[Asked], noise: float, ends: Sequence[int]) -> bool:
-    """Whether the runtime runs the base as transformers does: if not, it is not the steering that is the matter."""
+def _base_alike(run: Any, base: Path, asked: Sequence[Asked], noise: float, ends: Sequence[int]) -> bool | None:
+    """Whether the runtime runs the base as transformers does: if not, it is not the steering that is the matter. None where
+    there was too little time."""
     try:
         found = run(base)
+    except process.LateError:
+        return None
     except RunError:
         return False
     pairs = zip(found.answers, asked, strict=True)

@@ -22,7 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import manifest
+from . import converted, manifest
+from .describe import compare_files
 from .errors import OutputError, RunError, VerificationError
 from .evaluate import Progress
 from .identify import share
@@ -104,10 +105,11 @@ def convert(
     llama.cpp is not there or fails, OutputError.
     """
     record = manifest.read(folder)
+    _as_baked(folder, record, destination)
     plain = _plain(folder)
     kind = quantise or plain
     program = _quantizer(quantizer) if kind in BY_QUANTIZER else None
-    beside = destination.with_name(f"{destination.name}.convert.json")
+    beside = converted.beside(destination)
     size = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
     with staged_file(destination, size=2 * size, beside=beside, check=_free(beside, force)) as staging:
         whole, made = staging / "plain.gguf", staging / destination.name
@@ -136,6 +138,19 @@ def convert(
         replace_file(staging / beside.name, (json.dumps(about, indent=1, ensure_ascii=False) + "\n").encode())
         found = Converted(destination, kind, made.stat().st_size, digest, survival)
     return found
+
+
+def _as_baked(folder: Path, record: Mapping[str, Any], destination: Path) -> None:
+    """Raise VerificationError where the files are others than were baked, OutputError for a place among them."""
+    if folder.resolve() in destination.absolute().resolve().parents:
+        raise OutputError(
+            f"{destination} lies in the checkpoint itself, which would then hold more than its manifest says."
+        )
+    found = compare_files(folder, record["files"], hashes=True)
+    if wrong := [*found["missing"], *found["changed"]]:
+        raise VerificationError(
+            f"{folder} is not what was baked: {', '.join(wrong[:5])} missing, or of another sha256. Bake it again."
+        )
 
 
 def _digest(path: Path) -> str:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from . import calibration as calibration_file
+from . import converted as converted_file
 from . import manifest as manifest_file
 from . import neurons as neurons_file
 from . import recipe as recipe_file
@@ -69,6 +70,8 @@ def _of_file(path: Path, hashes: bool) -> dict[str, Any]:
         return readers[found](path)
     if found == "sidecar":
         return of_gguf(path.with_suffix(""), hashes=hashes)
+    if found == "converted":
+        return of_gguf(path.with_name(path.name.removesuffix(converted_file.SUFFIX)), hashes=hashes)
     if found == "manifest" or path.name == "config.json":
         return of_model(resolve(str(path.absolute().parent)), hashes=hashes)
     if path.suffix in (".yaml", ".yml"):
@@ -220,7 +223,7 @@ def _of_manifest(folder: Path, hashes: bool) -> dict[str, Any]:
                 name: bool(certificate[name]["passed"]) for name in ("bytes", "logits") if name in certificate
             },
             "evaluation": sorted(record.get("evaluation") or {}),
-            "files": _files(folder, record["files"], hashes),
+            "files": compare_files(folder, record["files"], hashes=hashes),
         }
     except (RecipeError, KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise VerificationError(
@@ -235,7 +238,7 @@ def check_recipe(record: Mapping[str, Any]) -> None:
     recipe_file.of_data({**record["recipe"], "format": recipe_file.FORMAT, "base": base})
 
 
-def _files(folder: Path, listed: Mapping[str, Any], hashes: bool) -> dict[str, Any]:
+def compare_files(folder: Path, listed: Mapping[str, Any], *, hashes: bool) -> dict[str, Any]:
     """The manifest's files as they are now: how many, by what they were compared, which are missing or others."""
     missing, changed = [], []
     for name, entry in listed.items():
@@ -274,6 +277,7 @@ def of_gguf(path: Path, *, hashes: bool = False) -> dict[str, Any]:
         "editable": False,
         "reason": None,
         "made": None,
+        "converted": None,
     }
     try:
         up = locate_up(gguf)
@@ -289,6 +293,11 @@ def of_gguf(path: Path, *, hashes: bool = False) -> dict[str, Any]:
             "gate_in_up": bool(up.first),
             "row_types": dict(Counter(weight.type.name for weight in up.weights).most_common()),
         }
+    if converted_file.beside(path).is_file():
+        about = converted_file.read(path)
+        same = about["file"]["size"] == gguf.size and (not hashes or sha256(path) == about["file"]["sha256"])
+        made = {key: about[key] for key in ("monoglot", "checkpoint", "type", "survival")}
+        found["converted"] = made | {"file": {"by": "sha256" if hashes else "size", "same": same}}
     if sidecar.sidecar_of(path).is_file():
         record = sidecar.read(path)
         same = record["file"]["size"] == gguf.size and (not hashes or sha256(path) == record["file"]["sha256"])

@@ -15,6 +15,7 @@ METADATA = {"statistics": "monoglot_statistics", "calibration": "monoglot_calibr
 KEYS = {  # a JSON file's that no other kind has, the first that fits
     "manifest": {"files", "recipe"},
     "sidecar": {"cleared", "file"},
+    "converted": {"checkpoint", "survival"},
     "findings": {"evaluation", "neurons"},
     "comparison": {"methods", "overlap"},
     "config": {"model_type"},
@@ -28,6 +29,7 @@ OF = {  # what each holds, and who takes it
     "calibration": ("a calibration", "`monoglot bake --calibration` takes it"),
     "comparison": ("what `monoglot compare` found", "no command reads it"),
     "config": ("a model's config", f"`monoglot detect`, `export` and `inspect` {FOLDER}"),
+    "converted": ("what a GGUF file was converted from", "`monoglot inspect` takes that file"),
     "findings": ("what `monoglot evaluate` found", "`monoglot report` takes the folder that it lies in"),
     "manifest": ("a checkpoint's manifest", f"`monoglot verify`, `evaluate` and `inspect` {FOLDER}"),
     "mask": ("a mask of tensors", "`monoglot find --import` reads it"),

@@ -13,6 +13,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from . import converted
 from . import recipe as recipe_file
 from .checkpoint import parse_json
 from .errors import CheckpointError, RecipeError, VerificationError
@@ -50,6 +51,11 @@ def read(path: Path) -> dict[str, Any]:
     sidecar = sidecar_of(path)
     if not path.is_file():
         raise VerificationError(f"there is no file {path}. Name a GGUF file that monoglot wrote.")
+    if not sidecar.is_file() and converted.beside(path).is_file():
+        raise VerificationError(
+            f"{path} was converted from a checkpoint, and `monoglot inspect` says from which. Verify the checkpoint, with "
+            "--runtime llama.cpp to see what llama.cpp makes of it."
+        )
     if not sidecar.is_file():
         raise VerificationError(f"{path} has no {sidecar.name} beside it: it was not made by monoglot, or lost it.")
     try:

@@ -9,8 +9,8 @@ NAME = "mlx"
 PACKAGES = ("mlx",)
 NEEDS = ("mlx-lm",)
 INSTALL = 'pip install mlx-lm  # on Linux: pip install "mlx[cpu]" mlx-lm'
-NOISE = 1e-3  # float32 sums in another order: 3e-4 seen
-NOISIER = {"gemma3_text": 3e-2}  # the embeddings' factor √d is rounded to bfloat16: 1.2e-2 seen, 9e-4 where it is not
+NOISE = 3e-3  # float32 sums in another order, and functions of fewer digits in GELU: 9e-4 seen
+NOISIER = {"gemma3_text": 5e-2}  # the embeddings' factor √d is rounded to bfloat16: 2e-2 seen, 9e-4 where it is not
 
 
 def load(folder: Path, scratch: Path) -> Ask:

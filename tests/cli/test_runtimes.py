@@ -70,7 +70,39 @@ def test_what_is_not_installed_is_missing(monoglot: Run, out: Path, prompts: Pat
     code, shown, _ = monoglot("verify", out, "--runtime", "mlx-lm,transformers", *options)
     found = json.loads(shown)
     assert code == 1 and found["mlx"]["verdict"] == "missing" and "pip install" in found["mlx"]["reason"]
-    assert found["transformers"]["verdict"] == "steered"
+    assert found["transformers"]["verdict"] == "steered" and "--python mlx=PATH" in found["mlx"]["reason"]
+
+
+def test_what_was_measured_is_not_forgotten_where_nothing_was_learned(
+    monoglot: Run, out: Path, prompts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from monoglot.editor.runtimes import process
+
+    assert monoglot("verify", out, "--runtime", "transformers", "--prompts", prompts)[0] == 0
+    before = manifest.read(out)["runtimes"]
+    code, shown, err = monoglot("verify", out, "--runtime", "transformers", "--prompts", prompts, "--timeout", "1")
+    assert code == 1 and "failed" in shown and "not done after 1 s" in err and "base either" not in err
+    assert manifest.read(out)["runtimes"] == before
+    monkeypatch.setattr(conformance, "choose", None)  # nothing is asked when nobody can answer
+    monkeypatch.setattr(process, "probe", lambda name, python: process.Installed(name, None, (), python))
+    code, shown, err = monoglot("verify", out, "--runtime", "transformers,mlx", "--prompts", prompts)
+    assert code == 1 and "missing" in shown
+    assert manifest.read(out)["runtimes"] == before
+
+
+def test_the_bytes_are_proved_first_and_that_is_kept(monoglot: Run, out: Path, prompts: Path) -> None:
+    code, shown, err = monoglot("verify", out, "--runtime", "transformers", "--prompts", prompts)
+    assert code == 0 and "is what its recipe says" in err and "columns changed" not in shown
+    assert manifest.read(out)["certificate"]["bytes"]["passed"]
+
+
+def test_where_base_and_checkpoint_answer_alike_it_is_undecided(
+    monoglot: Run, model: Path, neurons_file: Path, prompts: Path, tmp_path: Path
+) -> None:
+    assert monoglot("bake", model, neurons_file, "--scale", "zh=1", "-o", tmp_path / "out")[0] == 0
+    given = ("--base", model, "--runtime", "transformers", "--prompts", prompts)
+    code, shown, err = monoglot("verify", tmp_path / "out", *given)
+    assert code == 1 and "undecided" in shown and "base and checkpoint answer alike" in " ".join(err.split())
 
 
 def test_a_checkpoint_whose_bytes_are_wrong_is_not_run(
@@ -79,8 +111,10 @@ def test_a_checkpoint_whose_bytes_are_wrong_is_not_run(
     monkeypatch.setattr(conformance, "choose", None)
     weights = out / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-4] + b"\0\0\0\0")
-    code, _, err = monoglot("verify", out, "--runtime", "transformers", "--prompts", prompts)
-    assert code == 1 and "Failed: model.safetensors has another sha256" in err
+    for flags in ((), ("--json",)):
+        code, shown, err = monoglot("verify", out, "--runtime", "transformers", "--prompts", prompts, *flags)
+        assert code == 1 and "Failed: model.safetensors has another sha256" in err
+        assert not flags or not json.loads(shown)["bytes"]["passed"]
 
 
 @pytest.mark.parametrize(
@@ -89,6 +123,11 @@ def test_a_checkpoint_whose_bytes_are_wrong_is_not_run(
         (("--runtime", "sglang"), 1, "there is no runtime 'sglang'. Known: transformers, vllm"),
         (("--python", "x"), 2, "--python goes with --runtime"),
         (("--prompts", "x"), 2, "--prompts goes with --runtime"),
+        (("--timeout", "9"), 2, "--timeout goes with --runtime"),
+        (("--runtime", "mlx", "--corpus", "x"), 2, "--corpus does not go with --runtime"),
+        (("--runtime", "mlx", "--fast"), 2, "--fast does not go with --runtime"),
+        (("--runtime", " "), 2, "name a runtime"),
+        (("--runtime", "mlx, sglang"), 1, "there is no runtime 'sglang'"),
         (("--runtime", "mlx", "--python", "nowhere"), 1, "there is no Python at nowhere"),
         (("--runtime", "mlx", "--prompts", "nowhere"), 1, "there is no file or folder nowhere"),
     ],
@@ -100,7 +139,7 @@ def test_bad_input(monoglot: Run, out: Path, options: tuple[str, ...], code: int
     assert (out / manifest.FILE).read_bytes() == before
 
 
-def test_runtimes_lists_them_with_what_each_honours(monoglot: Run) -> None:
+def test_runtimes_lists_them_with_what_each_honours(monoglot: Run, neurons_file: Path) -> None:
     code, shown, err = monoglot("runtimes", "--json")
     assert code == 0, err
     found = json.loads(shown)
@@ -109,6 +148,9 @@ def test_runtimes_lists_them_with_what_each_honours(monoglot: Run) -> None:
     assert rows["mistralrs"]["carriers"]["flag"] == "dropped" and rows["mlx"]["carriers"]["native"] is None
     code, shown, _ = monoglot("runtimes", "gpt2")
     assert code == 0 and "gpt2" in shown and "pip install mistralrs" in shown
+    assert rows["mistralrs"]["missing"] == ["mistralrs"] and not rows["transformers"]["missing"]
+    code, _, err = monoglot("runtimes", neurons_file)
+    assert code == 1 and "is no model's folder" in err
 
 
 def test_for_chooses_the_carrier_and_warns(monoglot: Run, model: Path, neurons_file: Path, tmp_path: Path) -> None:

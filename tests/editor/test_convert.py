@@ -8,10 +8,11 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import ggufs
 import pytest
 from checkpoints import baked
 from folders import tree
-from monoglot.editor import convert, manifest
+from monoglot.editor import convert, converted, manifest
 from monoglot.editor.errors import MonoglotError, OutputError, RunError, VerificationError
 from stand_in import environment
 
@@ -133,6 +134,61 @@ def test_a_converter_that_fails_leaves_nothing(out: Path, tmp_path: Path, answer
     with pytest.raises(RunError, match=said):
         convert.convert(out, tmp_path / "m.gguf", python=environment(tmp_path / "env", answer))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["env", "out"]
+
+
+def test_what_a_file_was_converted_from_is_known_to_the_others(
+    monoglot: Run, out: Path, neurons_file: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "m.gguf"
+    ggufs.write(file)
+    record = manifest.read(out)
+    about = {
+        "format": 1,
+        "monoglot": "0",
+        "checkpoint": {"base": record["base"], "recipe": record["recipe"]},
+        "type": "q8_0",
+        "file": {"sha256": hashlib.sha256(file.read_bytes()).hexdigest(), "size": file.stat().st_size},
+        "survival": {"wanted": "deactivated", "shares": {}, "kl": 0.01, "positions": 9, "faded": False},
+    }
+    place = converted.beside(file)
+    place.write_text(json.dumps(about))
+    for named in (file, place):
+        code, shown, err = monoglot("inspect", named, "--hashes")
+        assert code == 0 and "deactivate zh" in shown and "survives" in shown and "NOT" not in shown, err
+    code, _, err = monoglot("verify", file)
+    assert code == 1 and "was converted from a checkpoint" in err
+    baked = ("bake", file, neurons_file, "--deactivate", "fr", "-o")
+    code, _, err = monoglot(*baked, tmp_path / "again.gguf")
+    assert code == 0 and "edits of its own: deactivate zh" in " ".join(err.split()), err
+    assert "can't be proved" not in err
+    foreign = {**record["base"], "fingerprint": "another"}
+    place.write_text(json.dumps({**about, "checkpoint": {**about["checkpoint"], "base": foreign}}))
+    assert "Warning: the neurons are" in monoglot(*baked, tmp_path / "other.gguf")[2]
+    about["file"]["sha256"] = "0" * 64
+    place.write_text(json.dumps(about))
+    assert "NOT of the sha256" in monoglot("inspect", file, "--hashes")[1]
+    for broken in ("[]", "{}", "{", json.dumps({**about, "file": 3}), json.dumps({**about, "checkpoint": {}})):
+        place.write_text(broken)
+        code, _, err = monoglot("inspect", file)
+        assert code == 1 and place.name in err
+
+
+def test_a_checkpoint_that_is_not_what_was_baked_is_not_converted(out: Path, tmp_path: Path) -> None:
+    python = stand_in(tmp_path / "env", out, ENGLISH, ENGLISH)
+    with pytest.raises(OutputError, match="lies in the checkpoint itself"):
+        convert.convert(out, out / "m.gguf", python=python)
+    weights = out / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-4] + b"\0\0\0\0")
+    with pytest.raises(VerificationError, match="is not what was baked: model"):
+        convert.convert(out, tmp_path / "m.gguf", python=python)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["env", "out"]
+
+
+def test_the_folder_one_stands_in(monoglot: Run, out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    python = stand_in(tmp_path / "env", out, ENGLISH, ENGLISH)
+    monkeypatch.chdir(out)
+    code, _, err = monoglot("convert", ".", "--python", python)
+    assert code == 0 and (tmp_path / "out.gguf").is_file(), err
 
 
 def test_what_is_there_is_replaced_only_when_asked_and_only_its_own(out: Path, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from monoglot.editor.activations import FUNCTIONS
 from monoglot.editor.errors import RunError
 from monoglot.editor.families import KNOWN
 from monoglot.editor.live import load_model
-from monoglot.editor.runtimes import NAMES, llama_cpp, module, process
+from monoglot.editor.runtimes import NAMES, llama_cpp, module, process, vllm
 from monoglot.editor.source import resolve
 from monoglot.editor.target import open_target
 from stand_in import READY, environment
@@ -34,10 +34,16 @@ def test_the_noise_is_the_runtime_s_and_more_where_it_rounds_more(saved: Callabl
     gemma, llama, bloom = (open_target(resolve(str(saved(name)))) for name in ("gemma3_text", "llama", "bloom"))
     for name in NAMES:
         assert conformance.noise_of(name, llama) == module(name).NOISE
-        rounded = {"llama.cpp": 1e-2, "mlx": 3e-2}
+        rounded = {"llama.cpp": 2e-2, "mlx": 5e-2}
         assert conformance.noise_of(name, gemma) == rounded.get(name, module(name).NOISE)
-    assert conformance.noise_of("llama.cpp", bloom) == 1e-2 and conformance.noise_of("mlx", bloom) == 1e-3
+    assert conformance.noise_of("llama.cpp", bloom) == 2e-2 and conformance.noise_of("mlx", bloom) == 3e-3
     assert set(llama_cpp.NOISIER) == {name for name in FUNCTIONS if "gelu" in name}
+
+
+def test_vllm_asks_for_no_more_context_than_there_is(saved: Callable[..., Path], tmp_path: Path) -> None:
+    assert vllm.context(saved("llama")) == 128 and vllm.context(saved("gpt2", n_positions=1024)) == 512
+    (tmp_path / "config.json").write_text('{"text_config": {"max_position_embeddings": 64}}')
+    assert vllm.context(tmp_path) == 64
 
 
 def test_the_other_side_needs_nothing_but_the_standard_library(tmp_path: Path) -> None:
