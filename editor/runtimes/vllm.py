@@ -32,8 +32,8 @@ def load(folder: Path, scratch: Path) -> Ask:
 
     # nothing compiled, and no cache of prefixes: the run is short
     model = LLM(
-        str(folder), dtype="float32", enforce_eager=True, max_model_len=context(folder), max_num_seqs=1, enable_prefix_caching=False,
-        gpu_memory_utilization=0.5,
+        str(folder), dtype="float32", enforce_eager=True, max_model_len=context(folder), max_num_seqs=1,
+        enable_prefix_caching=False, gpu_memory_utilization=0.5,
     )  # fmt: skip
 
     def ask(prompt: Prompt, tokens: int) -> Answer:
