@@ -41,9 +41,11 @@ def test_the_noise_is_the_runtime_s_and_more_where_it_rounds_more(saved: Callabl
 
 
 def test_vllm_asks_for_no_more_context_than_there_is(saved: Callable[..., Path], tmp_path: Path) -> None:
-    assert vllm.context(saved("llama")) == 128 and vllm.context(saved("gpt2", n_positions=1024)) == 512
+    assert vllm.context(saved("llama")) == 128 and vllm.context(saved("gpt2")) == 128
     (tmp_path / "config.json").write_text('{"text_config": {"max_position_embeddings": 64}}')
     assert vllm.context(tmp_path) == 64
+    (tmp_path / "config.json").write_text('{"n_positions": 1024}')
+    assert vllm.context(tmp_path) == 512
 
 
 def test_the_other_side_needs_nothing_but_the_standard_library(tmp_path: Path) -> None:
