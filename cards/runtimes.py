@@ -32,8 +32,8 @@ KNOWN = {
     "none": f"Cleared and scaled columns are weights like any other. Tried with a Llama, {ALIKE}, and mistral.rs too, gave "
     "the same as transformers.",
     "native": "Biases that an architecture has anyway are weights like any other: vLLM gave the same as transformers with "
-    "Phi, OPT, GPT-2, GPT-NeoX, StarCoder2, BLOOM and Granite, llama.cpp with GPT-2, BLOOM, Phi and StarCoder2, CTranslate2 "
-    "with OPT, BLOOM and GPT-2.",
+    "Phi, OPT, GPT-2, GPT-NeoX, StarCoder2, BLOOM and Granite, llama.cpp with GPT-2, BLOOM, Phi, GPT-NeoX and StarCoder2, "
+    "CTranslate2 with OPT, BLOOM, GPT-2 and GPT-NeoX, OpenVINO with all but Granite.",
     "calibrated": "Names, shapes and what the config says are the base's, and the constants are weights like any other, so "
     "there is nothing that a runtime could drop.",
     "flag": f"{BIASES} Other architectures were not tried.",
