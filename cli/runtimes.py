@@ -55,7 +55,7 @@ def command(model: str | None, pythons: tuple[str, ...], as_json: bool) -> None:
             for one in rows
         ],
     )
-    click.echo("–: not run. none: a checkpoint without constants.")
+    click.echo("–: not run. none: a checkpoint without constants. llama: one that could be rewritten as a Llama.")
     lacking = [one for one in rows if one["missing"]]
     if lacking:
         click.echo(
