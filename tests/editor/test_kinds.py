@@ -26,6 +26,9 @@ def files(tmp_path_factory: pytest.TempPathFactory, model: Path, neurons_file: P
     made["comparison"].write_text(json.dumps({"format": 1, "model": {}, "methods": {}, "overlap": {}}))
     made["manifest"].write_text(json.dumps({"format": 1, "base": {}, "recipe": {}, "files": {}, "evaluation": {}}))
     made["sidecar"].write_text(json.dumps({"format": 1, "base": {}, "recipe": {}, "file": {}, "cleared": []}))
+    made["converted"].write_text(
+        json.dumps({"format": 1, "checkpoint": {}, "type": "q8_0", "file": {}, "survival": None})
+    )
     made["recipe"].write_text("format: 1\nbase: {model: m}\nneurons: neurons.json\nedits: []\n")
     made["config"] = model / "config.json"
     made["weights"] = model / "model.safetensors"
