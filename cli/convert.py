@@ -105,8 +105,8 @@ def command(
                 else "Bake the quantised file itself (monoglot bake MODEL.gguf), with --shared edit, or quantise less."
             )
         )
-    if llama_cpp.pieces(folder) == llama_cpp.GPT2:
-        note("The converter knows the tokenizer by no name; it cuts text as GPT-2's does, and the file says so.")
+    if llama_cpp.cuts_as_gpt2(folder):
+        note("The tokenizer cuts text as GPT-2's does, and the file says so.")
     note(
         f"Wrote {place}."
         + ("" if kind else f" What llama.cpp makes of it: monoglot verify {folder} --runtime llama.cpp")

@@ -8,18 +8,6 @@ import click
 from .console import Edits, answer, bar, given, note
 
 IDLE_IN_BAKE = ("calibration_file", "base_id", "device", "dtype")
-IDLE_IN_VERIFY = (
-    "corpus",
-    "languages",
-    "tokens",
-    "context",
-    "device",
-    "dtype",
-    "runtimes",
-    "pythons",
-    "prompts",
-    "timeout",
-)
 
 
 def refuse(names: tuple[str, ...]) -> None:
@@ -75,11 +63,11 @@ def _about_origin(model: Path, found: Any) -> None:
             "GGUF does not say."
         )
         return
-    origin = converted.read(model)["checkpoint"]
-    base, edits = origin["base"], origin["recipe"]["edits"]
+    origin = converted.read(model)
+    base = origin["checkpoint"]["base"]
     if found.model and found.model.fingerprint != base.get("fingerprint"):
         note(f"Warning: the neurons are {whose}, {model.name} was converted from a checkpoint of {base['model']}.")
-    said = ", ".join(f"{edit['op']} {edit['language']}" for edit in edits)
+    said = converted.edits(origin)
     note(f"{model.name} was converted from a checkpoint that has edits of its own: {said}. These stay.")
 
 

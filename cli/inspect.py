@@ -200,9 +200,11 @@ def gguf(found: dict[str, Any]) -> None:
 
 
 def _converted(made: dict[str, Any]) -> Lines:
-    base, edits = made["checkpoint"]["base"], made["checkpoint"]["recipe"]["edits"]
-    yield "converted from", f"a checkpoint of {base['model']} by monoglot {made['monoglot']}, to {made['type']}"
-    yield "edits", ", ".join(f"{edit['op']} {edit['language']}" for edit in edits)
+    from ..editor import converted
+
+    base = made["checkpoint"]["base"]["model"]
+    yield "converted from", f"a checkpoint of {base} by monoglot {made['monoglot']}, to {made['type']}"
+    yield "edits", converted.edits(made)
     if survival := made["survival"]:
         kept = "fades" if survival["faded"] else "survives"
         yield "steering", f"{kept}: KL(unquantised ‖ {made['type']}) {survival['kl']:.2g} nats"

@@ -75,10 +75,8 @@ def main() -> None:
             click.secho(f"Warning: {message}", fg="yellow", err=True)
 
     warnings.showwarning = show
-    for number in (
-        signal.SIGTERM,
-        signal.SIGHUP,
-    ):  # what Ctrl-C puts away, a stopped job and a closed terminal put away too
+    # what Ctrl-C puts away, a stopped job and a closed terminal put away too
+    for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) == signal.SIG_DFL:  # not under nohup
             signal.signal(number, signal.default_int_handler)
     try:

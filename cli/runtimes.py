@@ -116,7 +116,8 @@ def conform(
     tokenizer = load_tokenizer(folder)
     noises = {name: conformance.noise_of(name, target) for name in runtimes}
     asked: tuple[conformance.Asked, ...] = ()
-    if any(process.probe(name, process.python_for(name, interpreters)).ready for name in runtimes):
+    installed = [process.probe(name, process.python_for(name, interpreters)) for name in runtimes]
+    if any(one.ready for one in installed):
         steered, plain = (load_model(each, device="cpu", dtype="float32") for each in (folder, base))
         with bar("references", "languages") as update:
             asked = conformance.choose(
@@ -131,17 +132,14 @@ def conform(
         del steered, plain  # the runtimes need the memory
     ends = conformance.ends_of(folder, tokenizer)
     outcomes = []
-    for name in runtimes:
-        note(f"{name} …")
-        python = process.python_for(name, interpreters)
-        verdict = conformance.conform(
-            name, folder, base, asked, noise=noises[name], python=python, ends=ends, timeout=timeout
-        )
-        outcomes.append(verdict)
-        if verdict.verdict == "missing" or verdict.late:
+    for one in installed:
+        note(f"{one.name} …")
+        outcome = conformance.conform(one, folder, base, asked, noise=noises[one.name], ends=ends, timeout=timeout)
+        outcomes.append(outcome)
+        if outcome.verdict == "missing" or outcome.late:
             continue  # nothing was learned: what was measured of these bytes before stays
         record = manifest.read(folder)
-        record["runtimes"] = {**(record.get("runtimes") or {}), name: verdict.record()}
+        record["runtimes"] = {**(record.get("runtimes") or {}), one.name: outcome.record()}
         for line in renew(folder, record, found.method, base):
             note(f"Note: {line}")
     if as_json:

@@ -11,7 +11,7 @@ from .runtimes import PYTHON_HELP, conform, names
 TOKENS = 512
 CONTEXT = 256
 OF_RUNTIMES = ("pythons", "prompts", "timeout")
-OF_LOGITS = ("corpus", "languages", "tokens", "context", "device", "dtype", "fast")
+OF_LOGITS = ("corpus", "languages", "tokens", "context", "device", "dtype")
 
 
 @click.command("verify")
@@ -96,7 +96,7 @@ def command(
     if is_gguf(folder):
         from . import gguf
 
-        gguf.refuse(gguf.IDLE_IN_VERIFY)
+        gguf.refuse((*OF_LOGITS, "runtimes", *OF_RUNTIMES))
         if not gguf.verify(folder, base, neurons_file, as_json):
             raise SystemExit(1)
         return
@@ -110,7 +110,7 @@ def command(
 
     if runtimes is None and (idle := given(*OF_RUNTIMES)):
         raise click.UsageError(f"{idle[0]} goes with --runtime.")
-    if runtimes is not None and (idle := given(*OF_LOGITS)):
+    if runtimes is not None and (idle := given(*OF_LOGITS, "fast")):
         raise click.UsageError(
             f"{idle[0]} does not go with --runtime, which compares the bytes and lets runtimes answer."
         )

@@ -24,15 +24,16 @@ class Finding:
 
 
 LLAMA, DENSE = ("llama",), ("llama", "gemma3_text")
+NATIVE = ("gpt2", "bloom", "opt", "phi", "gpt_neox", "starcoder2")
 FINDINGS = (
     Finding("transformers", "5.23.0", "none", DENSE, "steered"),
     Finding("transformers", "5.23.0", "calibrated", DENSE, "steered"),
     Finding("transformers", "5.23.0", "flag", LLAMA, "steered"),
-    Finding("transformers", "5.23.0", "native", ("gpt2", "bloom", "opt", "phi", "gpt_neox", "starcoder2"), "steered"),
+    Finding("transformers", "5.23.0", "native", NATIVE, "steered"),
     Finding("vllm", "0.32.0", "none", DENSE, "steered"),
     Finding("vllm", "0.32.0", "calibrated", DENSE, "steered"),
     Finding("vllm", "0.32.0", "flag", (*LLAMA, "granite"), "steered"),
-    Finding("vllm", "0.32.0", "native", ("phi", "opt", "gpt2", "gpt_neox", "starcoder2", "bloom"), "steered"),
+    Finding("vllm", "0.32.0", "native", NATIVE, "steered"),
     Finding("llama.cpp", "2026.10.11549", "none", DENSE, "steered"),
     Finding("llama.cpp", "2026.10.11549", "calibrated", DENSE, "steered"),
     Finding("llama.cpp", "2026.10.11549", "flag", LLAMA, "steered"),
@@ -51,7 +52,7 @@ FINDINGS = (
     Finding("openvino", "2026.4.1", "none", DENSE, "steered"),
     Finding("openvino", "2026.4.1", "calibrated", DENSE, "steered"),
     Finding("openvino", "2026.4.1", "flag", LLAMA, "steered"),
-    Finding("openvino", "2026.4.1", "native", ("gpt2", "bloom", "opt", "phi", "gpt_neox", "starcoder2"), "steered"),
+    Finding("openvino", "2026.4.1", "native", NATIVE, "steered"),
     Finding("mlx", "0.32.4", "none", DENSE, "steered"),
     Finding("mlx", "0.32.4", "calibrated", DENSE, "steered"),
     Finding("mlx", "0.32.4", "flag", LLAMA, "steered"),

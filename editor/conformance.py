@@ -252,24 +252,22 @@ def noise_of(name: str, target: Target) -> float:
 
 
 def conform(
-    name: str,
+    installed: process.Installed,
     folder: Path,
     base: Path,
     asked: Sequence[Asked],
     *,
     noise: float,
-    python: str,
     ends: Sequence[int],
     tokens: int = TOKENS,
     timeout: float = process.TIMEOUT,
 ) -> Outcome:
-    """Let a runtime answer, and judge it. `folder` is the checkpoint, `base` the folder of its base, `noise` what `noise_of`
-    says."""
-    prompts = [one.prompt for one in asked]
-    installed = process.probe(name, python)
+    """Let a runtime, as `process.probe` found it, answer, and judge it. `folder` is the checkpoint, `base` the folder of its
+    base, `noise` what `noise_of` says."""
+    name, prompts = installed.name, [one.prompt for one in asked]
     if not installed.ready:
         return Outcome(name, "missing", installed.version, installed.advice)
-    run = _runner(name, prompts, python=python, tokens=tokens, timeout=timeout)
+    run = _runner(name, prompts, python=installed.python, tokens=tokens, timeout=timeout)
     try:
         found = run(folder)
     except process.LateError as error:

@@ -12,7 +12,6 @@ llama.cpp. Then llama.cpp runs both, the unquantised file and the quantised one:
 The steering *fades* when the share is off by more than FADED in the wrong direction.
 """
 
-import hashlib
 import json
 import math
 import shutil
@@ -23,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from . import converted, manifest
-from .describe import compare_files
+from .describe import compare_files, sha256
 from .errors import OutputError, RunError, VerificationError
 from .evaluate import Progress
 from .identify import share
@@ -126,7 +125,7 @@ def convert(
                 folder, record, whole, made, prompts or {}, python=python, timeout=timeout, progress=progress
             )
             whole.unlink()
-        digest = _digest(made)
+        digest = sha256(made)
         about = {
             "format": manifest.FORMAT,
             "monoglot": manifest.VERSION,
@@ -151,14 +150,6 @@ def _as_baked(folder: Path, record: Mapping[str, Any], destination: Path) -> Non
         raise VerificationError(
             f"{folder} is not what was baked: {', '.join(wrong[:5])} missing, or of another sha256. Bake it again."
         )
-
-
-def _digest(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(2**20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _plain(folder: Path) -> str:
@@ -236,19 +227,18 @@ def compare(
         )
     tokenizer = load_tokenizer(folder)
     asked = [(language, text) for language in prompts for text in prompts[language][:PROMPTS]]
-    request: dict[str, Any] = {
-        "prompts": [tokenizer(text)["input_ids"] for _, text in asked], "tokens": TOKENS, "top": TOP,
-    }  # fmt: skip
-    measured: list[Any] = []
-    for number, (what, file) in enumerate((("unquantised", whole), ("quantised", made))):
+    ids = [tokenizer(text)["input_ids"] for _, text in asked]
 
-        def told(done: int, number: int = number, what: str = what) -> None:
+    def measured(what: str, file: Path, before: int, follow: Any) -> Any:
+        def told(done: int) -> None:
             if progress:
-                progress(what, number * len(asked) + done, 2 * len(asked))
+                progress(what, before + done, 2 * len(asked))
 
-        request |= {"file": str(file), "follow": measured[0]["answers"] if measured else None}
-        measured.append(process.call("llama.cpp", "measure", request, python=python, timeout=timeout, told=told))
-    first, second = measured
+        request = {"prompts": ids, "tokens": TOKENS, "top": TOP, "file": str(file), "follow": follow}
+        return process.call("llama.cpp", "measure", request, python=python, timeout=timeout, told=told)
+
+    first = measured("unquantised", whole, 0, None)
+    second = measured("quantised", made, len(asked), first["answers"])
     texts = [
         tokenizer.batch_decode(one["answers"], skip_special_tokens=True) for one in (first, second)
     ]  # of each file, in order

@@ -12,6 +12,7 @@ from .errors import CheckpointError, VerificationError
 
 SUFFIX = ".convert.json"
 LARGEST = 2**24  # bytes
+AGAIN = "Convert the checkpoint again."
 KEYS = {"monoglot", "checkpoint", "type", "file", "survival"}
 
 
@@ -23,16 +24,29 @@ def beside(path: Path) -> Path:
 def read(path: Path) -> dict[str, Any]:
     """What lies beside a GGUF file. Raises VerificationError when it is malformed."""
     file = beside(path)
+    found = parsed(file, LARGEST, AGAIN)
+    parts = {"file": {"sha256", "size"}, "checkpoint": {"base", "recipe"}}
+    whole = isinstance(found, dict) and found.keys() >= KEYS
+    if not whole or not all(
+        isinstance(found[part], dict) and found[part].keys() >= keys for part, keys in parts.items()
+    ):
+        raise VerificationError(f"{file} is malformed. {AGAIN}")
+    checked: dict[str, Any] = found
+    return checked
+
+
+def parsed(file: Path, largest: int, again: str) -> Any:
+    """The JSON that lies beside a GGUF file; `again` says what to do where it can't be. Raises VerificationError."""
     try:
-        if file.stat().st_size > LARGEST:
-            raise VerificationError(f"{file} is too large to be monoglot's. Convert the checkpoint again.")
-        found = parse_json(file.read_bytes(), str(file))
+        if file.stat().st_size > largest:
+            raise VerificationError(f"{file} is too large to be monoglot's. {again}")
+        return parse_json(file.read_bytes(), str(file))
     except CheckpointError as error:
         raise VerificationError(str(error)) from None
-    if not isinstance(found, dict):
-        raise VerificationError(f"{file} is malformed. Convert the checkpoint again.")
-    whole = found.keys() >= KEYS and isinstance(found["file"], dict) and {"sha256", "size"} <= found["file"].keys()
-    checkpoint = found.get("checkpoint")
-    if not whole or not isinstance(checkpoint, dict) or not {"base", "recipe"} <= checkpoint.keys():
-        raise VerificationError(f"{file} is malformed. Convert the checkpoint again.")
-    return found
+    except OSError as error:
+        raise VerificationError(f"{file} cannot be read: {error.strerror}. Check its permissions.") from None
+
+
+def edits(found: dict[str, Any]) -> str:
+    """What was done to the checkpoint, in a few words: "deactivate zh, add fr"."""
+    return ", ".join(f"{edit['op']} {edit['language']}" for edit in found["checkpoint"]["recipe"]["edits"])

@@ -295,18 +295,22 @@ def of_gguf(path: Path, *, hashes: bool = False) -> dict[str, Any]:
         }
     if converted_file.beside(path).is_file():
         about = converted_file.read(path)
-        same = about["file"]["size"] == gguf.size and (not hashes or sha256(path) == about["file"]["sha256"])
         made = {key: about[key] for key in ("monoglot", "checkpoint", "type", "survival")}
-        found["converted"] = made | {"file": {"by": "sha256" if hashes else "size", "same": same}}
+        found["converted"] = made | {"file": _compared(path, about["file"], hashes)}
     if sidecar.sidecar_of(path).is_file():
         record = sidecar.read(path)
-        same = record["file"]["size"] == gguf.size and (not hashes or sha256(path) == record["file"]["sha256"])
         made = {key: record[key] for key in ("monoglot", "base", "recipe", "neurons_edited", "edited", "kept")}
         found["made"] = made | {
             "certificate": record["certificate"],
-            "file": {"by": "sha256" if hashes else "size", "same": same},
+            "file": _compared(path, record["file"], hashes),
         }
     return found
+
+
+def _compared(path: Path, listed: Mapping[str, Any], hashes: bool) -> dict[str, Any]:
+    """Whether a file is still what its record lists, and by what they were compared."""
+    same = path.stat().st_size == listed["size"] and (not hashes or sha256(path) == listed["sha256"])
+    return {"by": "sha256" if hashes else "size", "same": same}
 
 
 def of_neurons(path: Path) -> dict[str, Any]:

@@ -58,14 +58,7 @@ def read(path: Path) -> dict[str, Any]:
         )
     if not sidecar.is_file():
         raise VerificationError(f"{path} has no {sidecar.name} beside it: it was not made by monoglot, or lost it.")
-    try:
-        if sidecar.stat().st_size > LARGEST:
-            raise VerificationError(f"{sidecar} is too large to be monoglot's. Bake the file again.")
-        record = parse_json(sidecar.read_bytes(), str(sidecar))
-    except CheckpointError as error:
-        raise VerificationError(str(error)) from None
-    except OSError as error:
-        raise VerificationError(f"{sidecar} cannot be read: {error.strerror}. Check its permissions.") from None
+    record = converted.parsed(sidecar, LARGEST, "Bake the file again.")
     if not isinstance(record, dict) or record.get("format") != FORMAT:
         found = record.get("format") if isinstance(record, dict) else None
         raise VerificationError(f"{sidecar} has format {found!r}, this version reads {FORMAT}. Upgrade monoglot.")

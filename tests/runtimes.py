@@ -108,9 +108,8 @@ def native(folder: Path) -> Checkpoints:
             max_position_embeddings=256, **SIZES,
         )  # fmt: skip
         copy_tokenizer(own.MODEL, base)
-        known = json.loads(
-            (base / "tokenizer_config.json").read_text()
-        )  # CTranslate2 wants all three tokens of old families
+        known = json.loads((base / "tokenizer_config.json").read_text())
+        # CTranslate2 wants all three tokens of old families
         (base / "tokenizer_config.json").write_text(json.dumps({**known, "unk_token": known["eos_token"]}))
         stats, neurons, out = folder / f"{name}.safetensors", folder / f"{name}.json", folder / f"{name}-native"
         made("detect", base, "--corpus", "embedded", "--tokens", 1000, "--context", 128, "--minimum", 500, "-o", stats)
@@ -207,11 +206,11 @@ def write(head: str, model: str, carrier: str, cells: list[str]) -> None:
     versions begins anew."""
     before, rest = README.read_text(encoding="utf-8").split(BEGIN)
     table, after = rest.split(END)
-    own = line(model, carrier, "")[:-2]
+    own, row = line(model, carrier), line(model, carrier, *cells)
     rows = table.strip().splitlines()
     kept = rows[2:] if rows[:1] == [head] else []
-    at = next((i for i, row in enumerate(kept) if row.startswith(own)), len(kept))
-    kept[at : at + 1] = [own + line(*cells)[2:]]
+    at = next((i for i, one in enumerate(kept) if one.startswith(own)), len(kept))
+    kept[at : at + 1] = [row]
     made = "\n".join([head, "|---" * (2 + len(cells)) + "|", *kept])
     README.write_text(f"{before}{BEGIN}\n{made}\n{END}{after}", encoding="utf-8")
 

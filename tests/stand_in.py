@@ -4,7 +4,7 @@ import json
 import sys
 from pathlib import Path
 
-READY = {"version": "1.0", "missing": [], "python": "3.12.0"}
+READY = {"version": "1.0", "missing": []}
 
 
 def environment(folder: Path, answer: str, probe: object = READY) -> str:

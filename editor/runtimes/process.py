@@ -32,7 +32,8 @@ class LateError(RunError):
 
 @dataclass(frozen=True)
 class Installed:
-    """A runtime in an environment: its version, None where it is not there, and what else it takes and lacks."""
+    """A runtime in the environment of the interpreter `python`: its version, None where it is not there, and what else it
+    takes and lacks."""
 
     name: str
     version: str | None

@@ -46,11 +46,11 @@ def version(distribution: str) -> str | None:
 
 
 def probe(name: str) -> dict[str, Any]:
-    """{"version": of the runtime, or None, "missing": what else it takes and is not there, "python": the interpreter's}"""
+    """{"version": of the runtime, or None, "missing": what else it takes and is not there}"""
     runtime = runtimes().module(name)
     found = next((one for one in map(version, runtime.PACKAGES) if one), None)
     missing = [distribution for distribution in runtime.NEEDS if version(distribution) is None]
-    return {"version": found, "missing": missing, "python": sys.version.split()[0]}
+    return {"version": found, "missing": missing}
 
 
 def answer(request: dict[str, Any]) -> None:

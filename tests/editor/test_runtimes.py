@@ -50,8 +50,6 @@ def test_vllm_asks_for_no_more_context_than_there_is(saved: Callable[..., Path],
 
 def test_the_other_side_needs_nothing_but_the_standard_library(tmp_path: Path) -> None:
     """-S leaves out site-packages: monoglot, click and all."""
-    import subprocess
-
     for name in NAMES:
         command = [sys.executable, "-I", "-S", str(process.WORKER), "probe", name]
         done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
@@ -158,7 +156,7 @@ def test_a_runtime_that_is_not_there_is_missing_with_the_line_that_installs_it(
     tmp_path: Path, probe: object, lacking: str
 ) -> None:
     outcome = conformance.conform(
-        "mlx", tmp_path, tmp_path, (), noise=1e-3, python=environment(tmp_path, "", probe), ends=[]
+        process.probe("mlx", environment(tmp_path, "", probe)), tmp_path, tmp_path, (), noise=1e-3, ends=[]
     )
     assert outcome.verdict == "missing" and outcome.reason.startswith(lacking) and "pip install" in outcome.reason
 
@@ -169,17 +167,17 @@ def test_a_crash_is_a_verdict_and_whether_the_base_runs_is_said(model: Path, tmp
         tmp_path, "if request['folder'].endswith('out'): sys.exit('Error: lost')\nwrite([[[6], [-1.0]]])"
     )
     outcome = conformance.conform(
-        "mlx", tmp_path / "out", tmp_path / "base", [asked], noise=1e-3, python=program, ends=[]
+        process.probe("mlx", program), tmp_path / "out", tmp_path / "base", [asked], noise=1e-3, ends=[]
     )
     assert (outcome.verdict, outcome.base_alike) == ("failed", True) and "Error: lost" in outcome.reason
     program = environment(tmp_path, "write([[[9], [-1.0]]])")
     outcome = conformance.conform(
-        "mlx", tmp_path / "out", tmp_path / "base", [asked], noise=1e-3, python=program, ends=[]
+        process.probe("mlx", program), tmp_path / "out", tmp_path / "base", [asked], noise=1e-3, ends=[]
     )
     assert (outcome.verdict, outcome.base_alike) == ("different", False)
     program = environment(tmp_path, "write([[[6], [-1.0]]])")
     outcome = conformance.conform(
-        "mlx", tmp_path / "out", tmp_path / "base", [asked], noise=1e-3, python=program, ends=[]
+        process.probe("mlx", program), tmp_path / "out", tmp_path / "base", [asked], noise=1e-3, ends=[]
     )
     assert (outcome.verdict, outcome.base_alike) == ("dropped", None)
 
