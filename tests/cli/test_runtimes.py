@@ -9,7 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tiny
 from monoglot.editor import conformance, manifest, neurons
+from safetensors.torch import load_file, save_file
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -33,6 +35,13 @@ def prompts(tmp_path: Path) -> Path:
     ]
     file.write_text("\n".join(json.dumps(line) for line in lines))
     return file
+
+
+def with_means(neurons_file: Path, folder: Path) -> Path:
+    found, own = neurons.load(neurons_file), folder / "neurons.json"
+    means = {code: tuple(np.ones(len(layer)) for layer in layers) for code, layers in found.indices.items()}
+    neurons.save(replace(found, values={"mean": means}), own)
+    return own
 
 
 def test_a_checkpoint_that_a_runtime_shows_is_steered_and_the_card_says_so(
@@ -60,6 +69,33 @@ def test_a_runtime_that_runs_the_base_has_dropped_it(
     code, shown, err = monoglot("verify", out, "--runtime", "transformers", "--prompts", prompts)
     assert code == 1 and "dropped" in shown and "loses the steering in silence" in err
     assert manifest.read(out)["runtimes"]["transformers"]["verdict"] == "dropped"
+
+
+@pytest.mark.parametrize(("own", "carrier"), [(True, "native"), (False, "flag")])
+def test_a_runtime_that_reads_no_biases_has_dropped_it(
+    monoglot: Run,
+    neurons_file: Path,
+    prompts: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    own: bool,
+    carrier: str,
+) -> None:
+    from monoglot.editor.runtimes import process
+
+    base = tiny.save_model(tmp_path / "base", mlp_bias=own)
+    out, bare = tmp_path / "out", tmp_path / "bare"
+    given = ("--activate", "fr", "--op", "pin", "--strength", "3", "--carrier", carrier)
+    code, _, err = monoglot("bake", base, with_means(neurons_file, tmp_path), *given, "-o", out)
+    assert code == 0, err
+    shutil.copytree(out, bare)
+    for path in bare.glob("*.safetensors"):
+        tensors = load_file(path)
+        save_file({k: 0 * t if k.endswith(".bias") else t for k, t in tensors.items()}, path, metadata={"format": "pt"})
+    run = process.answer
+    monkeypatch.setattr(process, "answer", lambda name, folder, *rest, **more: run(name, bare, *rest, **more))
+    code, shown, err = monoglot("verify", out, "--base", base, "--runtime", "transformers", "--prompts", prompts)
+    assert code == 1 and "dropped" in shown and "checkpoint without its biases" in " ".join(err.split())
 
 
 def test_what_is_not_installed_is_missing(monoglot: Run, out: Path, prompts: Path, tmp_path: Path) -> None:
@@ -154,10 +190,7 @@ def test_runtimes_lists_them_with_what_each_honours(monoglot: Run, neurons_file:
 
 
 def test_for_chooses_the_carrier_and_warns(monoglot: Run, model: Path, neurons_file: Path, tmp_path: Path) -> None:
-    found, own = neurons.load(neurons_file), tmp_path / "neurons.json"
-    means = {code: tuple(np.ones(len(layer)) for layer in layers) for code, layers in found.indices.items()}
-    neurons.save(replace(found, values={"mean": means}), own)
-    given = ("bake", model, own, "--activate", "fr", "--op", "pin", "--strength", "1")
+    given = ("bake", model, with_means(neurons_file, tmp_path), "--activate", "fr", "--op", "pin", "--strength", "1")
     code, _, err = monoglot(*given, "--for", "vllm,llama.cpp", "-o", tmp_path / "flag")
     assert code == 0, err
     assert manifest.read(tmp_path / "flag")["carrier"]["name"] == "flag" and "Warning" not in err
