@@ -15,7 +15,7 @@ $(VENV)/.done: pyproject.toml constraints.txt
 check: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/python tests/typecheck.py
+	$(BIN)/mypy -p monoglot
 
 test: setup
 	$(BIN)/python -m pytest

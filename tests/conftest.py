@@ -30,6 +30,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def neurons_file(model: Path, corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """neurons.json of the tiny Llama: a few neurons per language, some of them shared."""
     import numpy as np
+
     from monoglot.editor import neurons
     from monoglot.editor.detect import model_info
     from monoglot.editor.source import resolve
@@ -48,6 +49,7 @@ def planted() -> Any:
     """The planted neurons of the embedded model. Their means are rounded from what `find` gives: about the same for all
     neurons of a layer."""
     import numpy as np
+
     from monoglot.editor import embedded
     from monoglot.editor.neurons import Neurons
 

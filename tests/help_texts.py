@@ -8,6 +8,7 @@ import html
 from pathlib import Path
 
 import click
+
 from monoglot.cli.main import COMMANDS, group
 
 README = Path(__file__).resolve().parent.parent / "README.md"

@@ -15,8 +15,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from monoglot.editor.judge import check, dry_run, judge, mean_quality
 from real import models
+
+from monoglot.editor.judge import check, dry_run, judge, mean_quality
 
 SERVE = """
 import sys

@@ -6,11 +6,12 @@ from typing import Any
 import pytest
 import tiny
 import transformers
+from tiny import Case
+
 from monoglot.editor.bake import bake
 from monoglot.editor.recipe import Base, Edit, Recipe
 from monoglot.editor.source import resolve
 from monoglot.editor.target import open_target
-from tiny import Case
 
 THETA = 500_000.0  # no family's default
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import torch
+
 from monoglot.editor.corpus import Packed
 from monoglot.editor.inputs import Inputs, Sample
 from monoglot.editor.record import collect

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import tiny
 import yaml
+
 from monoglot.editor import calibration, compare, findings, manifest, neurons, recipe, resume, statistics
 from monoglot.editor.bake import bake
 from monoglot.editor.detect import model_info

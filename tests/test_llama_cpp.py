@@ -19,6 +19,8 @@ import numpy as np
 import pytest
 from gguf import GGUFReader, GGUFWriter
 from gguf.constants import GGMLQuantizationType
+from real import published
+
 from monoglot.editor.bake import bake
 from monoglot.editor.gguf import TYPES, read_gguf
 from monoglot.editor.gguf_bake import bake_gguf
@@ -27,7 +29,6 @@ from monoglot.editor.neurons import Neurons
 from monoglot.editor.recipe import Base, Edit, Recipe
 from monoglot.editor.source import resolve
 from monoglot.editor.target import open_target
-from real import published
 
 PYTHON = os.environ.get("LLAMA_PYTHON", "")
 REAL = Path(os.environ.get("REAL_MODELS", "real-models"))

@@ -12,6 +12,7 @@ from pathlib import Path
 import help_texts
 import pytest
 import tiny
+
 from monoglot.cli.main import COMMANDS
 from monoglot.editor.families import FAMILIES
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 import transformers
+
 from monoglot.editor.activations import functions
 from monoglot.editor.calibration import Calibration, LayerError
 from monoglot.editor.families import KNOWN

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import help_texts
+
 from monoglot.editor.describe import describe
 
 ROOT = Path(__file__).resolve().parent.parent

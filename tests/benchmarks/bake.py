@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+
 from monoglot.editor import calibration, neurons
 from monoglot.editor.bake import bake
 from monoglot.editor.calibration import Calibration, LayerError

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
+
 from monoglot.editor import neurons
 from monoglot.editor.bake import bake
 from monoglot.editor.calibration import Calibration, LayerError

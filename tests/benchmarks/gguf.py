@@ -25,6 +25,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+
 from monoglot.editor import neurons
 from monoglot.editor.gguf import read_gguf
 from monoglot.editor.gguf_layout import locate_up

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+
 from monoglot.editor import embedded
 from monoglot.editor.corpus import Packed
 from monoglot.editor.families import activation_modules, trunk

@@ -13,6 +13,7 @@ from xml.etree.ElementTree import fromstring as parsed
 import measured
 import numpy as np
 import pytest
+
 from monoglot.cards import canvas, colours, figures
 from monoglot.editor import bake
 from monoglot.editor.errors import MonoglotError, OutputError

@@ -10,6 +10,7 @@ import yaml
 from huggingface_hub import ModelCard
 from hypothesis import given
 from hypothesis import strategies as st
+
 from monoglot.cards import metadata
 from monoglot.cards.vocabulary import LICENSES, PIPELINES
 from monoglot.editor import card_text

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import yaml
+
 from monoglot.cards import refresh
 from monoglot.editor import card_text, manifest
 

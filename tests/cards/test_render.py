@@ -17,6 +17,7 @@ import yaml
 from huggingface_hub import ModelCard
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
+
 from monoglot.cards import languages, metadata, render
 from monoglot.cards.tables import wanted
 from monoglot.editor import card_text

@@ -16,6 +16,7 @@ from typing import Any
 import measured
 import numpy as np
 import pytest
+
 from monoglot.cards import canvas, figures, report
 from monoglot.editor.errors import VerificationError
 

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
+
 from monoglot.cards import amounts, tables
 from monoglot.cards.tables import Table
 

@@ -10,6 +10,7 @@ import pytest
 import tiny
 import yaml
 from folders import tree
+
 from monoglot.cli import export
 from monoglot.cli.console import Edits
 from monoglot.cli.strength import digest, prompts_of

@@ -29,6 +29,7 @@ import tiny
 from folders import tree
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+
 from monoglot.cli.main import main
 from monoglot.editor import bake as baking
 from monoglot.editor import neurons as neurons_module

@@ -8,6 +8,7 @@ from pathlib import Path
 import measured
 import pytest
 import tiny
+
 from monoglot.editor import card_text, manifest
 
 Run = Callable[..., tuple[int, str, str]]

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from monoglot.editor import embedded
 from monoglot.editor.bake import bake
 from monoglot.editor.chat import Conversation

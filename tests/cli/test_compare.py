@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
+
 from monoglot.cards.amounts import change
 from monoglot.editor import embedded
-from safetensors.torch import load_file, save_file
 
 Run = Callable[..., tuple[int, str, str]]
 OPTIONS = ("--rate", "0.1", "--quantile", "0.8", "--threshold", "0.6")

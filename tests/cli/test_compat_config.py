@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from monoglot.editor import recipe as recipes
 from monoglot.editor.compat_config import READERS
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from monoglot.editor import statistics
 
 OPTIONS = ("--tokens", "600", "--context", "33", "--minimum", "100", "--device", "cpu", "--batch-size", "2")

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import tiny
 from folders import tree
+
 from monoglot.editor import embedded, manifest, neurons
 from monoglot.editor.bake import bake
 from monoglot.editor.families import activation_modules

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import tiny
+
 from monoglot.editor import embedded, findings, neurons
 from monoglot.editor.corpus import open_corpus
 from monoglot.editor.detect import model_info, read_texts

@@ -11,6 +11,7 @@ import pytest
 import tiny
 import torch
 import transformers
+
 from monoglot.cli.main import COMMANDS
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import tiny
+
 from monoglot.editor import calibration, statistics
 from monoglot.editor import recipe as recipes
 from monoglot.editor.describe import describe

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from monoglot.cli import measures
 from monoglot.cli.demo import planted_rate
 from monoglot.editor import findings, neurons

@@ -11,6 +11,7 @@ from pathlib import Path
 import hub as server
 import pytest
 from checkpoints import PROVED, baked, certify
+
 from monoglot.editor import hub as hub_module
 
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content:DeprecationWarning")

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from monoglot.editor import manifest
 
 Run = Callable[..., tuple[int, str, str]]

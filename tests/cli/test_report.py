@@ -9,6 +9,7 @@ from typing import Any
 import measured
 import pytest
 from folders import tree
+
 from monoglot.cards import figures
 from monoglot.cards.report import GENERATOR
 from monoglot.editor import manifest

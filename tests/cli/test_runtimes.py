@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tiny
-from monoglot.editor import conformance, manifest, neurons
 from safetensors.torch import load_file, save_file
+
+from monoglot.editor import conformance, manifest, neurons
 
 Run = Callable[..., tuple[int, str, str]]
 

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import spellings
 import tiny
+
 from monoglot.editor.live import load_model
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+
 from monoglot.editor import answers, embedded
 from monoglot.editor.answers import ask, judged, real_text
 from monoglot.editor.confusion import confusion

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 import tiny
 import torch
+from safetensors.torch import load_file
+
 from monoglot.cli.bake import card_writer
 from monoglot.editor import neurons
 from monoglot.editor.bake import bake
@@ -19,7 +21,6 @@ from monoglot.editor.recipe import Base, Edit, Recipe
 from monoglot.editor.recipe import load as load_recipe
 from monoglot.editor.source import resolve
 from monoglot.editor.target import open_target
-from safetensors.torch import load_file
 
 
 def test_exactly_the_recipes_columns_are_zero(model: Path, neurons_file: Path, tmp_path: Path) -> None:

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import load_file, save_file
+
 from monoglot.editor import calibration, statistics
 from monoglot.editor.activations import gelu_tanh, relu, relu2, silu
 from monoglot.editor.calibration import Calibration, best_level, fit, halves, load, open_calibration, save
@@ -20,7 +22,6 @@ from monoglot.editor.inputs import Inputs, Part, Sample
 from monoglot.editor.live import load_model
 from monoglot.editor.source import resolve
 from monoglot.editor.target import Target, open_target
-from safetensors.numpy import load_file, save_file
 
 D, TOKENS = 12, 4000
 FINGERPRINT = "f" * 64

@@ -6,6 +6,7 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+
 from monoglot.editor import card_text
 from monoglot.editor.errors import CardError
 

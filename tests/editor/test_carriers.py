@@ -17,6 +17,9 @@ import numpy as np
 import pytest
 import tiny
 import torch
+from safetensors.torch import load_file, save_file
+from tiny import CASES, EXACT, MOVED, TOLERANCE, WRAPPERS, Case, live, logits
+
 from monoglot.editor import calibration as calibration_file
 from monoglot.editor import carriers, verify
 from monoglot.editor import neurons as neurons_file
@@ -31,8 +34,6 @@ from monoglot.editor.neurons import Neurons
 from monoglot.editor.recipe import CONSTANT_OPS, Plan
 from monoglot.editor.source import resolve
 from monoglot.editor.target import Target, open_target
-from safetensors.torch import load_file, save_file
-from tiny import CASES, EXACT, MOVED, TOLERANCE, WRAPPERS, Case, live, logits
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -8,6 +8,7 @@ import pytest
 import tiny
 from hypothesis import given
 from hypothesis import strategies as st
+
 from monoglot.editor.chat import Conversation, printable, templated
 from monoglot.editor.errors import CorpusError
 from monoglot.editor.generate import continuations

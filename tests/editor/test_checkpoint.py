@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from safetensors import safe_open
+
 from monoglot.editor import bake as baking
 from monoglot.editor.checkpoint import INDEX, MAX_HEADER, SINGLE, Checkpoint, fingerprint, parse_json, read_checkpoint
 from monoglot.editor.checkpoint import read_shard as read
@@ -22,7 +24,6 @@ from monoglot.editor.neurons import Neurons
 from monoglot.editor.recipe import Base, Edit, Recipe
 from monoglot.editor.source import resolve
 from monoglot.editor.target import open_target
-from safetensors import safe_open
 
 BOUNDED = settings(deadline=None, derandomize=True, database=None, max_examples=150,
                    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])  # fmt: skip

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from monoglot.editor.compare import comparison, find_all, left_out
 from monoglot.editor.detect import model_info
 from monoglot.editor.errors import StatisticsError

@@ -12,6 +12,9 @@ import tiny
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from spellings import THETA, rope
+from tiny import logits
+
 from monoglot.editor import manifest
 from monoglot.editor.bake import bake
 from monoglot.editor.compat_config import READERS, old_keys
@@ -22,8 +25,6 @@ from monoglot.editor.recipe import Base, Edit, Recipe
 from monoglot.editor.source import resolve
 from monoglot.editor.target import open_target
 from monoglot.editor.verify import verify_bytes
-from spellings import THETA, rope
-from tiny import logits
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

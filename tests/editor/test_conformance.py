@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import tiny
 import torch
+
 from monoglot.editor import conformance
 from monoglot.editor.conformance import Asked, Match, Reference, Step, judge, match, tells_apart
 from monoglot.editor.live import load_model, load_tokenizer

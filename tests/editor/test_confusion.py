@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from monoglot.editor import confusion as module
 from monoglot.editor.confusion import NOT_LATIN, Confusion, confusion, has_english, judged_lines
 from monoglot.editor.errors import CorpusError

@@ -12,9 +12,10 @@ import ggufs
 import pytest
 from checkpoints import baked
 from folders import tree
+from stand_in import environment
+
 from monoglot.editor import convert, converted, manifest
 from monoglot.editor.errors import MonoglotError, OutputError, RunError, VerificationError
-from stand_in import environment
 
 Run = Callable[..., tuple[int, str, str]]
 PROMPTS = {"en": ["The fox"], "zh": ["敏捷的"]}

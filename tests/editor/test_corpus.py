@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from monoglot.editor import corpus, embedded
 from monoglot.editor.corpus import Text, mislabelled, open_corpus, pack, read_documents, require
 from monoglot.editor.errors import CorpusError

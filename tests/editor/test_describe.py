@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 import tiny
 import transformers
+from safetensors.torch import load_file, save_file
+
 from monoglot.editor import calibration, manifest, neurons, statistics
 from monoglot.editor import recipe as recipes
 from monoglot.editor.bake import bake
@@ -20,7 +22,6 @@ from monoglot.editor.inputs import Inputs, Part, Sample
 from monoglot.editor.recipe import Base, Edit, Recipe
 from monoglot.editor.source import resolve
 from monoglot.editor.target import Target, open_target
-from safetensors.torch import load_file, save_file
 
 
 def target_of(model: Path) -> Target:

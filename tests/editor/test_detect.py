@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tiny
+
 from monoglot.editor import detect as detection
 from monoglot.editor.corpus import open_corpus
 from monoglot.editor.detect import detect, fitting_context, model_info, read_texts

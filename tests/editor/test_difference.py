@@ -14,6 +14,8 @@ import tiny
 import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
+
 from monoglot.editor import difference as module
 from monoglot.editor import floats, neurons
 from monoglot.editor.bake import bake
@@ -21,7 +23,6 @@ from monoglot.editor.difference import ABSENT, Said, as_recipe, difference, flat
 from monoglot.editor.recipe import Base, Edit, Recipe
 from monoglot.editor.source import resolve
 from monoglot.editor.target import open_target
-from safetensors.torch import load_file, save_file
 
 DOWN = "model.layers.1.mlp.down_proj.weight"
 FACTORS = (1.5, -1.7, 1 / 3, 1000.25, 0.5)

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+
 from monoglot.cli.demo import CONTEXT, TOKENS, planted_rate
 from monoglot.editor import embedded
 from monoglot.editor.corpus import mislabelled, open_corpus

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import tiny
 import torch
+
 from monoglot.editor import logits as logits_module
 from monoglot.editor.corpus import Packed
 from monoglot.editor.errors import NeuronsError

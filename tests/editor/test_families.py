@@ -17,6 +17,12 @@ import pytest
 import tiny
 import torch
 import transformers
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from tiny import CASES, IDS, MOVED, TOLERANCE, Case, live, logits
+from transformers.activations import ACT2FN
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
 from monoglot.editor.bake import bake
 from monoglot.editor.checkpoint import read_checkpoint
 from monoglot.editor.errors import CheckpointError, ModelError, MonoglotWarning
@@ -37,11 +43,6 @@ from monoglot.editor.neurons import Neurons
 from monoglot.editor.recipe import Base, Edit, Plan, Recipe
 from monoglot.editor.source import resolve
 from monoglot.editor.target import Target, open_target
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
-from tiny import CASES, IDS, MOVED, TOLERANCE, Case, live, logits
-from transformers.activations import ACT2FN
-from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 EDITS = {

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from monoglot.editor import find as methods
 from monoglot.editor import statistics
 from monoglot.editor.errors import MonoglotWarning, StatisticsError

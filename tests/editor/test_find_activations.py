@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from monoglot.editor.errors import MonoglotWarning, NeuronsError, StatisticsError
 from monoglot.editor.find import find
 from monoglot.editor.find.lap import lap

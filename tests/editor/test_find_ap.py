@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from monoglot.editor import statistics as files
 from monoglot.editor.errors import StatisticsError
 from monoglot.editor.find import find

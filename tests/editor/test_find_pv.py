@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 import tiny
 import torch
+from safetensors.torch import load_file, save_file
+
 from monoglot.editor.errors import CheckpointError, ModelError, MonoglotError, MonoglotWarning, StatisticsError
 from monoglot.editor.families import family_of, trunk
 from monoglot.editor.find import find, variation
@@ -21,7 +23,6 @@ from monoglot.editor.live import load_model
 from monoglot.editor.source import resolve
 from monoglot.editor.statistics import ModelInfo, Statistics
 from monoglot.editor.target import Target, open_target
-from safetensors.torch import load_file, save_file
 
 Saved = Callable[..., Path]
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from monoglot.editor import findings
 from monoglot.editor.errors import OutputError
 from monoglot.editor.neurons import Neurons

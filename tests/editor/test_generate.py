@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import tiny
 import torch
+
 from monoglot.editor import generate
 from monoglot.editor.errors import CorpusError
 from monoglot.editor.families import KNOWN

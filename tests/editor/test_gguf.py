@@ -13,6 +13,7 @@ from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType
 from gguf.quants import dequantize
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
 from monoglot.editor.errors import CheckpointError, ModelError
 from monoglot.editor.gguf import TYPES, is_gguf, read_gguf
 

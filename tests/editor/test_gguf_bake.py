@@ -16,6 +16,7 @@ import ggufs
 import numpy as np
 import pytest
 from folders import tree
+
 from monoglot.editor import gguf_bake, neurons, sidecar
 from monoglot.editor.errors import (
     CheckpointError,

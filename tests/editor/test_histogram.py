@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+
 from monoglot.editor import histogram
 from monoglot.editor.histogram import BINS, LOWER, PATTERNS, UPPER, ZERO, count, quantile
 

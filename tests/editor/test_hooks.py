@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 import pytest
 import torch
+
 from monoglot.editor.hooks import random_plan, steered
 from monoglot.editor.recipe import LayerPlan, Plan
 

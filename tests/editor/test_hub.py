@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import hub as server
 import pytest
+
 from monoglot.editor import hub as hub_module
 from monoglot.editor.errors import PublishError
 from monoglot.editor.hub import AbsentError, ConflictError, Connection, ask, open_hub

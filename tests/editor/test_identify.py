@@ -1,6 +1,7 @@
 """Which language a text is in: real text, other languages, mark-up, and what cannot be told."""
 
 import pytest
+
 from monoglot.editor.errors import CorpusError
 from monoglot.editor.identify import knows, language_of, share
 from monoglot.editor.prompts import passages

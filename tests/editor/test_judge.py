@@ -14,6 +14,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
+
 from monoglot.editor import endpoint as http
 from monoglot.editor.errors import JudgeError
 from monoglot.editor.judge import (

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
+
 from monoglot.editor import calibration, embedded, kinds, manifest, neurons, recipe, statistics
 from monoglot.editor.errors import MonoglotError
 from monoglot.editor.source import resolve
-from safetensors.numpy import save_file
 
 
 @pytest.fixture(scope="module")

@@ -14,15 +14,16 @@ import pytest
 import tiny
 import torch
 import transformers
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from tiny import CASES, EXACT, logits
+
 from monoglot.editor.bake import bake
 from monoglot.editor.checkpoint import INDEX, read_checkpoint
 from monoglot.editor.live import load_model
 from monoglot.editor.recipe import Recipe
 from monoglot.editor.source import resolve
 from monoglot.editor.target import open_target
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
-from tiny import CASES, EXACT, logits
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -12,6 +12,9 @@ from typing import Any
 import pytest
 import tiny
 import torch
+from safetensors.torch import load_file
+from tiny import IDS, live, logits
+
 from monoglot.editor import carriers, llama
 from monoglot.editor.bake import bake
 from monoglot.editor.carriers import Carried
@@ -22,8 +25,6 @@ from monoglot.editor.neurons import Neurons
 from monoglot.editor.recipe import Base, Edit, Recipe
 from monoglot.editor.source import resolve
 from monoglot.editor.target import Target, open_target
-from safetensors.torch import load_file
-from tiny import IDS, live, logits
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

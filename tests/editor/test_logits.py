@@ -8,6 +8,7 @@ import pytest
 import tiny
 import torch
 import transformers
+
 from monoglot.editor import logits as module
 from monoglot.editor.logits import Variant, batches, chunks, hidden_states, logits, token_losses
 

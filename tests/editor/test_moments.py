@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 import tiny
 import torch
+from safetensors.torch import load_file
+
 from monoglot.editor import moments
 from monoglot.editor.families import KNOWN, activation_modules, family_of, input_modules, trunk
 from monoglot.editor.live import load_model
 from monoglot.editor.moments import Moments
-from safetensors.torch import load_file
 
 IDS = torch.arange(6, 20).reshape(2, 7)
 

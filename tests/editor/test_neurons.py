@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+
 from monoglot.editor import neurons
 from monoglot.editor.errors import NeuronsError
 from monoglot.editor.neurons import (

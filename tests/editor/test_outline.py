@@ -10,6 +10,7 @@ from typing import Any
 import huggingface_hub
 import pytest
 import tiny
+
 from monoglot.editor import outline
 from monoglot.editor.checkpoint import fingerprint, read_checkpoint
 from monoglot.editor.describe import describe

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from folders import tree
+
 from monoglot.editor import output
 from monoglot.editor.errors import OutputError
 from monoglot.editor.output import replace_file, staged_folder

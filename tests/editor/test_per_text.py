@@ -11,6 +11,9 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.numpy import load_file, save_file
+from tables import LAYERS, WIDTH, Tables, packed, run, same
+
 from monoglot.editor import per_text, record, resume
 from monoglot.editor.corpus import Packed, open_corpus
 from monoglot.editor.detect import detect
@@ -19,8 +22,6 @@ from monoglot.editor.per_text import MOST, PIECE, SHORTEST, pieces
 from monoglot.editor.source import resolve
 from monoglot.editor.statistics import Statistics, load, merge, save
 from monoglot.editor.target import open_target
-from safetensors.numpy import load_file, save_file
-from tables import LAYERS, WIDTH, Tables, packed, run, same
 
 # Contexts of 301 positions, the first of them not counted: pieces of 128, 128 and 44 tokens; the last contexts have 1, 31,
 # 32 and 170 tokens.

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from monoglot.editor import embedded
 from monoglot.editor.errors import CorpusError
 from monoglot.editor.prompts import beginning, embedded_prompts, load, passages

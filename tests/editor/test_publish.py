@@ -11,6 +11,7 @@ from typing import Any
 import hub as server
 import pytest
 from checkpoints import PROVED, baked, certify
+
 from monoglot.editor import hub as hub_module
 from monoglot.editor import manifest, publish
 from monoglot.editor.errors import PublishError, VerificationError

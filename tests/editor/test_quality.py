@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tiny
 import torch
+
 from monoglot.editor import embedded, logits
 from monoglot.editor.live import load_model, load_tokenizer
 from monoglot.editor.prompts import passages

@@ -4,6 +4,7 @@ import json
 import re
 
 import pytest
+
 from monoglot.editor.errors import CorpusError
 from monoglot.editor.identify import language_of
 from monoglot.editor.questions import FILE, answer_in, questions, with_request

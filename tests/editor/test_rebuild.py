@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import tiny
+
 from monoglot.cli.bake import card_writer
 from monoglot.editor import calibration, manifest, neurons, rebuild
 from monoglot.editor.bake import bake

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from monoglot.editor.errors import NeuronsError, RecipeError
 from monoglot.editor.neurons import Neurons, save
 from monoglot.editor.neurons import load as load_neurons

@@ -8,6 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tables import BOS, HIDDEN, LAYERS, TEXTS, WIDTH, Tables, packed, plain, run, same, sample
+from tiny import TEXT
+
 from monoglot.editor import record
 from monoglot.editor.corpus import Text, pack
 from monoglot.editor.errors import StatisticsError
@@ -16,8 +19,6 @@ from monoglot.editor.live import load_model, load_tokenizer
 from monoglot.editor.record import Recorder, collect
 from monoglot.editor.sample import take_sample
 from monoglot.editor.statistics import ModelInfo
-from tables import BOS, HIDDEN, LAYERS, TEXTS, WIDTH, Tables, packed, plain, run, same, sample
-from tiny import TEXT
 
 # Counting
 

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors.numpy import load_file, save_file
+from tables import INFO, TEXTS, Tables, packed, plain, run, same
+
 from monoglot.editor import record, resume
 from monoglot.editor.record import collect
 from monoglot.editor.statistics import Statistics
-from safetensors.numpy import load_file, save_file
-from tables import INFO, TEXTS, Tables, packed, plain, run, same
 
 
 def interrupted(path: Path, after: int, model: Tables | None = None, **options: Any) -> None:

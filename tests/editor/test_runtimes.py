@@ -10,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from stand_in import READY, environment
+
 from monoglot.editor import capabilities, conformance
 from monoglot.editor.activations import FUNCTIONS
 from monoglot.editor.errors import RunError
@@ -18,7 +20,6 @@ from monoglot.editor.live import load_model
 from monoglot.editor.runtimes import NAMES, llama_cpp, module, process, vllm
 from monoglot.editor.source import resolve
 from monoglot.editor.target import open_target
-from stand_in import READY, environment
 
 PROMPT = {"ids": [0, 7, 9], "text": "x"}
 

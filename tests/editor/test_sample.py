@@ -2,12 +2,13 @@
 
 import numpy as np
 import pytest
+from tables import HELD_OUT, LAYERS, Tables, packed, sample
+
 from monoglot.editor import sample as sampling
 from monoglot.editor.corpus import Packed
 from monoglot.editor.errors import CorpusError
 from monoglot.editor.inputs import Part
 from monoglot.editor.sample import kind_of
-from tables import HELD_OUT, LAYERS, Tables, packed, sample
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tiny
 import torch
+
 from monoglot.editor import embedded
 from monoglot.editor.errors import CorpusError
 from monoglot.editor.live import load_model, load_tokenizer

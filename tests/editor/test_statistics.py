@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
+from tables import INFO, Tables, packed, run, same, same_inputs
+
 from monoglot.editor import statistics
 from monoglot.editor.corpus import Packed
 from monoglot.editor.errors import MonoglotWarning, StatisticsError
 from monoglot.editor.statistics import Statistics, load, merge, save
-from safetensors.numpy import load_file, save_file
-from tables import INFO, Tables, packed, run, same, same_inputs
 
 # Adding up
 

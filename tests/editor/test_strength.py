@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+
 from monoglot.editor import embedded, strength
 from monoglot.editor.errors import CorpusError, MonoglotWarning, RecipeError
 from monoglot.editor.families import activation_modules

@@ -14,6 +14,9 @@ import numpy as np
 import pytest
 import tiny
 import torch
+from safetensors.torch import load_file, save_file
+from tiny import MOVED, TOLERANCE, logits
+
 from monoglot.editor import floats
 from monoglot.editor.activations import FUNCTIONS, xielu
 from monoglot.editor.bake import bake
@@ -26,8 +29,6 @@ from monoglot.editor.recipe import Base, Edit, Recipe
 from monoglot.editor.source import resolve
 from monoglot.editor.target import open_target
 from monoglot.editor.tensor_edits import Editing, Rounding, TensorEdit, exact_level
-from safetensors.torch import load_file, save_file
-from tiny import MOVED, TOLERANCE, logits
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 import tiny
 import torch
+from safetensors.torch import load_file, save_file
+
 from monoglot.editor import calibration, manifest, neurons, verify
 from monoglot.editor.bake import bake
 from monoglot.editor.checkpoint import INDEX, read_checkpoint
@@ -19,7 +21,6 @@ from monoglot.editor.errors import VerificationError
 from monoglot.editor.recipe import CONSTANT_OPS, Base, Edit, Recipe
 from monoglot.editor.source import resolve
 from monoglot.editor.target import Target, open_target
-from safetensors.torch import load_file, save_file
 
 DOWN = "model.layers.0.mlp.down_proj.weight"
 
@@ -429,6 +430,7 @@ def test_log_loss_against_a_plain_second_implementation(
 ) -> None:
     """transformers' own loss on the same contexts, averaged by hand."""
     import transformers
+
     from monoglot.editor.detect import read_texts
     from monoglot.editor.evaluate import measure
     from monoglot.editor.logits import Variant
