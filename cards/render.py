@@ -14,9 +14,6 @@ from ..editor import card_text, embedded
 from ..editor import manifest as manifest_file
 from ..editor.errors import CardError
 from . import figures, languages, metadata, results, runtimes, sections, tables, wording
-from .amounts import change as change  # what the commands ask for here
-from .amounts import perplexity as perplexity
-from .wording import operation as operation
 
 TAGS = ["monoglot", "lape"]
 ON_CARD = (

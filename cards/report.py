@@ -15,7 +15,9 @@ from typing import Any
 
 from ..editor import findings, manifest, neurons, recipe
 from ..editor.errors import MonoglotError, VerificationError
+from ..editor.version import VERSION
 from . import figures, tables, wording
+from .canvas import THEMES, available
 from .sections import Section, sections
 from .tables import Table, cell
 from .wording import Verdict
@@ -191,8 +193,8 @@ def html(report: Report) -> str:
     text = template.render(
         report=report,
         figures=_drawn(report),
-        can_draw=figures.available(),
-        version=manifest.VERSION,
+        can_draw=available(),
+        version=VERSION,
         generator=GENERATOR,
     )
     return f"{text.rstrip()}\n"
@@ -202,7 +204,7 @@ def _drawn(report: Report) -> dict[str, dict[str, str]]:
     """The SVG of each figure, by name and theme; none without matplotlib."""
     drawn: dict[str, dict[str, str]] = {}
     try:
-        for theme in figures.THEMES if figures.available() else ():
+        for theme in THEMES if available() else ():
             for name, figure in figures.draw(report.evaluation, report.strength, theme).items():
                 drawn.setdefault(name, {})[theme] = figures.svg(figure)
     except MALFORMED as error:
@@ -233,7 +235,7 @@ def markdown(report: Report) -> str:
         for sample in report.samples.get(section.name, ()):
             answers = "\n".join(f"- {who}: {cell(plain(text))}" for who, text in sample.answers.items())
             blocks += [f"{cell(sample.language)}: {cell(plain(sample.prompt))}", answers]
-    blocks.append(f"Made with monoglot {manifest.VERSION}.")
+    blocks.append(f"Made with monoglot {VERSION}.")
     return "\n\n".join(filter(None, blocks)) + "\n"
 
 

@@ -81,7 +81,7 @@ def planted_rate() -> float:
 
 def show(output: Path, off: str, other: str) -> None:
     """The perplexity matrix, and one held-out text in two languages continued by base and checkpoint."""
-    from ..cards.render import change
+    from ..cards.amounts import change
     from ..editor import embedded, neurons
     from ..editor.corpus import open_corpus
     from ..editor.detect import read_texts

@@ -215,11 +215,12 @@ def save(
     """Write the manifest with what was found, its figures, and the card anew, with what a person wrote on it kept. `told`
     are notes that were made before."""
     from ..cards import figures
+    from ..cards.canvas import available
     from ..editor import manifest
     from .card import renew
 
     record["evaluation"] = {**(record.get("evaluation") or {}), **found}
-    if figures.available():
+    if available():
         for path in figures.write(folder, record["evaluation"], record.get("strength")):
             record["files"][path.relative_to(folder).as_posix()] = manifest.entry(path.read_bytes())
     for line in renew(folder, record, neurons.method, target.source.folder):

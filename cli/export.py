@@ -204,13 +204,14 @@ def _same_recipe(output: Path, target: Any, recipe: Any) -> bool:
     """Whether `output` was already baked from this base and recipe, by this version."""
     from ..editor import manifest
     from ..editor.errors import VerificationError
+    from ..editor.version import VERSION
 
     try:
         record = manifest.read(output)
     except VerificationError:
         return False
     return bool(
-        record["monoglot"] == manifest.VERSION
+        record["monoglot"] == VERSION
         and record["base"]["model"] == target.base.model
         and record["base"]["fingerprint"] == target.fingerprint
         and record["recipe"] == manifest.recipe_record(recipe)

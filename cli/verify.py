@@ -243,7 +243,7 @@ def show(
 
 
 def _show_tables(folder: Path, certificate: dict[str, Any]) -> None:
-    from ..cards.render import change, perplexity
+    from ..cards.amounts import change, perplexity
 
     found = certificate["bytes"]
     click.echo(

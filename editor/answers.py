@@ -10,10 +10,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from .confusion import Confusion, confusion
-from .evaluate import Progress
 from .generate import continuations
 from .identify import check, is_in
 from .logits import Variant
+from .progress import Progress
 from .prompts import COUNT, passages
 from .quality import Quality, quality, rounded
 

@@ -29,8 +29,8 @@ from typing import Any
 from . import runtimes
 from .activations import function_name
 from .errors import RunError
-from .evaluate import Progress
 from .live import quiet
+from .progress import Progress
 from .runtimes import process
 from .target import Target
 

@@ -24,11 +24,12 @@ from typing import Any
 from . import converted, manifest
 from .describe import compare_files, sha256
 from .errors import OutputError, RunError, VerificationError
-from .evaluate import Progress
 from .identify import share
 from .live import load_tokenizer
 from .output import replace_file, staged_file
+from .progress import Progress
 from .runtimes import process
+from .version import VERSION
 
 OWN = ("f32", "f16", "bf16", "q8_0")  # the converter's
 BY_QUANTIZER = (
@@ -128,7 +129,7 @@ def convert(
         digest = sha256(made)
         about = {
             "format": manifest.FORMAT,
-            "monoglot": manifest.VERSION,
+            "monoglot": VERSION,
             "checkpoint": {"base": record["base"], "recipe": record["recipe"]},
             "type": kind,
             "file": {"sha256": digest, "size": made.stat().st_size},

@@ -18,15 +18,13 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
-from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlsplit
 
 from .errors import JudgeError
+from .retry import WAIT, retry_after
 
 LIMIT = 1 << 20  # bytes of a reply
-WAIT = 60.0  # s, at most, between two tries
 BEGINNING = 200  # characters of a reply in a message
 AGAIN = {429, 500, 502, 503, 504}
 NEXT_STEP = {
@@ -162,20 +160,6 @@ def _send(endpoint: Endpoint, path: str, content: Mapping[str, Any] | None) -> t
         if length is not None and len(body) < length:
             raise http.client.IncompleteRead(body, length - len(body))
         return reply.status, reply.headers, body
-
-
-def retry_after(value: str | None) -> float | None:
-    """The seconds, at most WAIT, that a Retry-After header asks to wait: it has seconds or a date. None where it has none."""
-    if value is None:
-        return None
-    if re.fullmatch("[0-9]{1,9}", value.strip()):
-        return min(WAIT, float(value))
-    try:
-        when = parsedate_to_datetime(value)
-    except (TypeError, ValueError):
-        return None
-    when = when if when.tzinfo else when.replace(tzinfo=timezone.utc)
-    return min(WAIT, max(0.0, (when - datetime.now(timezone.utc)).total_seconds()))
 
 
 def _wait(stop: threading.Event, seconds: float) -> bool:

@@ -5,7 +5,7 @@
 The beginning-of-text token is context, not counted as a prediction's target.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -17,12 +17,11 @@ from .families import FeedForward, activation_modules
 from .hooks import random_plan, steered
 from .logits import Variant, batches, chunks, hidden_states, logits, losses, token_losses
 from .neurons import Neurons
+from .progress import Progress
 from .recipe import Base, Edit, Plan, Recipe, plan
 
 if TYPE_CHECKING:
     import torch
-
-Progress = Callable[[str, int, int], None]  # what, done, in all
 
 
 @dataclass

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from .errors import CorpusError
-from .evaluate import Progress
 from .live import quiet
 from .logits import LOGITS
+from .progress import Progress
 
 REPETITION_PENALTY = 1.1
 ROWS = 64  # prompts at once; bounds the key-value cache

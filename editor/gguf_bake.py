@@ -26,6 +26,7 @@ from .gguf_layout import Up, locate_up
 from .neurons import Neurons
 from .output import staged_file
 from .recipe import Plan, Recipe, plan
+from .version import VERSION
 
 PIECE = 16 * 2**20  # bytes, handed from thread to thread
 CHUNK = 2**20  # bytes, read at once
@@ -70,7 +71,7 @@ def bake_gguf(
         before, after = _copy(gguf, ranges, staging / destination.name, progress)
         record = {
             "format": sidecar.FORMAT,
-            "monoglot": manifest.VERSION,
+            "monoglot": VERSION,
             "base": {
                 "name": model.name, "sha256": before, "size": gguf.size, "architecture": gguf.architecture,
                 "layers": up.layers, "width": up.width,

@@ -25,7 +25,7 @@ from typing import Any
 from .confusion import SYLLABIC
 from .endpoint import Endpoint, beginning, exchange, open_endpoint, parsed, refused
 from .errors import JudgeError
-from .evaluate import Progress
+from .progress import Progress
 
 PROMPT = Path(__file__).parent / "judge.md"
 SHORT, LONG = 64, 1024  # max_tokens

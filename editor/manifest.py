@@ -11,7 +11,6 @@ It holds no time, no path and no user's name, so the same inputs give the same f
 
 import hashlib
 import json
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +18,7 @@ from . import kinds
 from .checkpoint import parse_json
 from .errors import CheckpointError, VerificationError
 from .output import replace_file
+from .version import VERSION
 
 if TYPE_CHECKING:
     from .carriers import Carried
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 FILE = "monoglot.json"
-VERSION = version("monoglot")
 
 
 def new(

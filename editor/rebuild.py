@@ -23,6 +23,7 @@ from .errors import MonoglotError, RecipeError, VerificationError
 from .source import Source, resolve_base
 from .target import Target, open_target
 from .verify import recipe_of
+from .version import VERSION
 
 NEURONS = "neurons.json"
 CARD = "README.md"
@@ -98,11 +99,7 @@ def rebuild(
     made = {name: entry["sha256"] for name, entry in baked.manifest["files"].items()}
     changed = [
         *([] if fingerprint == target.fingerprint else [_other_base(record, target)]),
-        *(
-            []
-            if version == manifest_file.VERSION
-            else [f"it was made by monoglot {version}, this is {manifest_file.VERSION}"]
-        ),
+        *([] if version == VERSION else [f"it was made by monoglot {version}, this is {VERSION}"]),
     ]
     differ: dict[str, str] = {}
     excused: dict[str, str] = {}

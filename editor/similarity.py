@@ -22,8 +22,8 @@ import numpy as np
 import numpy.typing as npt
 
 from .errors import CorpusError
-from .evaluate import Progress
 from .families import trunk
+from .progress import Progress
 
 TOKENS = 256
 Float64 = npt.NDArray[np.float64]

@@ -22,11 +22,12 @@ import numpy as np
 from .answers import Answers, judged
 from .corpus import Packed
 from .errors import CorpusError, MonoglotWarning, RecipeError
-from .evaluate import Progress, measure
+from .evaluate import measure
 from .generate import continuations
 from .hooks import steered
 from .identify import check
 from .logits import Variant
+from .progress import Progress
 from .quality import Quality, quality, rounded, token_ids
 from .recipe import Plan
 

@@ -35,7 +35,7 @@ from .checkpoint import Shard, Tensor, read_checkpoint
 from .corpus import Packed, Text, require
 from .detect import read_texts
 from .errors import MonoglotError, RecipeError, VerificationError
-from .evaluate import Difference, Measured, Progress, measure
+from .evaluate import Difference, Measured, measure
 from .families import activation_modules, input_modules
 from .hooks import calibrated, random_plan, steered
 from .layout import Layout, layout
@@ -43,6 +43,7 @@ from .live import hooked as attached
 from .live import load_model
 from .logits import Variant
 from .neurons import Neurons
+from .progress import Progress
 from .recipe import Recipe
 from .target import Target
 from .tensor_edits import Editing

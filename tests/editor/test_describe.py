@@ -18,6 +18,7 @@ from monoglot.editor.bake import bake
 from monoglot.editor.describe import describe
 from monoglot.editor.detect import model_info
 from monoglot.editor.errors import CheckpointError, ModelError, MonoglotError, VerificationError
+from monoglot.editor.histogram import BINS
 from monoglot.editor.inputs import Inputs, Part, Sample
 from monoglot.editor.recipe import Base, Edit, Recipe
 from monoglot.editor.source import resolve
@@ -222,7 +223,7 @@ def test_statistics(model: Path, tmp_path: Path) -> None:
     texts = {"en": np.ones((5, *shape), np.float32), "fr": np.ones((6, *shape), np.float32)}
     full = statistics.Statistics(
         info, plain.tokens, counts, sums, plain.texts, {"context": 8},
-        {k: np.zeros((*shape, statistics.BINS), np.uint32) for k in counts}, inputs, texts,
+        {k: np.zeros((*shape, BINS), np.uint32) for k in counts}, inputs, texts,
     )  # fmt: skip
     statistics.save(plain, tmp_path / "plain.dat")  # whatever its name
     statistics.save(full, tmp_path / "full.safetensors")

@@ -29,6 +29,7 @@ from monoglot.editor.judge import (
     request_text,
     score_of,
 )
+from monoglot.editor.retry import retry_after
 
 KEY = "sk-Very/Secret"
 ITEM = ("Why is the sky blue?", "Le ciel est bleu.", "French")
@@ -257,8 +258,8 @@ def test_retry_after(server: Server, waits: list[float], value: str | float, lea
 
 
 def test_a_date_without_a_zone_and_numbers_that_are_none() -> None:
-    assert http.retry_after("Wed, 21 Oct 2015 07:28:00 -0000") == 0
-    assert [http.retry_after(text) for text in ("-1", "nan", "1e9", "²", None)] == [None] * 5
+    assert retry_after("Wed, 21 Oct 2015 07:28:00 -0000") == 0
+    assert [retry_after(text) for text in ("-1", "nan", "1e9", "²", None)] == [None] * 5
 
 
 @pytest.mark.parametrize(
