@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..editor import card_text, manifest
+from ..editor import manifest
 from ..editor.errors import CardError
-from ..editor.output import replace_file
+from ..editor.files import card_text
+from ..editor.files.output import replace_file
 from . import metadata
 
 CARD = "README.md"

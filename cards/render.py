@@ -10,9 +10,10 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from ..editor import card_text, embedded
-from ..editor import manifest as manifest_file
+from ..editor import embedded
 from ..editor.errors import CardError
+from ..editor.files import card_text
+from ..editor.files.kinds import FILE
 from . import figures, languages, metadata, results, runtimes, sections, tables, wording
 
 TAGS = ["monoglot", "lape"]
@@ -63,7 +64,7 @@ def read_base_card(folder: Path) -> tuple[dict[str, Any], str]:
     except CardError:
         return {}, text.strip()
     body = card_text.unmarked(body)
-    if (folder / manifest_file.FILE).is_file():  # a checkpoint of ours: its figures are not among our files
+    if (folder / FILE).is_file():  # a checkpoint of ours: its figures are not among our files
         drawn = "|".join(map(re.escape, map(figures.file, figures.DRAWN)))
         body = re.sub(rf'<img src="(?:{drawn})"[^>]*>\n*', "", body)
     return data, body.strip()

@@ -15,6 +15,7 @@ from typing import Any
 
 from ..editor import findings, manifest, neurons, recipe
 from ..editor.errors import MonoglotError, VerificationError
+from ..editor.files.kinds import FILE
 from ..editor.version import VERSION
 from . import figures, tables, wording
 from .canvas import THEMES, available
@@ -69,13 +70,13 @@ def read(folder: Path) -> Report:
     """
     if not folder.is_dir():
         raise VerificationError(f"there is no folder {folder}.")
-    if (folder / manifest.FILE).is_file():
-        name, make, source = manifest.FILE, _of_checkpoint, manifest.read(folder)
+    if (folder / FILE).is_file():
+        name, make, source = FILE, _of_checkpoint, manifest.read(folder)
     elif (folder / findings.FILE).is_file():
         name, make, source = findings.FILE, _of_findings, findings.read(folder)
     else:
         raise VerificationError(
-            f"{folder} has neither {manifest.FILE} nor {findings.FILE}, so there is nothing to report on. Name a checkpoint "
+            f"{folder} has neither {FILE} nor {findings.FILE}, so there is nothing to report on. Name a checkpoint "
             "that monoglot made, or a folder that `monoglot evaluate MODEL NEURONS -o FOLDER` wrote."
         )
     try:

@@ -61,7 +61,7 @@ def command(
     from ..editor import recipe as recipes
     from ..editor.calibration import FILE, open_calibration
     from ..editor.errors import RecipeError
-    from ..editor.gguf import is_gguf
+    from ..editor.files.gguf import is_gguf
     from ..editor.source import resolve
     from ..editor.target import open_target
 

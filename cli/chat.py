@@ -110,14 +110,15 @@ def command(
 def base_folder(folder: Path, named: str | None) -> Path:
     """Where the base of the checkpoint in `folder` is; or the model that is named."""
     from ..editor import manifest
-    from ..editor.checkpoint import fingerprint, read_checkpoint
+    from ..editor.files.checkpoint import fingerprint, read_checkpoint
+    from ..editor.files.kinds import FILE
     from ..editor.source import resolve, resolve_base
 
     if not named:
         found: Path = resolve_base(manifest.read(folder)["base"], None, beside=folder).folder
         return found
     found = resolve(named).folder
-    record = manifest.read(folder) if (folder / manifest.FILE).is_file() else None
+    record = manifest.read(folder) if (folder / FILE).is_file() else None
     if record and fingerprint(read_checkpoint(found)) != record["base"]["fingerprint"]:
         note(f"{named} is not the model that {folder.name} was made from.")
     return found

@@ -75,7 +75,7 @@ def command(
     from ..editor import statistics
     from ..editor.compare import FORMAT, comparison, find_all, left_out
     from ..editor.errors import OutputError
-    from ..editor.output import replace_file
+    from ..editor.files.output import replace_file
     from .find import vary
 
     chosen = _chosen(methods)

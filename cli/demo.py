@@ -56,13 +56,14 @@ def command(deactivate: str, activate: str, output: Path) -> None:
 
 
 def export(output: Path, work: Path, edits: Edits) -> bool:
-    from ..editor import embedded, manifest
+    from ..editor import embedded
+    from ..editor.files.kinds import FILE
 
     return export_command.run(
         embedded.NAME, (embedded.NAME,), [], edits, rate=planted_rate(), quantile=0.95,
         detection={"tokens": TOKENS, "context": CONTEXT, "minimum": 1000, "batch_size": 0}, device="cpu", dtype="float32",
         verify_tokens=2048, fast=False, base_id=None, work=work, output=output,
-        force=(output / manifest.FILE).is_file(), as_json=False,
+        force=(output / FILE).is_file(), as_json=False,
     )  # fmt: skip
 
 

@@ -85,7 +85,7 @@ def check_free(path: Path, force: bool) -> None:
 def write(said: Any, path: Path) -> None:
     from ..editor import neurons
     from ..editor import recipe as recipes
-    from ..editor.output import replace_file
+    from ..editor.files.output import replace_file
 
     neurons.save(said.neurons, path.with_name(NEURONS))
     replace_file(path, recipes.to_yaml(replace(said.recipe, neurons=NEURONS)).encode())

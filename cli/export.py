@@ -113,8 +113,8 @@ def run(
     from ..editor.carriers import choose
     from ..editor.corpus import open_corpus
     from ..editor.errors import CorpusError, NeuronsError
+    from ..editor.files.output import check_free
     from ..editor.find import find
-    from ..editor.output import check_free
     from ..editor.source import resolve
     from ..editor.target import open_target
 

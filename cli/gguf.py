@@ -75,7 +75,7 @@ def verify(path: Path, base: str | None, neurons_file: Path | None, as_json: boo
     """Verify, record and show; whether it passed."""
     from ..editor import neurons, sidecar
     from ..editor.errors import ModelError
-    from ..editor.gguf import is_gguf
+    from ..editor.files.gguf import is_gguf
     from ..editor.gguf_verify import base_of, verify_gguf
 
     if base and not is_gguf(base):

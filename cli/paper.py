@@ -150,7 +150,7 @@ def methods(
 def finish(output: Path, evaluation: dict[str, Any], as_json: bool) -> None:
     """The page; and what stands first on it, or everything as JSON."""
     from ..cards import report, tables
-    from ..editor.output import replace_file
+    from ..editor.files.output import replace_file
     from .report import PAGE
 
     replace_file(output / PAGE, report.FORMATS["html"](report.read(output)).encode())

@@ -34,7 +34,7 @@ def command(
     """
     from ..editor import manifest, neurons
     from ..editor.bake import check_place
-    from ..editor.output import check_free
+    from ..editor.files.output import check_free
     from ..editor.rebuild import NEEDED, NEURONS, open_base, rebuild
     from ..editor.source import fetch
     from .bake import card_writer

@@ -35,7 +35,7 @@ def command(folder: Path, output: str | None, form: str, force: bool, as_json: b
     monoglot report findings --format markdown -o findings.md
     """
     from ..cards import report
-    from ..editor.output import replace_file
+    from ..editor.files.output import replace_file
 
     if as_json:
         if form != "json" and given("form"):

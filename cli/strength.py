@@ -25,8 +25,8 @@ def run_auto(
     from ..editor.carriers import carried
     from ..editor.errors import MonoglotWarning
     from ..editor.families import activation_modules
+    from ..editor.files.output import check_free
     from ..editor.live import load_model, load_tokenizer
-    from ..editor.output import check_free
     from ..editor.prompts import passages
 
     check_place(target.source.folder, output)

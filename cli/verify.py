@@ -91,7 +91,7 @@ def command(
     Of a GGUF file the bytes alone are compared: the rows of its neurons are zeros, and everything else is its base's.
     """
     from ..editor.errors import ModelError
-    from ..editor.gguf import is_gguf
+    from ..editor.files.gguf import is_gguf
 
     if is_gguf(folder):
         from . import gguf

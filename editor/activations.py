@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from . import floats
 from .errors import CheckpointError, ModelError
 from .families import text_config
+from .files import floats
 
 if TYPE_CHECKING:
     from .target import Target

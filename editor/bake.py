@@ -17,16 +17,18 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from . import calibration as calibration_file
-from . import card_text, manifest
+from . import manifest
 from . import neurons as neurons_file
 from . import recipe as recipe_file
 from .calibration import Calibration
 from .carriers import Carried, carried
-from .checkpoint import Checkpoint, Shard, Tensor
 from .errors import CheckpointError, OutputError, RecipeError
+from .files import card_text
+from .files.checkpoint import Checkpoint, Shard, Tensor
+from .files.kinds import FILE
+from .files.output import check_free, staged_folder
 from .layout import Layout, layout
 from .neurons import Neurons
-from .output import check_free, staged_folder
 from .recipe import Recipe
 from .source import IGNORED
 from .target import Target
@@ -36,7 +38,7 @@ CHUNK = 2 * 2**20  # bytes
 BUFFERS = 8
 SYNC_EVERY = 32 * 2**20  # bytes
 OWN_FILES = (
-    manifest.FILE,
+    FILE,
     recipe_file.FILE,
     "neurons.json",
     calibration_file.FILE,
@@ -134,7 +136,7 @@ def side_files(checkpoint: Checkpoint) -> tuple[tuple[str, ...], tuple[str, ...]
     """The base's files besides the shards, relative: those that come along, those that don't (other weight formats)."""
     along, left_out = [], []
     weights = {shard.path.name for shard in checkpoint.shards}
-    findings = FINDINGS if (checkpoint.folder / manifest.FILE).is_file() else ()
+    findings = FINDINGS if (checkpoint.folder / FILE).is_file() else ()
     for path in sorted(checkpoint.folder.rglob("*")):
         name = path.relative_to(checkpoint.folder).as_posix()
         if any(p.startswith(".") for p in name.split("/")):

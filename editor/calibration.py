@@ -24,11 +24,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from . import floats, kinds, statistics
+from . import statistics
 from .activations import Activation, functions
 from .errors import StatisticsError
+from .files import floats, kinds
+from .files.output import replace_file
 from .inputs import Inputs, Sample
-from .output import replace_file
 
 if TYPE_CHECKING:
     from .target import Target

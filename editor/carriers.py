@@ -20,10 +20,10 @@ import numpy as np
 
 from . import llama
 from .calibration import Calibration, LayerError
-from .checkpoint import Shard, Tensor
 from .compat_config import old_keys
 from .errors import RecipeError
 from .families import text_config
+from .files.checkpoint import Shard, Tensor
 from .neurons import Neurons
 from .recipe import LayerPlan, Plan, Recipe, plan
 from .target import Target

@@ -22,11 +22,12 @@ from pathlib import Path
 from typing import Any
 
 from . import converted, manifest
-from .describe import compare_files, sha256
+from .describe import compare_files
 from .errors import OutputError, RunError, VerificationError
+from .files.output import replace_file, staged_file
+from .files.streams import sha256
 from .identify import share
 from .live import load_tokenizer
-from .output import replace_file, staged_file
 from .progress import Progress
 from .runtimes import process
 from .version import VERSION
@@ -155,8 +156,8 @@ def _as_baked(folder: Path, record: Mapping[str, Any], destination: Path) -> Non
 
 def _plain(folder: Path) -> str:
     """The type that keeps what the checkpoint holds."""
-    from .checkpoint import read_checkpoint
     from .families import locate
+    from .files.checkpoint import read_checkpoint
 
     stored = locate(read_checkpoint(folder)).outputs[0][1].dtype
     return PLAIN[stored]

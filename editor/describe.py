@@ -5,7 +5,6 @@ fingerprint samples. What a file is, its bytes say, never its name. That a model
 reason; that a file is damaged is an error.
 """
 
-import hashlib
 import os
 from collections import Counter
 from collections.abc import Mapping
@@ -23,12 +22,13 @@ from . import sidecar
 from . import statistics as statistics_file
 from .activations import function_name, functions
 from .carriers import choose, has_biases, ignored_biases, refusals
-from .checkpoint import Checkpoint, fingerprint, parse_json, read_checkpoint, read_config, read_shard
 from .errors import CheckpointError, ModelError, RecipeError, VerificationError
 from .families import FeedForward, locate, text_config
-from .gguf import MAGIC, read_gguf
+from .files.checkpoint import Checkpoint, fingerprint, parse_json, read_checkpoint, read_config, read_shard
+from .files.gguf import MAGIC, read_gguf
+from .files.kinds import FILE, kind
+from .files.streams import sha256
 from .gguf_layout import locate_up
-from .kinds import kind
 from .outline import outlined
 from .recipe import CONSTANT_OPS, OPS
 from .source import Source, on_hub, resolve
@@ -124,7 +124,7 @@ def of_model(source: Source, *, hashes: bool = False) -> dict[str, Any]:
         found["reason"] = str(error)
     else:
         found |= _network(Target(source, checkpoint, feed_forward, found["fingerprint"]))
-    if (folder / manifest_file.FILE).is_file():
+    if (folder / FILE).is_file():
         found |= _of_manifest(folder, hashes)
     return found
 
@@ -227,7 +227,7 @@ def _of_manifest(folder: Path, hashes: bool) -> dict[str, Any]:
         }
     except (RecipeError, KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise VerificationError(
-            f"{folder / manifest_file.FILE} is malformed ({type(error).__name__}: {error}). Bake the checkpoint again."
+            f"{folder / FILE} is malformed ({type(error).__name__}: {error}). Bake the checkpoint again."
         ) from None
     return found
 
@@ -248,15 +248,6 @@ def compare_files(folder: Path, listed: Mapping[str, Any], *, hashes: bool) -> d
         elif path.stat().st_size != entry["size"] or (hashes and sha256(path) != entry["sha256"]):
             changed.append(name)
     return {"listed": len(listed), "by": "sha256" if hashes else "size", "missing": missing, "changed": changed}
-
-
-def sha256(path: Path) -> str:
-    """Of a file, in hex, in constant memory."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while piece := file.read(CHUNK):
-            digest.update(piece)
-    return digest.hexdigest()
 
 
 # The other files

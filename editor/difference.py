@@ -26,15 +26,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from . import floats
 from . import manifest as manifest_file
 from .carriers import Carried, carried
-from .checkpoint import CONFIG, INDEX, ITEM_BITS, Checkpoint, Shard, Tensor, fingerprint, parse_json, read_checkpoint
 from .compat_config import old_keys
 from .describe import check_recipe
 from .detect import model_info
-from .errors import CheckpointError, ModelError, MonoglotError
+from .errors import ModelError, MonoglotError
 from .families import locate
+from .files import floats
+from .files.checkpoint import CONFIG, INDEX, ITEM_BITS, Checkpoint, fingerprint, parse_json, read_checkpoint
+from .files.streams import CHUNK, Place, _fill, blocks_of_both, equal_files, rows_of_both
 from .layout import layout
 from .neurons import Neurons
 from .recipe import Edit, Recipe
@@ -42,7 +43,6 @@ from .source import IGNORED, Source
 from .target import Target, open_target
 from .tensor_edits import Editing
 
-CHUNK = 2 * 2**20  # bytes
 FEW = 5  # rows and columns that are named
 OPEN = 4  # units in the last place of a float64 that an end which doesn't belong to an interval is moved by
 DIGITS = 17  # of a factor, at most: those of a float64
@@ -50,7 +50,6 @@ METHOD = "difference"  # how the neurons of such a recipe were found
 PLAIN = {"F64": np.float64, "I8": np.int8, "U8": np.uint8, "BOOL": np.uint8, "I16": np.int16, "U16": np.uint16,
          "I32": np.int32, "U32": np.uint32, "I64": np.int64, "U64": np.uint64}  # fmt: skip
 
-Place = tuple[Shard, Tensor]
 Progress = Callable[[int, int], None]  # bytes compared, bytes in all
 Float64 = npt.NDArray[np.float64]
 
@@ -181,37 +180,6 @@ def _chunks(ours: Place, theirs: Place) -> Iterator[tuple[int, memoryview, memor
             yield at, parts[0], parts[1]
 
 
-def _fill(file: Any, view: memoryview, path: Path) -> None:
-    at = 0
-    while at < len(view):
-        count = file.readinto(view[at:])
-        if not count:
-            raise CheckpointError(f"{path} became shorter while it was read. Leave the model alone and run it again.")
-        at += count
-
-
-def _blocks(place: Place, start: int = 0) -> Iterator[tuple[int, memoryview]]:
-    """A tensor in blocks of whole rows from the row that byte `start` lies in: (first row, bytes); each is valid until the
-    next. Rows lie along the first axis; what has no axis is one row."""
-    shard, tensor = place
-    rows, row_bytes = _rows(tensor)
-    at_once = max(1, CHUNK // row_bytes)
-    buffer = memoryview(bytearray(min(at_once, rows) * row_bytes))
-    with shard.path.open("rb", buffering=0) as file:
-        first = start // row_bytes
-        file.seek(tensor.begin + first * row_bytes)
-        for row in range(first, rows, at_once):
-            view = buffer[: min(at_once, rows - row) * row_bytes]
-            _fill(file, view, shard.path)
-            yield row, view
-
-
-def _rows(tensor: Tensor) -> tuple[int, int]:
-    """How many rows a tensor has, and the bytes of one; it is one row where they would be parts of bytes."""
-    size, rows = tensor.end - tensor.begin, (*tensor.shape, 1)[0] or 1
-    return (rows, size // rows) if size % rows == 0 and size else (1, size)
-
-
 @dataclass
 class _Extremes:
     """The largest changes so far."""
@@ -233,10 +201,10 @@ def _look(ours: Place, theirs: Place, start: int) -> TensorDifference:
     readable = tensor.dtype in floats.STORED or tensor.dtype in PLAIN
     bits = f"u{max(1, ITEM_BITS[tensor.dtype] // 8)}"
     kind = np.dtype(floats.STORED.get(tensor.dtype) or PLAIN.get(tensor.dtype) or bits)
-    _, row_bytes = _rows(tensor)
+    _, row_bytes = rows_of_both(tensor)
     columns: npt.NDArray[np.bool_] | None = None
     numbers, rows, first_rows, extremes = 0, 0, list[int](), _Extremes()
-    for (row, one), (_, other) in zip(_blocks(ours, start), _blocks(theirs, start), strict=True):
+    for (row, one), (_, other) in zip(blocks_of_both(ours, start), blocks_of_both(theirs, start), strict=True):
         if one == other:
             continue
         old, new = (np.frombuffer(view, kind).reshape(len(view) // row_bytes, -1) for view in (one, other))
@@ -328,7 +296,7 @@ def _files(one: Checkpoint, other: Checkpoint) -> tuple[dict[str, str], tuple[st
             differ[name] = "only in A"
         elif name not in ours:
             differ[name] = "only in B"
-        elif not _equal_files(one.folder / name, other.folder / name):
+        elif not equal_files(one.folder / name, other.folder / name):
             differ[name] = "changed"
         else:
             same.append(name)
@@ -343,16 +311,6 @@ def _beside(checkpoint: Checkpoint) -> set[str]:
         for name in names - weights
         if not any(part.startswith(".") for part in name.split("/")) and not any(fnmatch(name, p) for p in IGNORED)
     }
-
-
-def _equal_files(one: Path, other: Path) -> bool:
-    if one.stat().st_size != other.stat().st_size:
-        return False
-    with one.open("rb") as ours, other.open("rb") as theirs:
-        while piece := ours.read(CHUNK):
-            if piece != theirs.read(CHUNK):
-                return False
-    return True
 
 
 # As a recipe
@@ -422,7 +380,7 @@ def _factors(ours: Place, theirs: Place, axis: int) -> _Factors:
     found = _Factors(
         np.zeros(width, np.bool_), np.ones(width, np.bool_), np.full(width, -math.inf), np.full(width, math.inf)
     )
-    for (row, one), (_, other) in zip(_blocks(ours), _blocks(theirs), strict=True):
+    for (row, one), (_, other) in zip(blocks_of_both(ours), blocks_of_both(theirs), strict=True):
         old, new = (np.frombuffer(view, floats.STORED[dtype]).reshape(-1, tensor.shape[1]) for view in (one, other))
         if axis == 0:  # neurons as columns, whatever the file has
             where = slice(row, row + len(old))
@@ -544,7 +502,7 @@ def _disproof(target: Target, recipe: Recipe, neurons: Neurons, theirs: Mapping[
         if tensor.name not in edits:
             continue
         editing = Editing(tensor, edits[tensor.name])
-        pairs = zip(_blocks((shard, tensor)), _blocks(theirs[tensor.name]), strict=True)
+        pairs = zip(blocks_of_both((shard, tensor)), blocks_of_both(theirs[tensor.name]), strict=True)
         for (row, view), (_, other) in pairs:
             block = editing.block(view)
             where = editing.where(row, len(block))

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from . import neurons as neurons_file
-from .checkpoint import parse_json
 from .errors import CheckpointError, OutputError
+from .files.checkpoint import parse_json
+from .files.output import replace_file
 from .neurons import Neurons
-from .output import replace_file
 from .statistics import ModelInfo
 
 FORMAT = 1

@@ -21,10 +21,10 @@ from typing import Any, BinaryIO
 from . import manifest, sidecar
 from . import neurons as neurons_file
 from .errors import CheckpointError, NeuronsError, OutputError, RecipeError
-from .gguf import Gguf, read_gguf
+from .files.gguf import Gguf, read_gguf
+from .files.output import staged_file
 from .gguf_layout import Up, locate_up
 from .neurons import Neurons
-from .output import staged_file
 from .recipe import Plan, Recipe, plan
 from .version import VERSION
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from .errors import CheckpointError, ModelError
-from .gguf import Gguf, Tensor
+from .files.gguf import Gguf, Tensor
 
 # What the converter calls the families of `families`. Each was run in llama.cpp: tests/real_gguf.py.
 SEPARATE = (

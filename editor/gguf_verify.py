@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from . import sidecar
 from .errors import MonoglotError, VerificationError
-from .gguf import Gguf, read_gguf
+from .files.gguf import Gguf, read_gguf
 from .gguf_bake import Progress, Range, clear, merged, planned_for, within
 from .gguf_layout import Up, locate_up
 from .neurons import Neurons

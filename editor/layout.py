@@ -13,14 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from . import floats
 from .activations import functions
 from .carriers import EXACT, Carried, Rewrite, rewrite
-from .checkpoint import CONFIG, INDEX, Shard, Tensor, parse_json
 from .compat_config import old_keys
-from .config_text import with_keys
 from .errors import RecipeError
 from .families import TEXT_CONFIG, text_config
+from .files import floats
+from .files.checkpoint import CONFIG, INDEX, Shard, Tensor, parse_json
+from .files.json_text import with_keys
 from .target import Target
 from .tensor_edits import Constant, LayerTensors, Rounding, TensorEdit, exact_level, of_layer
 

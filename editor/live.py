@@ -12,9 +12,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from .checkpoint import read_config
 from .errors import ModelError, MonoglotWarning
 from .families import TEXT_PREFIX, text_config
+from .files.checkpoint import read_config
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 DEVICES = ("auto", "cpu", "cuda", "mps")

@@ -11,9 +11,9 @@ would fill with another default than the base's family is written out.
 
 from typing import Any
 
-from .checkpoint import Checkpoint, Tensor
 from .errors import RecipeError
 from .families import FeedForward
+from .files.checkpoint import Checkpoint, Tensor
 
 MODEL_TYPES = ("mistral", "qwen2", "phi3")
 OWN_KEYS = {"model_type", "architectures", "attention_bias", "mlp_bias", "auto_map"}  # set here, not compared

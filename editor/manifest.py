@@ -14,10 +14,11 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import kinds
-from .checkpoint import parse_json
 from .errors import CheckpointError, VerificationError
-from .output import replace_file
+from .files import kinds
+from .files.checkpoint import parse_json
+from .files.kinds import FILE
+from .files.output import replace_file
 from .version import VERSION
 
 if TYPE_CHECKING:
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from .target import Target
 
 FORMAT = 1
-FILE = "monoglot.json"
 
 
 def new(

@@ -21,10 +21,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from . import kinds
-from .checkpoint import parse_json
 from .errors import MonoglotError, NeuronsError
-from .output import replace_file
+from .files import kinds
+from .files.checkpoint import parse_json
+from .files.output import replace_file
 from .statistics import ModelInfo
 
 FORMAT = 1

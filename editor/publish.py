@@ -23,6 +23,7 @@ from typing import Any
 
 from . import manifest
 from .errors import PublishError
+from .files.kinds import FILE
 from .hub import AbsentError, ConflictError, Connection, ask
 
 CARD = "README.md"
@@ -97,10 +98,10 @@ def check(
     record = manifest.read(folder)
     listed = record.get("files")
     if not isinstance(listed, dict) or not all(isinstance(file, dict) and "sha256" in file for file in listed.values()):
-        raise PublishError(f"{folder / manifest.FILE} does not say which files the checkpoint has. Bake it anew.")
+        raise PublishError(f"{folder / FILE} does not say which files the checkpoint has. Bake it anew.")
     for name in listed:
         if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts or "\\" in name:
-            raise PublishError(f"{folder / manifest.FILE} lists {name}, which is outside the folder. Bake it anew.")
+            raise PublishError(f"{folder / FILE} lists {name}, which is outside the folder. Bake it anew.")
     if missing := [name for name in listed if not (folder / name).is_file()]:
         raise PublishError(
             f"{folder} lacks {_some(missing)}, which its manifest lists. Copy it there again, or bake anew."
@@ -120,7 +121,7 @@ def check(
                 )
             notes.append(f"{CARD} was edited after monoglot wrote it. It is uploaded as it is.")
         files[name] = found
-    files[manifest.FILE] = _hashed(folder / manifest.FILE, manifest.FILE, done, whole, None)
+    files[FILE] = _hashed(folder / FILE, FILE, done, whole, None)
     there = (path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if path.is_file())
     return Package(folder, record, files, tuple(name for name in there if name not in files), tuple(notes))
 

@@ -20,6 +20,7 @@ from . import recipe as recipe_file
 from .bake import Describe, Progress, bake, check_place
 from .calibration import Calibration, open_calibration
 from .errors import MonoglotError, RecipeError, VerificationError
+from .files.kinds import FILE
 from .source import Source, resolve_base
 from .target import Target, open_target
 from .verify import recipe_of
@@ -27,7 +28,7 @@ from .version import VERSION
 
 NEURONS = "neurons.json"
 CARD = "README.md"
-NEEDED = (manifest_file.FILE, recipe_file.FILE, NEURONS, calibration_file.FILE)  # what is downloaded of a checkpoint
+NEEDED = (FILE, recipe_file.FILE, NEURONS, calibration_file.FILE)  # what is downloaded of a checkpoint
 MEASURED = {
     "certificate": "what `verify` found", "evaluation": "what `evaluate` found", "strength": "the search for its strength",
 }  # fmt: skip
@@ -91,7 +92,7 @@ def rebuild(
         carrier = (record["carrier"] or {}).get("name")
         fingerprint, version = record["base"]["fingerprint"], str(record["monoglot"])
     except (KeyError, TypeError, AttributeError) as error:
-        raise VerificationError(f"{folder / manifest_file.FILE} is malformed ({error!r}).") from None
+        raise VerificationError(f"{folder / FILE} is malformed ({error!r}).") from None
     calibration = _calibration(folder, target, carrier, calibration_path)
     baked = bake(
         target, neurons, recipe, destination, calibration=calibration, force=force, describe=describe, progress=progress

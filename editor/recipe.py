@@ -40,8 +40,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from . import kinds
 from .errors import NeuronsError, RecipeError
+from .files import kinds
 from .neurons import DECIMALS, Neurons, check_fit, check_languages
 
 FORMAT = 1

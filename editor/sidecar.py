@@ -15,9 +15,9 @@ from typing import Any
 
 from . import converted
 from . import recipe as recipe_file
-from .checkpoint import parse_json
 from .errors import CheckpointError, RecipeError, VerificationError
-from .output import replace_file
+from .files.checkpoint import parse_json
+from .files.output import replace_file
 
 FORMAT = 1
 LARGEST = 2**28  # bytes

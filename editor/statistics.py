@@ -26,12 +26,12 @@ import numpy.typing as npt
 
 from . import histogram as histograms
 from . import inputs as inputs_file
-from . import kinds
 from . import per_text as per_texts
 from .errors import MonoglotWarning, StatisticsError
+from .files import kinds
+from .files.output import replace_file
 from .histogram import BINS, UInt32
 from .inputs import Inputs
-from .output import replace_file
 from .per_text import Float32
 
 FORMAT = 1

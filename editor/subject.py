@@ -10,6 +10,7 @@ from . import manifest
 from . import neurons as neurons_file
 from .errors import MonoglotWarning, NeuronsError
 from .families import activation_modules
+from .files.kinds import FILE
 from .live import load_model, load_tokenizer
 from .neurons import Neurons, check_fit
 from .source import resolve, resolve_base
@@ -54,7 +55,7 @@ def open_subject(
     found in other weights.
     """
     folder = Path(model)
-    if neurons_path is None or (folder / manifest.FILE).is_file():
+    if neurons_path is None or (folder / FILE).is_file():
         record = manifest.read(folder)
         target = open_target(resolve_base(record["base"], base, beside=folder))
         own = neurons_file.load(folder / "neurons.json")

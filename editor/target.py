@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from .checkpoint import Checkpoint, fingerprint, read_checkpoint
 from .families import FeedForward, locate
+from .files.checkpoint import Checkpoint, fingerprint, read_checkpoint
 from .recipe import Base
 from .source import Source
 

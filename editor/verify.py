@@ -14,7 +14,6 @@ a constant and a row that carries one are rounded once to the checkpoint's dtype
 weight, which the bounds below allow for.
 """
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -25,18 +24,19 @@ from typing import Any
 import numpy as np
 
 from . import calibration as calibration_file
-from . import floats
 from . import manifest as manifest_file
 from . import recipe as recipe_file
 from .bake import OWN_FILES, side_files
 from .calibration import Calibration
 from .carriers import Carried, carried
-from .checkpoint import Shard, Tensor, read_checkpoint
 from .corpus import Packed, Text, require
 from .detect import read_texts
 from .errors import MonoglotError, RecipeError, VerificationError
 from .evaluate import Difference, Measured, measure
 from .families import activation_modules, input_modules
+from .files import floats
+from .files.checkpoint import Shard, Tensor, read_checkpoint
+from .files.streams import _sha256, same_bytes
 from .hooks import calibrated, random_plan, steered
 from .layout import Layout, layout
 from .live import hooked as attached
@@ -152,7 +152,7 @@ def _compare(folder: Path, target: Target, expected: Layout, hashes: Mapping[str
             continue
         if not ours.is_file():
             problems.append(f"{name} of the base is missing.")
-        elif ours.stat().st_size != theirs.stat().st_size or not _same_bytes(ours, theirs, 0, 0, theirs.stat().st_size):
+        elif ours.stat().st_size != theirs.stat().st_size or not same_bytes(ours, theirs, 0, 0, theirs.stat().st_size):
             problems.append(f"{name} differs from the base's.")
     for name, data in expected.made.items():
         if not (folder / name).is_file() or (folder / name).read_bytes() != data:
@@ -181,9 +181,7 @@ def _compare(folder: Path, target: Target, expected: Layout, hashes: Mapping[str
                     problems.append(problem)
             else:
                 others += 1
-                if not _same_bytes(
-                    shard.path, base.path, tensor.begin + shift, tensor.begin, tensor.end - tensor.begin
-                ):
+                if not same_bytes(shard.path, base.path, tensor.begin + shift, tensor.begin, tensor.end - tensor.begin):
                     problems.append(f"{tensor.name} changed, which the recipe doesn't touch.")
         if name in hashes:
             hashes[name].result()
@@ -210,15 +208,6 @@ def _file_problems(
                 yield f"{name} is not in the manifest, and a runtime may load it."
             else:
                 notes.append(f"{name} is not in the manifest.")
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    buffer = memoryview(bytearray(CHUNK))
-    with path.open("rb", buffering=0) as file:
-        while count := file.readinto(buffer):
-            digest.update(buffer[:count])
-    return digest.hexdigest()
 
 
 def _rows(path: Path, editing: Editing, begin: int) -> Iterator[floats.Array]:
@@ -256,21 +245,6 @@ def _compare_edited(ours: Shard, theirs: Shard, tensor: Tensor, editing: Editing
             return f"{tensor.name}: an edited {what} is not what the recipe makes of it.", len(changed)
         row += len(new)
     return None, len(changed)
-
-
-def _same_bytes(ours: Path, theirs: Path, here: int, there: int, count: int) -> bool:
-    """Whether `count` bytes of two files are the same, from `here` in the one and `there` in the other."""
-    buffers = np.empty((2, CHUNK), np.uint8)
-    with ours.open("rb") as new, theirs.open("rb") as old:
-        new.seek(here)
-        old.seek(there)
-        for at in range(0, count, CHUNK):
-            a, b = buffers[:, : count - at]
-            if new.readinto(memoryview(a)) != len(a) or old.readinto(memoryview(b)) != len(b):
-                return False
-            if not np.array_equal(a, b):
-                return False
-    return True
 
 
 def verify_live(

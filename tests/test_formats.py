@@ -15,6 +15,7 @@ from monoglot.editor import calibration, compare, findings, manifest, neurons, r
 from monoglot.editor.bake import bake
 from monoglot.editor.detect import model_info
 from monoglot.editor.errors import MonoglotError
+from monoglot.editor.files.kinds import FILE
 from monoglot.editor.neurons import Neurons
 from monoglot.editor.recipe import Edit, Recipe
 from monoglot.editor.source import resolve
@@ -66,7 +67,7 @@ def write_recipe(target: Target, folder: Path) -> Path:
 
 def write_checkpoint(target: Target, folder: Path) -> Path:
     bake(target, some_neurons(target), Recipe(target.base, (Edit("fr", "deactivate"),)), folder / "out")
-    return folder / "out" / manifest.FILE
+    return folder / "out" / FILE
 
 
 def write_findings(target: Target, folder: Path) -> Path:

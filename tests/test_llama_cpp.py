@@ -22,7 +22,7 @@ from gguf.constants import GGMLQuantizationType
 from real import published
 
 from monoglot.editor.bake import bake
-from monoglot.editor.gguf import TYPES, read_gguf
+from monoglot.editor.files.gguf import TYPES, read_gguf
 from monoglot.editor.gguf_bake import bake_gguf
 from monoglot.editor.gguf_layout import KNOWN
 from monoglot.editor.neurons import Neurons

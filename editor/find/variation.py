@@ -18,11 +18,11 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from .. import floats
-from ..checkpoint import Shard, Tensor
 from ..detect import model_info
 from ..errors import CheckpointError, ModelError, StatisticsError
 from ..families import FeedForward
+from ..files import floats
+from ..files.checkpoint import Shard, Tensor
 from ..statistics import ModelInfo
 from ..target import Target
 

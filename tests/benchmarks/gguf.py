@@ -27,7 +27,7 @@ from pathlib import Path
 import numpy as np
 
 from monoglot.editor import neurons
-from monoglot.editor.gguf import read_gguf
+from monoglot.editor.files.gguf import read_gguf
 from monoglot.editor.gguf_layout import locate_up
 
 BLOCK, BLOCK_BYTES, Q8_0 = 32, 34, 8

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from monoglot.cards import metadata
 from monoglot.cards.vocabulary import LICENSES, PIPELINES
-from monoglot.editor import card_text
+from monoglot.editor.files import card_text
 
 RESULT = {
     "task": {"type": "text-generation"},

@@ -20,8 +20,8 @@ from markdown_it.token import Token
 
 from monoglot.cards import languages, metadata, render
 from monoglot.cards.tables import wanted
-from monoglot.editor import card_text
 from monoglot.editor.errors import CardError
+from monoglot.editor.files import card_text
 
 MANIFEST: dict[str, Any] = {
     "format": 1,

@@ -35,8 +35,8 @@ from monoglot.editor import bake as baking
 from monoglot.editor import neurons as neurons_module
 from monoglot.editor import recipe as recipe_module
 from monoglot.editor import target
-from monoglot.editor.checkpoint import read_checkpoint
 from monoglot.editor.errors import MonoglotError
+from monoglot.editor.files.checkpoint import read_checkpoint
 from monoglot.editor.source import resolve
 from monoglot.editor.target import open_target
 

@@ -9,7 +9,8 @@ import measured
 import pytest
 import tiny
 
-from monoglot.editor import card_text, manifest
+from monoglot.editor import manifest
+from monoglot.editor.files import card_text
 
 Run = Callable[..., tuple[int, str, str]]
 BASE_CARD = "---\nlicense: apache-2.0\nlanguage: [en, fr, zh]\n---\n# The base\n"

@@ -13,6 +13,7 @@ import tiny
 from safetensors.torch import load_file, save_file
 
 from monoglot.editor import conformance, manifest, neurons
+from monoglot.editor.files.kinds import FILE
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -170,10 +171,10 @@ def test_a_checkpoint_whose_bytes_are_wrong_is_not_run(
     ],
 )
 def test_bad_input(monoglot: Run, out: Path, options: tuple[str, ...], code: int, said: str) -> None:
-    before = (out / manifest.FILE).read_bytes()
+    before = (out / FILE).read_bytes()
     got, _, err = monoglot("verify", out, *options)
     assert got == code and said in err
-    assert (out / manifest.FILE).read_bytes() == before
+    assert (out / FILE).read_bytes() == before
 
 
 def test_runtimes_lists_them_with_what_each_honours(monoglot: Run, neurons_file: Path) -> None:

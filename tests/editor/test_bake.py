@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from monoglot.cli.bake import card_writer
 from monoglot.editor import neurons
 from monoglot.editor.bake import bake
-from monoglot.editor.checkpoint import read_checkpoint
+from monoglot.editor.files.checkpoint import read_checkpoint
 from monoglot.editor.recipe import Base, Edit, Recipe
 from monoglot.editor.recipe import load as load_recipe
 from monoglot.editor.source import resolve

@@ -25,9 +25,9 @@ from monoglot.editor import carriers, verify
 from monoglot.editor import neurons as neurons_file
 from monoglot.editor.bake import bake
 from monoglot.editor.carriers import Carried, carried
-from monoglot.editor.checkpoint import read_checkpoint
 from monoglot.editor.errors import NeuronsError, RecipeError
 from monoglot.editor.families import activation_modules, input_modules
+from monoglot.editor.files.checkpoint import read_checkpoint
 from monoglot.editor.hooks import calibrated, steered
 from monoglot.editor.live import load_model
 from monoglot.editor.neurons import Neurons

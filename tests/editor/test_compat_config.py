@@ -18,8 +18,8 @@ from tiny import logits
 from monoglot.editor import manifest
 from monoglot.editor.bake import bake
 from monoglot.editor.compat_config import READERS, old_keys
-from monoglot.editor.config_text import with_keys
 from monoglot.editor.families import KNOWN
+from monoglot.editor.files.json_text import with_keys
 from monoglot.editor.live import load_model
 from monoglot.editor.recipe import Base, Edit, Recipe
 from monoglot.editor.source import resolve

@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from monoglot.editor import difference as module
-from monoglot.editor import floats, neurons
+from monoglot.editor import neurons
 from monoglot.editor.bake import bake
 from monoglot.editor.difference import ABSENT, Said, as_recipe, difference, flat, shortest
+from monoglot.editor.files import floats, streams
 from monoglot.editor.recipe import Base, Edit, Recipe
 from monoglot.editor.source import resolve
 from monoglot.editor.target import open_target
@@ -54,7 +55,7 @@ def test_rows_columns_and_changes(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk: int, dtype: str
 ) -> None:
     """Against torch, for any size of the pieces."""
-    monkeypatch.setattr(module, "CHUNK", chunk)
+    monkeypatch.setattr(streams, "CHUNK", chunk)
     generator = torch.Generator().manual_seed(3)
     before = (torch.randn(16, 24, generator=generator) * 4).to(getattr(torch, dtype))
     after = before.clone()

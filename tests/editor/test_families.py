@@ -24,7 +24,6 @@ from transformers.activations import ACT2FN
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from monoglot.editor.bake import bake
-from monoglot.editor.checkpoint import read_checkpoint
 from monoglot.editor.errors import CheckpointError, ModelError, MonoglotWarning
 from monoglot.editor.families import (
     FAMILIES,
@@ -37,6 +36,7 @@ from monoglot.editor.families import (
     text_config,
     trunk,
 )
+from monoglot.editor.files.checkpoint import read_checkpoint
 from monoglot.editor.hooks import steered
 from monoglot.editor.live import choose_dtype, load_model
 from monoglot.editor.neurons import Neurons

@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from tiny import CASES, EXACT, logits
 
 from monoglot.editor.bake import bake
-from monoglot.editor.checkpoint import INDEX, read_checkpoint
+from monoglot.editor.files.checkpoint import INDEX, read_checkpoint
 from monoglot.editor.live import load_model
 from monoglot.editor.recipe import Recipe
 from monoglot.editor.source import resolve

@@ -18,8 +18,8 @@ from tiny import IDS, live, logits
 from monoglot.editor import carriers, llama
 from monoglot.editor.bake import bake
 from monoglot.editor.carriers import Carried
-from monoglot.editor.checkpoint import read_checkpoint
 from monoglot.editor.errors import RecipeError
+from monoglot.editor.files.checkpoint import read_checkpoint
 from monoglot.editor.live import load_model
 from monoglot.editor.neurons import Neurons
 from monoglot.editor.recipe import Base, Edit, Recipe

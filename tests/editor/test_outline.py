@@ -12,9 +12,9 @@ import pytest
 import tiny
 
 from monoglot.editor import outline
-from monoglot.editor.checkpoint import fingerprint, read_checkpoint
 from monoglot.editor.describe import describe
 from monoglot.editor.errors import CheckpointError, ModelError
+from monoglot.editor.files.checkpoint import fingerprint, read_checkpoint
 from monoglot.editor.outline import outlined
 
 COMMIT = "c0ffee"

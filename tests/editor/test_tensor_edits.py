@@ -17,12 +17,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from tiny import MOVED, TOLERANCE, logits
 
-from monoglot.editor import floats
 from monoglot.editor.activations import FUNCTIONS, xielu
 from monoglot.editor.bake import bake
-from monoglot.editor.checkpoint import Tensor
 from monoglot.editor.errors import CheckpointError, RecipeError
 from monoglot.editor.families import activation_modules, family_of
+from monoglot.editor.files import floats
+from monoglot.editor.files.checkpoint import Tensor
 from monoglot.editor.live import load_model
 from monoglot.editor.neurons import Neurons
 from monoglot.editor.recipe import Base, Edit, Recipe

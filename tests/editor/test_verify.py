@@ -15,9 +15,10 @@ from safetensors.torch import load_file, save_file
 
 from monoglot.editor import calibration, manifest, neurons, verify
 from monoglot.editor.bake import bake
-from monoglot.editor.checkpoint import INDEX, read_checkpoint
 from monoglot.editor.corpus import open_corpus
 from monoglot.editor.errors import VerificationError
+from monoglot.editor.files.checkpoint import INDEX, read_checkpoint
+from monoglot.editor.files.kinds import FILE
 from monoglot.editor.recipe import CONSTANT_OPS, Base, Edit, Recipe
 from monoglot.editor.source import resolve
 from monoglot.editor.target import Target, open_target
@@ -246,7 +247,7 @@ def a_shard_more(out: Path) -> None:
     path = out / "model-00003-of-00003.safetensors"
     save_file({"model.layers.0.self_attn.q_proj.bias": torch.ones(16)}, path, {"format": "pt"})
     rewrite_json(out / INDEX, lambda d: d["weight_map"].update({"model.layers.0.self_attn.q_proj.bias": path.name}))
-    rewrite_json(out / manifest.FILE, lambda d: d["files"].update({path.name: {}}))
+    rewrite_json(out / FILE, lambda d: d["files"].update({path.name: {}}))
 
 
 def names_swapped(out: Path) -> None:
@@ -264,12 +265,12 @@ def other_names(out: Path) -> None:
     rewrite_json(out / INDEX, lambda d: d["weight_map"].update(
         {name: other.name for name, file in d["weight_map"].items() if file == path.name}
     ))  # fmt: skip
-    rewrite_json(out / manifest.FILE, lambda d: d["files"].update({other.name: {}}))
+    rewrite_json(out / FILE, lambda d: d["files"].update({other.name: {}}))
 
 
 def beside_the_index(out: Path) -> None:
     shutil.copy(out / "model-00001-of-00002.safetensors", out / "model.safetensors")
-    rewrite_json(out / manifest.FILE, lambda d: d["files"].update({"model.safetensors": {}}))
+    rewrite_json(out / FILE, lambda d: d["files"].update({"model.safetensors": {}}))
 
 
 FILES: dict[str, tuple[str, str, Callable[[Path], Any], str]] = {
@@ -319,11 +320,11 @@ def test_a_changed_file_is_found_even_when_the_hashes_are_forged(
         (narrower, "cannot be carried out: the calibration does not have the shape of qwen3"),
         (lambda out: (out / calibration.FILE).unlink(), "cannot be carried out: qwen3 has no biases"),
         (lambda out: (out / calibration.FILE).write_bytes(b"x"), "cannot be carried out: .*is damaged"),
-        (lambda out: rewrite_json(out / manifest.FILE, lambda d: d["recipe"].update(carrier="flag")),
+        (lambda out: rewrite_json(out / FILE, lambda d: d["recipe"].update(carrier="flag")),
          "cannot be carried out: qwen3 cannot carry constants by flag"),
-        (lambda out: rewrite_json(out / manifest.FILE, lambda d: d["recipe"]["edits"][1].update(value="p90")),
+        (lambda out: rewrite_json(out / FILE, lambda d: d["recipe"]["edits"][1].update(value="p90")),
          "cannot be carried out: the neurons of xx have no p90"),
-        (lambda out: rewrite_json(out / manifest.FILE, lambda d: d["recipe"].update(tolerance="much")),
+        (lambda out: rewrite_json(out / FILE, lambda d: d["recipe"].update(tolerance="much")),
          "the manifest's recipe cannot be read: .*tolerance is not a number"),
     ],
     ids=["errors", "shape", "no file", "damaged", "carrier", "value", "tolerance"],
@@ -341,7 +342,7 @@ def test_another_strength_or_operation_than_was_baked_is_found(saved: Callable[.
     for number, change in enumerate(({"strength": 1.6}, {"op": "add"}, {"op": "shift"})):
         out = tmp_path / str(number)
         target = carried(saved, "llama", "flag", "pin", out)
-        rewrite_json(out / manifest.FILE, lambda d, change=change: d["recipe"]["edits"][1].update(change))  # type: ignore[misc]
+        rewrite_json(out / FILE, lambda d, change=change: d["recipe"]["edits"][1].update(change))  # type: ignore[misc]
         assert any("not what the recipe makes" in problem for problem in problems(out, target))
 
 

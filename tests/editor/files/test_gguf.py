@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from monoglot.editor.errors import CheckpointError, ModelError
-from monoglot.editor.gguf import TYPES, is_gguf, read_gguf
+from monoglot.editor.files.gguf import TYPES, is_gguf, read_gguf
 
 U32, U64 = struct.Struct("<I"), struct.Struct("<Q")
 

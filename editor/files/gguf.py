@@ -25,8 +25,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
+from ..errors import CheckpointError, ModelError
 from .checkpoint import LFS_POINTER
-from .errors import CheckpointError, ModelError
 
 MAGIC = b"GGUF"
 VERSIONS = (2, 3)

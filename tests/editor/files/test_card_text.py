@@ -7,8 +7,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monoglot.editor import card_text
 from monoglot.editor.errors import CardError
+from monoglot.editor.files import card_text
 
 
 def place(name: str) -> str:

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from .errors import OutputError
+from ..errors import OutputError
 
 SPARE_BYTES = 16 * 2**20  # for the manifest, the card, and the file system's own needs
 FULL = (errno.ENOSPC, errno.EDQUOT)

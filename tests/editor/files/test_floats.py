@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from monoglot.editor import floats
+from monoglot.editor.files import floats
 
 TORCH = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 # significand bits, exponent of the smallest normal number, largest finite number

@@ -17,9 +17,17 @@ from hypothesis import strategies as st
 from safetensors import safe_open
 
 from monoglot.editor import bake as baking
-from monoglot.editor.checkpoint import INDEX, MAX_HEADER, SINGLE, Checkpoint, fingerprint, parse_json, read_checkpoint
-from monoglot.editor.checkpoint import read_shard as read
 from monoglot.editor.errors import CheckpointError, ModelError, MonoglotError
+from monoglot.editor.files.checkpoint import (
+    INDEX,
+    MAX_HEADER,
+    SINGLE,
+    Checkpoint,
+    fingerprint,
+    parse_json,
+    read_checkpoint,
+)
+from monoglot.editor.files.checkpoint import read_shard as read
 from monoglot.editor.neurons import Neurons
 from monoglot.editor.recipe import Base, Edit, Recipe
 from monoglot.editor.source import resolve

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .errors import CheckpointError, ModelError
+from ..errors import CheckpointError, ModelError
 
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"

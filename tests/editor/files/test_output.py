@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 from folders import tree
 
-from monoglot.editor import output
 from monoglot.editor.errors import OutputError
-from monoglot.editor.output import replace_file, staged_folder
+from monoglot.editor.files import output
+from monoglot.editor.files.output import replace_file, staged_folder
 
 MANIFEST = "monoglot.json"
 

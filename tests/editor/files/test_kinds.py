@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from monoglot.editor import calibration, embedded, kinds, manifest, neurons, recipe, statistics
+from monoglot.editor import calibration, embedded, manifest, neurons, recipe, statistics
 from monoglot.editor.errors import MonoglotError
+from monoglot.editor.files import kinds
 from monoglot.editor.source import resolve
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monoglot.editor.config_text import with_keys
+from monoglot.editor.files.json_text import with_keys
 
 PRETTY = '{\n  "model_type": "llama",\n  "mlp_bias": false,\n  "rope_theta": 1e6,\n  "tie": [1,  2]\n}\n'
 

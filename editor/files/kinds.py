@@ -8,8 +8,8 @@ import re
 import zipfile
 from pathlib import Path
 
+from ..errors import MonoglotError
 from .checkpoint import parse_json, read_shard
-from .errors import MonoglotError
 
 METADATA = {"statistics": "monoglot_statistics", "calibration": "monoglot_calibration"}  # keys of safetensors metadata
 KEYS = {  # a JSON file's that no other kind has, the first that fits
@@ -68,3 +68,6 @@ def instead(path: Path, wanted: str) -> str | None:
         return None
     what, takes = OF[found]
     return f"{path} holds {what}, not {OF[wanted][0] if wanted in OF else wanted}: {takes}."
+
+
+FILE = "monoglot.json"
