@@ -62,8 +62,8 @@ def command(
     from ..editor.calibration import FILE, open_calibration
     from ..editor.errors import RecipeError
     from ..editor.files.gguf import is_gguf
-    from ..editor.source import resolve
-    from ..editor.target import open_target
+    from ..editor.models.source import resolve
+    from ..editor.models.target import open_target
 
     edits = Edits(**options)
     recipe = None
@@ -166,7 +166,7 @@ def card_writer(method: dict[str, Any]) -> Any:
 
 def about_config(target: Any, baked: Any, asked: bool | None) -> None:
     """Which keys config.json got and for whom, or, where nobody `asked` for it to be left as it is, why it got none."""
-    from ..editor.compat_config import READERS, old_keys, unread_tokenizer
+    from ..editor.models.compat_config import READERS, old_keys, unread_tokenizer
 
     keys = {key for found in old_keys(target.checkpoint.config).values() for key in found}
     named = ", ".join(f"{key} ({READERS[key]})" for key in sorted(keys))

@@ -72,8 +72,8 @@ def check(folder: Path, as_json: bool) -> None:
 
 def folder_of_base(record: dict[str, Any], base: str | None, *, beside: Path) -> Path:
     """The base's folder; of one on the Hub that was not named, a folder with its card and its licence alone."""
-    from ..editor.source import fetch, resolve_base
-    from ..editor.target import open_target
+    from ..editor.models.source import fetch, resolve_base
+    from ..editor.models.target import open_target
     from ..editor.verify import check_base
 
     known = record["base"]

@@ -68,7 +68,7 @@ def command(
     monoglot chat OUT < prompts.txt
     """
     from ..editor.errors import CorpusError
-    from ..editor.source import resolve
+    from ..editor.models.source import resolve
 
     if system and no_template:
         raise click.UsageError("--system is for the chat template, which --no-template leaves out.")
@@ -79,7 +79,8 @@ def command(
 
     def speaker(name: str, folder: Path) -> Speaker:
         from ..editor.chat import Conversation
-        from ..editor.live import load_model, load_tokenizer
+        from ..editor.live import load_model
+        from ..editor.models.hf import load_tokenizer
 
         tokenizer = load_tokenizer(folder)
         template = bool(getattr(tokenizer, "chat_template", None)) and not no_template
@@ -112,7 +113,7 @@ def base_folder(folder: Path, named: str | None) -> Path:
     from ..editor import manifest
     from ..editor.files.checkpoint import fingerprint, read_checkpoint
     from ..editor.files.kinds import FILE
-    from ..editor.source import resolve, resolve_base
+    from ..editor.models.source import resolve, resolve_base
 
     if not named:
         found: Path = resolve_base(manifest.read(folder)["base"], None, beside=folder).folder

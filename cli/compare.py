@@ -120,8 +120,8 @@ def _subject(model: str, known: Any, corpus: tuple[str, ...], tokens: int, conte
     from ..editor.corpus import open_corpus
     from ..editor.detect import read_texts
     from ..editor.errors import CorpusError, StatisticsError
-    from ..editor.source import resolve
-    from ..editor.target import open_target
+    from ..editor.models.source import resolve
+    from ..editor.models.target import open_target
 
     target = open_target(resolve(model))
     if target.fingerprint != known.model.fingerprint:

@@ -311,7 +311,7 @@ class Edits:
     ) -> Any:
         """The recipe for a model; `languages` are those that neurons are known of. `layers` are those of the activated
         language where auto leaves them open."""
-        from ..editor.compat_config import old_keys
+        from ..editor.models.compat_config import old_keys
         from ..editor.recipe import Recipe, check, parse_edits
 
         compat = bool(old_keys(target.checkpoint.config)) and self.compat_config is not False

@@ -70,8 +70,8 @@ def export(output: Path, work: Path, edits: Edits) -> bool:
 def planted_rate() -> float:
     """The share of the embedded model's neurons that were planted: what LAPE is asked to find in it."""
     from ..editor import embedded
-    from ..editor.source import resolve
-    from ..editor.target import open_target
+    from ..editor.models.source import resolve
+    from ..editor.models.target import open_target
 
     feed_forward = open_target(resolve(embedded.NAME)).feed_forward
     planted = json.loads((embedded.MODEL / "planted.json").read_text())["languages"]
@@ -88,10 +88,11 @@ def show(output: Path, off: str, other: str) -> None:
     from ..editor.detect import read_texts
     from ..editor.evaluate import perplexity_matrices
     from ..editor.generate import continuations
-    from ..editor.live import load_model, load_tokenizer
+    from ..editor.live import load_model
+    from ..editor.models.hf import load_tokenizer
+    from ..editor.models.source import resolve
+    from ..editor.models.target import open_target
     from ..editor.prompts import beginning
-    from ..editor.source import resolve
-    from ..editor.target import open_target
 
     target = open_target(resolve(embedded.NAME))
     base, steered = load_model(embedded.MODEL, device="cpu"), load_model(output, device="cpu")
@@ -121,7 +122,8 @@ def show_answers(output: Path, language: str) -> None:
     from ..editor import embedded
     from ..editor.generate import continuations
     from ..editor.identify import share
-    from ..editor.live import load_model, load_tokenizer
+    from ..editor.live import load_model
+    from ..editor.models.hf import load_tokenizer
     from ..editor.prompts import embedded_prompts
 
     tokenizer = load_tokenizer(embedded.MODEL)

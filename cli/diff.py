@@ -44,7 +44,7 @@ def command(a: str, b: str, recipe_path: Path | None, force: bool, exit_code: bo
     """
     from ..editor.difference import as_recipe, difference
     from ..editor.errors import RecipeError
-    from ..editor.source import resolve
+    from ..editor.models.source import resolve
 
     if force and not recipe_path:
         raise click.UsageError("--force goes with --recipe.")

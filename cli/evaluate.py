@@ -180,7 +180,7 @@ def keeper(subject: Any, output: Path | None) -> Callable[[dict[str, Any]], dict
     on its card and among its files, or in a folder of their own. It gives them with those that were there before, and says
     so where it replaces what was measured on more."""
     from ..editor import findings
-    from ..editor.detect import model_info
+    from ..editor.models.target import model_info
 
     if subject.folder is not None:
         told: set[str] = set()

@@ -115,8 +115,8 @@ def run(
     from ..editor.errors import CorpusError, NeuronsError
     from ..editor.files.output import check_free
     from ..editor.find import find
-    from ..editor.source import resolve
-    from ..editor.target import open_target
+    from ..editor.models.source import resolve
+    from ..editor.models.target import open_target
 
     # everything that can be wrong is looked at before anything slow starts
     target = open_target(resolve(model, base_id))

@@ -131,8 +131,8 @@ def vary(model: str, tuned: tuple[str, ...]) -> Any:
     """The variation of `model` in copies of it, each given as LANG=DIR, with a progress bar."""
     from ..editor.corpus import LANGUAGE
     from ..editor.find import variation
-    from ..editor.source import resolve
-    from ..editor.target import open_target
+    from ..editor.models.source import resolve
+    from ..editor.models.target import open_target
 
     copies: dict[str, str] = {}
     for one in tuned:

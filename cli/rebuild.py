@@ -35,8 +35,8 @@ def command(
     from ..editor import manifest, neurons
     from ..editor.bake import check_place
     from ..editor.files.output import check_free
+    from ..editor.models.source import fetch
     from ..editor.rebuild import NEEDED, NEURONS, open_base, rebuild
-    from ..editor.source import fetch
     from .bake import card_writer
 
     check_free(output, force=force)

@@ -68,7 +68,7 @@ def command(model: str | None, pythons: tuple[str, ...], as_json: bool) -> None:
 def _family(model: str | None) -> str:
     from ..editor.describe import describe
     from ..editor.errors import ModelError
-    from ..editor.families import KNOWN
+    from ..editor.models.families import KNOWN
 
     if model is None:
         return "llama"
@@ -104,7 +104,8 @@ def conform(
     """Let each runtime answer, record and show the verdicts; whether all of them are "steered"."""
     from ..editor import conformance, manifest
     from ..editor.carriers import EXACT
-    from ..editor.live import load_model, load_tokenizer
+    from ..editor.live import load_model
+    from ..editor.models.hf import load_tokenizer
     from ..editor.runtimes import process
     from .card import renew
 

@@ -24,9 +24,10 @@ def run_auto(
     from ..editor.bake import check_place
     from ..editor.carriers import carried
     from ..editor.errors import MonoglotWarning
-    from ..editor.families import activation_modules
     from ..editor.files.output import check_free
-    from ..editor.live import load_model, load_tokenizer
+    from ..editor.live import load_model
+    from ..editor.models.families import activation_modules
+    from ..editor.models.hf import load_tokenizer
     from ..editor.prompts import passages
 
     check_place(target.source.folder, output)

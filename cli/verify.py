@@ -105,8 +105,8 @@ def command(
             f"{base} is a GGUF file, {folder} is none. Name the safetensors checkpoint that it was made from."
         )
     from ..editor import manifest
-    from ..editor.source import resolve_base
-    from ..editor.target import open_target
+    from ..editor.models.source import resolve_base
+    from ..editor.models.target import open_target
 
     if runtimes is None and (idle := given(*OF_RUNTIMES)):
         raise click.UsageError(f"{idle[0]} goes with --runtime.")

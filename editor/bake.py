@@ -28,10 +28,10 @@ from .files.checkpoint import Checkpoint, Shard, Tensor
 from .files.kinds import FILE
 from .files.output import check_free, staged_folder
 from .layout import Layout, layout
+from .models.source import IGNORED
+from .models.target import Target
 from .neurons import Neurons
 from .recipe import Recipe
-from .source import IGNORED
-from .target import Target
 from .tensor_edits import Editing, TensorEdit
 
 CHUNK = 2 * 2**20  # bytes

@@ -25,14 +25,14 @@ import numpy as np
 import numpy.typing as npt
 
 from . import statistics
-from .activations import Activation, functions
 from .errors import StatisticsError
 from .files import floats, kinds
 from .files.output import replace_file
 from .inputs import Inputs, Sample
+from .models.activations import Activation, functions
 
 if TYPE_CHECKING:
-    from .target import Target
+    from .models.target import Target
 
 FILE = "calibration.monoglot"  # of the format safetensors, but vLLM takes every *.safetensors in a folder for weights
 FORMAT = 1

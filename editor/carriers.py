@@ -18,15 +18,15 @@ from typing import Any
 
 import numpy as np
 
-from . import llama
 from .calibration import Calibration, LayerError
-from .compat_config import old_keys
 from .errors import RecipeError
-from .families import text_config
 from .files.checkpoint import Shard, Tensor
+from .models import as_llama as llama
+from .models.compat_config import old_keys
+from .models.families import text_config
+from .models.target import Target
 from .neurons import Neurons
 from .recipe import LayerPlan, Plan, Recipe, plan
-from .target import Target
 from .tensor_edits import slots_needed
 
 EXACT = ("native", "flag", "llama")

@@ -12,7 +12,7 @@ from typing import Any
 
 from .errors import CorpusError
 from .generate import BROKEN, REPETITION_PENALTY
-from .live import quiet
+from .models.hf import quiet
 
 FEWEST = 16  # tokens that a reply should have room for; earlier turns are forgotten for them
 DIRECTION = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}  # bidirectional classes that reorder a line

@@ -19,8 +19,9 @@ from .errors import StatisticsError
 from .evaluate import Matrix, as_data
 from .find import METHODS, find
 from .find.variation import Variation
+from .models.identity import ModelInfo
 from .neurons import SETTINGS, Neurons
-from .statistics import ModelInfo, Statistics
+from .statistics import Statistics
 
 FORMAT = 1  # of the file
 SHARED = "edit"  # as in the paper: a deactivated language's neurons are, whoever else owns them

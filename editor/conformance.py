@@ -27,12 +27,12 @@ from pathlib import Path
 from typing import Any
 
 from . import runtimes
-from .activations import function_name
 from .errors import RunError
-from .live import quiet
+from .models.activations import function_name
+from .models.hf import quiet
+from .models.target import Target
 from .progress import Progress
 from .runtimes import process
-from .target import Target
 
 TOKENS = 24  # of an answer
 CANDIDATES = 4  # prompts of a language that are tried until one tells base and checkpoint apart

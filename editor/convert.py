@@ -27,7 +27,7 @@ from .errors import OutputError, RunError, VerificationError
 from .files.output import replace_file, staged_file
 from .files.streams import sha256
 from .identify import share
-from .live import load_tokenizer
+from .models.hf import load_tokenizer
 from .progress import Progress
 from .runtimes import process
 from .version import VERSION
@@ -156,8 +156,8 @@ def _as_baked(folder: Path, record: Mapping[str, Any], destination: Path) -> Non
 
 def _plain(folder: Path) -> str:
     """The type that keeps what the checkpoint holds."""
-    from .families import locate
     from .files.checkpoint import read_checkpoint
+    from .models.families import locate
 
     stored = locate(read_checkpoint(folder)).outputs[0][1].dtype
     return PLAIN[stored]

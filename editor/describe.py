@@ -20,19 +20,19 @@ from . import neurons as neurons_file
 from . import recipe as recipe_file
 from . import sidecar
 from . import statistics as statistics_file
-from .activations import function_name, functions
 from .carriers import choose, has_biases, ignored_biases, refusals
 from .errors import CheckpointError, ModelError, RecipeError, VerificationError
-from .families import FeedForward, locate, text_config
 from .files.checkpoint import Checkpoint, fingerprint, parse_json, read_checkpoint, read_config, read_shard
 from .files.gguf import MAGIC, read_gguf
 from .files.kinds import FILE, kind
 from .files.streams import sha256
 from .gguf_layout import locate_up
-from .outline import outlined
+from .models.activations import function_name, functions
+from .models.families import FeedForward, locate, text_config
+from .models.outline import outlined
+from .models.source import Source, on_hub, resolve
+from .models.target import Target
 from .recipe import CONSTANT_OPS, OPS
-from .source import Source, on_hub, resolve
-from .target import Target
 
 KNOWN = (
     "a model (a folder, a Hub id, `embedded`), a checkpoint that monoglot made, a GGUF file, neurons.json, statistics, a "

@@ -6,30 +6,19 @@ from pathlib import Path
 
 from .corpus import MINIMUM_TOKENS, Packed, Text, mislabelled, pack, require
 from .errors import CorpusError, MonoglotWarning
-from .families import activation_modules, input_modules, text_config
-from .live import choose_dtype, load_model, load_tokenizer
+from .live import choose_dtype, load_model
+from .models.families import activation_modules, input_modules, text_config
+from .models.hf import load_tokenizer
+from .models.target import Target, model_info
 from .record import Progress, collect
 from .sample import HELD_OUT_TOKENS, require_held_out, take_sample
-from .statistics import ModelInfo, Statistics
-from .target import Target
+from .statistics import Statistics
 
 TOKENS = 16_384  # a language
 CONTEXT = 512
 MISLABELLED_SHARE = 0.1
 SHORTEST_CONTEXT = 16
 POSITIONS = ("max_position_embeddings", "n_positions", "max_seq_len")  # config keys: how long a context may be
-
-
-def model_info(target: Target) -> ModelInfo:
-    feed_forward = target.feed_forward
-    return ModelInfo(
-        target.source.name,
-        target.source.revision,
-        feed_forward.model_type,
-        feed_forward.layers,
-        feed_forward.width,
-        target.fingerprint,
-    )
 
 
 def fitting_context(target: Target, context: int) -> int:

@@ -28,19 +28,18 @@ import numpy.typing as npt
 
 from . import manifest as manifest_file
 from .carriers import Carried, carried
-from .compat_config import old_keys
 from .describe import check_recipe
-from .detect import model_info
 from .errors import ModelError, MonoglotError
-from .families import locate
 from .files import floats
 from .files.checkpoint import CONFIG, INDEX, ITEM_BITS, Checkpoint, fingerprint, parse_json, read_checkpoint
 from .files.streams import CHUNK, Place, _fill, blocks_of_both, equal_files, rows_of_both
 from .layout import layout
+from .models.compat_config import old_keys
+from .models.families import locate
+from .models.source import IGNORED, Source
+from .models.target import Target, model_info, open_target
 from .neurons import Neurons
 from .recipe import Edit, Recipe
-from .source import IGNORED, Source
-from .target import Target, open_target
 from .tensor_edits import Editing
 
 FEW = 5  # rows and columns that are named

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from .corpus import Packed
 from .errors import NeuronsError, RecipeError
-from .families import FeedForward, activation_modules
 from .hooks import random_plan, steered
 from .logits import Variant, batches, chunks, hidden_states, logits, losses, token_losses
+from .models.families import FeedForward, activation_modules
+from .models.identity import Base
 from .neurons import Neurons
 from .progress import Progress
-from .recipe import Base, Edit, Plan, Recipe, plan
+from .recipe import Edit, Plan, Recipe, plan
 
 if TYPE_CHECKING:
     import torch

@@ -16,8 +16,8 @@ from . import neurons as neurons_file
 from .errors import CheckpointError, OutputError
 from .files.checkpoint import parse_json
 from .files.output import replace_file
+from .models.identity import ModelInfo
 from .neurons import Neurons
-from .statistics import ModelInfo
 
 FORMAT = 1
 FILE = "evaluation.json"

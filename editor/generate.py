@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from .errors import CorpusError
-from .live import quiet
 from .logits import LOGITS
+from .models.hf import quiet
 from .progress import Progress
 
 REPETITION_PENALTY = 1.1

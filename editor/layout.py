@@ -13,15 +13,15 @@ from typing import Any
 
 import numpy as np
 
-from .activations import functions
 from .carriers import EXACT, Carried, Rewrite, rewrite
-from .compat_config import old_keys
 from .errors import RecipeError
-from .families import TEXT_CONFIG, text_config
 from .files import floats
 from .files.checkpoint import CONFIG, INDEX, Shard, Tensor, parse_json
 from .files.json_text import with_keys
-from .target import Target
+from .models.activations import functions
+from .models.compat_config import old_keys
+from .models.families import TEXT_CONFIG, text_config
+from .models.target import Target
 from .tensor_edits import Constant, LayerTensors, Rounding, TensorEdit, exact_level, of_layer
 
 ALIGNMENT = 8

@@ -5,7 +5,6 @@ float16 and bfloat16 weight exactly. No code from a checkpoint runs.
 """
 
 import contextlib
-import logging
 import os
 import warnings
 from collections.abc import Iterable, Iterator
@@ -13,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from .errors import ModelError, MonoglotWarning
-from .families import TEXT_PREFIX, text_config
 from .files.checkpoint import read_config
+from .models.families import TEXT_PREFIX, text_config
+from .models.hf import quiet
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 DEVICES = ("auto", "cpu", "cuda", "mps")
@@ -94,18 +94,6 @@ def dropped_biases(model: Any, unexpected: Iterable[str]) -> list[str]:
     ]  # fmt: skip
 
 
-def load_tokenizer(folder: Path) -> Any:
-    """Raises ModelError when the folder has no tokenizer that transformers can read."""
-    import transformers
-
-    try:
-        with quiet():
-            return transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-    except Exception as error:  # tokenizers raises bare Exceptions
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ModelError(f"{folder.name} has no tokenizer that transformers can load: {reason}") from None
-
-
 @contextlib.contextmanager
 def hooked(handles: Iterable[Any]) -> Iterator[None]:
     """Remove the hooks, of which these are the handles, when the block ends."""
@@ -114,22 +102,3 @@ def hooked(handles: Iterable[Any]) -> Iterator[None]:
     finally:
         for handle in handles:
             handle.remove()
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Without transformers' progress bars and notes on stderr; its warnings that we handle ourselves are dropped."""
-    from transformers.utils import logging as transformers_logging
-
-    verbosity = transformers_logging.get_verbosity()
-    bars = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.set_verbosity(logging.ERROR)
-    transformers_logging.disable_progress_bar()
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        transformers_logging.set_verbosity(verbosity)
-        if bars:
-            transformers_logging.enable_progress_bar()

@@ -23,8 +23,8 @@ from .version import VERSION
 
 if TYPE_CHECKING:
     from .carriers import Carried
+    from .models.target import Target
     from .recipe import Recipe
-    from .target import Target
 
 FORMAT = 1
 

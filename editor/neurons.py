@@ -25,7 +25,7 @@ from .errors import MonoglotError, NeuronsError
 from .files import kinds
 from .files.checkpoint import parse_json
 from .files.output import replace_file
-from .statistics import ModelInfo
+from .models.identity import ModelInfo
 
 FORMAT = 1
 DECIMALS = 6  # of a value in the file

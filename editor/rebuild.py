@@ -21,8 +21,8 @@ from .bake import Describe, Progress, bake, check_place
 from .calibration import Calibration, open_calibration
 from .errors import MonoglotError, RecipeError, VerificationError
 from .files.kinds import FILE
-from .source import Source, resolve_base
-from .target import Target, open_target
+from .models.source import Source, resolve_base
+from .models.target import Target, open_target
 from .verify import recipe_of
 from .version import VERSION
 

@@ -42,6 +42,7 @@ import numpy.typing as npt
 
 from .errors import NeuronsError, RecipeError
 from .files import kinds
+from .models.identity import Base
 from .neurons import DECIMALS, Neurons, check_fit, check_languages
 
 FORMAT = 1
@@ -54,15 +55,6 @@ SLOTS = ("spare", "deactivated")
 ABOVE_TOLERANCE = ("refuse", "leave-out")
 TOLERANCE = 0.15
 FILE = "recipe.yaml"
-
-
-@dataclass(frozen=True)
-class Base:
-    """The model a recipe is for. `fingerprint` None fits any."""
-
-    model: str
-    revision: str | None = None
-    fingerprint: str | None = None
 
 
 @dataclass(frozen=True)

@@ -17,14 +17,15 @@ import numpy as np
 from . import histogram as histograms
 from .corpus import Packed
 from .errors import StatisticsError
-from .families import trunk
 from .histogram import BINS, UInt32
 from .inputs import Inputs, Sample
 from .live import hooked
+from .models.families import trunk
+from .models.identity import ModelInfo
 from .moments import Moments
 from .per_text import Float32, Piece, pieces
 from .resume import Arrays, Resume
-from .statistics import SUM_GRID, Int64, ModelInfo, Statistics
+from .statistics import SUM_GRID, Int64, Statistics
 
 if TYPE_CHECKING:
     import torch

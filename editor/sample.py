@@ -8,8 +8,8 @@ import numpy as np
 
 from .corpus import Packed
 from .errors import CorpusError, StatisticsError
-from .families import trunk
 from .inputs import Float32, Part, Sample
+from .models.families import trunk
 
 if TYPE_CHECKING:
     import torch

@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .errors import CorpusError
-from .families import trunk
+from .models.families import trunk
 from .progress import Progress
 
 TOKENS = 256

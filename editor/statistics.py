@@ -32,6 +32,7 @@ from .files import kinds
 from .files.output import replace_file
 from .histogram import BINS, UInt32
 from .inputs import Inputs
+from .models.identity import ModelInfo
 from .per_text import Float32
 
 FORMAT = 1
@@ -41,18 +42,6 @@ SUM_GRID = 2.0**20
 Int64 = npt.NDArray[np.int64]
 Float64 = npt.NDArray[np.float64]
 Part = TypeVar("Part")
-
-
-@dataclass(frozen=True)
-class ModelInfo:
-    """Which model statistics or neurons are of: its name, revision, family and shape, and `checkpoint.fingerprint`."""
-
-    name: str
-    revision: str | None
-    model_type: str
-    layers: int
-    width: int
-    fingerprint: str
 
 
 @dataclass(frozen=True)

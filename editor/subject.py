@@ -9,12 +9,13 @@ from typing import Any
 from . import manifest
 from . import neurons as neurons_file
 from .errors import MonoglotWarning, NeuronsError
-from .families import activation_modules
 from .files.kinds import FILE
-from .live import load_model, load_tokenizer
+from .live import load_model
+from .models.families import activation_modules
+from .models.hf import load_tokenizer
+from .models.source import resolve, resolve_base
+from .models.target import Target, open_target
 from .neurons import Neurons, check_fit
-from .source import resolve, resolve_base
-from .target import Target, open_target
 
 
 @dataclass

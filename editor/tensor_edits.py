@@ -26,11 +26,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .activations import Activation
 from .errors import CheckpointError, RecipeError
-from .families import FeedForward
 from .files import floats
 from .files.checkpoint import Shard, Tensor
+from .models.activations import Activation
+from .models.families import FeedForward
 from .recipe import LayerPlan
 
 Int64 = npt.NDArray[np.int64]

@@ -33,7 +33,6 @@ from .corpus import Packed, Text, require
 from .detect import read_texts
 from .errors import MonoglotError, RecipeError, VerificationError
 from .evaluate import Difference, Measured, measure
-from .families import activation_modules, input_modules
 from .files import floats
 from .files.checkpoint import Shard, Tensor, read_checkpoint
 from .files.streams import _sha256, same_bytes
@@ -42,10 +41,11 @@ from .layout import Layout, layout
 from .live import hooked as attached
 from .live import load_model
 from .logits import Variant
+from .models.families import activation_modules, input_modules
+from .models.target import Target
 from .neurons import Neurons
 from .progress import Progress
 from .recipe import Recipe
-from .target import Target
 from .tensor_edits import Editing
 
 CHUNK = 2**20

@@ -9,9 +9,9 @@ def baked(folder: Path, model: Path, neurons_file: Path) -> Path:
     from monoglot.cli.bake import card_writer
     from monoglot.editor import manifest, neurons, verify
     from monoglot.editor.bake import bake
+    from monoglot.editor.models.source import resolve
+    from monoglot.editor.models.target import open_target
     from monoglot.editor.recipe import Edit, Recipe
-    from monoglot.editor.source import resolve
-    from monoglot.editor.target import open_target
 
     target, found = open_target(resolve(str(model), "someone/tiny")), neurons.load(neurons_file)
     bake(target, found, Recipe(target.base, (Edit("zh", "deactivate"),)), folder, describe=card_writer(found.method))

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tiny
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test talks to the network
-
-import tiny
 
 
 @pytest.fixture(scope="session")
@@ -32,9 +31,8 @@ def neurons_file(model: Path, corpus: Path, tmp_path_factory: pytest.TempPathFac
     import numpy as np
 
     from monoglot.editor import neurons
-    from monoglot.editor.detect import model_info
-    from monoglot.editor.source import resolve
-    from monoglot.editor.target import open_target
+    from monoglot.editor.models.source import resolve
+    from monoglot.editor.models.target import model_info, open_target
 
     path = tmp_path_factory.mktemp("neurons") / "neurons.json"
     info = model_info(open_target(resolve(str(model))))

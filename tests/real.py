@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from monoglot.editor.compat_config import unread_tokenizer
+from monoglot.editor.models.compat_config import unread_tokenizer
 
 LANGUAGES = ("en", "zh", "fr", "es", "vi", "id", "ja")
 TOKENS = 8192

@@ -9,9 +9,10 @@ import transformers
 from tiny import Case
 
 from monoglot.editor.bake import bake
-from monoglot.editor.recipe import Base, Edit, Recipe
-from monoglot.editor.source import resolve
-from monoglot.editor.target import open_target
+from monoglot.editor.models.identity import Base
+from monoglot.editor.models.source import resolve
+from monoglot.editor.models.target import open_target
+from monoglot.editor.recipe import Edit, Recipe
 
 THETA = 500_000.0  # no family's default
 

@@ -8,9 +8,10 @@ import torch
 
 from monoglot.editor.corpus import Packed
 from monoglot.editor.inputs import Inputs, Sample
+from monoglot.editor.models.identity import ModelInfo
 from monoglot.editor.record import collect
 from monoglot.editor.sample import take_sample
-from monoglot.editor.statistics import ModelInfo, Statistics
+from monoglot.editor.statistics import Statistics
 
 LAYERS, WIDTH, HIDDEN, VOCABULARY, BOS = 3, 5, 4, 50, 0
 INFO = ModelInfo("tables", None, "llama", LAYERS, WIDTH, "f" * 64)

@@ -13,14 +13,13 @@ import yaml
 
 from monoglot.editor import calibration, compare, findings, manifest, neurons, recipe, resume, statistics
 from monoglot.editor.bake import bake
-from monoglot.editor.detect import model_info
 from monoglot.editor.errors import MonoglotError
 from monoglot.editor.files.kinds import FILE
+from monoglot.editor.models.source import resolve
+from monoglot.editor.models.target import Target, model_info, open_target
 from monoglot.editor.neurons import Neurons
 from monoglot.editor.recipe import Edit, Recipe
-from monoglot.editor.source import resolve
 from monoglot.editor.statistics import Statistics
-from monoglot.editor.target import Target, open_target
 
 UNKNOWN = 999
 Write = Callable[[Target, Path], Path]  # a folder in, the file in it out

@@ -25,10 +25,11 @@ from monoglot.editor.bake import bake
 from monoglot.editor.files.gguf import TYPES, read_gguf
 from monoglot.editor.gguf_bake import bake_gguf
 from monoglot.editor.gguf_layout import KNOWN
+from monoglot.editor.models.identity import Base
+from monoglot.editor.models.source import resolve
+from monoglot.editor.models.target import open_target
 from monoglot.editor.neurons import Neurons
-from monoglot.editor.recipe import Base, Edit, Recipe
-from monoglot.editor.source import resolve
-from monoglot.editor.target import open_target
+from monoglot.editor.recipe import Edit, Recipe
 
 PYTHON = os.environ.get("LLAMA_PYTHON", "")
 REAL = Path(os.environ.get("REAL_MODELS", "real-models"))

@@ -14,7 +14,7 @@ import pytest
 import tiny
 
 from monoglot.cli.main import COMMANDS
-from monoglot.editor.families import FAMILIES
+from monoglot.editor.models.families import FAMILIES
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 COMMAND = re.compile(r"^\$ (monoglot .*)$", re.MULTILINE)

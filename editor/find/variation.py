@@ -18,13 +18,12 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ..detect import model_info
 from ..errors import CheckpointError, ModelError, StatisticsError
-from ..families import FeedForward
 from ..files import floats
 from ..files.checkpoint import Shard, Tensor
-from ..statistics import ModelInfo
-from ..target import Target
+from ..models.families import FeedForward
+from ..models.identity import ModelInfo
+from ..models.target import Target, model_info
 
 BLOCK = 2**20  # numbers
 

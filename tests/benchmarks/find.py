@@ -21,6 +21,7 @@ import numpy as np
 def make(path: Path, layers: int, width: int, languages: int) -> None:
     """Counts as a real model's: most neurons rarely active, some in all languages, a few in one."""
     from monoglot.editor import statistics
+    from monoglot.editor.models.identity import ModelInfo
 
     generator = np.random.default_rng(0)
     tokens = 100_000
@@ -31,7 +32,7 @@ def make(path: Path, layers: int, width: int, languages: int) -> None:
         own = np.where(generator.random((layers, width)) < 0.01, generator.random((layers, width)), common)
         active[name] = generator.binomial(tokens, own)
         total[name] = active[name] * 0.25
-    info = statistics.ModelInfo("benchmark", None, "llama", layers, width, "0" * 64)
+    info = ModelInfo("benchmark", None, "llama", layers, width, "0" * 64)
     texts = {name: (name,) for name in names}
     statistics.save(statistics.Statistics(info, dict.fromkeys(names, tokens), active, total, texts), path)
 

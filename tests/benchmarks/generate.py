@@ -23,13 +23,14 @@ import torch
 from monoglot.editor import neurons
 from monoglot.editor.bake import bake
 from monoglot.editor.calibration import Calibration, LayerError
-from monoglot.editor.families import activation_modules
 from monoglot.editor.hooks import steered
 from monoglot.editor.live import load_model
 from monoglot.editor.logits import Variant
-from monoglot.editor.recipe import Base, Edit, Recipe
-from monoglot.editor.source import resolve
-from monoglot.editor.target import Target, open_target
+from monoglot.editor.models.families import activation_modules
+from monoglot.editor.models.identity import Base
+from monoglot.editor.models.source import resolve
+from monoglot.editor.models.target import Target, open_target
+from monoglot.editor.recipe import Edit, Recipe
 from monoglot.editor.verify import carried_in
 
 SHARE = 0.01  # of each layer's neurons

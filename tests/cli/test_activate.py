@@ -16,10 +16,11 @@ from monoglot.cli.console import Edits
 from monoglot.cli.strength import digest, prompts_of
 from monoglot.editor import calibration, embedded, manifest, neurons
 from monoglot.editor.generate import continuations
-from monoglot.editor.live import load_model, load_tokenizer
+from monoglot.editor.live import load_model
+from monoglot.editor.models.hf import load_tokenizer
+from monoglot.editor.models.source import resolve
+from monoglot.editor.models.target import open_target
 from monoglot.editor.prompts import COUNT, embedded_prompts
-from monoglot.editor.source import resolve
-from monoglot.editor.target import open_target
 
 Run = Callable[..., tuple[int, str, str]]
 PROMPTS = {"en": "Click the button", "es": "Haga clic en el botón", "fr": "Cliquez sur le bouton", "zh": "点击按钮"}

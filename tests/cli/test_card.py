@@ -180,7 +180,7 @@ def test_the_base_on_the_hub_is_asked_for_its_card_alone(
         asked.append((name, only))
         return described
 
-    monkeypatch.setattr("monoglot.editor.source.fetch", fetch)
+    monkeypatch.setattr("monoglot.editor.models.source.fetch", fetch)
     record = manifest.read(out)
     record["base"] |= {"model": "org/tiny", "revision": "abc", "hub": True}
     manifest.write(out, record)

@@ -21,10 +21,12 @@ from monoglot.editor import embedded
 from monoglot.editor.bake import bake
 from monoglot.editor.chat import Conversation
 from monoglot.editor.generate import continuations
-from monoglot.editor.live import load_model, load_tokenizer
-from monoglot.editor.recipe import Base, Edit, Recipe
-from monoglot.editor.source import resolve
-from monoglot.editor.target import open_target
+from monoglot.editor.live import load_model
+from monoglot.editor.models.hf import load_tokenizer
+from monoglot.editor.models.identity import Base
+from monoglot.editor.models.source import resolve
+from monoglot.editor.models.target import open_target
+from monoglot.editor.recipe import Edit, Recipe
 
 Run = Callable[..., tuple[int, str, str]]
 PATIENCE = 60  # seconds for anything; loading torch on a busy machine takes long

@@ -23,8 +23,8 @@ def stats(model: Path, corpus: Path, tmp_path_factory: pytest.TempPathFactory) -
     from monoglot.editor import statistics
     from monoglot.editor.corpus import open_corpus
     from monoglot.editor.detect import detect
-    from monoglot.editor.source import resolve
-    from monoglot.editor.target import open_target
+    from monoglot.editor.models.source import resolve
+    from monoglot.editor.models.target import open_target
 
     made, folder = {}, tmp_path_factory.mktemp("stats")
     for per_text in (False, True):

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from monoglot.editor import recipe as recipes
-from monoglot.editor.compat_config import READERS
+from monoglot.editor.models.compat_config import READERS
 
 Run = Callable[..., tuple[int, str, str]]
 ROPE = {"rope_type": "default", "rope_theta": 500000.0}

@@ -13,18 +13,20 @@ import tiny
 
 from monoglot.editor import embedded, findings, neurons
 from monoglot.editor.corpus import open_corpus
-from monoglot.editor.detect import model_info, read_texts
+from monoglot.editor.detect import read_texts
 from monoglot.editor.evaluate import dominance, perplexity_matrices
-from monoglot.editor.families import activation_modules
 from monoglot.editor.generate import continuations
 from monoglot.editor.hooks import steered
 from monoglot.editor.identify import language_of
-from monoglot.editor.live import load_model, load_tokenizer
+from monoglot.editor.live import load_model
+from monoglot.editor.models.families import activation_modules
+from monoglot.editor.models.hf import load_tokenizer
+from monoglot.editor.models.identity import Base
+from monoglot.editor.models.source import resolve
+from monoglot.editor.models.target import Target, model_info, open_target
 from monoglot.editor.prompts import embedded_prompts
 from monoglot.editor.questions import questions, with_request
-from monoglot.editor.recipe import Base, Edit, Recipe, plan
-from monoglot.editor.source import resolve
-from monoglot.editor.target import Target, open_target
+from monoglot.editor.recipe import Edit, Recipe, plan
 
 Run = Callable[..., tuple[int, str, str]]
 

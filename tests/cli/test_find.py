@@ -10,6 +10,7 @@ import torch
 
 from monoglot.cli.find import spark
 from monoglot.editor import neurons, statistics
+from monoglot.editor.models.identity import ModelInfo
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -24,7 +25,7 @@ def stats(tmp_path: Path) -> Path:
     }
     active = {language: np.array(layers, np.int64) for language, layers in counts.items()}
     made = statistics.Statistics(
-        statistics.ModelInfo("tiny", None, "llama", 2, 4, "f" * 64),
+        ModelInfo("tiny", None, "llama", 2, 4, "f" * 64),
         dict.fromkeys(counts, 100),
         active,
         {language: array / 4 for language, array in active.items()},

@@ -14,8 +14,8 @@ import tiny
 from monoglot.editor import calibration, statistics
 from monoglot.editor import recipe as recipes
 from monoglot.editor.describe import describe
-from monoglot.editor.source import resolve
-from monoglot.editor.target import open_target
+from monoglot.editor.models.source import resolve
+from monoglot.editor.models.target import open_target
 
 Run = Callable[..., tuple[int, str, str]]
 SCREEN = 40  # lines

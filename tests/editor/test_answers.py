@@ -8,8 +8,9 @@ from monoglot.editor import answers, embedded
 from monoglot.editor.answers import ask, judged, real_text
 from monoglot.editor.confusion import confusion
 from monoglot.editor.errors import CorpusError
-from monoglot.editor.live import load_model, load_tokenizer
+from monoglot.editor.live import load_model
 from monoglot.editor.logits import Variant
+from monoglot.editor.models.hf import load_tokenizer
 from monoglot.editor.prompts import embedded_prompts, passages
 from monoglot.editor.quality import quality
 

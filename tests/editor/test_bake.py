@@ -17,10 +17,11 @@ from monoglot.cli.bake import card_writer
 from monoglot.editor import neurons
 from monoglot.editor.bake import bake
 from monoglot.editor.files.checkpoint import read_checkpoint
-from monoglot.editor.recipe import Base, Edit, Recipe
+from monoglot.editor.models.identity import Base
+from monoglot.editor.models.source import resolve
+from monoglot.editor.models.target import open_target
+from monoglot.editor.recipe import Edit, Recipe
 from monoglot.editor.recipe import load as load_recipe
-from monoglot.editor.source import resolve
-from monoglot.editor.target import open_target
 
 
 def test_exactly_the_recipes_columns_are_zero(model: Path, neurons_file: Path, tmp_path: Path) -> None:

@@ -13,15 +13,15 @@ import torch
 from safetensors.numpy import load_file, save_file
 
 from monoglot.editor import calibration, statistics
-from monoglot.editor.activations import gelu_tanh, relu, relu2, silu
 from monoglot.editor.calibration import Calibration, best_level, fit, halves, load, open_calibration, save
 from monoglot.editor.corpus import open_corpus
 from monoglot.editor.detect import detect, read_texts
 from monoglot.editor.errors import StatisticsError
 from monoglot.editor.inputs import Inputs, Part, Sample
 from monoglot.editor.live import load_model
-from monoglot.editor.source import resolve
-from monoglot.editor.target import Target, open_target
+from monoglot.editor.models.activations import gelu_tanh, relu, relu2, silu
+from monoglot.editor.models.source import resolve
+from monoglot.editor.models.target import Target, open_target
 
 D, TOKENS = 12, 4000
 FINGERPRINT = "f" * 64

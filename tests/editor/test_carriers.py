@@ -26,14 +26,14 @@ from monoglot.editor import neurons as neurons_file
 from monoglot.editor.bake import bake
 from monoglot.editor.carriers import Carried, carried
 from monoglot.editor.errors import NeuronsError, RecipeError
-from monoglot.editor.families import activation_modules, input_modules
 from monoglot.editor.files.checkpoint import read_checkpoint
 from monoglot.editor.hooks import calibrated, steered
 from monoglot.editor.live import load_model
+from monoglot.editor.models.families import activation_modules, input_modules
+from monoglot.editor.models.source import resolve
+from monoglot.editor.models.target import Target, open_target
 from monoglot.editor.neurons import Neurons
 from monoglot.editor.recipe import CONSTANT_OPS, Plan
-from monoglot.editor.source import resolve
-from monoglot.editor.target import Target, open_target
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from monoglot.editor.chat import Conversation, printable, templated
 from monoglot.editor.errors import CorpusError
 from monoglot.editor.generate import continuations
-from monoglot.editor.live import load_tokenizer
+from monoglot.editor.models.hf import load_tokenizer
 
 TEMPLATE = (
     "{{ bos_token }}{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}"

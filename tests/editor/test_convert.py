@@ -42,7 +42,7 @@ def out(tmp_path: Path, model: Path, neurons_file: Path) -> Path:
 
 
 def ids(folder: Path, text: str) -> list[int]:
-    from monoglot.editor.live import load_tokenizer
+    from monoglot.editor.models.hf import load_tokenizer
 
     found: list[int] = load_tokenizer(folder)(text)["input_ids"]
     return found

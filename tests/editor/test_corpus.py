@@ -346,7 +346,7 @@ def test_parts_have_their_own_tokens_and_fingerprints() -> None:
 
 
 def test_a_real_tokenizer_adds_nothing_of_its_own(model: Path) -> None:
-    from monoglot.editor.live import load_tokenizer
+    from monoglot.editor.models.hf import load_tokenizer
 
     tokenizer = load_tokenizer(model)
     packed = pack(text_of(["The quick brown fox"] * 50), tokenizer, tokens=99, context=32)

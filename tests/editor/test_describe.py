@@ -16,13 +16,13 @@ from monoglot.editor import calibration, manifest, neurons, statistics
 from monoglot.editor import recipe as recipes
 from monoglot.editor.bake import bake
 from monoglot.editor.describe import describe
-from monoglot.editor.detect import model_info
 from monoglot.editor.errors import CheckpointError, ModelError, MonoglotError, VerificationError
 from monoglot.editor.histogram import BINS
 from monoglot.editor.inputs import Inputs, Part, Sample
-from monoglot.editor.recipe import Base, Edit, Recipe
-from monoglot.editor.source import resolve
-from monoglot.editor.target import Target, open_target
+from monoglot.editor.models.identity import Base
+from monoglot.editor.models.source import resolve
+from monoglot.editor.models.target import Target, model_info, open_target
+from monoglot.editor.recipe import Edit, Recipe
 
 
 def target_of(model: Path) -> Target:

@@ -21,9 +21,10 @@ from monoglot.editor import neurons
 from monoglot.editor.bake import bake
 from monoglot.editor.difference import ABSENT, Said, as_recipe, difference, flat, shortest
 from monoglot.editor.files import floats, streams
-from monoglot.editor.recipe import Base, Edit, Recipe
-from monoglot.editor.source import resolve
-from monoglot.editor.target import open_target
+from monoglot.editor.models.identity import Base
+from monoglot.editor.models.source import resolve
+from monoglot.editor.models.target import open_target
+from monoglot.editor.recipe import Edit, Recipe
 
 DOWN = "model.layers.1.mlp.down_proj.weight"
 FACTORS = (1.5, -1.7, 1 / 3, 1000.25, 0.5)

@@ -12,9 +12,9 @@ from monoglot.editor.detect import detect, read_texts
 from monoglot.editor.evaluate import perplexity_matrices
 from monoglot.editor.find import find
 from monoglot.editor.live import load_model
+from monoglot.editor.models.source import resolve
+from monoglot.editor.models.target import Target, open_target
 from monoglot.editor.neurons import Neurons
-from monoglot.editor.source import resolve
-from monoglot.editor.target import Target, open_target
 
 LANGUAGES = ("en", "es", "fr", "id", "ja", "vi", "zh")
 

@@ -15,13 +15,14 @@ from monoglot.editor import logits as logits_module
 from monoglot.editor.corpus import Packed
 from monoglot.editor.errors import NeuronsError
 from monoglot.editor.evaluate import Matrix, dominance, measure, perplexity_matrices
-from monoglot.editor.families import activation_modules
 from monoglot.editor.hooks import steered
 from monoglot.editor.logits import Variant
+from monoglot.editor.models.families import activation_modules
+from monoglot.editor.models.identity import Base
+from monoglot.editor.models.source import resolve
+from monoglot.editor.models.target import open_target
 from monoglot.editor.neurons import Neurons
-from monoglot.editor.recipe import Base, Edit, Recipe, plan
-from monoglot.editor.source import resolve
-from monoglot.editor.target import open_target
+from monoglot.editor.recipe import Edit, Recipe, plan
 
 
 def packed(lengths: list[int], seed: int) -> Packed:

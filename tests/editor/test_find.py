@@ -21,8 +21,9 @@ from monoglot.editor.find import find
 from monoglot.editor.find.entropy import language_entropy, order_statistic
 from monoglot.editor.find.lape import lape
 from monoglot.editor.histogram import BINS, ZERO
+from monoglot.editor.models.identity import ModelInfo
 from monoglot.editor.neurons import SETTINGS
-from monoglot.editor.statistics import ModelInfo, Statistics
+from monoglot.editor.statistics import Statistics
 
 BENCHMARK = Path(__file__).parents[1] / "benchmarks" / "find.py"
 

@@ -16,8 +16,9 @@ from monoglot.editor.find.lap import lap
 from monoglot.editor.find.lape import lape
 from monoglot.editor.find.lave import lave
 from monoglot.editor.find.random import draw
+from monoglot.editor.models.identity import ModelInfo
 from monoglot.editor.neurons import Neurons
-from monoglot.editor.statistics import ModelInfo, Statistics
+from monoglot.editor.statistics import Statistics
 
 NAMES = ("en", "fr", "zh", "vi")
 Table = list[list[list[float]]]  # by language, layer, neuron

@@ -14,7 +14,8 @@ from monoglot.editor import statistics as files
 from monoglot.editor.errors import StatisticsError
 from monoglot.editor.find import find
 from monoglot.editor.find.ap import ap, average_precision
-from monoglot.editor.statistics import ModelInfo, Statistics
+from monoglot.editor.models.identity import ModelInfo
+from monoglot.editor.statistics import Statistics
 
 NAMES = ("en", "fr", "zh", "vi")
 

@@ -15,14 +15,15 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from monoglot.editor.errors import CheckpointError, ModelError, MonoglotError, MonoglotWarning, StatisticsError
-from monoglot.editor.families import family_of, trunk
 from monoglot.editor.find import find, variation
 from monoglot.editor.find.pv import EPSILON, pv
 from monoglot.editor.find.variation import Variation, vary
 from monoglot.editor.live import load_model
-from monoglot.editor.source import resolve
-from monoglot.editor.statistics import ModelInfo, Statistics
-from monoglot.editor.target import Target, open_target
+from monoglot.editor.models.families import family_of, trunk
+from monoglot.editor.models.identity import ModelInfo
+from monoglot.editor.models.source import resolve
+from monoglot.editor.models.target import Target, open_target
+from monoglot.editor.statistics import Statistics
 
 Saved = Callable[..., Path]
 

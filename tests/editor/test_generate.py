@@ -9,9 +9,10 @@ import torch
 
 from monoglot.editor import generate
 from monoglot.editor.errors import CorpusError
-from monoglot.editor.families import KNOWN
 from monoglot.editor.generate import continuations, in_chat
-from monoglot.editor.live import load_model, load_tokenizer
+from monoglot.editor.live import load_model
+from monoglot.editor.models.families import KNOWN
+from monoglot.editor.models.hf import load_tokenizer
 
 PROMPTS = (
     "The quick brown fox jumps",

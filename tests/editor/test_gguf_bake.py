@@ -29,8 +29,9 @@ from monoglot.editor.errors import (
 from monoglot.editor.gguf_bake import BakedGguf, bake_gguf
 from monoglot.editor.gguf_layout import FUSED, KNOWN, SEPARATE
 from monoglot.editor.gguf_verify import GgufBytes, base_of, verify_gguf
+from monoglot.editor.models.identity import Base
 from monoglot.editor.neurons import Neurons
-from monoglot.editor.recipe import Base, Edit, Recipe
+from monoglot.editor.recipe import Edit, Recipe
 
 OFF = Recipe(Base("m.gguf"), (Edit("fr", "deactivate"),))
 CLEARED = [[3], [1], [2, 4]]  # of French, without 5, which is English too, and 7, which is Chinese too

@@ -21,9 +21,9 @@ from tiny import CASES, EXACT, logits
 from monoglot.editor.bake import bake
 from monoglot.editor.files.checkpoint import INDEX, read_checkpoint
 from monoglot.editor.live import load_model
+from monoglot.editor.models.source import resolve
+from monoglot.editor.models.target import open_target
 from monoglot.editor.recipe import Recipe
-from monoglot.editor.source import resolve
-from monoglot.editor.target import open_target
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -11,6 +11,7 @@ import torch
 
 from monoglot.editor import neurons
 from monoglot.editor.errors import NeuronsError
+from monoglot.editor.models.identity import ModelInfo
 from monoglot.editor.neurons import (
     SETTINGS,
     Neurons,
@@ -22,7 +23,6 @@ from monoglot.editor.neurons import (
     save,
     serialise,
 )
-from monoglot.editor.statistics import ModelInfo
 
 INFO = ModelInfo("org/model", "abc", "llama", 3, 24, "f" * 64)
 

@@ -9,12 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from monoglot.editor.errors import NeuronsError, RecipeError
+from monoglot.editor.models.identity import Base
 from monoglot.editor.neurons import Neurons, save
 from monoglot.editor.neurons import load as load_neurons
 from monoglot.editor.recipe import (
     OPS,
     SHARED,
-    Base,
     Edit,
     Plan,
     Recipe,

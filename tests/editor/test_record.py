@@ -14,11 +14,12 @@ from tiny import TEXT
 from monoglot.editor import record
 from monoglot.editor.corpus import Text, pack
 from monoglot.editor.errors import StatisticsError
-from monoglot.editor.families import activation_modules, family_of, input_modules
-from monoglot.editor.live import load_model, load_tokenizer
+from monoglot.editor.live import load_model
+from monoglot.editor.models.families import activation_modules, family_of, input_modules
+from monoglot.editor.models.hf import load_tokenizer
+from monoglot.editor.models.identity import ModelInfo
 from monoglot.editor.record import Recorder, collect
 from monoglot.editor.sample import take_sample
-from monoglot.editor.statistics import ModelInfo
 
 # Counting
 

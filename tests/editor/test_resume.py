@@ -158,8 +158,8 @@ def test_ctrl_c_in_the_forward_pass_loses_nothing(
     """Without waiting for the next regular save: what was done before the interrupted batch is on disk."""
     from monoglot.editor.corpus import open_corpus
     from monoglot.editor.detect import detect
-    from monoglot.editor.source import resolve
-    from monoglot.editor.target import open_target
+    from monoglot.editor.models.source import resolve
+    from monoglot.editor.models.target import open_target
 
     target, texts = open_target(resolve(str(model))), open_corpus([str(corpus)])
     passes = 0

@@ -11,7 +11,8 @@ import torch
 
 from monoglot.editor import embedded
 from monoglot.editor.errors import CorpusError
-from monoglot.editor.live import load_model, load_tokenizer
+from monoglot.editor.live import load_model
+from monoglot.editor.models.hf import load_tokenizer
 from monoglot.editor.prompts import passages
 from monoglot.editor.similarity import TOKENS, embed, similarity
 

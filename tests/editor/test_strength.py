@@ -12,15 +12,17 @@ import torch
 
 from monoglot.editor import embedded, strength
 from monoglot.editor.errors import CorpusError, MonoglotWarning, RecipeError
-from monoglot.editor.families import activation_modules
 from monoglot.editor.hooks import steered
-from monoglot.editor.live import load_model, load_tokenizer
+from monoglot.editor.live import load_model
+from monoglot.editor.models.families import activation_modules
+from monoglot.editor.models.hf import load_tokenizer
+from monoglot.editor.models.identity import Base
+from monoglot.editor.models.source import resolve
+from monoglot.editor.models.target import open_target
 from monoglot.editor.neurons import Neurons
 from monoglot.editor.prompts import embedded_prompts, passages
-from monoglot.editor.recipe import Base, Edit, Plan, Recipe, plan
-from monoglot.editor.source import resolve
+from monoglot.editor.recipe import Edit, Plan, Recipe, plan
 from monoglot.editor.strength import Task, of_checkpoint, search, to_json
-from monoglot.editor.target import open_target
 
 FRENCH = "Pour préparer un bon thé, faites bouillir de l'eau fraîche et réchauffez la théière."
 ENGLISH = "Rinse the rice in cold water until the water runs almost clear, then drain it well."

@@ -17,17 +17,18 @@ import torch
 from safetensors.torch import load_file, save_file
 from tiny import MOVED, TOLERANCE, logits
 
-from monoglot.editor.activations import FUNCTIONS, xielu
 from monoglot.editor.bake import bake
 from monoglot.editor.errors import CheckpointError, RecipeError
-from monoglot.editor.families import activation_modules, family_of
 from monoglot.editor.files import floats
 from monoglot.editor.files.checkpoint import Tensor
 from monoglot.editor.live import load_model
+from monoglot.editor.models.activations import FUNCTIONS, xielu
+from monoglot.editor.models.families import activation_modules, family_of
+from monoglot.editor.models.identity import Base
+from monoglot.editor.models.source import resolve
+from monoglot.editor.models.target import open_target
 from monoglot.editor.neurons import Neurons
-from monoglot.editor.recipe import Base, Edit, Recipe
-from monoglot.editor.source import resolve
-from monoglot.editor.target import open_target
+from monoglot.editor.recipe import Edit, Recipe
 from monoglot.editor.tensor_edits import Editing, Rounding, TensorEdit, exact_level
 
 pytestmark = pytest.mark.usefixtures("one_thread")

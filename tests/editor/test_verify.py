@@ -19,9 +19,10 @@ from monoglot.editor.corpus import open_corpus
 from monoglot.editor.errors import VerificationError
 from monoglot.editor.files.checkpoint import INDEX, read_checkpoint
 from monoglot.editor.files.kinds import FILE
-from monoglot.editor.recipe import CONSTANT_OPS, Base, Edit, Recipe
-from monoglot.editor.source import resolve
-from monoglot.editor.target import Target, open_target
+from monoglot.editor.models.identity import Base
+from monoglot.editor.models.source import resolve
+from monoglot.editor.models.target import Target, open_target
+from monoglot.editor.recipe import CONSTANT_OPS, Edit, Recipe
 
 DOWN = "model.layers.0.mlp.down_proj.weight"
 

@@ -28,10 +28,11 @@ from monoglot.editor.files.checkpoint import (
     read_checkpoint,
 )
 from monoglot.editor.files.checkpoint import read_shard as read
+from monoglot.editor.models.identity import Base
+from monoglot.editor.models.source import resolve
+from monoglot.editor.models.target import open_target
 from monoglot.editor.neurons import Neurons
-from monoglot.editor.recipe import Base, Edit, Recipe
-from monoglot.editor.source import resolve
-from monoglot.editor.target import open_target
+from monoglot.editor.recipe import Edit, Recipe
 
 BOUNDED = settings(deadline=None, derandomize=True, database=None, max_examples=150,
                    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])  # fmt: skip

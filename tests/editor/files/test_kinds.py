@@ -11,7 +11,7 @@ from safetensors.numpy import save_file
 from monoglot.editor import calibration, embedded, manifest, neurons, recipe, statistics
 from monoglot.editor.errors import MonoglotError
 from monoglot.editor.files import kinds
-from monoglot.editor.source import resolve
+from monoglot.editor.models.source import resolve
 
 
 @pytest.fixture(scope="module")

@@ -11,9 +11,9 @@ would fill with another default than the base's family is written out.
 
 from typing import Any
 
-from .errors import RecipeError
+from ..errors import RecipeError
+from ..files.checkpoint import Checkpoint, Tensor
 from .families import FeedForward
-from .files.checkpoint import Checkpoint, Tensor
 
 MODEL_TYPES = ("mistral", "qwen2", "phi3")
 OWN_KEYS = {"model_type", "architectures", "attention_bias", "mlp_bias", "auto_map"}  # set here, not compared
@@ -44,7 +44,7 @@ def refusal(checkpoint: Checkpoint) -> str | None:
 def _built(config: dict[str, Any]) -> Any:
     import transformers
 
-    from .live import quiet
+    from .hf import quiet
 
     rest = {key: value for key, value in config.items() if key != "model_type"}
     try:

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
+from ..files.checkpoint import Checkpoint, fingerprint, read_checkpoint
 from .families import FeedForward, locate
-from .files.checkpoint import Checkpoint, fingerprint, read_checkpoint
-from .recipe import Base
+from .identity import Base, ModelInfo
 from .source import Source
 
 
@@ -24,3 +24,15 @@ def open_target(source: Source) -> Target:
     """Read and check everything that an edit needs to know of a model. Raises ModelError."""
     checkpoint = read_checkpoint(source.folder)
     return Target(source, checkpoint, locate(checkpoint), fingerprint(checkpoint))
+
+
+def model_info(target: Target) -> ModelInfo:
+    feed_forward = target.feed_forward
+    return ModelInfo(
+        target.source.name,
+        target.source.revision,
+        feed_forward.model_type,
+        feed_forward.layers,
+        feed_forward.width,
+        target.fingerprint,
+    )

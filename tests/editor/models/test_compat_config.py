@@ -17,13 +17,14 @@ from tiny import logits
 
 from monoglot.editor import manifest
 from monoglot.editor.bake import bake
-from monoglot.editor.compat_config import READERS, old_keys
-from monoglot.editor.families import KNOWN
 from monoglot.editor.files.json_text import with_keys
 from monoglot.editor.live import load_model
-from monoglot.editor.recipe import Base, Edit, Recipe
-from monoglot.editor.source import resolve
-from monoglot.editor.target import open_target
+from monoglot.editor.models.compat_config import READERS, old_keys
+from monoglot.editor.models.families import KNOWN
+from monoglot.editor.models.identity import Base
+from monoglot.editor.models.source import resolve
+from monoglot.editor.models.target import open_target
+from monoglot.editor.recipe import Edit, Recipe
 from monoglot.editor.verify import verify_bytes
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -15,16 +15,18 @@ import torch
 from safetensors.torch import load_file
 from tiny import IDS, live, logits
 
-from monoglot.editor import carriers, llama
+from monoglot.editor import carriers
 from monoglot.editor.bake import bake
 from monoglot.editor.carriers import Carried
 from monoglot.editor.errors import RecipeError
 from monoglot.editor.files.checkpoint import read_checkpoint
 from monoglot.editor.live import load_model
+from monoglot.editor.models import as_llama as llama
+from monoglot.editor.models.identity import Base
+from monoglot.editor.models.source import resolve
+from monoglot.editor.models.target import Target, open_target
 from monoglot.editor.neurons import Neurons
-from monoglot.editor.recipe import Base, Edit, Recipe
-from monoglot.editor.source import resolve
-from monoglot.editor.target import Target, open_target
+from monoglot.editor.recipe import Edit, Recipe
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from .errors import CheckpointError, ModelError
+from ..errors import CheckpointError, ModelError
+from ..files import floats
 from .families import text_config
-from .files import floats
 
 if TYPE_CHECKING:
     from .target import Target
@@ -113,7 +113,7 @@ def function_name(target: "Target") -> str:
 def _default(target: "Target", key: str) -> Any:
     import transformers
 
-    from .live import quiet
+    from .hf import quiet
 
     try:
         with quiet():

@@ -14,8 +14,8 @@ import re
 from dataclasses import dataclass, replace
 from typing import Any
 
-from .errors import CheckpointError, ModelError
-from .files.checkpoint import Checkpoint, Shard, Tensor
+from ..errors import CheckpointError, ModelError
+from ..files.checkpoint import Checkpoint, Shard, Tensor
 
 
 @dataclass(frozen=True)

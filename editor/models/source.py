@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import embedded
-from .errors import ModelError
-from .files import kinds
-from .files.gguf import is_gguf
+from .. import embedded
+from ..errors import ModelError
+from ..files import kinds
+from ..files.gguf import is_gguf
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?(@\w[\w./-]*)?")
 CACHED = re.compile(r"models--(?P<id>.+)")

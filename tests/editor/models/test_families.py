@@ -25,7 +25,10 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from monoglot.editor.bake import bake
 from monoglot.editor.errors import CheckpointError, ModelError, MonoglotWarning
-from monoglot.editor.families import (
+from monoglot.editor.files.checkpoint import read_checkpoint
+from monoglot.editor.hooks import steered
+from monoglot.editor.live import choose_dtype, load_model
+from monoglot.editor.models.families import (
     FAMILIES,
     KNOWN,
     Family,
@@ -36,13 +39,11 @@ from monoglot.editor.families import (
     text_config,
     trunk,
 )
-from monoglot.editor.files.checkpoint import read_checkpoint
-from monoglot.editor.hooks import steered
-from monoglot.editor.live import choose_dtype, load_model
+from monoglot.editor.models.identity import Base
+from monoglot.editor.models.source import resolve
+from monoglot.editor.models.target import Target, open_target
 from monoglot.editor.neurons import Neurons
-from monoglot.editor.recipe import Base, Edit, Plan, Recipe
-from monoglot.editor.source import resolve
-from monoglot.editor.target import Target, open_target
+from monoglot.editor.recipe import Edit, Plan, Recipe
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 EDITS = {

@@ -11,11 +11,11 @@ import huggingface_hub
 import pytest
 import tiny
 
-from monoglot.editor import outline
 from monoglot.editor.describe import describe
 from monoglot.editor.errors import CheckpointError, ModelError
 from monoglot.editor.files.checkpoint import fingerprint, read_checkpoint
-from monoglot.editor.outline import outlined
+from monoglot.editor.models import outline
+from monoglot.editor.models.outline import outlined
 
 COMMIT = "c0ffee"
 

@@ -12,12 +12,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers.activations import ACT2FN
 
-from monoglot.editor.activations import FUNCTIONS, function_name, functions, xielu
 from monoglot.editor.errors import CheckpointError, ModelError
-from monoglot.editor.families import KNOWN, activation_modules, trunk
 from monoglot.editor.live import load_model
-from monoglot.editor.source import resolve
-from monoglot.editor.target import Target, open_target
+from monoglot.editor.models.activations import FUNCTIONS, function_name, functions, xielu
+from monoglot.editor.models.families import KNOWN, activation_modules, trunk
+from monoglot.editor.models.source import resolve
+from monoglot.editor.models.target import Target, open_target
 
 GRID = np.concatenate([np.linspace(-12, 12, 4801), [-300.0, -1e-9, 0.0, 1e-9, 300.0]])
 

@@ -13,9 +13,9 @@ from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from .errors import CheckpointError, ModelError
-from .files.checkpoint import CONFIG, INDEX, MAX_HEADER, SAMPLE_BYTES, SAMPLES, SINGLE, parse_json
-from .files.kinds import FILE as MANIFEST
+from ..errors import CheckpointError, ModelError
+from ..files.checkpoint import CONFIG, INDEX, MAX_HEADER, SAMPLE_BYTES, SAMPLES, SINGLE, parse_json
+from ..files.kinds import FILE as MANIFEST
 from .source import Source, fetch
 
 SMALL = (CONFIG, INDEX, MANIFEST, "tokenizer_config.json", "chat_template.jinja", "chat_template.json")
