@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import languages
+from ..editor.text import languages
 from .amounts import count, number, share
 from .canvas import MARGIN, SMALL, TEXT, WIDTH, Look, label, name_lines, new_figure, plot_axes, steps
 

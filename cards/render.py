@@ -14,7 +14,8 @@ from ..editor import embedded
 from ..editor.errors import CardError
 from ..editor.files import card_text
 from ..editor.files.kinds import FILE
-from . import figures, languages, metadata, results, runtimes, sections, tables, wording
+from ..editor.text import languages
+from . import figures, metadata, results, runtimes, sections, tables, wording
 
 TAGS = ["monoglot", "lape"]
 ON_CARD = (

@@ -4,7 +4,8 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from . import languages, wording
+from ..editor.text import languages
+from . import wording
 from .amounts import number
 from .tables import wanted
 

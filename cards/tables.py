@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..editor.profile import ends
-from . import languages
+from ..editor.text import languages
 from .amounts import NONE, change, count, number, or_dash, perplexity_figure, share
 from .amounts import perplexity as of_log_loss
 from .wording import operation

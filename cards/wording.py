@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from ..editor import embedded
 from ..editor.neurons import SETTINGS
-from . import languages
+from ..editor.text import languages
 from .amounts import small
 
 METHODS = {  # the neurons were found by …

@@ -117,11 +117,11 @@ def _chosen(methods: str | None) -> list[str]:
 def _subject(model: str, known: Any, corpus: tuple[str, ...], tokens: int, context: int) -> tuple[Any, dict[str, Any]]:
     """The model, and the held-out text to measure it on."""
     from ..editor import embedded
-    from ..editor.corpus import open_corpus
-    from ..editor.detect import read_texts
     from ..editor.errors import CorpusError, StatisticsError
     from ..editor.models.source import resolve
     from ..editor.models.target import open_target
+    from ..editor.text.corpus import open_corpus
+    from ..editor.text.tokens import read_texts
 
     target = open_target(resolve(model))
     if target.fingerprint != known.model.fingerprint:

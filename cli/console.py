@@ -47,7 +47,7 @@ def device_options(function: Function) -> Function:
 
 def detect_options(function: Function) -> Function:
     """What `detect` and `export` ask about statistics."""
-    from ..editor.corpus import MINIMUM_TOKENS
+    from ..editor.text.tokens import MINIMUM_TOKENS
 
     for option in reversed(
         [

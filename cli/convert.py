@@ -54,8 +54,8 @@ def command(
     monoglot convert OUT --to gguf --quantize q4_k_m -o out.gguf
     """
     from ..editor import convert
-    from ..editor import prompts as prompts_file
     from ..editor.runtimes import llama_cpp, process
+    from ..editor.text import prompts as prompts_file
 
     kind = quantize.lower() if quantize else None
     if kind and kind not in (*convert.OWN, *convert.BY_QUANTIZER):

@@ -84,15 +84,15 @@ def show(output: Path, off: str, other: str) -> None:
     """The perplexity matrix, and one held-out text in two languages continued by base and checkpoint."""
     from ..cards.amounts import change
     from ..editor import embedded, neurons
-    from ..editor.corpus import open_corpus
-    from ..editor.detect import read_texts
     from ..editor.evaluate import perplexity_matrices
     from ..editor.generate import continuations
     from ..editor.live import load_model
     from ..editor.models.hf import load_tokenizer
     from ..editor.models.source import resolve
     from ..editor.models.target import open_target
-    from ..editor.prompts import beginning
+    from ..editor.text.corpus import open_corpus
+    from ..editor.text.prompts import beginning
+    from ..editor.text.tokens import read_texts
 
     target = open_target(resolve(embedded.NAME))
     base, steered = load_model(embedded.MODEL, device="cpu"), load_model(output, device="cpu")
@@ -121,10 +121,10 @@ def show_answers(output: Path, language: str) -> None:
     """How often base and checkpoint answer prompts in the other languages in this one, and the first answers."""
     from ..editor import embedded
     from ..editor.generate import continuations
-    from ..editor.identify import share
     from ..editor.live import load_model
     from ..editor.models.hf import load_tokenizer
-    from ..editor.prompts import embedded_prompts
+    from ..editor.text.identify import share
+    from ..editor.text.prompts import embedded_prompts
 
     tokenizer = load_tokenizer(embedded.MODEL)
     prompts = {code: own for code, own in embedded_prompts().items() if code != language}

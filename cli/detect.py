@@ -132,10 +132,10 @@ def run(
     **settings: Any,
 ) -> Any:
     """Statistics with a progress bar, the work divided among the processes that torchrun started, if it did."""
-    from ..editor.corpus import open_corpus
     from ..editor.detect import prepare, prepare_held_out, record
     from ..editor.models.source import resolve
     from ..editor.models.target import open_target
+    from ..editor.text.corpus import open_corpus
 
     with first_worker_first(rank):
         target = open_target(resolve(model))

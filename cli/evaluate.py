@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from ..editor.prompts import COUNT
+from ..editor.text.prompts import COUNT
 from . import measures
 from .console import answer, device_options, given, note, print_tables, split
 

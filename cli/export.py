@@ -111,12 +111,12 @@ def run(
     from ..editor import manifest, neurons
     from ..editor.bake import check_place
     from ..editor.carriers import choose
-    from ..editor.corpus import open_corpus
     from ..editor.errors import CorpusError, NeuronsError
     from ..editor.files.output import check_free
     from ..editor.find import find
     from ..editor.models.source import resolve
     from ..editor.models.target import open_target
+    from ..editor.text.corpus import open_corpus
 
     # everything that can be wrong is looked at before anything slow starts
     target = open_target(resolve(model, base_id))

@@ -129,10 +129,10 @@ def run(statistics_file: Path | None, method: str, model: str | None, tuned: tup
 
 def vary(model: str, tuned: tuple[str, ...]) -> Any:
     """The variation of `model` in copies of it, each given as LANG=DIR, with a progress bar."""
-    from ..editor.corpus import LANGUAGE
     from ..editor.find import variation
     from ..editor.models.source import resolve
     from ..editor.models.target import open_target
+    from ..editor.text.corpus import LANGUAGE
 
     copies: dict[str, str] = {}
     for one in tuned:

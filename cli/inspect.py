@@ -119,7 +119,8 @@ def network(found: dict[str, Any]) -> Lines:
 
 
 def checkpoint(found: dict[str, Any]) -> None:
-    from ..cards import languages, wording
+    from ..cards import wording
+    from ..editor.text import languages
 
     base, made = found["base"], found["recipe"]
     revision = f" at {base['revision'][:12]}" if base["revision"] else ""
@@ -218,7 +219,7 @@ def _same(file: dict[str, Any]) -> str:
 
 
 def _cleared(made: dict[str, Any]) -> Lines:
-    from ..cards import languages
+    from ..editor.text import languages
 
     base = made["base"]
     yield "made from", f"{base['name']} (sha256 {base['sha256'][:12]}…) by monoglot {made['monoglot']}"
@@ -312,7 +313,8 @@ def calibration(found: dict[str, Any]) -> None:
 
 
 def recipe(found: dict[str, Any]) -> None:
-    from ..cards import languages, wording
+    from ..cards import wording
+    from ..editor.text import languages
 
     base = found["base"]
     print_ = f" with fingerprint {base['fingerprint'][:12]}…" if base["fingerprint"] else ", whatever its fingerprint"

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from ..editor.prompts import COUNT
+from ..editor.text.prompts import COUNT
 from .console import bar, note
 
 BASE, THIS, RANDOM, REAL = "base", "this model", "random neurons", "real text"
@@ -54,8 +54,8 @@ def perplexity(subject: Any, options: Options) -> dict[str, Any]:
 def held_out_texts(subject: Any, options: Options) -> Any:
     """The corpus that was asked for; else the embedded texts in the languages of the neurons."""
     from ..editor import embedded
-    from ..editor.corpus import open_corpus
     from ..editor.errors import CorpusError
+    from ..editor.text.corpus import open_corpus
 
     if options.corpus:
         return open_corpus(options.corpus, list(options.languages))
@@ -69,8 +69,8 @@ def held_out_texts(subject: Any, options: Options) -> Any:
 
 def read_held_out(target: Any, texts: Any, options: Options) -> Any:
     """The held-out part of each language's text, tokenized. Raises CorpusError when a language has none."""
-    from ..editor.detect import read_texts
     from ..editor.errors import CorpusError
+    from ..editor.text.tokens import read_texts
 
     packed = read_texts(target, texts, tokens=options.text_tokens, context=options.context, held_out=True)
     for language, one in packed.items():
@@ -99,9 +99,9 @@ def overlap(subject: Any, options: Options) -> dict[str, Any]:
 
 def similarity(subject: Any, options: Options) -> dict[str, Any]:
     """SES per layer, from aligned texts."""
-    from ..editor import prompts
     from ..editor.similarity import check
     from ..editor.similarity import similarity as compare
+    from ..editor.text import prompts
 
     if options.aligned:
         texts = prompts.load(options.aligned, options.languages, what="aligned texts")
@@ -210,9 +210,9 @@ def settings(options: Options, prompts: Mapping[str, Sequence[str]]) -> dict[str
 
 def choose_prompts(options: Options, known: Sequence[str], activated: Sequence[str]) -> dict[str, list[str]]:
     """The prompts that were asked for, those in the activated languages left out."""
-    from ..editor import prompts
     from ..editor.errors import CorpusError
-    from ..editor.questions import questions
+    from ..editor.text import prompts
+    from ..editor.text.questions import questions
 
     if options.prompts == QUESTIONS:
         shipped = questions()
@@ -234,7 +234,7 @@ def choose_prompts(options: Options, known: Sequence[str], activated: Sequence[s
 
 def with_requests(prompts: Mapping[str, Sequence[str]], options: Options) -> dict[str, list[str]]:
     """The prompts, each with the request to answer in a language where that was asked for."""
-    from ..editor.questions import with_request
+    from ..editor.text.questions import with_request
 
     if not options.answer_in:
         return {language: list(own) for language, own in prompts.items()}
@@ -282,9 +282,9 @@ def grade(
     options: Options,
 ) -> dict[str, dict[str, dict[str, Any]]]:
     """The judge's mean mark for the answers of each variant in each language; nothing where no judge was asked for."""
-    from ..cards.languages import name as english
     from ..editor import judge
     from ..editor.errors import JudgeError
+    from ..editor.text.languages import name as english
 
     empty: dict[str, dict[str, dict[str, Any]]] = {
         name: {language: {} for language in by} for name, by in found.items()

@@ -60,10 +60,10 @@ def command(
     """
     from ..editor import findings, neurons
     from ..editor.compare import find_all
-    from ..editor.corpus import open_corpus
     from ..editor.models.source import resolve
     from ..editor.models.target import model_info, open_target
     from ..editor.subject import Subject
+    from ..editor.text.corpus import open_corpus
 
     if not corpus:
         raise click.UsageError("Name the text with --corpus (a folder of {lang}.txt).")

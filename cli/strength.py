@@ -28,7 +28,7 @@ def run_auto(
     from ..editor.live import load_model
     from ..editor.models.families import activation_modules
     from ..editor.models.hf import load_tokenizer
-    from ..editor.prompts import passages
+    from ..editor.text.prompts import passages
 
     check_place(target.source.folder, output)
     check_free(output, force=force)
@@ -84,7 +84,7 @@ def run_auto(
 def prompts_of(edits: Edits) -> dict[str, list[str]]:
     """What the model is asked, by language; that in the language itself is not. Of the embedded prompts those that
     `evaluate` does not ask, so that its figures are of unseen ones."""
-    from ..editor import prompts
+    from ..editor.text import prompts
 
     if edits.prompts:
         return prompts.load(edits.prompts, count=None)

@@ -139,8 +139,9 @@ def _in_runtimes(
     as_json: bool,
 ) -> None:
     """The bytes first: what a runtime makes of a checkpoint that isn't what it says is no news."""
-    from ..editor import neurons, prompts, verify
+    from ..editor import neurons, verify
     from ..editor.runtimes import process
+    from ..editor.text import prompts
 
     asked_in = prompts.load(prompts_file) if prompts_file else prompts.embedded_prompts()
     interpreters = process.interpreters(pythons)
@@ -210,7 +211,7 @@ def _record(
 def _texts(corpus: tuple[str, ...], languages: list[str], found: Any) -> Any:
     """The corpus that was asked for; else the embedded texts in the languages of the neurons."""
     from ..editor import embedded
-    from ..editor.corpus import open_corpus
+    from ..editor.text.corpus import open_corpus
 
     if corpus:
         return open_corpus(corpus, languages)

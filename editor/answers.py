@@ -11,11 +11,11 @@ from typing import Any
 
 from .confusion import Confusion, confusion
 from .generate import continuations
-from .identify import check, is_in
 from .logits import Variant
 from .progress import Progress
-from .prompts import COUNT, passages
 from .quality import Quality, quality, rounded
+from .text.identify import check, is_in
+from .text.prompts import COUNT, passages
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .identify import TAG, check, is_in
+from .text.identify import TAG, check, is_in
 
 ENOUGH = 40  # letters
 SYLLABLE = 5  # letters that one of Han, kana or Hangul counts for

@@ -26,10 +26,10 @@ from .describe import compare_files
 from .errors import OutputError, RunError, VerificationError
 from .files.output import replace_file, staged_file
 from .files.streams import sha256
-from .identify import share
 from .models.hf import load_tokenizer
 from .progress import Progress
 from .runtimes import process
+from .text.identify import share
 from .version import VERSION
 
 OWN = ("f32", "f16", "bf16", "q8_0")  # the converter's

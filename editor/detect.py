@@ -1,60 +1,20 @@
 """From a model and a corpus to statistics: the first step of everything."""
 
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
-from .corpus import MINIMUM_TOKENS, Packed, Text, mislabelled, pack, require
-from .errors import CorpusError, MonoglotWarning
 from .live import choose_dtype, load_model
-from .models.families import activation_modules, input_modules, text_config
+from .models.families import activation_modules, input_modules
 from .models.hf import load_tokenizer
 from .models.target import Target, model_info
 from .record import Progress, collect
 from .sample import HELD_OUT_TOKENS, require_held_out, take_sample
 from .statistics import Statistics
+from .text.corpus import Text
+from .text.tokens import MINIMUM_TOKENS, Packed, fitting_context, read_texts, require, warn_of_mislabelled
 
 TOKENS = 16_384  # a language
 CONTEXT = 512
-MISLABELLED_SHARE = 0.1
-SHORTEST_CONTEXT = 16
-POSITIONS = ("max_position_embeddings", "n_positions", "max_seq_len")  # config keys: how long a context may be
-
-
-def fitting_context(target: Target, context: int) -> int:
-    """`context`, or as many positions as the model has. Raises CorpusError when that is too short to say anything."""
-    config = text_config(target.checkpoint.config)
-    limit = next((config[key] for key in POSITIONS if isinstance(config.get(key), int) and config[key] > 0), context)
-    if min(context, limit) < SHORTEST_CONTEXT:
-        raise CorpusError(
-            f"a context of {min(context, limit)} tokens is too short; {SHORTEST_CONTEXT} is the least. Set --context."
-        )
-    return min(context, limit)
-
-
-def read_texts(
-    target: Target, texts: Mapping[str, Text], *, tokens: int, context: int, held_out: bool = False
-) -> dict[str, Packed]:
-    """Tokenize each language's text with the model's own tokenizer, `context` positions at most (fewer where the model
-    has fewer). Warns of text that is not in the language of its label."""
-    context = fitting_context(target, context)
-    tokenizer = load_tokenizer(target.source.folder)
-    return {
-        language: pack(text, tokenizer, tokens=tokens, context=context, held_out=held_out)
-        for language, text in texts.items()
-    }
-
-
-def warn_of_mislabelled(texts: Mapping[str, Text]) -> None:
-    for language, text in texts.items():
-        share, guess = mislabelled(text)
-        if share >= MISLABELLED_SHARE:
-            warnings.warn(
-                f"{share:.0%} of the {language} documents ({text.origin}) seem to be in another language, mostly {guess}. "
-                "Neurons will be found for what the text is, not for what it is called.",
-                MonoglotWarning,
-                stacklevel=2,
-            )
 
 
 def detect(

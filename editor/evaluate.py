@@ -11,7 +11,6 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from .corpus import Packed
 from .errors import NeuronsError, RecipeError
 from .hooks import random_plan, steered
 from .logits import Variant, batches, chunks, hidden_states, logits, losses, token_losses
@@ -20,6 +19,7 @@ from .models.identity import Base
 from .neurons import Neurons
 from .progress import Progress
 from .recipe import Edit, Plan, Recipe, plan
+from .text.tokens import Packed
 
 if TYPE_CHECKING:
     import torch

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import histogram as histograms
-from .corpus import Packed
 from .errors import StatisticsError
 from .histogram import BINS, UInt32
 from .inputs import Inputs, Sample
@@ -26,6 +25,7 @@ from .moments import Moments
 from .per_text import Float32, Piece, pieces
 from .resume import Arrays, Resume
 from .statistics import SUM_GRID, Int64, Statistics
+from .text.tokens import Packed
 
 if TYPE_CHECKING:
     import torch

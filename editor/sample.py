@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .corpus import Packed
 from .errors import CorpusError, StatisticsError
 from .inputs import Float32, Part, Sample
 from .models.families import trunk
+from .text.tokens import Packed
 
 if TYPE_CHECKING:
     import torch

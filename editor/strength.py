@@ -20,16 +20,16 @@ from typing import Any
 import numpy as np
 
 from .answers import Answers, judged
-from .corpus import Packed
 from .errors import CorpusError, MonoglotWarning, RecipeError
 from .evaluate import measure
 from .generate import continuations
 from .hooks import steered
-from .identify import check
 from .logits import Variant
 from .progress import Progress
 from .quality import Quality, quality, rounded, token_ids
 from .recipe import Plan
+from .text.identify import check
+from .text.tokens import Packed
 
 STRENGTHS = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)
 TARGET_ACCURACY = 0.9

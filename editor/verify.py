@@ -29,8 +29,6 @@ from . import recipe as recipe_file
 from .bake import OWN_FILES, side_files
 from .calibration import Calibration
 from .carriers import Carried, carried
-from .corpus import Packed, Text, require
-from .detect import read_texts
 from .errors import MonoglotError, RecipeError, VerificationError
 from .evaluate import Difference, Measured, measure
 from .files import floats
@@ -47,6 +45,8 @@ from .neurons import Neurons
 from .progress import Progress
 from .recipe import Recipe
 from .tensor_edits import Editing
+from .text.corpus import Text
+from .text.tokens import Packed, read_texts, require
 
 CHUNK = 2**20
 MINIMUM_TOKENS = 64  # a language, for measuring

@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from monoglot.editor.corpus import Packed
 from monoglot.editor.inputs import Inputs, Sample
 from monoglot.editor.models.identity import ModelInfo
 from monoglot.editor.record import collect
 from monoglot.editor.sample import take_sample
 from monoglot.editor.statistics import Statistics
+from monoglot.editor.text.tokens import Packed
 
 LAYERS, WIDTH, HIDDEN, VOCABULARY, BOS = 3, 5, 4, 50, 0
 INFO = ModelInfo("tables", None, "llama", LAYERS, WIDTH, "f" * 64)

@@ -20,13 +20,13 @@ import numpy as np
 import torch
 
 from monoglot.editor import embedded
-from monoglot.editor.corpus import Packed
 from monoglot.editor.live import load_model
 from monoglot.editor.models.families import activation_modules, trunk
 from monoglot.editor.models.source import resolve
 from monoglot.editor.models.target import open_target
 from monoglot.editor.per_text import pieces
 from monoglot.editor.record import BATCH_TOKENS, Recorder
+from monoglot.editor.text.tokens import Packed
 
 
 def main() -> None:

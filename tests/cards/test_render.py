@@ -18,10 +18,11 @@ from huggingface_hub import ModelCard
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from monoglot.cards import languages, metadata, render
+from monoglot.cards import metadata, render
 from monoglot.cards.tables import wanted
 from monoglot.editor.errors import CardError
 from monoglot.editor.files import card_text
+from monoglot.editor.text import languages
 
 MANIFEST: dict[str, Any] = {
     "format": 1,

@@ -20,7 +20,7 @@ from monoglot.editor.live import load_model
 from monoglot.editor.models.hf import load_tokenizer
 from monoglot.editor.models.source import resolve
 from monoglot.editor.models.target import open_target
-from monoglot.editor.prompts import COUNT, embedded_prompts
+from monoglot.editor.text.prompts import COUNT, embedded_prompts
 
 Run = Callable[..., tuple[int, str, str]]
 PROMPTS = {"en": "Click the button", "es": "Haga clic en el botón", "fr": "Cliquez sur le bouton", "zh": "点击按钮"}

@@ -14,7 +14,6 @@ from monoglot.editor import embedded, manifest, neurons
 from monoglot.editor.bake import bake
 from monoglot.editor.generate import continuations
 from monoglot.editor.hooks import random_plan, steered
-from monoglot.editor.identify import language_of
 from monoglot.editor.live import load_model
 from monoglot.editor.logits import Variant
 from monoglot.editor.models.families import activation_modules
@@ -22,10 +21,11 @@ from monoglot.editor.models.hf import load_tokenizer
 from monoglot.editor.models.identity import Base
 from monoglot.editor.models.source import resolve
 from monoglot.editor.models.target import Target, open_target
-from monoglot.editor.prompts import embedded_prompts
 from monoglot.editor.quality import quality
 from monoglot.editor.recipe import Edit, Recipe
 from monoglot.editor.recipe import plan as plan_of
+from monoglot.editor.text.identify import language_of
+from monoglot.editor.text.prompts import embedded_prompts
 
 Run = Callable[..., tuple[int, str, str]]
 LANGUAGES = ("en", "es", "fr", "id", "ja", "vi", "zh")

@@ -12,21 +12,21 @@ import pytest
 import tiny
 
 from monoglot.editor import embedded, findings, neurons
-from monoglot.editor.corpus import open_corpus
-from monoglot.editor.detect import read_texts
 from monoglot.editor.evaluate import dominance, perplexity_matrices
 from monoglot.editor.generate import continuations
 from monoglot.editor.hooks import steered
-from monoglot.editor.identify import language_of
 from monoglot.editor.live import load_model
 from monoglot.editor.models.families import activation_modules
 from monoglot.editor.models.hf import load_tokenizer
 from monoglot.editor.models.identity import Base
 from monoglot.editor.models.source import resolve
 from monoglot.editor.models.target import Target, model_info, open_target
-from monoglot.editor.prompts import embedded_prompts
-from monoglot.editor.questions import questions, with_request
 from monoglot.editor.recipe import Edit, Recipe, plan
+from monoglot.editor.text.corpus import open_corpus
+from monoglot.editor.text.identify import language_of
+from monoglot.editor.text.prompts import embedded_prompts
+from monoglot.editor.text.questions import questions, with_request
+from monoglot.editor.text.tokens import read_texts
 
 Run = Callable[..., tuple[int, str, str]]
 

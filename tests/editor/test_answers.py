@@ -11,8 +11,8 @@ from monoglot.editor.errors import CorpusError
 from monoglot.editor.live import load_model
 from monoglot.editor.logits import Variant
 from monoglot.editor.models.hf import load_tokenizer
-from monoglot.editor.prompts import embedded_prompts, passages
 from monoglot.editor.quality import quality
+from monoglot.editor.text.prompts import embedded_prompts, passages
 
 FRENCH = "Pour préparer un bon thé, faites bouillir de l'eau fraîche."
 GERMAN = "Die Regierung hat ein neues Gesetz beschlossen."

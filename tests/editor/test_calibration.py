@@ -14,14 +14,15 @@ from safetensors.numpy import load_file, save_file
 
 from monoglot.editor import calibration, statistics
 from monoglot.editor.calibration import Calibration, best_level, fit, halves, load, open_calibration, save
-from monoglot.editor.corpus import open_corpus
-from monoglot.editor.detect import detect, read_texts
+from monoglot.editor.detect import detect
 from monoglot.editor.errors import StatisticsError
 from monoglot.editor.inputs import Inputs, Part, Sample
 from monoglot.editor.live import load_model
 from monoglot.editor.models.activations import gelu_tanh, relu, relu2, silu
 from monoglot.editor.models.source import resolve
 from monoglot.editor.models.target import Target, open_target
+from monoglot.editor.text.corpus import open_corpus
+from monoglot.editor.text.tokens import read_texts
 
 D, TOKENS = 12, 4000
 FINGERPRINT = "f" * 64

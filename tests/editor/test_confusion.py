@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from monoglot.editor import confusion as module
 from monoglot.editor.confusion import NOT_LATIN, Confusion, confusion, has_english, judged_lines
 from monoglot.editor.errors import CorpusError
-from monoglot.editor.identify import knows
-from monoglot.editor.prompts import passages
+from monoglot.editor.text.identify import knows
+from monoglot.editor.text.prompts import passages
 
 LINES = {  # text of a line: what a fake identifier says of it, whether it is long, whether an English word is in it
     "Д" * 40: ("ru", True, False),

@@ -12,7 +12,6 @@ import tiny
 import torch
 
 from monoglot.editor import logits as logits_module
-from monoglot.editor.corpus import Packed
 from monoglot.editor.errors import NeuronsError
 from monoglot.editor.evaluate import Matrix, dominance, measure, perplexity_matrices
 from monoglot.editor.hooks import steered
@@ -23,6 +22,7 @@ from monoglot.editor.models.source import resolve
 from monoglot.editor.models.target import open_target
 from monoglot.editor.neurons import Neurons
 from monoglot.editor.recipe import Edit, Recipe, plan
+from monoglot.editor.text.tokens import Packed
 
 
 def packed(lengths: list[int], seed: int) -> Packed:

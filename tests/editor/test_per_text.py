@@ -15,13 +15,14 @@ from safetensors.numpy import load_file, save_file
 from tables import LAYERS, WIDTH, Tables, packed, run, same
 
 from monoglot.editor import per_text, record, resume
-from monoglot.editor.corpus import Packed, open_corpus
 from monoglot.editor.detect import detect
 from monoglot.editor.errors import MonoglotWarning, StatisticsError
 from monoglot.editor.models.source import resolve
 from monoglot.editor.models.target import open_target
 from monoglot.editor.per_text import MOST, PIECE, SHORTEST, pieces
 from monoglot.editor.statistics import Statistics, load, merge, save
+from monoglot.editor.text.corpus import open_corpus
+from monoglot.editor.text.tokens import Packed
 
 # Contexts of 301 positions, the first of them not counted: pieces of 128, 128 and 44 tokens; the last contexts have 1, 31,
 # 32 and 170 tokens.

@@ -12,8 +12,8 @@ import torch
 from monoglot.editor import embedded, logits
 from monoglot.editor.live import load_model
 from monoglot.editor.models.hf import load_tokenizer
-from monoglot.editor.prompts import passages
 from monoglot.editor.quality import log_loss, quality, rounded, token_ids
+from monoglot.editor.text.prompts import passages
 
 
 @pytest.fixture(scope="module")

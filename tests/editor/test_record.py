@@ -12,7 +12,6 @@ from tables import BOS, HIDDEN, LAYERS, TEXTS, WIDTH, Tables, packed, plain, run
 from tiny import TEXT
 
 from monoglot.editor import record
-from monoglot.editor.corpus import Text, pack
 from monoglot.editor.errors import StatisticsError
 from monoglot.editor.live import load_model
 from monoglot.editor.models.families import activation_modules, family_of, input_modules
@@ -20,6 +19,8 @@ from monoglot.editor.models.hf import load_tokenizer
 from monoglot.editor.models.identity import ModelInfo
 from monoglot.editor.record import Recorder, collect
 from monoglot.editor.sample import take_sample
+from monoglot.editor.text.corpus import Text
+from monoglot.editor.text.tokens import pack
 
 # Counting
 

@@ -156,10 +156,10 @@ def test_ctrl_c_in_the_forward_pass_loses_nothing(
     model: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without waiting for the next regular save: what was done before the interrupted batch is on disk."""
-    from monoglot.editor.corpus import open_corpus
     from monoglot.editor.detect import detect
     from monoglot.editor.models.source import resolve
     from monoglot.editor.models.target import open_target
+    from monoglot.editor.text.corpus import open_corpus
 
     target, texts = open_target(resolve(str(model))), open_corpus([str(corpus)])
     passes = 0

@@ -5,10 +5,10 @@ import pytest
 from tables import HELD_OUT, LAYERS, Tables, packed, sample
 
 from monoglot.editor import sample as sampling
-from monoglot.editor.corpus import Packed
 from monoglot.editor.errors import CorpusError
 from monoglot.editor.inputs import Part
 from monoglot.editor.sample import kind_of
+from monoglot.editor.text.tokens import Packed
 
 
 @pytest.mark.parametrize(

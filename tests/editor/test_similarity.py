@@ -13,8 +13,8 @@ from monoglot.editor import embedded
 from monoglot.editor.errors import CorpusError
 from monoglot.editor.live import load_model
 from monoglot.editor.models.hf import load_tokenizer
-from monoglot.editor.prompts import passages
 from monoglot.editor.similarity import TOKENS, embed, similarity
+from monoglot.editor.text.prompts import passages
 
 TEXTS = {
     "en": ["The fox jumps.", "A farmer looks at the sky."],

@@ -20,9 +20,9 @@ from monoglot.editor.models.identity import Base
 from monoglot.editor.models.source import resolve
 from monoglot.editor.models.target import open_target
 from monoglot.editor.neurons import Neurons
-from monoglot.editor.prompts import embedded_prompts, passages
 from monoglot.editor.recipe import Edit, Plan, Recipe, plan
 from monoglot.editor.strength import Task, of_checkpoint, search, to_json
+from monoglot.editor.text.prompts import embedded_prompts, passages
 
 FRENCH = "Pour préparer un bon thé, faites bouillir de l'eau fraîche et réchauffez la théière."
 ENGLISH = "Rinse the rice in cold water until the water runs almost clear, then drain it well."

@@ -15,7 +15,6 @@ from safetensors.torch import load_file, save_file
 
 from monoglot.editor import calibration, manifest, neurons, verify
 from monoglot.editor.bake import bake
-from monoglot.editor.corpus import open_corpus
 from monoglot.editor.errors import VerificationError
 from monoglot.editor.files.checkpoint import INDEX, read_checkpoint
 from monoglot.editor.files.kinds import FILE
@@ -23,6 +22,7 @@ from monoglot.editor.models.identity import Base
 from monoglot.editor.models.source import resolve
 from monoglot.editor.models.target import Target, open_target
 from monoglot.editor.recipe import CONSTANT_OPS, Edit, Recipe
+from monoglot.editor.text.corpus import open_corpus
 
 DOWN = "model.layers.0.mlp.down_proj.weight"
 
@@ -433,9 +433,9 @@ def test_log_loss_against_a_plain_second_implementation(
     """transformers' own loss on the same contexts, averaged by hand."""
     import transformers
 
-    from monoglot.editor.detect import read_texts
     from monoglot.editor.evaluate import measure
     from monoglot.editor.logits import Variant
+    from monoglot.editor.text.tokens import read_texts
 
     loaded: Any = transformers.AutoModelForCausalLM.from_pretrained(model)
     packed = read_texts(target, open_corpus([str(corpus)]), tokens=120, context=64, held_out=True)

@@ -3,8 +3,8 @@
 import pytest
 
 from monoglot.editor.errors import CorpusError
-from monoglot.editor.identify import knows, language_of, share
-from monoglot.editor.prompts import passages
+from monoglot.editor.text.identify import knows, language_of, share
+from monoglot.editor.text.prompts import passages
 
 LANGUAGES = ("en", "es", "fr", "id", "ja", "vi", "zh")
 

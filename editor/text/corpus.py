@@ -16,29 +16,23 @@ beginning-of-text token where the tokenizer has one. There is no padding: the la
 """
 
 import gzip
-import hashlib
 import json
 import re
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
-from . import embedded
-from .errors import CorpusError
+from .. import embedded
+from ..errors import CorpusError
 from .identify import CERTAINTY, guess, knows
 
 LANGUAGE = re.compile(r"[a-z]{2,3}([-_][A-Za-z0-9]{2,8})*")
 SUFFIXES = (".txt", ".jsonl", ".jsonl.gz", ".parquet")
 DOCUMENT_CHARACTERS = 4_000
 HELD_OUT_EVERY = 5
-MINIMUM_TOKENS = 2_000
-JOIN = "\n\n"
 
 Documents = Callable[[], Iterator[str]]
 
@@ -56,21 +50,6 @@ class Text:
         for number, document in enumerate(self.documents(), start=1):
             if (number % HELD_OUT_EVERY == 0) == held_out:
                 yield document
-
-
-@dataclass(frozen=True)
-class Packed:
-    """Tokens of one language in contexts.
-
-    `contexts` are int64 arrays of one length, the last one perhaps shorter; `skip` leading positions of each (the
-    beginning-of-text token) are not counted; `tokens` are the counted ones; `sha256` is that of all token ids.
-    """
-
-    language: str
-    contexts: tuple[npt.NDArray[np.int64], ...]
-    skip: int
-    tokens: int
-    sha256: str
 
 
 def open_corpus(specs: Sequence[str], languages: Sequence[str] = ()) -> dict[str, Text]:
@@ -285,39 +264,6 @@ def _stream(datasets: Any, dataset: str, configuration: str) -> Iterator[Any]:
     except Exception as error:  # the library raises its own, the Hub's, fsspec's and the network's errors here
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise CorpusError(f"the Hub dataset {dataset} ({configuration}) cannot be read: {reason}") from None
-
-
-def pack(text: Text, tokenizer: Any, *, tokens: int, context: int, held_out: bool = False) -> Packed:
-    """The first `tokens` tokens of a text, in contexts of `context` positions.
-
-    `tokenizer` is a transformers tokenizer. Fewer tokens come back when the text has fewer.
-    """
-    bos = tokenizer.bos_token_id
-    skip = 0 if bos is None else 1
-    if context <= skip:
-        raise CorpusError(f"a context of {context} positions has no room for text.")
-    ids = np.fromiter(islice(_token_ids(text.part(held_out=held_out), tokenizer), tokens), dtype=np.int64)
-    step = context - skip
-    head = np.full(skip, -1 if bos is None else bos, dtype=np.int64)
-    contexts = tuple(np.concatenate([head, ids[at : at + step]]) for at in range(0, len(ids), step))
-    return Packed(text.language, contexts, skip, len(ids), hashlib.sha256(ids.astype("<i8").tobytes()).hexdigest())
-
-
-def _token_ids(documents: Iterable[str], tokenizer: Any) -> Iterator[int]:
-    stream = iter(documents)
-    while batch := [document + JOIN for document in islice(stream, 32)]:
-        for ids in tokenizer(batch, add_special_tokens=False, verbose=False)["input_ids"]:
-            yield from ids
-
-
-def require(packed: Packed, minimum: int) -> None:
-    """Raise CorpusError when a language has fewer than `minimum` tokens, saying how many more it needs."""
-    if packed.tokens < minimum:
-        raise CorpusError(
-            f"{packed.language} has {packed.tokens:,} tokens of text, {minimum - packed.tokens:,} fewer than the "
-            f"{minimum:,} that statistics need. Add text in {packed.language} (every {HELD_OUT_EVERY}th document is kept "
-            "for measuring)."
-        )
 
 
 IDENTIFY_DOCUMENTS = 400

@@ -13,9 +13,9 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from . import embedded
+from .. import embedded
+from ..errors import CorpusError
 from .corpus import LANGUAGE, Text, open_corpus
-from .errors import CorpusError
 
 COUNT = 8  # a language
 WORDS = 8

@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from monoglot.editor import corpus, embedded
-from monoglot.editor.corpus import Text, mislabelled, open_corpus, pack, read_documents, require
+from monoglot.editor import embedded
 from monoglot.editor.errors import CorpusError
+from monoglot.editor.text import corpus
+from monoglot.editor.text.corpus import Text, mislabelled, open_corpus, read_documents
+from monoglot.editor.text.tokens import pack, require
 
 DOCUMENTS = ["Un renard.\nDeux lignes.", "敏捷的棕色狐狸。", "Tiếng Việt có dấu."]
 

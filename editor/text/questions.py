@@ -15,8 +15,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from . import embedded
-from .errors import CorpusError
+from .. import embedded
+from ..errors import CorpusError
 
 FILE = Path(embedded.__file__).parent / "questions.json"
 UNSPACED = ("ja", "zh")  # a full stop is not followed by a space

@@ -6,7 +6,7 @@ import pytest
 
 from monoglot.editor import embedded
 from monoglot.editor.errors import CorpusError
-from monoglot.editor.prompts import beginning, embedded_prompts, load, passages
+from monoglot.editor.text.prompts import beginning, embedded_prompts, load, passages
 
 
 def test_embedded_prompts_begin_the_held_out_passages_in_every_language() -> None:

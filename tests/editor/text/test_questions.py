@@ -6,8 +6,8 @@ import re
 import pytest
 
 from monoglot.editor.errors import CorpusError
-from monoglot.editor.identify import language_of
-from monoglot.editor.questions import FILE, answer_in, questions, with_request
+from monoglot.editor.text.identify import language_of
+from monoglot.editor.text.questions import FILE, answer_in, questions, with_request
 
 LANGUAGES = ("en", "zh", "fr", "es", "vi", "id", "ja")
 MARK = {"en": r"[^ ]\?", "zh": "？", "fr": r"[^ ] \?", "es": r"[^ ]\?", "vi": r"[^ ]\?", "id": r"[^ ]\?", "ja": "？"}

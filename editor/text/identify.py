@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
-from .errors import CorpusError
+from ..errors import CorpusError
 
 CERTAINTY = 0.7
 CONFUSED = {  # too close to be asked for together

@@ -1,0 +1,1 @@
+"""Text in many languages: corpora, tokens, prompts, and which language a text is in."""
