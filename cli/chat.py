@@ -78,8 +78,8 @@ def command(
     settings: dict[str, Any] = {"tokens": tokens, "temperature": temperature, "seed": seed, "system": system}
 
     def speaker(name: str, folder: Path) -> Speaker:
-        from ..editor.chat import Conversation
-        from ..editor.live import load_model
+        from ..editor.live.chat import Conversation
+        from ..editor.live.load import load_model
         from ..editor.models.hf import load_tokenizer
 
         tokenizer = load_tokenizer(folder)
@@ -220,7 +220,7 @@ def ask_terminal() -> str:
 
 
 def say(piece: str) -> None:
-    from ..editor.chat import printable
+    from ..editor.live.chat import printable
 
     click.echo(printable(piece), nl=False)
     sys.stdout.flush()
@@ -233,7 +233,7 @@ def side_by_side(speakers: list[Speaker], prompt: str) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from ..editor.chat import printable
+    from ..editor.live.chat import printable
 
     written = {speaker.name: "" for speaker in speakers}
 

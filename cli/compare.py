@@ -147,7 +147,7 @@ def _measure(subject: tuple[Any, dict[str, Any]], sets: dict[str, Any], device: 
     """The perplexity matrix of each method that found neurons."""
     from ..editor.compare import SHARED
     from ..editor.evaluate import perplexity_matrices
-    from ..editor.live import load_model
+    from ..editor.live.load import load_model
 
     target, packed = subject
     live = load_model(target.source.folder, device=device, dtype=dtype)

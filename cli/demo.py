@@ -85,8 +85,8 @@ def show(output: Path, off: str, other: str) -> None:
     from ..cards.amounts import change
     from ..editor import embedded, neurons
     from ..editor.evaluate import perplexity_matrices
-    from ..editor.generate import continuations
-    from ..editor.live import load_model
+    from ..editor.live.generate import continuations
+    from ..editor.live.load import load_model
     from ..editor.models.hf import load_tokenizer
     from ..editor.models.source import resolve
     from ..editor.models.target import open_target
@@ -120,8 +120,8 @@ def show(output: Path, off: str, other: str) -> None:
 def show_answers(output: Path, language: str) -> None:
     """How often base and checkpoint answer prompts in the other languages in this one, and the first answers."""
     from ..editor import embedded
-    from ..editor.generate import continuations
-    from ..editor.live import load_model
+    from ..editor.live.generate import continuations
+    from ..editor.live.load import load_model
     from ..editor.models.hf import load_tokenizer
     from ..editor.text.identify import share
     from ..editor.text.prompts import embedded_prompts

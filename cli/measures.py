@@ -125,7 +125,7 @@ def generate(subject: Any, options: Options) -> tuple[str, dict[str, Any]]:
     """Which language the checkpoint answers in, beside its base and random neurons: the record's key, and what was found."""
     from ..editor.answers import real_text
     from ..editor.hooks import random_plan, steered
-    from ..editor.logits import Variant
+    from ..editor.live.logits import Variant
     from ..editor.quality import rounded
     from ..editor.verify import carried_in, recipe_of
 
@@ -170,7 +170,7 @@ def deactivate_each(subject: Any, options: Options) -> dict[str, Any]:
     by the prompt's language."""
     from ..editor.answers import real_text
     from ..editor.evaluate import switched_off
-    from ..editor.logits import Variant
+    from ..editor.live.logits import Variant
 
     prompts = choose_prompts(options, subject.neurons.languages, ())
     wanted = {language: (language,) for language in prompts}
@@ -256,7 +256,7 @@ def answers(
     """By variant and the prompt's language: the answers, and their figures, the judge's mean mark among them where there is
     a judge."""
     from ..editor.answers import ask
-    from ..editor.generate import in_chat
+    from ..editor.live.generate import in_chat
 
     asked = with_requests(prompts, options)
     read = asked

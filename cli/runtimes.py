@@ -104,7 +104,7 @@ def conform(
     """Let each runtime answer, record and show the verdicts; whether all of them are "steered"."""
     from ..editor import conformance, manifest
     from ..editor.carriers import EXACT
-    from ..editor.live import load_model
+    from ..editor.live.load import load_model
     from ..editor.models.hf import load_tokenizer
     from ..editor.runtimes import process
     from .card import renew

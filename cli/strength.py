@@ -25,8 +25,8 @@ def run_auto(
     from ..editor.carriers import carried
     from ..editor.errors import MonoglotWarning
     from ..editor.files.output import check_free
-    from ..editor.live import load_model
-    from ..editor.models.families import activation_modules
+    from ..editor.live.load import load_model
+    from ..editor.live.modules import activation_modules
     from ..editor.models.hf import load_tokenizer
     from ..editor.text.prompts import passages
 

@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from .confusion import Confusion, confusion
-from .generate import continuations
-from .logits import Variant
+from .live.generate import continuations
+from .live.logits import Variant
 from .progress import Progress
 from .quality import Quality, quality, rounded
 from .text.identify import check, is_in

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from .live import choose_dtype, load_model
-from .models.families import activation_modules, input_modules
+from .live.load import choose_dtype, load_model
+from .live.modules import activation_modules, input_modules
 from .models.hf import load_tokenizer
 from .models.target import Target, model_info
 from .record import Progress, collect

@@ -12,7 +12,7 @@ import numpy as np
 
 from .errors import StatisticsError
 from .inputs import Float64
-from .live import hooked
+from .live.load import hooked
 from .statistics import SUM_GRID
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .logits import Variant, batches, hidden_states, token_losses
+from .live.logits import Variant, batches, hidden_states, token_losses
 
 GRAM = 3
 SALAD = 2.5  # × the perplexity of real text

@@ -18,8 +18,8 @@ from . import histogram as histograms
 from .errors import StatisticsError
 from .histogram import BINS, UInt32
 from .inputs import Inputs, Sample
-from .live import hooked
-from .models.families import trunk
+from .live.load import hooked
+from .live.modules import trunk
 from .models.identity import ModelInfo
 from .moments import Moments
 from .per_text import Float32, Piece, pieces

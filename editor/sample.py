@@ -8,7 +8,7 @@ import numpy as np
 
 from .errors import CorpusError, StatisticsError
 from .inputs import Float32, Part, Sample
-from .models.families import trunk
+from .live.modules import trunk
 from .text.tokens import Packed
 
 if TYPE_CHECKING:

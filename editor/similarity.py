@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .errors import CorpusError
-from .models.families import trunk
+from .live.modules import trunk
 from .progress import Progress
 
 TOKENS = 256

@@ -21,10 +21,10 @@ import numpy as np
 
 from .answers import Answers, judged
 from .errors import CorpusError, MonoglotWarning, RecipeError
-from .evaluate import measure
-from .generate import continuations
 from .hooks import steered
-from .logits import Variant
+from .live.generate import continuations
+from .live.log_loss import measure
+from .live.logits import Variant
 from .progress import Progress
 from .quality import Quality, quality, rounded, token_ids
 from .recipe import Plan

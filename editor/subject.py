@@ -10,8 +10,8 @@ from . import manifest
 from . import neurons as neurons_file
 from .errors import MonoglotWarning, NeuronsError
 from .files.kinds import FILE
-from .live import load_model
-from .models.families import activation_modules
+from .live.load import load_model
+from .live.modules import activation_modules
 from .models.hf import load_tokenizer
 from .models.source import resolve, resolve_base
 from .models.target import Target, open_target

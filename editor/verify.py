@@ -30,16 +30,16 @@ from .bake import OWN_FILES, side_files
 from .calibration import Calibration
 from .carriers import Carried, carried
 from .errors import MonoglotError, RecipeError, VerificationError
-from .evaluate import Difference, Measured, measure
 from .files import floats
 from .files.checkpoint import Shard, Tensor, read_checkpoint
 from .files.streams import _sha256, same_bytes
 from .hooks import calibrated, random_plan, steered
 from .layout import Layout, layout
-from .live import hooked as attached
-from .live import load_model
-from .logits import Variant
-from .models.families import activation_modules, input_modules
+from .live.load import hooked as attached
+from .live.load import load_model
+from .live.log_loss import Difference, Measured, measure
+from .live.logits import Variant
+from .live.modules import activation_modules, input_modules
 from .models.target import Target
 from .neurons import Neurons
 from .progress import Progress

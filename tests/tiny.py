@@ -12,7 +12,7 @@ import torch
 import transformers
 
 from monoglot.editor.calibration import Calibration, LayerError
-from monoglot.editor.live import load_model
+from monoglot.editor.live.load import load_model
 from monoglot.editor.models.activations import functions
 from monoglot.editor.models.families import KNOWN
 from monoglot.editor.models.identity import Base

@@ -11,7 +11,7 @@ product with up(x), in a gated one. Layers and widths are counted in the file, n
 """
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from ..errors import CheckpointError, ModelError
@@ -173,29 +173,3 @@ def locate(checkpoint: Checkpoint) -> FeedForward:
             )
     width, hidden = shape if family.conv1d else reversed(shape)
     return FeedForward(family, model_type, prefix, len(outputs), width, hidden, outputs)
-
-
-def trunk(model: Any) -> Any:
-    """The text decoder of a live transformers model, without the output layer. Where transformers 4 knows no decoder
-    (GPT-2, BLOOM, GPT-NeoX, …) its `get_decoder` returns the model itself, whose base model it is."""
-    decoder = model.get_decoder()
-    return getattr(model, "base_model", model) if decoder is model else decoder
-
-
-def activation_modules(model: Any, family: Family) -> list[Any]:
-    """The modules of a live transformers model whose outputs are a_j, (…, d_ff), one per layer, in order."""
-    pattern = re.compile(rf"(.*\.)?{family.layer_pattern}\.{re.escape(family.activation)}")
-    named = trunk(model).named_modules()
-    modules = {int(match["layer"]): module for name, module in named if (match := pattern.fullmatch(name))}
-    if not modules or sorted(modules) != list(range(len(modules))):
-        raise ModelError(
-            f"the installed transformers builds {type(model).__name__} without {family.layer}.{family.activation}. "
-            "Install a version that monoglot was tested with (see its constraints.txt)."
-        )
-    return [modules[layer] for layer in range(len(modules))]
-
-
-def input_modules(model: Any, family: Family) -> list[Any]:
-    """The modules of a live transformers model whose inputs are what the feed-forward network reads, (…, d), one per
-    layer, in order: its first projection, `family.into`."""
-    return activation_modules(model, replace(family, activation=family.into))

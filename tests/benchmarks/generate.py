@@ -24,9 +24,9 @@ from monoglot.editor import neurons
 from monoglot.editor.bake import bake
 from monoglot.editor.calibration import Calibration, LayerError
 from monoglot.editor.hooks import steered
-from monoglot.editor.live import load_model
-from monoglot.editor.logits import Variant
-from monoglot.editor.models.families import activation_modules
+from monoglot.editor.live.load import load_model
+from monoglot.editor.live.logits import Variant
+from monoglot.editor.live.modules import activation_modules
 from monoglot.editor.models.identity import Base
 from monoglot.editor.models.source import resolve
 from monoglot.editor.models.target import Target, open_target

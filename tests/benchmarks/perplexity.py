@@ -44,7 +44,7 @@ def whole(model: Any, contexts: list[Any]) -> float:
 
 
 def pieces(model: Any, contexts: list[Any]) -> float:
-    from monoglot.editor.logits import Variant, batches, hidden_states, token_losses
+    from monoglot.editor.live.logits import Variant, batches, hidden_states, token_losses
 
     found = [
         token_losses(model, hidden_states(Variant("", model), ids), ids[:, 1:].flatten()) for ids in batches(contexts)
@@ -54,7 +54,7 @@ def pieces(model: Any, contexts: list[Any]) -> float:
 
 def run(way: str, folder: Path) -> None:
     """In the child: nats, seconds of each round, and MB above what the loaded model takes."""
-    from monoglot.editor.live import load_model
+    from monoglot.editor.live.load import load_model
 
     model = load_model(folder, device="cpu")
     generator = np.random.default_rng(0)

@@ -20,8 +20,8 @@ import numpy as np
 import torch
 
 from monoglot.editor import embedded
-from monoglot.editor.live import load_model
-from monoglot.editor.models.families import activation_modules, trunk
+from monoglot.editor.live.load import load_model
+from monoglot.editor.live.modules import activation_modules, trunk
 from monoglot.editor.models.source import resolve
 from monoglot.editor.models.target import open_target
 from monoglot.editor.per_text import pieces

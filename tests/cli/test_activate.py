@@ -15,8 +15,8 @@ from monoglot.cli import export
 from monoglot.cli.console import Edits
 from monoglot.cli.strength import digest, prompts_of
 from monoglot.editor import calibration, embedded, manifest, neurons
-from monoglot.editor.generate import continuations
-from monoglot.editor.live import load_model
+from monoglot.editor.live.generate import continuations
+from monoglot.editor.live.load import load_model
 from monoglot.editor.models.hf import load_tokenizer
 from monoglot.editor.models.source import resolve
 from monoglot.editor.models.target import open_target

@@ -19,9 +19,9 @@ import pytest
 
 from monoglot.editor import embedded
 from monoglot.editor.bake import bake
-from monoglot.editor.chat import Conversation
-from monoglot.editor.generate import continuations
-from monoglot.editor.live import load_model
+from monoglot.editor.live.chat import Conversation
+from monoglot.editor.live.generate import continuations
+from monoglot.editor.live.load import load_model
 from monoglot.editor.models.hf import load_tokenizer
 from monoglot.editor.models.identity import Base
 from monoglot.editor.models.source import resolve
@@ -152,7 +152,7 @@ def terminal(tmp_path: Path) -> Iterator[Callable[..., Terminal]]:
 
 SLOW = """
 import time
-from monoglot.editor import chat
+from monoglot.editor.live import chat
 put = chat._Written.put
 chat._Written.put = lambda self, value: (put(self, value), time.sleep(0.5))
 """

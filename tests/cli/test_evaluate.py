@@ -12,11 +12,11 @@ from folders import tree
 
 from monoglot.editor import embedded, manifest, neurons
 from monoglot.editor.bake import bake
-from monoglot.editor.generate import continuations
 from monoglot.editor.hooks import random_plan, steered
-from monoglot.editor.live import load_model
-from monoglot.editor.logits import Variant
-from monoglot.editor.models.families import activation_modules
+from monoglot.editor.live.generate import continuations
+from monoglot.editor.live.load import load_model
+from monoglot.editor.live.logits import Variant
+from monoglot.editor.live.modules import activation_modules
 from monoglot.editor.models.hf import load_tokenizer
 from monoglot.editor.models.identity import Base
 from monoglot.editor.models.source import resolve

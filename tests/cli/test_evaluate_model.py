@@ -13,10 +13,10 @@ import tiny
 
 from monoglot.editor import embedded, findings, neurons
 from monoglot.editor.evaluate import dominance, perplexity_matrices
-from monoglot.editor.generate import continuations
 from monoglot.editor.hooks import steered
-from monoglot.editor.live import load_model
-from monoglot.editor.models.families import activation_modules
+from monoglot.editor.live.generate import continuations
+from monoglot.editor.live.load import load_model
+from monoglot.editor.live.modules import activation_modules
 from monoglot.editor.models.hf import load_tokenizer
 from monoglot.editor.models.identity import Base
 from monoglot.editor.models.source import resolve

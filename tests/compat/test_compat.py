@@ -16,7 +16,7 @@ import pytest
 import spellings
 import tiny
 
-from monoglot.editor.live import load_model
+from monoglot.editor.live.load import load_model
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 HERE = Path(__file__).parent

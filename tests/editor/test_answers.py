@@ -8,8 +8,8 @@ from monoglot.editor import answers, embedded
 from monoglot.editor.answers import ask, judged, real_text
 from monoglot.editor.confusion import confusion
 from monoglot.editor.errors import CorpusError
-from monoglot.editor.live import load_model
-from monoglot.editor.logits import Variant
+from monoglot.editor.live.load import load_model
+from monoglot.editor.live.logits import Variant
 from monoglot.editor.models.hf import load_tokenizer
 from monoglot.editor.quality import quality
 from monoglot.editor.text.prompts import embedded_prompts, passages

@@ -17,7 +17,7 @@ from monoglot.editor.calibration import Calibration, best_level, fit, halves, lo
 from monoglot.editor.detect import detect
 from monoglot.editor.errors import StatisticsError
 from monoglot.editor.inputs import Inputs, Part, Sample
-from monoglot.editor.live import load_model
+from monoglot.editor.live.load import load_model
 from monoglot.editor.models.activations import gelu_tanh, relu, relu2, silu
 from monoglot.editor.models.source import resolve
 from monoglot.editor.models.target import Target, open_target

@@ -28,8 +28,8 @@ from monoglot.editor.carriers import Carried, carried
 from monoglot.editor.errors import NeuronsError, RecipeError
 from monoglot.editor.files.checkpoint import read_checkpoint
 from monoglot.editor.hooks import calibrated, steered
-from monoglot.editor.live import load_model
-from monoglot.editor.models.families import activation_modules, input_modules
+from monoglot.editor.live.load import load_model
+from monoglot.editor.live.modules import activation_modules, input_modules
 from monoglot.editor.models.source import resolve
 from monoglot.editor.models.target import Target, open_target
 from monoglot.editor.neurons import Neurons

@@ -11,7 +11,7 @@ import torch
 
 from monoglot.editor import conformance
 from monoglot.editor.conformance import Asked, Match, Reference, Step, judge, match, tells_apart
-from monoglot.editor.live import load_model
+from monoglot.editor.live.load import load_model
 from monoglot.editor.models.hf import load_tokenizer
 
 NOISE = 1e-3

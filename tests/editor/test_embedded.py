@@ -10,7 +10,7 @@ from monoglot.editor import embedded
 from monoglot.editor.detect import detect
 from monoglot.editor.evaluate import perplexity_matrices
 from monoglot.editor.find import find
-from monoglot.editor.live import load_model
+from monoglot.editor.live.load import load_model
 from monoglot.editor.models.source import resolve
 from monoglot.editor.models.target import Target, open_target
 from monoglot.editor.neurons import Neurons

@@ -11,12 +11,13 @@ import pytest
 import tiny
 import torch
 
-from monoglot.editor import logits as logits_module
 from monoglot.editor.errors import NeuronsError
-from monoglot.editor.evaluate import Matrix, dominance, measure, perplexity_matrices
+from monoglot.editor.evaluate import Matrix, dominance, perplexity_matrices
 from monoglot.editor.hooks import steered
-from monoglot.editor.logits import Variant
-from monoglot.editor.models.families import activation_modules
+from monoglot.editor.live import logits as logits_module
+from monoglot.editor.live.log_loss import measure
+from monoglot.editor.live.logits import Variant
+from monoglot.editor.live.modules import activation_modules
 from monoglot.editor.models.identity import Base
 from monoglot.editor.models.source import resolve
 from monoglot.editor.models.target import open_target

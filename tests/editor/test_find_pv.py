@@ -18,8 +18,9 @@ from monoglot.editor.errors import CheckpointError, ModelError, MonoglotError, M
 from monoglot.editor.find import find, variation
 from monoglot.editor.find.pv import EPSILON, pv
 from monoglot.editor.find.variation import Variation, vary
-from monoglot.editor.live import load_model
-from monoglot.editor.models.families import family_of, trunk
+from monoglot.editor.live.load import load_model
+from monoglot.editor.live.modules import trunk
+from monoglot.editor.models.families import family_of
 from monoglot.editor.models.identity import ModelInfo
 from monoglot.editor.models.source import resolve
 from monoglot.editor.models.target import Target, open_target

@@ -20,7 +20,7 @@ from tiny import CASES, EXACT, logits
 
 from monoglot.editor.bake import bake
 from monoglot.editor.files.checkpoint import INDEX, read_checkpoint
-from monoglot.editor.live import load_model
+from monoglot.editor.live.load import load_model
 from monoglot.editor.models.source import resolve
 from monoglot.editor.models.target import open_target
 from monoglot.editor.recipe import Recipe

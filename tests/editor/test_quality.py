@@ -9,8 +9,9 @@ import pytest
 import tiny
 import torch
 
-from monoglot.editor import embedded, logits
-from monoglot.editor.live import load_model
+from monoglot.editor import embedded
+from monoglot.editor.live import logits
+from monoglot.editor.live.load import load_model
 from monoglot.editor.models.hf import load_tokenizer
 from monoglot.editor.quality import log_loss, quality, rounded, token_ids
 from monoglot.editor.text.prompts import passages

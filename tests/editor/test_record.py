@@ -13,8 +13,9 @@ from tiny import TEXT
 
 from monoglot.editor import record
 from monoglot.editor.errors import StatisticsError
-from monoglot.editor.live import load_model
-from monoglot.editor.models.families import activation_modules, family_of, input_modules
+from monoglot.editor.live.load import load_model
+from monoglot.editor.live.modules import activation_modules, input_modules
+from monoglot.editor.models.families import family_of
 from monoglot.editor.models.hf import load_tokenizer
 from monoglot.editor.models.identity import ModelInfo
 from monoglot.editor.record import Recorder, collect

@@ -14,7 +14,7 @@ from stand_in import READY, environment
 
 from monoglot.editor import capabilities, conformance
 from monoglot.editor.errors import RunError
-from monoglot.editor.live import load_model
+from monoglot.editor.live.load import load_model
 from monoglot.editor.models.activations import FUNCTIONS
 from monoglot.editor.models.families import KNOWN
 from monoglot.editor.models.source import resolve

@@ -11,7 +11,7 @@ import torch
 
 from monoglot.editor import embedded
 from monoglot.editor.errors import CorpusError
-from monoglot.editor.live import load_model
+from monoglot.editor.live.load import load_model
 from monoglot.editor.models.hf import load_tokenizer
 from monoglot.editor.similarity import TOKENS, embed, similarity
 from monoglot.editor.text.prompts import passages

@@ -13,8 +13,8 @@ import torch
 from monoglot.editor import embedded, strength
 from monoglot.editor.errors import CorpusError, MonoglotWarning, RecipeError
 from monoglot.editor.hooks import steered
-from monoglot.editor.live import load_model
-from monoglot.editor.models.families import activation_modules
+from monoglot.editor.live.load import load_model
+from monoglot.editor.live.modules import activation_modules
 from monoglot.editor.models.hf import load_tokenizer
 from monoglot.editor.models.identity import Base
 from monoglot.editor.models.source import resolve

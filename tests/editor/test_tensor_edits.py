@@ -21,9 +21,10 @@ from monoglot.editor.bake import bake
 from monoglot.editor.errors import CheckpointError, RecipeError
 from monoglot.editor.files import floats
 from monoglot.editor.files.checkpoint import Tensor
-from monoglot.editor.live import load_model
+from monoglot.editor.live.load import load_model
+from monoglot.editor.live.modules import activation_modules
 from monoglot.editor.models.activations import FUNCTIONS, xielu
-from monoglot.editor.models.families import activation_modules, family_of
+from monoglot.editor.models.families import family_of
 from monoglot.editor.models.identity import Base
 from monoglot.editor.models.source import resolve
 from monoglot.editor.models.target import open_target

@@ -433,8 +433,8 @@ def test_log_loss_against_a_plain_second_implementation(
     """transformers' own loss on the same contexts, averaged by hand."""
     import transformers
 
-    from monoglot.editor.evaluate import measure
-    from monoglot.editor.logits import Variant
+    from monoglot.editor.live.log_loss import measure
+    from monoglot.editor.live.logits import Variant
     from monoglot.editor.text.tokens import read_texts
 
     loaded: Any = transformers.AutoModelForCausalLM.from_pretrained(model)

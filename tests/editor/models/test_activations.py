@@ -13,9 +13,10 @@ from safetensors.torch import load_file, save_file
 from transformers.activations import ACT2FN
 
 from monoglot.editor.errors import CheckpointError, ModelError
-from monoglot.editor.live import load_model
+from monoglot.editor.live.load import load_model
+from monoglot.editor.live.modules import activation_modules, trunk
 from monoglot.editor.models.activations import FUNCTIONS, function_name, functions, xielu
-from monoglot.editor.models.families import KNOWN, activation_modules, trunk
+from monoglot.editor.models.families import KNOWN
 from monoglot.editor.models.source import resolve
 from monoglot.editor.models.target import Target, open_target
 

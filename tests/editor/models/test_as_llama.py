@@ -20,7 +20,7 @@ from monoglot.editor.bake import bake
 from monoglot.editor.carriers import Carried
 from monoglot.editor.errors import RecipeError
 from monoglot.editor.files.checkpoint import read_checkpoint
-from monoglot.editor.live import load_model
+from monoglot.editor.live.load import load_model
 from monoglot.editor.models import as_llama as llama
 from monoglot.editor.models.identity import Base
 from monoglot.editor.models.source import resolve

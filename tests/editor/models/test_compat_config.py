@@ -18,7 +18,7 @@ from tiny import logits
 from monoglot.editor import manifest
 from monoglot.editor.bake import bake
 from monoglot.editor.files.json_text import with_keys
-from monoglot.editor.live import load_model
+from monoglot.editor.live.load import load_model
 from monoglot.editor.models.compat_config import READERS, old_keys
 from monoglot.editor.models.families import KNOWN
 from monoglot.editor.models.identity import Base

@@ -27,18 +27,9 @@ from monoglot.editor.bake import bake
 from monoglot.editor.errors import CheckpointError, ModelError, MonoglotWarning
 from monoglot.editor.files.checkpoint import read_checkpoint
 from monoglot.editor.hooks import steered
-from monoglot.editor.live import choose_dtype, load_model
-from monoglot.editor.models.families import (
-    FAMILIES,
-    KNOWN,
-    Family,
-    FeedForward,
-    activation_modules,
-    family_of,
-    locate,
-    text_config,
-    trunk,
-)
+from monoglot.editor.live.load import choose_dtype, load_model
+from monoglot.editor.live.modules import activation_modules, trunk
+from monoglot.editor.models.families import FAMILIES, KNOWN, Family, FeedForward, family_of, locate, text_config
 from monoglot.editor.models.identity import Base
 from monoglot.editor.models.source import resolve
 from monoglot.editor.models.target import Target, open_target
@@ -471,7 +462,7 @@ def test_ignored_biases_are_told(
 
 
 def test_dtype_is_the_text_towers_off_the_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("monoglot.editor.live.choose_device", lambda device="auto": device)
+    monkeypatch.setattr("monoglot.editor.live.load.choose_device", lambda device="auto": device)
     nested = {"dtype": "float32", "text_config": {"model_type": "llama", "torch_dtype": "bfloat16"}}
     for number, (config, expected) in enumerate(
         [

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from .models.families import trunk
+from .modules import trunk
 
 if TYPE_CHECKING:
     import torch

@@ -9,9 +9,9 @@ import tiny
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monoglot.editor.chat import Conversation, printable, templated
 from monoglot.editor.errors import CorpusError
-from monoglot.editor.generate import continuations
+from monoglot.editor.live.chat import Conversation, printable, templated
+from monoglot.editor.live.generate import continuations
 from monoglot.editor.models.hf import load_tokenizer
 
 TEMPLATE = (

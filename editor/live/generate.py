@@ -9,10 +9,10 @@ that the prompt alone would get, in every family that monoglot knows.
 from collections.abc import Sequence
 from typing import Any
 
-from .errors import CorpusError
+from ..errors import CorpusError
+from ..models.hf import quiet
+from ..progress import Progress
 from .logits import LOGITS
-from .models.hf import quiet
-from .progress import Progress
 
 REPETITION_PENALTY = 1.1
 ROWS = 64  # prompts at once; bounds the key-value cache

@@ -11,10 +11,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from .errors import ModelError, MonoglotWarning
-from .files.checkpoint import read_config
-from .models.families import TEXT_PREFIX, text_config
-from .models.hf import quiet
+from ..errors import ModelError, MonoglotWarning
+from ..files.checkpoint import read_config
+from ..models.families import TEXT_PREFIX, text_config
+from ..models.hf import quiet
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 DEVICES = ("auto", "cpu", "cuda", "mps")

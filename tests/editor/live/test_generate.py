@@ -7,10 +7,10 @@ import pytest
 import tiny
 import torch
 
-from monoglot.editor import generate
 from monoglot.editor.errors import CorpusError
-from monoglot.editor.generate import continuations, in_chat
-from monoglot.editor.live import load_model
+from monoglot.editor.live import generate
+from monoglot.editor.live.generate import continuations, in_chat
+from monoglot.editor.live.load import load_model
 from monoglot.editor.models.families import KNOWN
 from monoglot.editor.models.hf import load_tokenizer
 
@@ -91,7 +91,7 @@ def test_batches_are_bounded_and_keep_the_order(model: Path, monkeypatch: pytest
 
     monkeypatch.setattr(live, "generate", counted)
     monkeypatch.setattr(generate, "LOGITS", 2 * tiny.VOCABULARY)
-    monkeypatch.setattr("monoglot.editor.generate.ROWS", 64)
+    monkeypatch.setattr("monoglot.editor.live.generate.ROWS", 64)
     assert continuations(live, tokenizer, PROMPTS, tokens=6, progress=lambda *at: seen.append(at)) == expected
     assert sizes == [2, 2, 1]
     assert seen == [("", 2, 5), ("", 4, 5), ("", 5, 5)]

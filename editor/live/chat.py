@@ -10,9 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from .errors import CorpusError
+from ..errors import CorpusError
+from ..models.hf import quiet
 from .generate import BROKEN, REPETITION_PENALTY
-from .models.hf import quiet
 
 FEWEST = 16  # tokens that a reply should have room for; earlier turns are forgotten for them
 DIRECTION = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}  # bidirectional classes that reorder a line

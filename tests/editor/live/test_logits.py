@@ -9,8 +9,8 @@ import tiny
 import torch
 import transformers
 
-from monoglot.editor import logits as module
-from monoglot.editor.logits import Variant, batches, chunks, hidden_states, logits, token_losses
+from monoglot.editor.live import logits as module
+from monoglot.editor.live.logits import Variant, batches, chunks, hidden_states, logits, token_losses
 
 CASES = {
     **tiny.CASES,

@@ -1,0 +1,1 @@
+"""Models that run: loading, hooks, logits, log-loss, generation and chat."""

@@ -1,0 +1,102 @@
+"""Log-loss of several variants of a model on the same text, and the differences between their logits."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ..progress import Progress
+from ..text.tokens import Packed
+from .logits import Variant, batches, chunks, hidden_states, logits, losses, token_losses
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass
+class Difference:
+    """How far variant b's next-token distributions are from a's, over all positions measured.
+
+    `max_logit` is the largest absolute difference of a logit, `kl` the mean KL(a ‖ b) in nats, `same_top` the share of
+    positions with the same most likely token; `scale` the largest absolute logit of a.
+    """
+
+    max_logit: float = 0.0
+    kl: float = 0.0
+    same_top: float = 0.0
+    scale: float = 0.0
+    positions: int = 0
+
+    def add(self, a: "torch.Tensor", b: "torch.Tensor") -> None:
+        """Add logits (positions, vocabulary), float32."""
+        import torch
+
+        n, kl, same = len(a), 0.0, float(len(a))
+        low, high = torch.aminmax(a)
+        self.scale = max(self.scale, -low.item(), high.item())
+        if not torch.equal(a, b):  # equal to the bit is the usual case, and cheap to see
+            log_a, log_b = a.log_softmax(-1), b.log_softmax(-1)
+            kl = (log_a.exp() * (log_a - log_b)).sum(-1).double().sum().item()
+            same = (a.argmax(-1) == b.argmax(-1)).sum().item()
+            difference = (a - b).abs().max().item()
+            self.max_logit = difference if difference != difference else max(self.max_logit, difference)  # NaN stays
+        whole = self.positions + n
+        self.kl = (self.kl * self.positions + kl) / whole
+        self.same_top = (self.same_top * self.positions + same) / whole
+        self.positions = whole
+
+
+@dataclass(frozen=True)
+class Measured:
+    """log_loss[variant][language] in nats, counted tokens per language, and difference[variant][language] of those variants
+    that were to be compared with one."""
+
+    log_loss: dict[str, dict[str, float]]
+    tokens: dict[str, int]
+    difference: dict[str, dict[str, Difference]]
+
+
+def measure(
+    variants: Sequence[Variant],
+    texts: Mapping[str, Packed],
+    *,
+    compare: Sequence[str] = (),
+    to: str = "",
+    progress: Progress | None = None,
+) -> Measured:
+    """Log-loss of each variant on each language, and how far the logits of variant `to` are from those of each in `compare`.
+
+    At most `logits.LOGITS` numbers per variant that is compared (or one row) are in memory.
+    """
+    log_loss: dict[str, dict[str, float]] = {variant.name: {} for variant in variants}
+    difference: dict[str, dict[str, Difference]] = {name: {} for name in compare}
+    tokens: dict[str, int] = {}
+    contexts = sum(len(context) > 1 for packed in texts.values() for context in packed.contexts)
+    steps, step = contexts * len(variants), 0
+    for language, packed in texts.items():
+        sums = dict.fromkeys(log_loss, 0.0)
+        tokens[language] = 0
+        between = {name: Difference() for name in compare}
+        for ids in batches(packed.contexts):  # (B, T)
+            targets = ids[:, 1:].flatten()
+            tokens[language] += len(targets)
+            kept = {}  # hidden states of those whose logits are compared
+            for variant in variants:
+                states = hidden_states(variant, ids)  # (B·(T−1), d)
+                if compare and variant.name in (*compare, to):
+                    kept[variant.name] = variant.model, states
+                else:
+                    sums[variant.name] += token_losses(variant.model, states, targets).sum().item()
+                step += len(ids)
+                if progress:
+                    progress(language, step, steps)
+            for rows in chunks(variants[0].model, len(targets)) if kept else ():
+                found = {name: logits(model, states[rows]) for name, (model, states) in kept.items()}
+                for name, own in found.items():
+                    sums[name] += losses(own, targets[rows]).sum().item()
+                for name, one in between.items():
+                    one.add(found[name].cpu(), found[to].cpu())
+        for name, total in sums.items():
+            log_loss[name][language] = total / max(1, tokens[language])
+        for name, one in between.items():
+            difference[name][language] = one
+    return Measured(log_loss, tokens, difference)
