@@ -72,10 +72,10 @@ def command(
     monoglot compare stats.safetensors
     monoglot compare stats.safetensors --methods lape,ap,random --model ./model --corpus texts/ -o comparison.json
     """
-    from ..editor import statistics
     from ..editor.compare import FORMAT, comparison, find_all, left_out
     from ..editor.errors import OutputError
     from ..editor.files.output import replace_file
+    from ..editor.statistics import statistics
     from .find import vary
 
     chosen = _chosen(methods)

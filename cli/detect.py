@@ -73,7 +73,7 @@ def command(
     monoglot detect --merge a.safetensors b.safetensors -o both.safetensors
     torchrun --nproc-per-node 4 -m monoglot.cli detect ./model --corpus texts/ -o stats.safetensors
     """
-    from ..editor import statistics
+    from ..editor.statistics import statistics
 
     if merge and corpus:
         raise click.UsageError("--merge adds files up and reads no --corpus.")
@@ -132,9 +132,9 @@ def run(
     **settings: Any,
 ) -> Any:
     """Statistics with a progress bar, the work divided among the processes that torchrun started, if it did."""
-    from ..editor.detect import prepare, prepare_held_out, record
     from ..editor.models.source import resolve
     from ..editor.models.target import open_target
+    from ..editor.statistics.detect import prepare, prepare_held_out, record
     from ..editor.text.corpus import open_corpus
 
     with first_worker_first(rank):
@@ -149,7 +149,7 @@ def run(
 
 def with_bar(target: Any, texts: Any, **settings: Any) -> Any:
     """`detect` with a progress bar."""
-    from ..editor.detect import detect
+    from ..editor.statistics.detect import detect
 
     with bar("detect", "tokens") as update:
         return detect(target, texts, progress=update, **settings)
@@ -158,8 +158,8 @@ def with_bar(target: Any, texts: Any, **settings: Any) -> Any:
 def reused(target: Any, texts: Any, path: Path, **settings: Any) -> tuple[Any, bool]:
     """The statistics in `path` if they were made of the same model, texts and settings, else new ones, kept there; and
     whether they are new."""
-    from ..editor import statistics
     from ..editor.errors import StatisticsError
+    from ..editor.statistics import statistics
 
     before = None
     if path.is_file():

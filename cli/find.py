@@ -120,8 +120,8 @@ def _check_options(
 
 def run(statistics_file: Path | None, method: str, model: str | None, tuned: tuple[str, ...], **settings: Any) -> Any:
     """Neurons by a method, in the statistics, or in the variation of `model` in its tuned copies."""
-    from ..editor import statistics
     from ..editor.find import find
+    from ..editor.statistics import statistics
 
     known = statistics.load(statistics_file) if statistics_file else None
     return find(vary(str(model), tuned) if method == "pv" else known, method, statistics=known, **settings)

@@ -24,12 +24,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from . import statistics
 from .errors import StatisticsError
 from .files import floats, kinds
 from .files.output import replace_file
-from .inputs import Inputs, Sample
 from .models.activations import Activation, functions
+from .statistics import statistics
+from .statistics.inputs import Inputs, Sample
 
 if TYPE_CHECKING:
     from .models.target import Target

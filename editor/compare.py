@@ -21,7 +21,7 @@ from .find import METHODS, find
 from .find.variation import Variation
 from .models.identity import ModelInfo
 from .neurons import SETTINGS, Neurons
-from .statistics import Statistics
+from .statistics.statistics import Statistics
 
 FORMAT = 1  # of the file
 SHARED = "edit"  # as in the paper: a deactivated language's neurons are, whoever else owns them

@@ -19,7 +19,6 @@ from . import manifest as manifest_file
 from . import neurons as neurons_file
 from . import recipe as recipe_file
 from . import sidecar
-from . import statistics as statistics_file
 from .carriers import choose, has_biases, ignored_biases, refusals
 from .errors import CheckpointError, ModelError, RecipeError, VerificationError
 from .files.checkpoint import Checkpoint, fingerprint, parse_json, read_checkpoint, read_config, read_shard
@@ -33,6 +32,7 @@ from .models.outline import outlined
 from .models.source import Source, on_hub, resolve
 from .models.target import Target
 from .recipe import CONSTANT_OPS, OPS
+from .statistics import statistics as statistics_file
 
 KNOWN = (
     "a model (a folder, a Hub id, `embedded`), a checkpoint that monoglot made, a GGUF file, neurons.json, statistics, a "

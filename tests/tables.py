@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from monoglot.editor.inputs import Inputs, Sample
 from monoglot.editor.models.identity import ModelInfo
-from monoglot.editor.record import collect
-from monoglot.editor.sample import take_sample
-from monoglot.editor.statistics import Statistics
+from monoglot.editor.statistics.inputs import Inputs, Sample
+from monoglot.editor.statistics.recorder import collect
+from monoglot.editor.statistics.sample import take_sample
+from monoglot.editor.statistics.statistics import Statistics
 from monoglot.editor.text.tokens import Packed
 
 LAYERS, WIDTH, HIDDEN, VOCABULARY, BOS = 3, 5, 4, 50, 0

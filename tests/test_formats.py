@@ -11,7 +11,7 @@ import pytest
 import tiny
 import yaml
 
-from monoglot.editor import calibration, compare, findings, manifest, neurons, recipe, resume, statistics
+from monoglot.editor import calibration, compare, findings, manifest, neurons, recipe
 from monoglot.editor.bake import bake
 from monoglot.editor.errors import MonoglotError
 from monoglot.editor.files.kinds import FILE
@@ -19,7 +19,8 @@ from monoglot.editor.models.source import resolve
 from monoglot.editor.models.target import Target, model_info, open_target
 from monoglot.editor.neurons import Neurons
 from monoglot.editor.recipe import Edit, Recipe
-from monoglot.editor.statistics import Statistics
+from monoglot.editor.statistics import resume, statistics
+from monoglot.editor.statistics.statistics import Statistics
 
 UNKNOWN = 999
 Write = Callable[[Target, Path], Path]  # a folder in, the file in it out

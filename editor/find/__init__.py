@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from ..errors import MonoglotWarning, StatisticsError
 from ..neurons import DECIMALS, SETTINGS, Float64, Int64, Neurons, check_fit, check_languages
-from ..statistics import Statistics
+from ..statistics.statistics import Statistics
 from .ap import ap
 from .lap import lap
 from .lape import lape

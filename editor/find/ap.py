@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import StatisticsError
-from ..statistics import Statistics
+from ..statistics.statistics import Statistics
 
 DECIMALS = 12
 BLOCK = 2**21  # numbers sorted at once

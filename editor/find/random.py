@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from ..errors import MonoglotWarning
 from ..neurons import Neurons
-from ..statistics import Statistics
+from ..statistics.statistics import Statistics
 
 
 def draw(statistics: Statistics, *, like: Neurons, seed: int) -> npt.NDArray[np.bool_]:

@@ -20,8 +20,8 @@ import numpy as np
 
 def make(path: Path, layers: int, width: int, languages: int) -> None:
     """Counts as a real model's: most neurons rarely active, some in all languages, a few in one."""
-    from monoglot.editor import statistics
     from monoglot.editor.models.identity import ModelInfo
+    from monoglot.editor.statistics import statistics
 
     generator = np.random.default_rng(0)
     tokens = 100_000
@@ -39,8 +39,9 @@ def make(path: Path, layers: int, width: int, languages: int) -> None:
 
 def measure(path: Path) -> None:
     started = time.perf_counter()
-    from monoglot.editor import neurons, statistics
+    from monoglot.editor import neurons
     from monoglot.editor.find import find
+    from monoglot.editor.statistics import statistics
 
     found = find(statistics.load(path))
     neurons.serialise(found)

@@ -24,8 +24,8 @@ from monoglot.editor.live.load import load_model
 from monoglot.editor.live.modules import activation_modules, trunk
 from monoglot.editor.models.source import resolve
 from monoglot.editor.models.target import open_target
-from monoglot.editor.per_text import pieces
-from monoglot.editor.record import BATCH_TOKENS, Recorder
+from monoglot.editor.statistics.per_text import pieces
+from monoglot.editor.statistics.recorder import BATCH_TOKENS, Recorder
 from monoglot.editor.text.tokens import Packed
 
 

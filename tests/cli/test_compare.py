@@ -20,10 +20,10 @@ OPTIONS = ("--rate", "0.1", "--quantile", "0.8", "--threshold", "0.6")
 @pytest.fixture(scope="module")
 def stats(model: Path, corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[bool, Path]:
     """Statistics of the tiny Llama, with per-text means and without."""
-    from monoglot.editor import statistics
-    from monoglot.editor.detect import detect
     from monoglot.editor.models.source import resolve
     from monoglot.editor.models.target import open_target
+    from monoglot.editor.statistics import statistics
+    from monoglot.editor.statistics.detect import detect
     from monoglot.editor.text.corpus import open_corpus
 
     made, folder = {}, tmp_path_factory.mktemp("stats")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from monoglot.editor import statistics
+from monoglot.editor.statistics import statistics
 
 OPTIONS = ("--tokens", "600", "--context", "33", "--minimum", "100", "--device", "cpu", "--batch-size", "2")
 Run = Callable[..., tuple[int, str, str]]
@@ -45,7 +45,7 @@ def start(model: Path, corpus: Path, output: Path, *, before: str = "", torchrun
             "-m", "monoglot.cli", *arguments,
         ]  # fmt: skip
     else:
-        code = f"from monoglot.editor import record, resume\nfrom monoglot.cli.main import main\n{before}\nmain()"
+        code = f"from monoglot.editor.statistics import recorder as record, resume\nfrom monoglot.cli.main import main\n{before}\nmain()"
         command = [sys.executable, "-c", code, *arguments]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
@@ -108,7 +108,9 @@ def test_what_is_there_is_not_replaced_unless_asked(monoglot: Run, model: Path, 
 def test_a_destination_that_cannot_be_is_refused_first(
     monoglot: Run, model: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("monoglot.editor.detect.load_model", lambda *_, **__: pytest.fail("the model was built"))
+    monkeypatch.setattr(
+        "monoglot.editor.statistics.detect.load_model", lambda *_, **__: pytest.fail("the model was built")
+    )
     (tmp_path / "file").touch()
     for output, message in ((tmp_path, "is a folder"), (tmp_path / "file" / "s", "nothing can be written in")):
         code, _, err = monoglot("detect", model, "--corpus", corpus, "-o", output, "--force")

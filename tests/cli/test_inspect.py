@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 import tiny
 
-from monoglot.editor import calibration, statistics
+from monoglot.editor import calibration
 from monoglot.editor import recipe as recipes
 from monoglot.editor.describe import describe
 from monoglot.editor.models.source import resolve
 from monoglot.editor.models.target import open_target
+from monoglot.editor.statistics import statistics
 
 Run = Callable[..., tuple[int, str, str]]
 SCREEN = 40  # lines

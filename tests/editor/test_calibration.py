@@ -12,15 +12,16 @@ import pytest
 import torch
 from safetensors.numpy import load_file, save_file
 
-from monoglot.editor import calibration, statistics
+from monoglot.editor import calibration
 from monoglot.editor.calibration import Calibration, best_level, fit, halves, load, open_calibration, save
-from monoglot.editor.detect import detect
 from monoglot.editor.errors import StatisticsError
-from monoglot.editor.inputs import Inputs, Part, Sample
 from monoglot.editor.live.load import load_model
 from monoglot.editor.models.activations import gelu_tanh, relu, relu2, silu
 from monoglot.editor.models.source import resolve
 from monoglot.editor.models.target import Target, open_target
+from monoglot.editor.statistics import statistics
+from monoglot.editor.statistics.detect import detect
+from monoglot.editor.statistics.inputs import Inputs, Part, Sample
 from monoglot.editor.text.corpus import open_corpus
 from monoglot.editor.text.tokens import read_texts
 

@@ -17,7 +17,7 @@ from monoglot.editor.models.identity import ModelInfo
 from monoglot.editor.models.source import resolve
 from monoglot.editor.models.target import model_info, open_target
 from monoglot.editor.neurons import Neurons
-from monoglot.editor.statistics import Statistics
+from monoglot.editor.statistics.statistics import Statistics
 
 NAMES, INFO = ("en", "fr", "zh"), ModelInfo("tiny", None, "llama", 3, 60, "f" * 64)
 

@@ -12,17 +12,18 @@ import tiny
 import transformers
 from safetensors.torch import load_file, save_file
 
-from monoglot.editor import calibration, manifest, neurons, statistics
+from monoglot.editor import calibration, manifest, neurons
 from monoglot.editor import recipe as recipes
 from monoglot.editor.bake import bake
 from monoglot.editor.describe import describe
 from monoglot.editor.errors import CheckpointError, ModelError, MonoglotError, VerificationError
-from monoglot.editor.histogram import BINS
-from monoglot.editor.inputs import Inputs, Part, Sample
 from monoglot.editor.models.identity import Base
 from monoglot.editor.models.source import resolve
 from monoglot.editor.models.target import Target, model_info, open_target
 from monoglot.editor.recipe import Edit, Recipe
+from monoglot.editor.statistics import statistics
+from monoglot.editor.statistics.histogram import BINS
+from monoglot.editor.statistics.inputs import Inputs, Part, Sample
 
 
 def target_of(model: Path) -> Target:

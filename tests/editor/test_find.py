@@ -15,15 +15,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from monoglot.editor import find as methods
-from monoglot.editor import statistics
 from monoglot.editor.errors import MonoglotWarning, StatisticsError
 from monoglot.editor.find import find
 from monoglot.editor.find.entropy import language_entropy, order_statistic
 from monoglot.editor.find.lape import lape
-from monoglot.editor.histogram import BINS, ZERO
 from monoglot.editor.models.identity import ModelInfo
 from monoglot.editor.neurons import SETTINGS
-from monoglot.editor.statistics import Statistics
+from monoglot.editor.statistics import statistics
+from monoglot.editor.statistics.histogram import BINS, ZERO
+from monoglot.editor.statistics.statistics import Statistics
 
 BENCHMARK = Path(__file__).parents[1] / "benchmarks" / "find.py"
 

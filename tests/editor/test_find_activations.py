@@ -18,7 +18,7 @@ from monoglot.editor.find.lave import lave
 from monoglot.editor.find.random import draw
 from monoglot.editor.models.identity import ModelInfo
 from monoglot.editor.neurons import Neurons
-from monoglot.editor.statistics import Statistics
+from monoglot.editor.statistics.statistics import Statistics
 
 NAMES = ("en", "fr", "zh", "vi")
 Table = list[list[list[float]]]  # by language, layer, neuron

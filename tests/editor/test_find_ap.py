@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monoglot.editor import statistics as files
 from monoglot.editor.errors import StatisticsError
 from monoglot.editor.find import find
 from monoglot.editor.find.ap import ap, average_precision
 from monoglot.editor.models.identity import ModelInfo
-from monoglot.editor.statistics import Statistics
+from monoglot.editor.statistics import statistics as files
+from monoglot.editor.statistics.statistics import Statistics
 
 NAMES = ("en", "fr", "zh", "vi")
 

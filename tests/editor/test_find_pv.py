@@ -24,7 +24,7 @@ from monoglot.editor.models.families import family_of
 from monoglot.editor.models.identity import ModelInfo
 from monoglot.editor.models.source import resolve
 from monoglot.editor.models.target import Target, open_target
-from monoglot.editor.statistics import Statistics
+from monoglot.editor.statistics.statistics import Statistics
 
 Saved = Callable[..., Path]
 

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from monoglot.editor import calibration, embedded, manifest, neurons, recipe, statistics
+from monoglot.editor import calibration, embedded, manifest, neurons, recipe
 from monoglot.editor.errors import MonoglotError
 from monoglot.editor.files import kinds
 from monoglot.editor.models.source import resolve
+from monoglot.editor.statistics import statistics
 
 
 @pytest.fixture(scope="module")

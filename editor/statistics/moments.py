@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .errors import StatisticsError
+from ..errors import StatisticsError
+from ..live.load import hooked
 from .inputs import Float64
-from .live.load import hooked
 from .statistics import SUM_GRID
 
 if TYPE_CHECKING:

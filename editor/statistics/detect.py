@@ -3,15 +3,15 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from .live.load import choose_dtype, load_model
-from .live.modules import activation_modules, input_modules
-from .models.hf import load_tokenizer
-from .models.target import Target, model_info
-from .record import Progress, collect
+from ..live.load import choose_dtype, load_model
+from ..live.modules import activation_modules, input_modules
+from ..models.hf import load_tokenizer
+from ..models.target import Target, model_info
+from ..text.corpus import Text
+from ..text.tokens import MINIMUM_TOKENS, Packed, fitting_context, read_texts, require, warn_of_mislabelled
+from .recorder import Progress, collect
 from .sample import HELD_OUT_TOKENS, require_held_out, take_sample
 from .statistics import Statistics
-from .text.corpus import Text
-from .text.tokens import MINIMUM_TOKENS, Packed, fitting_context, read_texts, require, warn_of_mislabelled
 
 TOKENS = 16_384  # a language
 CONTEXT = 512

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .errors import CorpusError, StatisticsError
+from ..errors import CorpusError, StatisticsError
+from ..live.modules import trunk
+from ..text.tokens import Packed
 from .inputs import Float32, Part, Sample
-from .live.modules import trunk
-from .text.tokens import Packed
 
 if TYPE_CHECKING:
     import torch

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy.typing as npt
 
-from .errors import OutputError, StatisticsError
-from .files.output import replace_file
+from ..errors import OutputError, StatisticsError
+from ..files.output import replace_file
 
 FORMAT = 1
 SAVE_SECONDS = 20.0

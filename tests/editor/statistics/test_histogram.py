@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from monoglot.editor import histogram
-from monoglot.editor.histogram import BINS, LOWER, PATTERNS, UPPER, ZERO, count, quantile
+from monoglot.editor.statistics import histogram
+from monoglot.editor.statistics.histogram import BINS, LOWER, PATTERNS, UPPER, ZERO, count, quantile
 
 
 def bin_of(value: float) -> int:

@@ -9,11 +9,11 @@ import tiny
 import torch
 from safetensors.torch import load_file
 
-from monoglot.editor import moments
 from monoglot.editor.live.load import load_model
 from monoglot.editor.live.modules import activation_modules, input_modules, trunk
 from monoglot.editor.models.families import KNOWN, family_of
-from monoglot.editor.moments import Moments
+from monoglot.editor.statistics import moments
+from monoglot.editor.statistics.moments import Moments
 
 IDS = torch.arange(6, 20).reshape(2, 7)
 

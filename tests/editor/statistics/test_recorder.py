@@ -11,15 +11,15 @@ import torch
 from tables import BOS, HIDDEN, LAYERS, TEXTS, WIDTH, Tables, packed, plain, run, same, sample
 from tiny import TEXT
 
-from monoglot.editor import record
 from monoglot.editor.errors import StatisticsError
 from monoglot.editor.live.load import load_model
 from monoglot.editor.live.modules import activation_modules, input_modules
 from monoglot.editor.models.families import family_of
 from monoglot.editor.models.hf import load_tokenizer
 from monoglot.editor.models.identity import ModelInfo
-from monoglot.editor.record import Recorder, collect
-from monoglot.editor.sample import take_sample
+from monoglot.editor.statistics import recorder as record
+from monoglot.editor.statistics.recorder import Recorder, collect
+from monoglot.editor.statistics.sample import take_sample
 from monoglot.editor.text.corpus import Text
 from monoglot.editor.text.tokens import pack
 

@@ -14,18 +14,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..errors import StatisticsError
+from ..live.load import hooked
+from ..live.modules import trunk
+from ..models.identity import ModelInfo
+from ..text.tokens import Packed
 from . import histogram as histograms
-from .errors import StatisticsError
 from .histogram import BINS, UInt32
 from .inputs import Inputs, Sample
-from .live.load import hooked
-from .live.modules import trunk
-from .models.identity import ModelInfo
 from .moments import Moments
 from .per_text import Float32, Piece, pieces
 from .resume import Arrays, Resume
 from .statistics import SUM_GRID, Int64, Statistics
-from .text.tokens import Packed
 
 if TYPE_CHECKING:
     import torch

@@ -11,9 +11,10 @@ import pytest
 from safetensors.numpy import load_file, save_file
 from tables import INFO, TEXTS, Tables, packed, plain, run, same
 
-from monoglot.editor import record, resume
-from monoglot.editor.record import collect
-from monoglot.editor.statistics import Statistics
+from monoglot.editor.statistics import recorder as record
+from monoglot.editor.statistics import resume
+from monoglot.editor.statistics.recorder import collect
+from monoglot.editor.statistics.statistics import Statistics
 
 
 def interrupted(path: Path, after: int, model: Tables | None = None, **options: Any) -> None:
@@ -156,9 +157,9 @@ def test_ctrl_c_in_the_forward_pass_loses_nothing(
     model: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without waiting for the next regular save: what was done before the interrupted batch is on disk."""
-    from monoglot.editor.detect import detect
     from monoglot.editor.models.source import resolve
     from monoglot.editor.models.target import open_target
+    from monoglot.editor.statistics.detect import detect
     from monoglot.editor.text.corpus import open_corpus
 
     target, texts = open_target(resolve(str(model))), open_corpus([str(corpus)])

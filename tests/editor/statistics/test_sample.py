@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from tables import HELD_OUT, LAYERS, Tables, packed, sample
 
-from monoglot.editor import sample as sampling
 from monoglot.editor.errors import CorpusError
-from monoglot.editor.inputs import Part
-from monoglot.editor.sample import kind_of
+from monoglot.editor.statistics import sample as sampling
+from monoglot.editor.statistics.inputs import Part
+from monoglot.editor.statistics.sample import kind_of
 from monoglot.editor.text.tokens import Packed
 
 

@@ -12,9 +12,9 @@ import pytest
 from safetensors.numpy import load_file, save_file
 from tables import INFO, Tables, packed, run, same, same_inputs
 
-from monoglot.editor import statistics
 from monoglot.editor.errors import MonoglotWarning, StatisticsError
-from monoglot.editor.statistics import Statistics, load, merge, save
+from monoglot.editor.statistics import statistics
+from monoglot.editor.statistics.statistics import Statistics, load, merge, save
 from monoglot.editor.text.tokens import Packed
 
 # Adding up

@@ -14,13 +14,14 @@ from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 from tables import LAYERS, WIDTH, Tables, packed, run, same
 
-from monoglot.editor import per_text, record, resume
-from monoglot.editor.detect import detect
 from monoglot.editor.errors import MonoglotWarning, StatisticsError
 from monoglot.editor.models.source import resolve
 from monoglot.editor.models.target import open_target
-from monoglot.editor.per_text import MOST, PIECE, SHORTEST, pieces
-from monoglot.editor.statistics import Statistics, load, merge, save
+from monoglot.editor.statistics import per_text, resume
+from monoglot.editor.statistics import recorder as record
+from monoglot.editor.statistics.detect import detect
+from monoglot.editor.statistics.per_text import MOST, PIECE, SHORTEST, pieces
+from monoglot.editor.statistics.statistics import Statistics, load, merge, save
 from monoglot.editor.text.corpus import open_corpus
 from monoglot.editor.text.tokens import Packed
 
@@ -266,7 +267,7 @@ def test_detect_records_and_reuses_them(model: Path, corpus: Path, monkeypatch: 
     for language in texts:
         summed = (full.per_text[language] * lengths[:, None, None]).sum(axis=0)
         assert summed == pytest.approx(full.total[language], abs=1e-3)
-    monkeypatch.setattr("monoglot.editor.detect.load_model", lambda *_, **__: pytest.fail("built"))
+    monkeypatch.setattr("monoglot.editor.statistics.detect.load_model", lambda *_, **__: pytest.fail("built"))
     for more in (False, True):
         assert detect(target, texts, reuse=full, per_text=more, **options) is full
     with pytest.raises(pytest.fail.Exception, match="built"):

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import tiny
 
-from monoglot.editor import detect as detection
-from monoglot.editor.detect import detect
 from monoglot.editor.errors import CorpusError, MonoglotWarning, StatisticsError
-from monoglot.editor.histogram import ZERO
 from monoglot.editor.models.source import resolve
 from monoglot.editor.models.target import Target, model_info, open_target
-from monoglot.editor.sample import HELD_OUT_TOKENS
+from monoglot.editor.statistics import detect as detection
+from monoglot.editor.statistics.detect import detect
+from monoglot.editor.statistics.histogram import ZERO
+from monoglot.editor.statistics.sample import HELD_OUT_TOKENS
 from monoglot.editor.text.corpus import open_corpus
 from monoglot.editor.text.tokens import fitting_context, read_texts
 

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .errors import StatisticsError
+from ..errors import StatisticsError
 
 KINDS = ("letters", "digits", "punctuation", "white space", "other", "first token")
 PREFIX = "inputs."  # of the tensors in a statistics file

@@ -12,7 +12,7 @@ from hashlib import sha256
 import numpy as np
 import numpy.typing as npt
 
-from .text.tokens import Packed
+from ..text.tokens import Packed
 
 PIECE = 128  # tokens
 SHORTEST = 32

@@ -24,15 +24,15 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from ..errors import MonoglotWarning, StatisticsError
+from ..files import kinds
+from ..files.output import replace_file
+from ..models.identity import ModelInfo
 from . import histogram as histograms
 from . import inputs as inputs_file
 from . import per_text as per_texts
-from .errors import MonoglotWarning, StatisticsError
-from .files import kinds
-from .files.output import replace_file
 from .histogram import BINS, UInt32
 from .inputs import Inputs
-from .models.identity import ModelInfo
 from .per_text import Float32
 
 FORMAT = 1

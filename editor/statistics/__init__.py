@@ -1,0 +1,1 @@
+"""From a model and text to statistics: how each neuron responds to each language."""
