@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..editor import findings, manifest, neurons, recipe
+from ..editor import findings, manifest, recipe
 from ..editor.errors import MonoglotError, VerificationError
 from ..editor.files.kinds import FILE
+from ..editor.neurons import neurons
 from ..editor.version import VERSION
 from . import figures, tables, wording
 from .canvas import THEMES, available

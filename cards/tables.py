@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..editor.profile import ends
+from ..editor.neurons.profile import ends
 from ..editor.text import languages
 from .amounts import NONE, change, count, number, or_dash, perplexity_figure, share
 from .amounts import perplexity as of_log_loss

@@ -4,7 +4,7 @@ from collections.abc import Collection
 from typing import Any, NamedTuple
 
 from ..editor import embedded
-from ..editor.neurons import SETTINGS
+from ..editor.neurons.neurons import SETTINGS
 from ..editor.text import languages
 from .amounts import small
 

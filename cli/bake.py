@@ -57,13 +57,14 @@ def command(
     without biases needs a calibration for it: see `monoglot detect --calibrate`. --strength auto runs the model.
     A GGUF file can be deactivated in only, exactly in every quantisation; the neurons are found in its original checkpoint.
     """
-    from ..editor import embedded, neurons
+    from ..editor import embedded
     from ..editor import recipe as recipes
     from ..editor.calibration import FILE, open_calibration
     from ..editor.errors import RecipeError
     from ..editor.files.gguf import is_gguf
     from ..editor.models.source import resolve
     from ..editor.models.target import open_target
+    from ..editor.neurons import neurons
 
     edits = Edits(**options)
     recipe = None

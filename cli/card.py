@@ -34,7 +34,8 @@ def command(folder: Path, base: str | None, to_stdout: bool, only_check: bool, f
     if to_stdout and as_json:
         raise click.UsageError("--stdout prints the card, --json says what was done. Give one of them.")
     from ..cards.refresh import CARD, refresh, refreshed
-    from ..editor import manifest, neurons
+    from ..editor import manifest
+    from ..editor.neurons import neurons
 
     record = manifest.read(folder)
     method = neurons.load(folder / "neurons.json").method

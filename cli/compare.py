@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from ..editor.neurons import SETTINGS
+from ..editor.neurons.neurons import SETTINGS
 from .console import answer, bar, device_options, find_options, given, method_options, note, print_tables, split
 
 TOKENS, CONTEXT = 1024, 512

@@ -83,13 +83,14 @@ def planted_rate() -> float:
 def show(output: Path, off: str, other: str) -> None:
     """The perplexity matrix, and one held-out text in two languages continued by base and checkpoint."""
     from ..cards.amounts import change
-    from ..editor import embedded, neurons
+    from ..editor import embedded
     from ..editor.evaluate import perplexity_matrices
     from ..editor.live.generate import continuations
     from ..editor.live.load import load_model
     from ..editor.models.hf import load_tokenizer
     from ..editor.models.source import resolve
     from ..editor.models.target import open_target
+    from ..editor.neurons import neurons
     from ..editor.text.corpus import open_corpus
     from ..editor.text.prompts import beginning
     from ..editor.text.tokens import read_texts

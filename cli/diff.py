@@ -83,9 +83,9 @@ def check_free(path: Path, force: bool) -> None:
 
 
 def write(said: Any, path: Path) -> None:
-    from ..editor import neurons
     from ..editor import recipe as recipes
     from ..editor.files.output import replace_file
+    from ..editor.neurons import neurons
 
     neurons.save(said.neurons, path.with_name(NEURONS))
     replace_file(path, recipes.to_yaml(replace(said.recipe, neurons=NEURONS)).encode())

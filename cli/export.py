@@ -108,14 +108,15 @@ def run(
     yes: bool = False,
 ) -> bool:
     """The whole row; whether the proof passed. Only what passed is pushed."""
-    from ..editor import manifest, neurons
+    from ..editor import manifest
     from ..editor.bake import check_place
     from ..editor.carriers import choose
     from ..editor.errors import CorpusError, NeuronsError
     from ..editor.files.output import check_free
-    from ..editor.find import find
     from ..editor.models.source import resolve
     from ..editor.models.target import open_target
+    from ..editor.neurons import neurons
+    from ..editor.neurons.find import find
     from ..editor.text.corpus import open_corpus
 
     # everything that can be wrong is looked at before anything slow starts
@@ -219,6 +220,7 @@ def _same_recipe(output: Path, target: Any, recipe: Any) -> bool:
 
 
 def _same_neurons(output: Path, found: Any) -> bool:
-    from ..editor import manifest, neurons
+    from ..editor import manifest
+    from ..editor.neurons import neurons
 
     return bool(manifest.read(output)["files"]["neurons.json"] == manifest.entry(neurons.serialise(found).encode()))

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from ..editor.neurons import SETTINGS
+from ..editor.neurons.neurons import SETTINGS
 from .console import answer, bar, find_options, given, method_options, note, split, table
 
 # the options that have something to say to a method; those of the others are refused
@@ -65,8 +65,9 @@ def command(
     monoglot find --method pv --model ./base --tuned en=./en --tuned zh=./zh -o neurons.json
     monoglot find --import model.neuron.pth --languages en,zh,fr,es,vi,id,ja -o neurons.json
     """
-    from ..editor import neurons
     from ..editor.errors import OutputError
+    from ..editor.neurons import neurons
+    from ..editor.neurons.mask import read_mask, write_mask
 
     _check_options(statistics_file, method, like, model, tuned, mask)
     if languages and mask is None:
@@ -79,7 +80,7 @@ def command(
     if mask is not None:
         if not languages:
             raise click.UsageError("Name the mask's languages in order, for example --languages en,zh,fr,es,vi,id,ja.")
-        found = neurons.import_mask(mask, split(languages))
+        found = read_mask(mask, split(languages))
     else:
         found = run(
             statistics_file, method, model, tuned, rate=rate, quantile=quantile, threshold=threshold, seed=seed,
@@ -87,7 +88,7 @@ def command(
         )  # fmt: skip
     neurons.save(found, output)
     if export_mask:
-        neurons.export_mask(found, export_mask)
+        write_mask(found, export_mask)
     show(found, as_json)
     note(
         f"Wrote {output}."
@@ -120,7 +121,7 @@ def _check_options(
 
 def run(statistics_file: Path | None, method: str, model: str | None, tuned: tuple[str, ...], **settings: Any) -> Any:
     """Neurons by a method, in the statistics, or in the variation of `model` in its tuned copies."""
-    from ..editor.find import find
+    from ..editor.neurons.find import find
     from ..editor.statistics import statistics
 
     known = statistics.load(statistics_file) if statistics_file else None
@@ -129,9 +130,9 @@ def run(statistics_file: Path | None, method: str, model: str | None, tuned: tup
 
 def vary(model: str, tuned: tuple[str, ...]) -> Any:
     """The variation of `model` in copies of it, each given as LANG=DIR, with a progress bar."""
-    from ..editor.find import variation
     from ..editor.models.source import resolve
     from ..editor.models.target import open_target
+    from ..editor.neurons.methods import variation
     from ..editor.text.corpus import LANGUAGE
 
     copies: dict[str, str] = {}

@@ -74,10 +74,11 @@ def _about_origin(model: Path, found: Any) -> None:
 
 def verify(path: Path, base: str | None, neurons_file: Path | None, as_json: bool) -> bool:
     """Verify, record and show; whether it passed."""
-    from ..editor import neurons, sidecar
+    from ..editor import sidecar
     from ..editor.errors import ModelError
     from ..editor.files.gguf import is_gguf
     from ..editor.gguf_verify import base_of, verify_gguf
+    from ..editor.neurons import neurons
 
     if base and not is_gguf(base):
         raise ModelError(f"{base} is not a GGUF file. The base of {path} is the GGUF file that it was made from.")

@@ -81,14 +81,14 @@ def read_held_out(target: Any, texts: Any, options: Options) -> Any:
 
 def profile(subject: Any, options: Options) -> dict[str, Any]:
     """Neurons per layer and language."""
-    from ..editor.profile import profile as per_layer
+    from ..editor.neurons.profile import profile as per_layer
 
     return {"width": subject.target.feed_forward.width, "layers": per_layer(subject.neurons)}
 
 
 def overlap(subject: Any, options: Options) -> dict[str, Any]:
     """Neurons that two languages share, and Jaccard."""
-    from ..editor.profile import overlap as between
+    from ..editor.neurons.profile import overlap as between
 
     found = asdict(between(subject.neurons))
     found["jaccard"] = {

@@ -58,10 +58,11 @@ def command(
     \b
     monoglot paper google/gemma-3-270m --corpus texts/ -o findings
     """
-    from ..editor import findings, neurons
+    from ..editor import findings
     from ..editor.compare import find_all
     from ..editor.models.source import resolve
     from ..editor.models.target import model_info, open_target
+    from ..editor.neurons import neurons
     from ..editor.subject import Subject
     from ..editor.text.corpus import open_corpus
 

@@ -32,10 +32,11 @@ def command(
     monoglot rebuild OUT -o AGAIN
     monoglot rebuild user/gemma-no-zh -o AGAIN --base ./gemma
     """
-    from ..editor import manifest, neurons
+    from ..editor import manifest
     from ..editor.bake import check_place
     from ..editor.files.output import check_free
     from ..editor.models.source import fetch
+    from ..editor.neurons import neurons
     from ..editor.rebuild import NEEDED, NEURONS, open_base, rebuild
     from .bake import card_writer
 

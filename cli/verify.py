@@ -139,7 +139,8 @@ def _in_runtimes(
     as_json: bool,
 ) -> None:
     """The bytes first: what a runtime makes of a checkpoint that isn't what it says is no news."""
-    from ..editor import neurons, verify
+    from ..editor import verify
+    from ..editor.neurons import neurons
     from ..editor.runtimes import process
     from ..editor.text import prompts
 
@@ -175,7 +176,8 @@ def run(
     silent: bool = False,
 ) -> bool:
     """Verify, record and show; whether it passed."""
-    from ..editor import neurons, verify
+    from ..editor import verify
+    from ..editor.neurons import neurons
 
     found = neurons.load(neurons_file or folder / "neurons.json")
     in_bytes = verify.verify_bytes(folder, target, found)

@@ -18,7 +18,6 @@ from typing import Any, BinaryIO
 
 from . import calibration as calibration_file
 from . import manifest
-from . import neurons as neurons_file
 from . import recipe as recipe_file
 from .calibration import Calibration
 from .carriers import Carried, carried
@@ -30,7 +29,8 @@ from .files.output import check_free, staged_folder
 from .layout import Layout, layout
 from .models.source import IGNORED
 from .models.target import Target
-from .neurons import Neurons
+from .neurons import neurons as neurons_file
+from .neurons.neurons import Neurons
 from .recipe import Recipe
 from .tensor_edits import Editing, TensorEdit
 

@@ -25,7 +25,7 @@ from .models import as_llama as llama
 from .models.compat_config import old_keys
 from .models.families import text_config
 from .models.target import Target
-from .neurons import Neurons
+from .neurons.neurons import Neurons
 from .recipe import LayerPlan, Plan, Recipe, plan
 from .tensor_edits import slots_needed
 

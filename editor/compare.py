@@ -17,10 +17,10 @@ from typing import Any
 
 from .errors import StatisticsError
 from .evaluate import Matrix, as_data
-from .find import METHODS, find
-from .find.variation import Variation
 from .models.identity import ModelInfo
-from .neurons import SETTINGS, Neurons
+from .neurons.find import METHODS, find
+from .neurons.methods.variation import Variation
+from .neurons.neurons import SETTINGS, Neurons
 from .statistics.statistics import Statistics
 
 FORMAT = 1  # of the file

@@ -16,7 +16,6 @@ import numpy as np
 from . import calibration as calibration_file
 from . import converted as converted_file
 from . import manifest as manifest_file
-from . import neurons as neurons_file
 from . import recipe as recipe_file
 from . import sidecar
 from .carriers import choose, has_biases, ignored_biases, refusals
@@ -31,6 +30,7 @@ from .models.families import FeedForward, locate, text_config
 from .models.outline import outlined
 from .models.source import Source, on_hub, resolve
 from .models.target import Target
+from .neurons import neurons as neurons_file
 from .recipe import CONSTANT_OPS, OPS
 from .statistics import statistics as statistics_file
 

@@ -38,7 +38,7 @@ from .models.compat_config import old_keys
 from .models.families import locate
 from .models.source import IGNORED, Source
 from .models.target import Target, model_info, open_target
-from .neurons import Neurons
+from .neurons.neurons import Neurons
 from .recipe import Edit, Recipe
 from .tensor_edits import Editing
 

@@ -18,7 +18,7 @@ from .live.logits import Variant
 from .live.modules import activation_modules
 from .models.families import FeedForward
 from .models.identity import Base
-from .neurons import Neurons
+from .neurons.neurons import Neurons
 from .progress import Progress
 from .recipe import Edit, Plan, Recipe, plan
 from .text.tokens import Packed

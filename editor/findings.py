@@ -12,12 +12,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-from . import neurons as neurons_file
 from .errors import CheckpointError, OutputError
 from .files.checkpoint import parse_json
 from .files.output import replace_file
 from .models.identity import ModelInfo
-from .neurons import Neurons
+from .neurons import neurons as neurons_file
+from .neurons.neurons import Neurons
 
 FORMAT = 1
 FILE = "evaluation.json"

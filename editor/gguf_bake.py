@@ -19,12 +19,12 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from . import manifest, sidecar
-from . import neurons as neurons_file
 from .errors import CheckpointError, NeuronsError, OutputError, RecipeError
 from .files.gguf import Gguf, read_gguf
 from .files.output import staged_file
 from .gguf_layout import Up, locate_up
-from .neurons import Neurons
+from .neurons import neurons as neurons_file
+from .neurons.neurons import Neurons
 from .recipe import Plan, Recipe, plan
 from .version import VERSION
 

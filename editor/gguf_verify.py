@@ -19,7 +19,7 @@ from .errors import MonoglotError, VerificationError
 from .files.gguf import Gguf, read_gguf
 from .gguf_bake import Progress, Range, clear, merged, planned_for, within
 from .gguf_layout import Up, locate_up
-from .neurons import Neurons
+from .neurons.neurons import Neurons
 from .recipe import FORMAT, of_data
 
 CHUNK = 4 * 2**20  # bytes

@@ -15,7 +15,6 @@ from typing import Any
 
 from . import calibration as calibration_file
 from . import manifest as manifest_file
-from . import neurons as neurons_file
 from . import recipe as recipe_file
 from .bake import Describe, Progress, bake, check_place
 from .calibration import Calibration, open_calibration
@@ -23,6 +22,7 @@ from .errors import MonoglotError, RecipeError, VerificationError
 from .files.kinds import FILE
 from .models.source import Source, resolve_base
 from .models.target import Target, open_target
+from .neurons import neurons as neurons_file
 from .verify import recipe_of
 from .version import VERSION
 

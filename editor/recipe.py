@@ -43,7 +43,7 @@ import numpy.typing as npt
 from .errors import NeuronsError, RecipeError
 from .files import kinds
 from .models.identity import Base
-from .neurons import DECIMALS, Neurons, check_fit, check_languages
+from .neurons.neurons import DECIMALS, Neurons, check_fit, check_languages
 
 FORMAT = 1
 CONSTANT_OPS = ("pin", "add", "shift")

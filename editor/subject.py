@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from . import manifest
-from . import neurons as neurons_file
 from .errors import MonoglotWarning, NeuronsError
 from .files.kinds import FILE
 from .live.load import load_model
@@ -15,7 +14,8 @@ from .live.modules import activation_modules
 from .models.hf import load_tokenizer
 from .models.source import resolve, resolve_base
 from .models.target import Target, open_target
-from .neurons import Neurons, check_fit
+from .neurons import neurons as neurons_file
+from .neurons.neurons import Neurons, check_fit
 
 
 @dataclass

@@ -41,7 +41,7 @@ from .live.log_loss import Difference, Measured, measure
 from .live.logits import Variant
 from .live.modules import activation_modules, input_modules
 from .models.target import Target
-from .neurons import Neurons
+from .neurons.neurons import Neurons
 from .progress import Progress
 from .recipe import Recipe
 from .tensor_edits import Editing

@@ -7,10 +7,11 @@ from typing import Any
 def baked(folder: Path, model: Path, neurons_file: Path) -> Path:
     """`model` without Chinese, verified in its bytes alone, with its card, in `folder`."""
     from monoglot.cli.bake import card_writer
-    from monoglot.editor import manifest, neurons, verify
+    from monoglot.editor import manifest, verify
     from monoglot.editor.bake import bake
     from monoglot.editor.models.source import resolve
     from monoglot.editor.models.target import open_target
+    from monoglot.editor.neurons import neurons
     from monoglot.editor.recipe import Edit, Recipe
 
     target, found = open_target(resolve(str(model), "someone/tiny")), neurons.load(neurons_file)

@@ -30,9 +30,9 @@ def neurons_file(model: Path, corpus: Path, tmp_path_factory: pytest.TempPathFac
     """neurons.json of the tiny Llama: a few neurons per language, some of them shared."""
     import numpy as np
 
-    from monoglot.editor import neurons
     from monoglot.editor.models.source import resolve
     from monoglot.editor.models.target import model_info, open_target
+    from monoglot.editor.neurons import neurons
 
     path = tmp_path_factory.mktemp("neurons") / "neurons.json"
     info = model_info(open_target(resolve(str(model))))
@@ -49,7 +49,7 @@ def planted() -> Any:
     import numpy as np
 
     from monoglot.editor import embedded
-    from monoglot.editor.neurons import Neurons
+    from monoglot.editor.neurons.neurons import Neurons
 
     data = json.loads((embedded.MODEL / "planted.json").read_text())["languages"]
     indices = {k: tuple(np.array(layer, np.int64) for layer in layers) for k, layers in data.items()}

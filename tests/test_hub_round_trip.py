@@ -115,7 +115,8 @@ def test_a_pushed_model_gives_the_same_logits(
     monoglot: Callable[..., tuple[int, str, str]],
 ) -> None:  # fmt: skip
     """A tiny model over Xet; and the embedded one over LFS, to a branch and to main, by its tag. Both fully verified."""
-    from monoglot.editor import embedded, neurons
+    from monoglot.editor import embedded
+    from monoglot.editor.neurons import neurons
 
     tiny_out, french, found = tmp_path / "tiny", tmp_path / "french", tmp_path / "neurons.json"
     neurons.save(planted, found)

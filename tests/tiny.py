@@ -17,7 +17,7 @@ from monoglot.editor.models.activations import functions
 from monoglot.editor.models.families import KNOWN
 from monoglot.editor.models.identity import Base
 from monoglot.editor.models.target import Target
-from monoglot.editor.neurons import Neurons
+from monoglot.editor.neurons.neurons import Neurons
 from monoglot.editor.recipe import Edit, Recipe
 
 LAYERS, WIDTH, HIDDEN, VOCABULARY = 3, 24, 16, 300

@@ -28,12 +28,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from monoglot.editor import calibration, neurons
+from monoglot.editor import calibration
 from monoglot.editor.bake import bake
 from monoglot.editor.calibration import Calibration, LayerError
 from monoglot.editor.models.identity import Base
 from monoglot.editor.models.source import resolve
 from monoglot.editor.models.target import Target, model_info, open_target
+from monoglot.editor.neurons import neurons
 from monoglot.editor.recipe import Edit, Recipe
 
 SHARE = 0.01  # of each layer's neurons

@@ -39,8 +39,8 @@ def make(path: Path, layers: int, width: int, languages: int) -> None:
 
 def measure(path: Path) -> None:
     started = time.perf_counter()
-    from monoglot.editor import neurons
-    from monoglot.editor.find import find
+    from monoglot.editor.neurons import neurons
+    from monoglot.editor.neurons.find import find
     from monoglot.editor.statistics import statistics
 
     found = find(statistics.load(path))

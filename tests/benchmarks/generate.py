@@ -20,7 +20,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from monoglot.editor import neurons
 from monoglot.editor.bake import bake
 from monoglot.editor.calibration import Calibration, LayerError
 from monoglot.editor.hooks import steered
@@ -30,6 +29,7 @@ from monoglot.editor.live.modules import activation_modules
 from monoglot.editor.models.identity import Base
 from monoglot.editor.models.source import resolve
 from monoglot.editor.models.target import Target, open_target
+from monoglot.editor.neurons import neurons
 from monoglot.editor.recipe import Edit, Recipe
 from monoglot.editor.verify import carried_in
 

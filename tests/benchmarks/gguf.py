@@ -26,9 +26,9 @@ from pathlib import Path
 
 import numpy as np
 
-from monoglot.editor import neurons
 from monoglot.editor.files.gguf import read_gguf
 from monoglot.editor.gguf_layout import locate_up
+from monoglot.editor.neurons import neurons
 
 BLOCK, BLOCK_BYTES, Q8_0 = 32, 34, 8
 HIDDEN, WIDTH, VOCABULARY = 2048, 8192, 32_000

@@ -14,12 +14,13 @@ from folders import tree
 from monoglot.cli import export
 from monoglot.cli.console import Edits
 from monoglot.cli.strength import digest, prompts_of
-from monoglot.editor import calibration, embedded, manifest, neurons
+from monoglot.editor import calibration, embedded, manifest
 from monoglot.editor.live.generate import continuations
 from monoglot.editor.live.load import load_model
 from monoglot.editor.models.hf import load_tokenizer
 from monoglot.editor.models.source import resolve
 from monoglot.editor.models.target import open_target
+from monoglot.editor.neurons import neurons
 from monoglot.editor.text.prompts import COUNT, embedded_prompts
 
 Run = Callable[..., tuple[int, str, str]]

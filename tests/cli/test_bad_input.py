@@ -32,13 +32,13 @@ from hypothesis import strategies as st
 
 from monoglot.cli.main import main
 from monoglot.editor import bake as baking
-from monoglot.editor import neurons as neurons_module
 from monoglot.editor import recipe as recipe_module
 from monoglot.editor.errors import MonoglotError
 from monoglot.editor.files.checkpoint import read_checkpoint
 from monoglot.editor.models import target
 from monoglot.editor.models.source import resolve
 from monoglot.editor.models.target import open_target
+from monoglot.editor.neurons import neurons as neurons_module
 
 W_OUT = "model.layers.1.mlp.down_proj.weight"
 EDIT = ("--deactivate", "fr")

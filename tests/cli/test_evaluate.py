@@ -10,7 +10,7 @@ import pytest
 import tiny
 from folders import tree
 
-from monoglot.editor import embedded, manifest, neurons
+from monoglot.editor import embedded, manifest
 from monoglot.editor.bake import bake
 from monoglot.editor.hooks import random_plan, steered
 from monoglot.editor.live.generate import continuations
@@ -21,6 +21,7 @@ from monoglot.editor.models.hf import load_tokenizer
 from monoglot.editor.models.identity import Base
 from monoglot.editor.models.source import resolve
 from monoglot.editor.models.target import Target, open_target
+from monoglot.editor.neurons import neurons
 from monoglot.editor.quality import quality
 from monoglot.editor.recipe import Edit, Recipe
 from monoglot.editor.recipe import plan as plan_of

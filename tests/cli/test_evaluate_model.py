@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import tiny
 
-from monoglot.editor import embedded, findings, neurons
+from monoglot.editor import embedded, findings
 from monoglot.editor.evaluate import dominance, perplexity_matrices
 from monoglot.editor.hooks import steered
 from monoglot.editor.live.generate import continuations
@@ -21,6 +21,7 @@ from monoglot.editor.models.hf import load_tokenizer
 from monoglot.editor.models.identity import Base
 from monoglot.editor.models.source import resolve
 from monoglot.editor.models.target import Target, model_info, open_target
+from monoglot.editor.neurons import neurons
 from monoglot.editor.recipe import Edit, Recipe, plan
 from monoglot.editor.text.corpus import open_corpus
 from monoglot.editor.text.identify import language_of

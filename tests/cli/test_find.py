@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from monoglot.cli.find import spark
-from monoglot.editor import neurons
 from monoglot.editor.models.identity import ModelInfo
+from monoglot.editor.neurons import neurons
 from monoglot.editor.statistics import statistics
 
 Run = Callable[..., tuple[int, str, str]]

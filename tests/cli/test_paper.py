@@ -9,7 +9,8 @@ import pytest
 
 from monoglot.cli import measures
 from monoglot.cli.demo import planted_rate
-from monoglot.editor import findings, neurons
+from monoglot.editor import findings
+from monoglot.editor.neurons import neurons
 
 Run = Callable[..., tuple[int, str, str]]
 OPTIONS = (

@@ -12,8 +12,9 @@ import pytest
 import tiny
 from safetensors.torch import load_file, save_file
 
-from monoglot.editor import conformance, manifest, neurons
+from monoglot.editor import conformance, manifest
 from monoglot.editor.files.kinds import FILE
+from monoglot.editor.neurons import neurons
 
 Run = Callable[..., tuple[int, str, str]]
 

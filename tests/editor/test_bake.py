@@ -14,12 +14,12 @@ import torch
 from safetensors.torch import load_file
 
 from monoglot.cli.bake import card_writer
-from monoglot.editor import neurons
 from monoglot.editor.bake import bake
 from monoglot.editor.files.checkpoint import read_checkpoint
 from monoglot.editor.models.identity import Base
 from monoglot.editor.models.source import resolve
 from monoglot.editor.models.target import open_target
+from monoglot.editor.neurons import neurons
 from monoglot.editor.recipe import Edit, Recipe
 from monoglot.editor.recipe import load as load_recipe
 

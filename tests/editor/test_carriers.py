@@ -22,7 +22,6 @@ from tiny import CASES, EXACT, MOVED, TOLERANCE, WRAPPERS, Case, live, logits
 
 from monoglot.editor import calibration as calibration_file
 from monoglot.editor import carriers, verify
-from monoglot.editor import neurons as neurons_file
 from monoglot.editor.bake import bake
 from monoglot.editor.carriers import Carried, carried
 from monoglot.editor.errors import NeuronsError, RecipeError
@@ -32,7 +31,8 @@ from monoglot.editor.live.load import load_model
 from monoglot.editor.live.modules import activation_modules, input_modules
 from monoglot.editor.models.source import resolve
 from monoglot.editor.models.target import Target, open_target
-from monoglot.editor.neurons import Neurons
+from monoglot.editor.neurons import neurons as neurons_file
+from monoglot.editor.neurons.neurons import Neurons
 from monoglot.editor.recipe import CONSTANT_OPS, Plan
 
 pytestmark = pytest.mark.usefixtures("one_thread")

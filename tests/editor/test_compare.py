@@ -11,12 +11,12 @@ import pytest
 from monoglot.editor.compare import comparison, find_all, left_out
 from monoglot.editor.errors import StatisticsError
 from monoglot.editor.evaluate import Matrix, as_data
-from monoglot.editor.find import find
-from monoglot.editor.find.variation import Variation
 from monoglot.editor.models.identity import ModelInfo
 from monoglot.editor.models.source import resolve
 from monoglot.editor.models.target import model_info, open_target
-from monoglot.editor.neurons import Neurons
+from monoglot.editor.neurons.find import find
+from monoglot.editor.neurons.methods.variation import Variation
+from monoglot.editor.neurons.neurons import Neurons
 from monoglot.editor.statistics.statistics import Statistics
 
 NAMES, INFO = ("en", "fr", "zh"), ModelInfo("tiny", None, "llama", 3, 60, "f" * 64)

@@ -8,11 +8,11 @@ import pytest
 from monoglot.cli.demo import CONTEXT, TOKENS, planted_rate
 from monoglot.editor import embedded
 from monoglot.editor.evaluate import perplexity_matrices
-from monoglot.editor.find import find
 from monoglot.editor.live.load import load_model
 from monoglot.editor.models.source import resolve
 from monoglot.editor.models.target import Target, open_target
-from monoglot.editor.neurons import Neurons
+from monoglot.editor.neurons.find import find
+from monoglot.editor.neurons.neurons import Neurons
 from monoglot.editor.statistics.detect import detect
 from monoglot.editor.text.corpus import mislabelled, open_corpus
 from monoglot.editor.text.tokens import read_texts

@@ -21,7 +21,7 @@ from monoglot.editor.live.modules import activation_modules
 from monoglot.editor.models.identity import Base
 from monoglot.editor.models.source import resolve
 from monoglot.editor.models.target import open_target
-from monoglot.editor.neurons import Neurons
+from monoglot.editor.neurons.neurons import Neurons
 from monoglot.editor.recipe import Edit, Recipe, plan
 from monoglot.editor.text.tokens import Packed
 

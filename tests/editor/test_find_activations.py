@@ -11,13 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from monoglot.editor.errors import MonoglotWarning, NeuronsError, StatisticsError
-from monoglot.editor.find import find
-from monoglot.editor.find.lap import lap
-from monoglot.editor.find.lape import lape
-from monoglot.editor.find.lave import lave
-from monoglot.editor.find.random import draw
 from monoglot.editor.models.identity import ModelInfo
-from monoglot.editor.neurons import Neurons
+from monoglot.editor.neurons.find import find
+from monoglot.editor.neurons.methods.lap import lap
+from monoglot.editor.neurons.methods.lape import lape
+from monoglot.editor.neurons.methods.lave import lave
+from monoglot.editor.neurons.methods.random import draw
+from monoglot.editor.neurons.neurons import Neurons
 from monoglot.editor.statistics.statistics import Statistics
 
 NAMES = ("en", "fr", "zh", "vi")

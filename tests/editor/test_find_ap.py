@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from monoglot.editor.errors import StatisticsError
-from monoglot.editor.find import find
-from monoglot.editor.find.ap import ap, average_precision
 from monoglot.editor.models.identity import ModelInfo
+from monoglot.editor.neurons.find import find
+from monoglot.editor.neurons.methods.ap import ap, average_precision
 from monoglot.editor.statistics import statistics as files
 from monoglot.editor.statistics.statistics import Statistics
 

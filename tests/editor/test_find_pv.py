@@ -15,15 +15,16 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from monoglot.editor.errors import CheckpointError, ModelError, MonoglotError, MonoglotWarning, StatisticsError
-from monoglot.editor.find import find, variation
-from monoglot.editor.find.pv import EPSILON, pv
-from monoglot.editor.find.variation import Variation, vary
 from monoglot.editor.live.load import load_model
 from monoglot.editor.live.modules import trunk
 from monoglot.editor.models.families import family_of
 from monoglot.editor.models.identity import ModelInfo
 from monoglot.editor.models.source import resolve
 from monoglot.editor.models.target import Target, open_target
+from monoglot.editor.neurons.find import find
+from monoglot.editor.neurons.methods import variation
+from monoglot.editor.neurons.methods.pv import EPSILON, pv
+from monoglot.editor.neurons.methods.variation import Variation, vary
 from monoglot.editor.statistics.statistics import Statistics
 
 Saved = Callable[..., Path]

@@ -10,7 +10,7 @@ import pytest
 from monoglot.editor import findings
 from monoglot.editor.errors import OutputError
 from monoglot.editor.models.identity import ModelInfo
-from monoglot.editor.neurons import Neurons
+from monoglot.editor.neurons.neurons import Neurons
 
 MODEL = ModelInfo("tiny", None, "llama", 2, 8, "f" * 64)
 NEURONS = Neurons(

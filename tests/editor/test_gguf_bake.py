@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from folders import tree
 
-from monoglot.editor import gguf_bake, neurons, sidecar
+from monoglot.editor import gguf_bake, sidecar
 from monoglot.editor.errors import (
     CheckpointError,
     ModelError,
@@ -30,7 +30,8 @@ from monoglot.editor.gguf_bake import BakedGguf, bake_gguf
 from monoglot.editor.gguf_layout import FUSED, KNOWN, SEPARATE
 from monoglot.editor.gguf_verify import GgufBytes, base_of, verify_gguf
 from monoglot.editor.models.identity import Base
-from monoglot.editor.neurons import Neurons
+from monoglot.editor.neurons import neurons
+from monoglot.editor.neurons.neurons import Neurons
 from monoglot.editor.recipe import Edit, Recipe
 
 OFF = Recipe(Base("m.gguf"), (Edit("fr", "deactivate"),))

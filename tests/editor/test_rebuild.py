@@ -12,12 +12,13 @@ import pytest
 import tiny
 
 from monoglot.cli.bake import card_writer
-from monoglot.editor import calibration, manifest, neurons, rebuild
+from monoglot.editor import calibration, manifest, rebuild
 from monoglot.editor.bake import bake
 from monoglot.editor.errors import ModelError, OutputError, RecipeError, VerificationError
 from monoglot.editor.models.identity import Base
 from monoglot.editor.models.source import Source, fetch, resolve
 from monoglot.editor.models.target import Target, open_target
+from monoglot.editor.neurons import neurons
 from monoglot.editor.rebuild import NEEDED, Rebuilt, open_base
 from monoglot.editor.recipe import Edit, Recipe
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from monoglot.editor.errors import NeuronsError, RecipeError
 from monoglot.editor.models.identity import Base
-from monoglot.editor.neurons import Neurons, save
-from monoglot.editor.neurons import load as load_neurons
+from monoglot.editor.neurons.neurons import Neurons, save
+from monoglot.editor.neurons.neurons import load as load_neurons
 from monoglot.editor.recipe import (
     OPS,
     SHARED,

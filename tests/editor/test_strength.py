@@ -19,7 +19,7 @@ from monoglot.editor.models.hf import load_tokenizer
 from monoglot.editor.models.identity import Base
 from monoglot.editor.models.source import resolve
 from monoglot.editor.models.target import open_target
-from monoglot.editor.neurons import Neurons
+from monoglot.editor.neurons.neurons import Neurons
 from monoglot.editor.recipe import Edit, Plan, Recipe, plan
 from monoglot.editor.strength import Task, of_checkpoint, search, to_json
 from monoglot.editor.text.prompts import embedded_prompts, passages

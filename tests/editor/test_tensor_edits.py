@@ -28,7 +28,7 @@ from monoglot.editor.models.families import family_of
 from monoglot.editor.models.identity import Base
 from monoglot.editor.models.source import resolve
 from monoglot.editor.models.target import open_target
-from monoglot.editor.neurons import Neurons
+from monoglot.editor.neurons.neurons import Neurons
 from monoglot.editor.recipe import Edit, Recipe
 from monoglot.editor.tensor_edits import Editing, Rounding, TensorEdit, exact_level
 

@@ -13,7 +13,7 @@ import tiny
 import torch
 from safetensors.torch import load_file, save_file
 
-from monoglot.editor import calibration, manifest, neurons, verify
+from monoglot.editor import calibration, manifest, verify
 from monoglot.editor.bake import bake
 from monoglot.editor.errors import VerificationError
 from monoglot.editor.files.checkpoint import INDEX, read_checkpoint
@@ -21,6 +21,7 @@ from monoglot.editor.files.kinds import FILE
 from monoglot.editor.models.identity import Base
 from monoglot.editor.models.source import resolve
 from monoglot.editor.models.target import Target, open_target
+from monoglot.editor.neurons import neurons
 from monoglot.editor.recipe import CONSTANT_OPS, Edit, Recipe
 from monoglot.editor.text.corpus import open_corpus
 

@@ -31,7 +31,7 @@ from monoglot.editor.files.checkpoint import read_shard as read
 from monoglot.editor.models.identity import Base
 from monoglot.editor.models.source import resolve
 from monoglot.editor.models.target import open_target
-from monoglot.editor.neurons import Neurons
+from monoglot.editor.neurons.neurons import Neurons
 from monoglot.editor.recipe import Edit, Recipe
 
 BOUNDED = settings(deadline=None, derandomize=True, database=None, max_examples=150,

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from monoglot.editor import calibration, embedded, manifest, neurons, recipe
+from monoglot.editor import calibration, embedded, manifest, recipe
 from monoglot.editor.errors import MonoglotError
 from monoglot.editor.files import kinds
 from monoglot.editor.models.source import resolve
+from monoglot.editor.neurons import neurons
+from monoglot.editor.neurons.mask import write_mask
 from monoglot.editor.statistics import statistics
 
 
@@ -24,7 +26,7 @@ def files(tmp_path_factory: pytest.TempPathFactory, model: Path, neurons_file: P
     for name, key in kinds.METADATA.items():
         save_file({"a": np.zeros(3)}, made[name], metadata={key: "{}"})
     neurons.save(found, made["neurons"])
-    neurons.export_mask(found, made["mask"])
+    write_mask(found, made["mask"])
     made["findings"].write_text(json.dumps({"format": 1, "model": {}, "neurons": {}, "evaluation": {}}))
     made["comparison"].write_text(json.dumps({"format": 1, "model": {}, "methods": {}, "overlap": {}}))
     made["manifest"].write_text(json.dumps({"format": 1, "base": {}, "recipe": {}, "files": {}, "evaluation": {}}))

@@ -25,7 +25,7 @@ from monoglot.editor.models import as_llama as llama
 from monoglot.editor.models.identity import Base
 from monoglot.editor.models.source import resolve
 from monoglot.editor.models.target import Target, open_target
-from monoglot.editor.neurons import Neurons
+from monoglot.editor.neurons.neurons import Neurons
 from monoglot.editor.recipe import Edit, Recipe
 
 pytestmark = pytest.mark.usefixtures("one_thread")

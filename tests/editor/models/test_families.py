@@ -33,7 +33,7 @@ from monoglot.editor.models.families import FAMILIES, KNOWN, Family, FeedForward
 from monoglot.editor.models.identity import Base
 from monoglot.editor.models.source import resolve
 from monoglot.editor.models.target import Target, open_target
-from monoglot.editor.neurons import Neurons
+from monoglot.editor.neurons.neurons import Neurons
 from monoglot.editor.recipe import Edit, Plan, Recipe
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -14,18 +14,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monoglot.editor import find as methods
 from monoglot.editor.errors import MonoglotWarning, StatisticsError
-from monoglot.editor.find import find
-from monoglot.editor.find.entropy import language_entropy, order_statistic
-from monoglot.editor.find.lape import lape
 from monoglot.editor.models.identity import ModelInfo
-from monoglot.editor.neurons import SETTINGS
+from monoglot.editor.neurons import find as methods
+from monoglot.editor.neurons.find import find
+from monoglot.editor.neurons.methods.entropy import language_entropy, order_statistic
+from monoglot.editor.neurons.methods.lape import lape
+from monoglot.editor.neurons.neurons import SETTINGS
 from monoglot.editor.statistics import statistics
 from monoglot.editor.statistics.histogram import BINS, ZERO
 from monoglot.editor.statistics.statistics import Statistics
 
-BENCHMARK = Path(__file__).parents[1] / "benchmarks" / "find.py"
+BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "find.py"
 
 
 def make(counts: list[list[list[int]]], tokens: list[int]) -> Statistics:

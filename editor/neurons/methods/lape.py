@@ -8,7 +8,7 @@ What it holds is two copies of all p: 0.8 GB for 80 layers of 28,672 neurons in 
 import numpy as np
 import numpy.typing as npt
 
-from ..statistics.statistics import Statistics
+from ...statistics.statistics import Statistics
 from .entropy import by_entropy
 
 

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monoglot.editor.neurons import Neurons
-from monoglot.editor.profile import ends, overlap, profile
+from monoglot.editor.neurons.neurons import Neurons
+from monoglot.editor.neurons.profile import ends, overlap, profile
 
 
 def made(by_language: dict[str, list[list[int]]]) -> Neurons:

@@ -6,7 +6,7 @@ It has no rate: how many neurons there are is what the model makes it.
 import numpy as np
 import numpy.typing as npt
 
-from ..statistics.statistics import Statistics
+from ...statistics.statistics import Statistics
 
 
 def lap(statistics: Statistics, *, threshold: float) -> npt.NDArray[np.bool_]:

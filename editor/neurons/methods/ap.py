@@ -17,8 +17,8 @@ Scores are compared at 12 decimals. The means over texts are read a layer at a t
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import StatisticsError
-from ..statistics.statistics import Statistics
+from ...errors import StatisticsError
+from ...statistics.statistics import Statistics
 
 DECIMALS = 12
 BLOCK = 2**21  # numbers sorted at once

@@ -9,20 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from monoglot.editor import neurons
 from monoglot.editor.errors import NeuronsError
 from monoglot.editor.models.identity import ModelInfo
-from monoglot.editor.neurons import (
-    SETTINGS,
-    Neurons,
-    check_fit,
-    check_languages,
-    export_mask,
-    import_mask,
-    load,
-    save,
-    serialise,
-)
+from monoglot.editor.neurons.mask import read_mask
+from monoglot.editor.neurons.mask import read_mask as import_mask
+from monoglot.editor.neurons.mask import write_mask as export_mask
+from monoglot.editor.neurons.neurons import SETTINGS, Neurons, check_fit, check_languages, load, save, serialise
 
 INFO = ModelInfo("org/model", "abc", "llama", 3, 24, "f" * 64)
 
@@ -234,7 +226,7 @@ def test_broken_masks_are_refused(tmp_path: Path) -> None:
         with pytest.raises(NeuronsError):
             import_mask(path, list(SOME))
     with pytest.raises(NeuronsError, match="there is no file"):
-        neurons.import_mask(tmp_path / "nowhere.pth", ["en"])
+        read_mask(tmp_path / "nowhere.pth", ["en"])
 
 
 METHODS: list[dict[str, Any]] = [

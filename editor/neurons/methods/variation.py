@@ -18,12 +18,12 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import CheckpointError, ModelError, StatisticsError
-from ..files import floats
-from ..files.checkpoint import Shard, Tensor
-from ..models.families import FeedForward
-from ..models.identity import ModelInfo
-from ..models.target import Target, model_info
+from ...errors import CheckpointError, ModelError, StatisticsError
+from ...files import floats
+from ...files.checkpoint import Shard, Tensor
+from ...models.families import FeedForward
+from ...models.identity import ModelInfo
+from ...models.target import Target, model_info
 
 BLOCK = 2**20  # numbers
 

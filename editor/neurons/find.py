@@ -13,15 +13,15 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import MonoglotWarning, StatisticsError
-from ..neurons import DECIMALS, SETTINGS, Float64, Int64, Neurons, check_fit, check_languages
 from ..statistics.statistics import Statistics
-from .ap import ap
-from .lap import lap
-from .lape import lape
-from .lave import lave
-from .pv import pv
-from .random import draw
-from .variation import Variation
+from .methods.ap import ap
+from .methods.lap import lap
+from .methods.lape import lape
+from .methods.lave import lave
+from .methods.pv import pv
+from .methods.random import draw
+from .methods.variation import Variation
+from .neurons import DECIMALS, SETTINGS, Float64, Int64, Neurons, check_fit, check_languages
 
 Selection = npt.NDArray[np.bool_]
 METHODS: dict[str, Callable[..., Selection]] = {

@@ -6,7 +6,7 @@ max(m^k_ij, 0),   m^k_ij = Σ a_ij / n_k          negative means are clipped to 
 import numpy as np
 import numpy.typing as npt
 
-from ..statistics.statistics import Statistics
+from ...statistics.statistics import Statistics
 from .entropy import by_entropy
 
 

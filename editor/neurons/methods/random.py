@@ -7,9 +7,9 @@ import warnings
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import MonoglotWarning
+from ...errors import MonoglotWarning
+from ...statistics.statistics import Statistics
 from ..neurons import Neurons
-from ..statistics.statistics import Statistics
 
 
 def draw(statistics: Statistics, *, like: Neurons, seed: int) -> npt.NDArray[np.bool_]:

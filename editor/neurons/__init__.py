@@ -1,0 +1,1 @@
+"""From statistics to neurons: which neurons belong to which language."""

@@ -1,0 +1,1 @@
+"""The methods that find neurons: LAPE and those that it is compared with, one module each."""
