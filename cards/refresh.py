@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..editor import manifest
+from ..editor.edits import manifest
 from ..editor.errors import CardError
 from ..editor.files import card_text
 from ..editor.files.output import replace_file

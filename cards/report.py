@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..editor import findings, manifest, recipe
+from ..editor import findings
+from ..editor.edits import manifest, recipe
 from ..editor.errors import MonoglotError, VerificationError
 from ..editor.files.kinds import FILE
 from ..editor.neurons import neurons

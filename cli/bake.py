@@ -58,8 +58,9 @@ def command(
     A GGUF file can be deactivated in only, exactly in every quantisation; the neurons are found in its original checkpoint.
     """
     from ..editor import embedded
-    from ..editor import recipe as recipes
-    from ..editor.calibration import FILE, open_calibration
+    from ..editor.edits import recipe as recipes
+    from ..editor.edits.calibration import FILE
+    from ..editor.edits.fit import open_calibration
     from ..editor.errors import RecipeError
     from ..editor.files.gguf import is_gguf
     from ..editor.models.source import resolve
@@ -142,7 +143,7 @@ def run_edits(
 
 
 def run(target: Any, found: Any, recipe: Any, calibration: Any, output: Path, force: bool) -> Any:
-    from ..editor.bake import bake
+    from ..editor.edits.bake import bake
 
     describe = card_writer(found.method)
     with bar("bake", "MB") as update:
@@ -155,7 +156,7 @@ def run(target: Any, found: Any, recipe: Any, calibration: Any, output: Path, fo
 def card_writer(method: dict[str, Any]) -> Any:
     """What README.md is rendered with; `card.renew` keeps what a person wrote on one that is there."""
     from ..cards.render import render
-    from ..editor import recipe as recipes
+    from ..editor.edits import recipe as recipes
 
     def describe(manifest: dict[str, Any], base_folder: Path) -> str:
         base = {key: manifest["base"][key] for key in ("model", "revision", "fingerprint")}

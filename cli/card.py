@@ -34,7 +34,7 @@ def command(folder: Path, base: str | None, to_stdout: bool, only_check: bool, f
     if to_stdout and as_json:
         raise click.UsageError("--stdout prints the card, --json says what was done. Give one of them.")
     from ..cards.refresh import CARD, refresh, refreshed
-    from ..editor import manifest
+    from ..editor.edits import manifest
     from ..editor.neurons import neurons
 
     record = manifest.read(folder)
@@ -73,9 +73,9 @@ def check(folder: Path, as_json: bool) -> None:
 
 def folder_of_base(record: dict[str, Any], base: str | None, *, beside: Path) -> Path:
     """The base's folder; of one on the Hub that was not named, a folder with its card and its licence alone."""
+    from ..editor.edits.manifest import check_base
     from ..editor.models.source import fetch, resolve_base
     from ..editor.models.target import open_target
-    from ..editor.verify import check_base
 
     known = record["base"]
     if known["hub"] and not base:

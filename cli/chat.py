@@ -110,7 +110,7 @@ def command(
 
 def base_folder(folder: Path, named: str | None) -> Path:
     """Where the base of the checkpoint in `folder` is; or the model that is named."""
-    from ..editor import manifest
+    from ..editor.edits import manifest
     from ..editor.files.checkpoint import fingerprint, read_checkpoint
     from ..editor.files.kinds import FILE
     from ..editor.models.source import resolve, resolve_base

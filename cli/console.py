@@ -118,7 +118,7 @@ def method_options(function: Function) -> Function:
 
 def edit_options(function: Function) -> Function:
     """What is to be done to which language, and where its constants go."""
-    from ..editor.recipe import ABOVE_TOLERANCE, CARRIERS, CONSTANT_OPS, SLOTS, TOLERANCE
+    from ..editor.edits.recipe import ABOVE_TOLERANCE, CARRIERS, CONSTANT_OPS, SLOTS, TOLERANCE
 
     for option in reversed(
         [
@@ -311,8 +311,8 @@ class Edits:
     ) -> Any:
         """The recipe for a model; `languages` are those that neurons are known of. `layers` are those of the activated
         language where auto leaves them open."""
+        from ..editor.edits.recipe import Recipe, check, parse_edits
         from ..editor.models.compat_config import old_keys
-        from ..editor.recipe import Recipe, check, parse_edits
 
         compat = bool(old_keys(target.checkpoint.config)) and self.compat_config is not False
         where = layers or self.candidates(target)[0]
@@ -333,7 +333,7 @@ class Edits:
         if self.carrier != "auto" or not self.for_runtimes:
             return self.carrier
         from ..editor.capabilities import carrier_for
-        from ..editor.carriers import refusals
+        from ..editor.edits.carriers import refusals
 
         possible = [name for name, why in refusals(target).items() if not why]
         return carrier_for(self.for_runtimes, target.feed_forward.model_type, possible)

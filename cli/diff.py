@@ -83,7 +83,7 @@ def check_free(path: Path, force: bool) -> None:
 
 
 def write(said: Any, path: Path) -> None:
-    from ..editor import recipe as recipes
+    from ..editor.edits import recipe as recipes
     from ..editor.files.output import replace_file
     from ..editor.neurons import neurons
 
@@ -93,7 +93,7 @@ def write(said: Any, path: Path) -> None:
 
 def data(found: Any, said: Any) -> dict[str, Any]:
     """For programs. A key that a config doesn't have stands on its own side alone."""
-    from ..editor import recipe as recipes
+    from ..editor.edits import recipe as recipes
 
     return {
         "differ": found.any,

@@ -216,7 +216,7 @@ def save(
     are notes that were made before."""
     from ..cards import figures
     from ..cards.canvas import available
-    from ..editor import manifest
+    from ..editor.edits import manifest
     from .card import renew
 
     record["evaluation"] = {**(record.get("evaluation") or {}), **found}

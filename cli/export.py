@@ -108,9 +108,9 @@ def run(
     yes: bool = False,
 ) -> bool:
     """The whole row; whether the proof passed. Only what passed is pushed."""
-    from ..editor import manifest
-    from ..editor.bake import check_place
-    from ..editor.carriers import choose
+    from ..editor.edits import manifest
+    from ..editor.edits.bake import check_place
+    from ..editor.edits.carriers import choose
     from ..editor.errors import CorpusError, NeuronsError
     from ..editor.files.output import check_free
     from ..editor.models.source import resolve
@@ -167,7 +167,8 @@ def run(
 def _statistics(target: Any, texts: Any, work: Path, settings: dict[str, Any], *, silent: bool) -> tuple[Any, Any]:
     """From `work` if what lies there was made of the same model, texts and settings, else anew and shown; and the
     calibration, if `settings` ask for one."""
-    from ..editor import calibration
+    from ..editor.edits import calibration
+    from ..editor.edits.fit import open_calibration
 
     path, fitted = work / "stats.safetensors", work / calibration.FILE
     found, new = detect_command.reused(target, texts, path, **settings)
@@ -178,14 +179,14 @@ def _statistics(target: Any, texts: Any, work: Path, settings: dict[str, Any], *
     if not settings["calibrate"]:
         return found, None
     if not fitted.is_file():
-        calibration.save(calibration.open_calibration(path, target), fitted)
-    return found, calibration.open_calibration(fitted, target)
+        calibration.save(open_calibration(path, target), fitted)
+    return found, open_calibration(fitted, target)
 
 
 def _strength(output: Path, edits: Edits) -> tuple[float | None, Any, bool]:
     """The strength and the layers to bake with, and whether they are settled: with --strength auto, when a search for the
     same was already made for the checkpoint in `output`."""
-    from ..editor import manifest
+    from ..editor.edits import manifest
     from ..editor.errors import VerificationError
     from .strength import digest, prompts_of
 
@@ -203,7 +204,7 @@ def _strength(output: Path, edits: Edits) -> tuple[float | None, Any, bool]:
 
 def _same_recipe(output: Path, target: Any, recipe: Any) -> bool:
     """Whether `output` was already baked from this base and recipe, by this version."""
-    from ..editor import manifest
+    from ..editor.edits import manifest
     from ..editor.errors import VerificationError
     from ..editor.version import VERSION
 
@@ -220,7 +221,7 @@ def _same_recipe(output: Path, target: Any, recipe: Any) -> bool:
 
 
 def _same_neurons(output: Path, found: Any) -> bool:
-    from ..editor import manifest
+    from ..editor.edits import manifest
     from ..editor.neurons import neurons
 
     return bool(manifest.read(output)["files"]["neurons.json"] == manifest.entry(neurons.serialise(found).encode()))

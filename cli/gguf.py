@@ -18,9 +18,9 @@ def refuse(names: tuple[str, ...]) -> None:
 
 def edited(model: Path, found: Any, edits: Edits) -> Any:
     """The recipe of the options, for a GGUF file."""
+    from ..editor.edits.recipe import Recipe, parse_edits
     from ..editor.gguf_bake import check_operations
     from ..editor.models.identity import Base
-    from ..editor.recipe import Recipe, parse_edits
 
     strength = edits.strength if isinstance(edits.strength, float) else 1.0
     made = parse_edits(

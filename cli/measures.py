@@ -124,10 +124,10 @@ def _rounded(value: Any) -> Any:
 def generate(subject: Any, options: Options) -> tuple[str, dict[str, Any]]:
     """Which language the checkpoint answers in, beside its base and random neurons: the record's key, and what was found."""
     from ..editor.answers import real_text
-    from ..editor.hooks import random_plan, steered
+    from ..editor.edits.hooks import random_plan, steered
+    from ..editor.edits.manifest import carried_in, recipe_of
     from ..editor.live.logits import Variant
     from ..editor.quality import rounded
-    from ..editor.verify import carried_in, recipe_of
 
     plan = carried_in(subject.folder, subject.target, subject.neurons).plan
     activated = recipe_of(subject.record, subject.target).activated or tuple(

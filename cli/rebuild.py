@@ -32,8 +32,8 @@ def command(
     monoglot rebuild OUT -o AGAIN
     monoglot rebuild user/gemma-no-zh -o AGAIN --base ./gemma
     """
-    from ..editor import manifest
-    from ..editor.bake import check_place
+    from ..editor.edits import manifest
+    from ..editor.edits.bake import check_place
     from ..editor.files.output import check_free
     from ..editor.models.source import fetch
     from ..editor.neurons import neurons

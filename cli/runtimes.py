@@ -102,8 +102,9 @@ def conform(
     as_json: bool,
 ) -> bool:
     """Let each runtime answer, record and show the verdicts; whether all of them are "steered"."""
-    from ..editor import conformance, manifest
-    from ..editor.carriers import EXACT
+    from ..editor import conformance
+    from ..editor.edits import manifest
+    from ..editor.edits.carriers import EXACT
     from ..editor.live.load import load_model
     from ..editor.models.hf import load_tokenizer
     from ..editor.runtimes import process

@@ -20,9 +20,10 @@ def run_auto(
     target: Any, found: Any, edits: Edits, calibration: Any, output: Path, force: bool, *, device: str, dtype: str
 ) -> Any:
     """The baked checkpoint, its curve in the manifest and on the card."""
-    from ..editor import manifest, strength
-    from ..editor.bake import check_place
-    from ..editor.carriers import carried
+    from ..editor import strength
+    from ..editor.edits import manifest
+    from ..editor.edits.bake import check_place
+    from ..editor.edits.carriers import carried
     from ..editor.errors import MonoglotWarning
     from ..editor.files.output import check_free
     from ..editor.live.load import load_model

@@ -104,7 +104,7 @@ def command(
         raise ModelError(
             f"{base} is a GGUF file, {folder} is none. Name the safetensors checkpoint that it was made from."
         )
-    from ..editor import manifest
+    from ..editor.edits import manifest
     from ..editor.models.source import resolve_base
     from ..editor.models.target import open_target
 
@@ -197,7 +197,8 @@ def _record(
     folder: Path, target: Any, neurons_file: Path | None, found: Any, made: dict[str, Any], *, fast: bool
 ) -> dict[str, Any]:
     """Put a certificate into the manifest and onto the card; as it is then, with what is kept of an earlier one."""
-    from ..editor import manifest, verify
+    from ..editor import verify
+    from ..editor.edits import manifest
     from .card import renew
 
     record = manifest.read(folder)

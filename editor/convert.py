@@ -21,8 +21,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import converted, manifest
-from .describe import compare_files
+from . import converted
+from .edits import manifest
+from .edits.manifest import compare_files
 from .errors import OutputError, RunError, VerificationError
 from .files.output import replace_file, staged_file
 from .files.streams import sha256

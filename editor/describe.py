@@ -13,12 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from . import calibration as calibration_file
 from . import converted as converted_file
-from . import manifest as manifest_file
-from . import recipe as recipe_file
 from . import sidecar
-from .carriers import choose, has_biases, ignored_biases, refusals
+from .edits import calibration as calibration_file
+from .edits import manifest as manifest_file
+from .edits import recipe as recipe_file
+from .edits.carriers import choose, has_biases, ignored_biases, refusals
+from .edits.manifest import check_recipe, compare_files
+from .edits.recipe import CONSTANT_OPS, OPS
 from .errors import CheckpointError, ModelError, RecipeError, VerificationError
 from .files.checkpoint import Checkpoint, fingerprint, parse_json, read_checkpoint, read_config, read_shard
 from .files.gguf import MAGIC, read_gguf
@@ -31,7 +33,6 @@ from .models.outline import outlined
 from .models.source import Source, on_hub, resolve
 from .models.target import Target
 from .neurons import neurons as neurons_file
-from .recipe import CONSTANT_OPS, OPS
 from .statistics import statistics as statistics_file
 
 KNOWN = (
@@ -230,24 +231,6 @@ def _of_manifest(folder: Path, hashes: bool) -> dict[str, Any]:
             f"{folder / FILE} is malformed ({type(error).__name__}: {error}). Bake the checkpoint again."
         ) from None
     return found
-
-
-def check_recipe(record: Mapping[str, Any]) -> None:
-    """Raise RecipeError, KeyError or TypeError when a manifest's recipe is not one."""
-    base = {"model": str(record["base"]["model"])}
-    recipe_file.of_data({**record["recipe"], "format": recipe_file.FORMAT, "base": base})
-
-
-def compare_files(folder: Path, listed: Mapping[str, Any], *, hashes: bool) -> dict[str, Any]:
-    """The manifest's files as they are now: how many, by what they were compared, which are missing or others."""
-    missing, changed = [], []
-    for name, entry in listed.items():
-        path = folder / name
-        if not path.is_file():
-            missing.append(name)
-        elif path.stat().st_size != entry["size"] or (hashes and sha256(path) != entry["sha256"]):
-            changed.append(name)
-    return {"listed": len(listed), "by": "sha256" if hashes else "size", "missing": missing, "changed": changed}
 
 
 # The other files

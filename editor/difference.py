@@ -26,21 +26,21 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from . import manifest as manifest_file
-from .carriers import Carried, carried
-from .describe import check_recipe
+from .edits import manifest as manifest_file
+from .edits.carriers import Carried, carried
+from .edits.layout import layout
+from .edits.manifest import check_recipe
+from .edits.recipe import Edit, Recipe
+from .edits.tensor_edits import Editing
 from .errors import ModelError, MonoglotError
 from .files import floats
 from .files.checkpoint import CONFIG, INDEX, ITEM_BITS, Checkpoint, fingerprint, parse_json, read_checkpoint
 from .files.streams import CHUNK, Place, _fill, blocks_of_both, equal_files, rows_of_both
-from .layout import layout
 from .models.compat_config import old_keys
 from .models.families import locate
 from .models.source import IGNORED, Source
 from .models.target import Target, model_info, open_target
 from .neurons.neurons import Neurons
-from .recipe import Edit, Recipe
-from .tensor_edits import Editing
 
 FEW = 5  # rows and columns that are named
 OPEN = 4  # units in the last place of a float64 that an end which doesn't belong to an interval is moved by

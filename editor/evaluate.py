@@ -11,8 +11,10 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
 
+from .edits.hooks import random_plan, steered
+from .edits.plan import Plan, plan
+from .edits.recipe import Edit, Recipe
 from .errors import NeuronsError, RecipeError
-from .hooks import random_plan, steered
 from .live.log_loss import measure
 from .live.logits import Variant
 from .live.modules import activation_modules
@@ -20,7 +22,6 @@ from .models.families import FeedForward
 from .models.identity import Base
 from .neurons.neurons import Neurons
 from .progress import Progress
-from .recipe import Edit, Plan, Recipe, plan
 from .text.tokens import Packed
 
 

@@ -18,14 +18,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from . import manifest, sidecar
+from . import sidecar
+from .edits import manifest
+from .edits.plan import Plan, plan
+from .edits.recipe import Recipe
 from .errors import CheckpointError, NeuronsError, OutputError, RecipeError
 from .files.gguf import Gguf, read_gguf
 from .files.output import staged_file
 from .gguf_layout import Up, locate_up
 from .neurons import neurons as neurons_file
 from .neurons.neurons import Neurons
-from .recipe import Plan, Recipe, plan
 from .version import VERSION
 
 PIECE = 16 * 2**20  # bytes, handed from thread to thread

@@ -15,12 +15,12 @@ import numpy as np
 import numpy.typing as npt
 
 from . import sidecar
+from .edits.recipe import FORMAT, of_data
 from .errors import MonoglotError, VerificationError
 from .files.gguf import Gguf, read_gguf
 from .gguf_bake import Progress, Range, clear, merged, planned_for, within
 from .gguf_layout import Up, locate_up
 from .neurons.neurons import Neurons
-from .recipe import FORMAT, of_data
 
 CHUNK = 4 * 2**20  # bytes
 

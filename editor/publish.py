@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from . import manifest
+from .edits import manifest
 from .errors import PublishError
 from .files.kinds import FILE
 from .hub import AbsentError, ConflictError, Connection, ask

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from . import converted
-from . import recipe as recipe_file
+from .edits import recipe as recipe_file
 from .errors import CheckpointError, RecipeError, VerificationError
 from .files.checkpoint import parse_json
 from .files.output import replace_file

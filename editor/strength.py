@@ -20,14 +20,14 @@ from typing import Any
 import numpy as np
 
 from .answers import Answers, judged
+from .edits.hooks import steered
+from .edits.plan import Plan
 from .errors import CorpusError, MonoglotWarning, RecipeError
-from .hooks import steered
 from .live.generate import continuations
 from .live.log_loss import measure
 from .live.logits import Variant
 from .progress import Progress
 from .quality import Quality, quality, rounded, token_ids
-from .recipe import Plan
 from .text.identify import check
 from .text.tokens import Packed
 

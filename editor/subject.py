@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from . import manifest
+from .edits import manifest
 from .errors import MonoglotWarning, NeuronsError
 from .files.kinds import FILE
 from .live.load import load_model

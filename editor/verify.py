@@ -23,18 +23,17 @@ from typing import Any
 
 import numpy as np
 
-from . import calibration as calibration_file
-from . import manifest as manifest_file
-from . import recipe as recipe_file
-from .bake import OWN_FILES, side_files
-from .calibration import Calibration
-from .carriers import Carried, carried
+from .edits import manifest as manifest_file
+from .edits.bake import OWN_FILES, side_files
+from .edits.carriers import Carried
+from .edits.hooks import calibrated, random_plan, steered
+from .edits.layout import Layout, layout
+from .edits.manifest import carried_in
+from .edits.tensor_edits import Editing
 from .errors import MonoglotError, RecipeError, VerificationError
 from .files import floats
 from .files.checkpoint import Shard, Tensor, read_checkpoint
 from .files.streams import _sha256, same_bytes
-from .hooks import calibrated, random_plan, steered
-from .layout import Layout, layout
 from .live.load import hooked as attached
 from .live.load import load_model
 from .live.log_loss import Difference, Measured, measure
@@ -43,8 +42,6 @@ from .live.modules import activation_modules, input_modules
 from .models.target import Target
 from .neurons.neurons import Neurons
 from .progress import Progress
-from .recipe import Recipe
-from .tensor_edits import Editing
 from .text.corpus import Text
 from .text.tokens import Packed, read_texts, require
 
@@ -86,42 +83,6 @@ class Logits:
     bound: float
     problems: tuple[str, ...] = field(default=())
     approximation: Approximation | None = None
-
-
-def recipe_of(record: Mapping[str, Any], target: Target) -> Recipe:
-    """The recipe that a manifest records. Raises VerificationError when it can't be read."""
-    try:
-        data = {**record["recipe"], "format": recipe_file.FORMAT, "base": vars(target.base)}
-    except (KeyError, TypeError) as error:
-        raise VerificationError(f"the manifest's recipe cannot be read ({error!r}).") from None
-    try:
-        return recipe_file.of_data(data)
-    except RecipeError as error:
-        raise VerificationError(f"the manifest's recipe cannot be read: {error}") from None
-
-
-def carried_in(folder: Path, target: Target, neurons: Neurons) -> Carried:
-    """What the manifest in `folder` says was done, with the calibration that lies beside it. Raises VerificationError."""
-    record = manifest_file.read(folder)
-    check_base(record, target)
-    calibration: Calibration | None = None
-    try:
-        if (folder / calibration_file.FILE).is_file():
-            calibration = calibration_file.load(folder / calibration_file.FILE)
-        return carried(target, recipe_of(record, target), neurons, calibration)
-    except VerificationError:
-        raise
-    except MonoglotError as error:
-        raise VerificationError(f"what {folder} says of itself cannot be carried out: {error}") from None
-
-
-def check_base(record: Mapping[str, Any], target: Target) -> None:
-    """Raise VerificationError when `target` is not the model that the checkpoint was made from."""
-    if record["base"]["fingerprint"] != target.fingerprint:
-        raise VerificationError(
-            f"{target.source.name} is not the model this checkpoint was made from ({record['base']['model']}): "
-            f"its fingerprint is {target.fingerprint[:12]}…, not {str(record['base']['fingerprint'])[:12]}…."
-        )
 
 
 def verify_bytes(folder: Path, target: Target, neurons: Neurons) -> Bytes:

@@ -7,12 +7,13 @@ from typing import Any
 def baked(folder: Path, model: Path, neurons_file: Path) -> Path:
     """`model` without Chinese, verified in its bytes alone, with its card, in `folder`."""
     from monoglot.cli.bake import card_writer
-    from monoglot.editor import manifest, verify
-    from monoglot.editor.bake import bake
+    from monoglot.editor import verify
+    from monoglot.editor.edits import manifest
+    from monoglot.editor.edits.bake import bake
+    from monoglot.editor.edits.recipe import Edit, Recipe
     from monoglot.editor.models.source import resolve
     from monoglot.editor.models.target import open_target
     from monoglot.editor.neurons import neurons
-    from monoglot.editor.recipe import Edit, Recipe
 
     target, found = open_target(resolve(str(model), "someone/tiny")), neurons.load(neurons_file)
     bake(target, found, Recipe(target.base, (Edit("zh", "deactivate"),)), folder, describe=card_writer(found.method))
@@ -23,7 +24,7 @@ def baked(folder: Path, model: Path, neurons_file: Path) -> Path:
 
 def certify(folder: Path, certificate: Any) -> None:
     """Write a certificate into the manifest of a checkpoint."""
-    from monoglot.editor import manifest
+    from monoglot.editor.edits import manifest
 
     manifest.write(folder, {**manifest.read(folder), "certificate": certificate})
 

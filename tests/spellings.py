@@ -8,11 +8,11 @@ import tiny
 import transformers
 from tiny import Case
 
-from monoglot.editor.bake import bake
+from monoglot.editor.edits.bake import bake
+from monoglot.editor.edits.recipe import Edit, Recipe
 from monoglot.editor.models.identity import Base
 from monoglot.editor.models.source import resolve
 from monoglot.editor.models.target import open_target
-from monoglot.editor.recipe import Edit, Recipe
 
 THETA = 500_000.0  # no family's default
 

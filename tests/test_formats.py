@@ -11,15 +11,16 @@ import pytest
 import tiny
 import yaml
 
-from monoglot.editor import calibration, compare, findings, manifest, recipe
-from monoglot.editor.bake import bake
+from monoglot.editor import compare, findings
+from monoglot.editor.edits import calibration, manifest, recipe
+from monoglot.editor.edits.bake import bake
+from monoglot.editor.edits.recipe import Edit, Recipe
 from monoglot.editor.errors import MonoglotError
 from monoglot.editor.files.kinds import FILE
 from monoglot.editor.models.source import resolve
 from monoglot.editor.models.target import Target, model_info, open_target
 from monoglot.editor.neurons import neurons
 from monoglot.editor.neurons.neurons import Neurons
-from monoglot.editor.recipe import Edit, Recipe
 from monoglot.editor.statistics import resume, statistics
 from monoglot.editor.statistics.statistics import Statistics
 

@@ -21,7 +21,8 @@ from gguf import GGUFReader, GGUFWriter
 from gguf.constants import GGMLQuantizationType
 from real import published
 
-from monoglot.editor.bake import bake
+from monoglot.editor.edits.bake import bake
+from monoglot.editor.edits.recipe import Edit, Recipe
 from monoglot.editor.files.gguf import TYPES, read_gguf
 from monoglot.editor.gguf_bake import bake_gguf
 from monoglot.editor.gguf_layout import KNOWN
@@ -29,7 +30,6 @@ from monoglot.editor.models.identity import Base
 from monoglot.editor.models.source import resolve
 from monoglot.editor.models.target import open_target
 from monoglot.editor.neurons.neurons import Neurons
-from monoglot.editor.recipe import Edit, Recipe
 
 PYTHON = os.environ.get("LLAMA_PYTHON", "")
 REAL = Path(os.environ.get("REAL_MODELS", "real-models"))

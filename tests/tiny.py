@@ -11,14 +11,14 @@ import pytest
 import torch
 import transformers
 
-from monoglot.editor.calibration import Calibration, LayerError
+from monoglot.editor.edits.calibration import Calibration, LayerError
+from monoglot.editor.edits.recipe import Edit, Recipe
 from monoglot.editor.live.load import load_model
 from monoglot.editor.models.activations import functions
 from monoglot.editor.models.families import KNOWN
 from monoglot.editor.models.identity import Base
 from monoglot.editor.models.target import Target
 from monoglot.editor.neurons.neurons import Neurons
-from monoglot.editor.recipe import Edit, Recipe
 
 LAYERS, WIDTH, HIDDEN, VOCABULARY = 3, 24, 16, 300
 

@@ -28,14 +28,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from monoglot.editor import calibration
-from monoglot.editor.bake import bake
-from monoglot.editor.calibration import Calibration, LayerError
+from monoglot.editor.edits import calibration
+from monoglot.editor.edits.bake import bake
+from monoglot.editor.edits.calibration import Calibration, LayerError
+from monoglot.editor.edits.recipe import Edit, Recipe
 from monoglot.editor.models.identity import Base
 from monoglot.editor.models.source import resolve
 from monoglot.editor.models.target import Target, model_info, open_target
 from monoglot.editor.neurons import neurons
-from monoglot.editor.recipe import Edit, Recipe
 
 SHARE = 0.01  # of each layer's neurons
 SMALL = {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 13, "num_attention_heads": 8}

@@ -20,9 +20,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from monoglot.editor.bake import bake
-from monoglot.editor.calibration import Calibration, LayerError
-from monoglot.editor.hooks import steered
+from monoglot.editor.edits.bake import bake
+from monoglot.editor.edits.calibration import Calibration, LayerError
+from monoglot.editor.edits.hooks import steered
+from monoglot.editor.edits.manifest import carried_in
+from monoglot.editor.edits.recipe import Edit, Recipe
 from monoglot.editor.live.load import load_model
 from monoglot.editor.live.logits import Variant
 from monoglot.editor.live.modules import activation_modules
@@ -30,8 +32,6 @@ from monoglot.editor.models.identity import Base
 from monoglot.editor.models.source import resolve
 from monoglot.editor.models.target import Target, open_target
 from monoglot.editor.neurons import neurons
-from monoglot.editor.recipe import Edit, Recipe
-from monoglot.editor.verify import carried_in
 
 SHARE = 0.01  # of each layer's neurons
 LANGUAGES = ("fr", "en", "zh")

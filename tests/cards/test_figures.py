@@ -13,15 +13,16 @@ from xml.etree.ElementTree import fromstring as parsed
 import measured
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+from PIL import Image
 
 from monoglot.cards import canvas, colours, figures
-from monoglot.editor import bake
+from monoglot.cards.canvas import available
+from monoglot.editor.edits import bake
 from monoglot.editor.errors import MonoglotError, OutputError
 
 matplotlib = pytest.importorskip("matplotlib")
-from matplotlib.figure import Figure  # noqa: E402
-from matplotlib.text import Text  # noqa: E402
-from PIL import Image  # noqa: E402
 
 EVALUATION, STRENGTH = measured.evaluation(), measured.strength()
 SMALL = measured.evaluation(("en", "fr", "zh"), 4)
@@ -211,9 +212,9 @@ def test_lines_are_told_apart_without_colour() -> None:
 
 
 def test_without_matplotlib_the_message_says_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    assert figures.available()
+    assert available()
     monkeypatch.setattr(canvas, "find_spec", lambda name: None)
-    assert not figures.available()
+    assert not available()
     with pytest.raises(MonoglotError, match=r"pip install 'monoglot\[plots\]'"):
         figures.write(tmp_path, EVALUATION)
     assert not list(tmp_path.iterdir())

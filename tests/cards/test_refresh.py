@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from monoglot.cards import refresh
-from monoglot.editor import manifest
+from monoglot.editor.edits import manifest
 from monoglot.editor.files import card_text
 
 PLACES = "".join(f"\n<!-- monoglot: yours, {name}. -->\n{card_text.END}\n" for name in ("about", "notes"))

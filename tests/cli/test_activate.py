@@ -14,7 +14,8 @@ from folders import tree
 from monoglot.cli import export
 from monoglot.cli.console import Edits
 from monoglot.cli.strength import digest, prompts_of
-from monoglot.editor import calibration, embedded, manifest
+from monoglot.editor import embedded
+from monoglot.editor.edits import calibration, manifest
 from monoglot.editor.live.generate import continuations
 from monoglot.editor.live.load import load_model
 from monoglot.editor.models.hf import load_tokenizer

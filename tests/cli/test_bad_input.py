@@ -31,8 +31,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from monoglot.cli.main import main
-from monoglot.editor import bake as baking
-from monoglot.editor import recipe as recipe_module
+from monoglot.editor.edits import bake as baking
+from monoglot.editor.edits import recipe as recipe_module
 from monoglot.editor.errors import MonoglotError
 from monoglot.editor.files.checkpoint import read_checkpoint
 from monoglot.editor.models import target

@@ -9,7 +9,7 @@ import measured
 import pytest
 import tiny
 
-from monoglot.editor import manifest
+from monoglot.editor.edits import manifest
 from monoglot.editor.files import card_text
 
 Run = Callable[..., tuple[int, str, str]]

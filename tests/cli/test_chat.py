@@ -18,7 +18,8 @@ from typing import Any
 import pytest
 
 from monoglot.editor import embedded
-from monoglot.editor.bake import bake
+from monoglot.editor.edits.bake import bake
+from monoglot.editor.edits.recipe import Edit, Recipe
 from monoglot.editor.live.chat import Conversation
 from monoglot.editor.live.generate import continuations
 from monoglot.editor.live.load import load_model
@@ -26,7 +27,6 @@ from monoglot.editor.models.hf import load_tokenizer
 from monoglot.editor.models.identity import Base
 from monoglot.editor.models.source import resolve
 from monoglot.editor.models.target import open_target
-from monoglot.editor.recipe import Edit, Recipe
 
 Run = Callable[..., tuple[int, str, str]]
 PATIENCE = 60  # seconds for anything; loading torch on a busy machine takes long

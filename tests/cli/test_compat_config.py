@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from monoglot.editor import recipe as recipes
+from monoglot.editor.edits import recipe as recipes
 from monoglot.editor.models.compat_config import READERS
 
 Run = Callable[..., tuple[int, str, str]]

@@ -10,9 +10,12 @@ import pytest
 import tiny
 from folders import tree
 
-from monoglot.editor import embedded, manifest
-from monoglot.editor.bake import bake
-from monoglot.editor.hooks import random_plan, steered
+from monoglot.editor import embedded
+from monoglot.editor.edits import manifest
+from monoglot.editor.edits.bake import bake
+from monoglot.editor.edits.hooks import random_plan, steered
+from monoglot.editor.edits.plan import plan as plan_of
+from monoglot.editor.edits.recipe import Edit, Recipe
 from monoglot.editor.live.generate import continuations
 from monoglot.editor.live.load import load_model
 from monoglot.editor.live.logits import Variant
@@ -23,8 +26,6 @@ from monoglot.editor.models.source import resolve
 from monoglot.editor.models.target import Target, open_target
 from monoglot.editor.neurons import neurons
 from monoglot.editor.quality import quality
-from monoglot.editor.recipe import Edit, Recipe
-from monoglot.editor.recipe import plan as plan_of
 from monoglot.editor.text.identify import language_of
 from monoglot.editor.text.prompts import embedded_prompts
 

@@ -12,8 +12,10 @@ import pytest
 import tiny
 
 from monoglot.editor import embedded, findings
+from monoglot.editor.edits.hooks import steered
+from monoglot.editor.edits.plan import plan
+from monoglot.editor.edits.recipe import Edit, Recipe
 from monoglot.editor.evaluate import dominance, perplexity_matrices
-from monoglot.editor.hooks import steered
 from monoglot.editor.live.generate import continuations
 from monoglot.editor.live.load import load_model
 from monoglot.editor.live.modules import activation_modules
@@ -22,7 +24,6 @@ from monoglot.editor.models.identity import Base
 from monoglot.editor.models.source import resolve
 from monoglot.editor.models.target import Target, model_info, open_target
 from monoglot.editor.neurons import neurons
-from monoglot.editor.recipe import Edit, Recipe, plan
 from monoglot.editor.text.corpus import open_corpus
 from monoglot.editor.text.identify import language_of
 from monoglot.editor.text.prompts import embedded_prompts

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import tiny
 
-from monoglot.editor import calibration
-from monoglot.editor import recipe as recipes
 from monoglot.editor.describe import describe
+from monoglot.editor.edits import calibration
+from monoglot.editor.edits import recipe as recipes
 from monoglot.editor.models.source import resolve
 from monoglot.editor.models.target import open_target
 from monoglot.editor.statistics import statistics

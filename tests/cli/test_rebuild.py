@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from monoglot.editor import manifest
+from monoglot.editor.edits import manifest
 
 Run = Callable[..., tuple[int, str, str]]
 

@@ -12,7 +12,7 @@ from folders import tree
 
 from monoglot.cards import figures
 from monoglot.cards.report import GENERATOR
-from monoglot.editor import manifest
+from monoglot.editor.edits import manifest
 
 Run = Callable[..., tuple[int, str, str]]
 SMALL = measured.evaluation(("en", "fr"), 4)

@@ -12,7 +12,8 @@ import pytest
 import tiny
 from safetensors.torch import load_file, save_file
 
-from monoglot.editor import conformance, manifest
+from monoglot.editor import conformance
+from monoglot.editor.edits import manifest
 from monoglot.editor.files.kinds import FILE
 from monoglot.editor.neurons import neurons
 

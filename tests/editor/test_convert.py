@@ -14,7 +14,8 @@ from checkpoints import baked
 from folders import tree
 from stand_in import environment
 
-from monoglot.editor import convert, converted, manifest
+from monoglot.editor import convert, converted
+from monoglot.editor.edits import manifest
 from monoglot.editor.errors import MonoglotError, OutputError, RunError, VerificationError
 
 Run = Callable[..., tuple[int, str, str]]

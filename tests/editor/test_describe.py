@@ -12,16 +12,16 @@ import tiny
 import transformers
 from safetensors.torch import load_file, save_file
 
-from monoglot.editor import calibration, manifest
-from monoglot.editor import recipe as recipes
-from monoglot.editor.bake import bake
 from monoglot.editor.describe import describe
+from monoglot.editor.edits import calibration, manifest
+from monoglot.editor.edits import recipe as recipes
+from monoglot.editor.edits.bake import bake
+from monoglot.editor.edits.recipe import Edit, Recipe
 from monoglot.editor.errors import CheckpointError, ModelError, MonoglotError, VerificationError
 from monoglot.editor.models.identity import Base
 from monoglot.editor.models.source import resolve
 from monoglot.editor.models.target import Target, model_info, open_target
 from monoglot.editor.neurons import neurons
-from monoglot.editor.recipe import Edit, Recipe
 from monoglot.editor.statistics import statistics
 from monoglot.editor.statistics.histogram import BINS
 from monoglot.editor.statistics.inputs import Inputs, Part, Sample

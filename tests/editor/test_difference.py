@@ -17,14 +17,14 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from monoglot.editor import difference as module
-from monoglot.editor.bake import bake
 from monoglot.editor.difference import ABSENT, Said, as_recipe, difference, flat, shortest
+from monoglot.editor.edits.bake import bake
+from monoglot.editor.edits.recipe import Edit, Recipe
 from monoglot.editor.files import floats, streams
 from monoglot.editor.models.identity import Base
 from monoglot.editor.models.source import resolve
 from monoglot.editor.models.target import open_target
 from monoglot.editor.neurons import neurons
-from monoglot.editor.recipe import Edit, Recipe
 
 DOWN = "model.layers.1.mlp.down_proj.weight"
 FACTORS = (1.5, -1.7, 1 / 3, 1000.25, 0.5)

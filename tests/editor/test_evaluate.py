@@ -11,9 +11,11 @@ import pytest
 import tiny
 import torch
 
+from monoglot.editor.edits.hooks import steered
+from monoglot.editor.edits.plan import plan
+from monoglot.editor.edits.recipe import Edit, Recipe
 from monoglot.editor.errors import NeuronsError
 from monoglot.editor.evaluate import Matrix, dominance, perplexity_matrices
-from monoglot.editor.hooks import steered
 from monoglot.editor.live import logits as logits_module
 from monoglot.editor.live.log_loss import measure
 from monoglot.editor.live.logits import Variant
@@ -22,7 +24,6 @@ from monoglot.editor.models.identity import Base
 from monoglot.editor.models.source import resolve
 from monoglot.editor.models.target import open_target
 from monoglot.editor.neurons.neurons import Neurons
-from monoglot.editor.recipe import Edit, Recipe, plan
 from monoglot.editor.text.tokens import Packed
 
 

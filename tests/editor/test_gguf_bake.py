@@ -18,6 +18,7 @@ import pytest
 from folders import tree
 
 from monoglot.editor import gguf_bake, sidecar
+from monoglot.editor.edits.recipe import Edit, Recipe
 from monoglot.editor.errors import (
     CheckpointError,
     ModelError,
@@ -32,7 +33,6 @@ from monoglot.editor.gguf_verify import GgufBytes, base_of, verify_gguf
 from monoglot.editor.models.identity import Base
 from monoglot.editor.neurons import neurons
 from monoglot.editor.neurons.neurons import Neurons
-from monoglot.editor.recipe import Edit, Recipe
 
 OFF = Recipe(Base("m.gguf"), (Edit("fr", "deactivate"),))
 CLEARED = [[3], [1], [2, 4]]  # of French, without 5, which is English too, and 7, which is Chinese too

@@ -13,7 +13,8 @@ import pytest
 from checkpoints import PROVED, baked, certify
 
 from monoglot.editor import hub as hub_module
-from monoglot.editor import manifest, publish
+from monoglot.editor import publish
+from monoglot.editor.edits import manifest
 from monoglot.editor.errors import PublishError, VerificationError
 from monoglot.editor.hub import Connection, open_hub
 

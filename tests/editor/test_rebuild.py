@@ -12,15 +12,16 @@ import pytest
 import tiny
 
 from monoglot.cli.bake import card_writer
-from monoglot.editor import calibration, manifest, rebuild
-from monoglot.editor.bake import bake
+from monoglot.editor import rebuild
+from monoglot.editor.edits import calibration, manifest
+from monoglot.editor.edits.bake import bake
+from monoglot.editor.edits.recipe import Edit, Recipe
 from monoglot.editor.errors import ModelError, OutputError, RecipeError, VerificationError
 from monoglot.editor.models.identity import Base
 from monoglot.editor.models.source import Source, fetch, resolve
 from monoglot.editor.models.target import Target, open_target
 from monoglot.editor.neurons import neurons
 from monoglot.editor.rebuild import NEEDED, Rebuilt, open_base
-from monoglot.editor.recipe import Edit, Recipe
 
 Make = Callable[..., tuple[Path, Path]]
 

@@ -11,8 +11,10 @@ import pytest
 import torch
 
 from monoglot.editor import embedded, strength
+from monoglot.editor.edits.hooks import steered
+from monoglot.editor.edits.plan import Plan, plan
+from monoglot.editor.edits.recipe import Edit, Recipe
 from monoglot.editor.errors import CorpusError, MonoglotWarning, RecipeError
-from monoglot.editor.hooks import steered
 from monoglot.editor.live.load import load_model
 from monoglot.editor.live.modules import activation_modules
 from monoglot.editor.models.hf import load_tokenizer
@@ -20,7 +22,6 @@ from monoglot.editor.models.identity import Base
 from monoglot.editor.models.source import resolve
 from monoglot.editor.models.target import open_target
 from monoglot.editor.neurons.neurons import Neurons
-from monoglot.editor.recipe import Edit, Plan, Recipe, plan
 from monoglot.editor.strength import Task, of_checkpoint, search, to_json
 from monoglot.editor.text.prompts import embedded_prompts, passages
 

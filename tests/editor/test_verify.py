@@ -13,8 +13,10 @@ import tiny
 import torch
 from safetensors.torch import load_file, save_file
 
-from monoglot.editor import calibration, manifest, verify
-from monoglot.editor.bake import bake
+from monoglot.editor import verify
+from monoglot.editor.edits import calibration, manifest
+from monoglot.editor.edits.bake import bake
+from monoglot.editor.edits.recipe import CONSTANT_OPS, Edit, Recipe
 from monoglot.editor.errors import VerificationError
 from monoglot.editor.files.checkpoint import INDEX, read_checkpoint
 from monoglot.editor.files.kinds import FILE
@@ -22,7 +24,6 @@ from monoglot.editor.models.identity import Base
 from monoglot.editor.models.source import resolve
 from monoglot.editor.models.target import Target, open_target
 from monoglot.editor.neurons import neurons
-from monoglot.editor.recipe import CONSTANT_OPS, Edit, Recipe
 from monoglot.editor.text.corpus import open_corpus
 
 DOWN = "model.layers.0.mlp.down_proj.weight"

@@ -16,7 +16,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors import safe_open
 
-from monoglot.editor import bake as baking
+from monoglot.editor.edits import bake as baking
+from monoglot.editor.edits.recipe import Edit, Recipe
 from monoglot.editor.errors import CheckpointError, ModelError, MonoglotError
 from monoglot.editor.files.checkpoint import (
     INDEX,
@@ -32,7 +33,6 @@ from monoglot.editor.models.identity import Base
 from monoglot.editor.models.source import resolve
 from monoglot.editor.models.target import open_target
 from monoglot.editor.neurons.neurons import Neurons
-from monoglot.editor.recipe import Edit, Recipe
 
 BOUNDED = settings(deadline=None, derandomize=True, database=None, max_examples=150,
                    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])  # fmt: skip

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from monoglot.editor import calibration, embedded, manifest, recipe
+from monoglot.editor import embedded
+from monoglot.editor.edits import calibration, manifest, recipe
 from monoglot.editor.errors import MonoglotError
 from monoglot.editor.files import kinds
 from monoglot.editor.models.source import resolve

@@ -15,9 +15,10 @@ import torch
 from safetensors.torch import load_file
 from tiny import IDS, live, logits
 
-from monoglot.editor import carriers
-from monoglot.editor.bake import bake
-from monoglot.editor.carriers import Carried
+from monoglot.editor.edits import carriers
+from monoglot.editor.edits.bake import bake
+from monoglot.editor.edits.carriers import Carried
+from monoglot.editor.edits.recipe import Edit, Recipe
 from monoglot.editor.errors import RecipeError
 from monoglot.editor.files.checkpoint import read_checkpoint
 from monoglot.editor.live.load import load_model
@@ -26,7 +27,6 @@ from monoglot.editor.models.identity import Base
 from monoglot.editor.models.source import resolve
 from monoglot.editor.models.target import Target, open_target
 from monoglot.editor.neurons.neurons import Neurons
-from monoglot.editor.recipe import Edit, Recipe
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -65,7 +65,7 @@ def unedited(monkeypatch: pytest.MonkeyPatch) -> Callable[[Target, Path], Path]:
         recipe = Recipe(Base("tiny"), (Edit("xx", "scale", 1.0),), "edit", carrier="llama")
         plan = carriers.carried(target, recipe, neurons).plan
         carriers.choose("llama", target)
-        monkeypatch.setattr("monoglot.editor.bake.carried", lambda *_: Carried(plan, "llama", None))
+        monkeypatch.setattr("monoglot.editor.edits.bake.carried", lambda *_: Carried(plan, "llama", None))
         made = bake(target, neurons, recipe, out)
         assert made.carried.carrier == "llama"
         return out

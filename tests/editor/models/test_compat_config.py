@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from spellings import THETA, rope
 from tiny import logits
 
-from monoglot.editor import manifest
-from monoglot.editor.bake import bake
+from monoglot.editor.edits import manifest
+from monoglot.editor.edits.bake import bake
+from monoglot.editor.edits.recipe import Edit, Recipe
 from monoglot.editor.files.json_text import with_keys
 from monoglot.editor.live.load import load_model
 from monoglot.editor.models.compat_config import READERS, old_keys
@@ -24,7 +25,6 @@ from monoglot.editor.models.families import KNOWN
 from monoglot.editor.models.identity import Base
 from monoglot.editor.models.source import resolve
 from monoglot.editor.models.target import open_target
-from monoglot.editor.recipe import Edit, Recipe
 from monoglot.editor.verify import verify_bytes
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -23,10 +23,12 @@ from tiny import CASES, IDS, MOVED, TOLERANCE, Case, live, logits
 from transformers.activations import ACT2FN
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
-from monoglot.editor.bake import bake
+from monoglot.editor.edits.bake import bake
+from monoglot.editor.edits.hooks import steered
+from monoglot.editor.edits.plan import Plan
+from monoglot.editor.edits.recipe import Edit, Recipe
 from monoglot.editor.errors import CheckpointError, ModelError, MonoglotWarning
 from monoglot.editor.files.checkpoint import read_checkpoint
-from monoglot.editor.hooks import steered
 from monoglot.editor.live.load import choose_dtype, load_model
 from monoglot.editor.live.modules import activation_modules, trunk
 from monoglot.editor.models.families import FAMILIES, KNOWN, Family, FeedForward, family_of, locate, text_config
@@ -34,7 +36,6 @@ from monoglot.editor.models.identity import Base
 from monoglot.editor.models.source import resolve
 from monoglot.editor.models.target import Target, open_target
 from monoglot.editor.neurons.neurons import Neurons
-from monoglot.editor.recipe import Edit, Plan, Recipe
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 EDITS = {

@@ -17,7 +17,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from tiny import MOVED, TOLERANCE, logits
 
-from monoglot.editor.bake import bake
+from monoglot.editor.edits.bake import bake
+from monoglot.editor.edits.recipe import Edit, Recipe
+from monoglot.editor.edits.tensor_edits import Editing, Rounding, TensorEdit, exact_level
 from monoglot.editor.errors import CheckpointError, RecipeError
 from monoglot.editor.files import floats
 from monoglot.editor.files.checkpoint import Tensor
@@ -29,8 +31,6 @@ from monoglot.editor.models.identity import Base
 from monoglot.editor.models.source import resolve
 from monoglot.editor.models.target import open_target
 from monoglot.editor.neurons.neurons import Neurons
-from monoglot.editor.recipe import Edit, Recipe
-from monoglot.editor.tensor_edits import Editing, Rounding, TensorEdit, exact_level
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -16,21 +16,21 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from ..errors import CheckpointError, OutputError, RecipeError
+from ..files import card_text
+from ..files.checkpoint import Checkpoint, Shard, Tensor
+from ..files.kinds import FILE
+from ..files.output import check_free, staged_folder
+from ..models.source import IGNORED
+from ..models.target import Target
+from ..neurons import neurons as neurons_file
+from ..neurons.neurons import Neurons
 from . import calibration as calibration_file
 from . import manifest
 from . import recipe as recipe_file
 from .calibration import Calibration
 from .carriers import Carried, carried
-from .errors import CheckpointError, OutputError, RecipeError
-from .files import card_text
-from .files.checkpoint import Checkpoint, Shard, Tensor
-from .files.kinds import FILE
-from .files.output import check_free, staged_folder
 from .layout import Layout, layout
-from .models.source import IGNORED
-from .models.target import Target
-from .neurons import neurons as neurons_file
-from .neurons.neurons import Neurons
 from .recipe import Recipe
 from .tensor_edits import Editing, TensorEdit
 

@@ -11,20 +11,24 @@ It holds no time, no path and no user's name, so the same inputs give the same f
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from .errors import CheckpointError, VerificationError
-from .files import kinds
-from .files.checkpoint import parse_json
-from .files.kinds import FILE
-from .files.output import replace_file
-from .version import VERSION
-
-if TYPE_CHECKING:
-    from .carriers import Carried
-    from .models.target import Target
-    from .recipe import Recipe
+from ..errors import CheckpointError, MonoglotError, RecipeError, VerificationError
+from ..files import kinds
+from ..files.checkpoint import parse_json
+from ..files.kinds import FILE
+from ..files.output import replace_file
+from ..files.streams import sha256
+from ..models.target import Target
+from ..neurons.neurons import Neurons
+from ..version import VERSION
+from . import calibration as calibration_file
+from . import recipe as recipe_file
+from .calibration import Calibration
+from .carriers import Carried, carried
+from .recipe import Recipe
 
 FORMAT = 1
 
@@ -111,3 +115,57 @@ def replace_text(folder: Path, manifest: dict[str, Any], name: str, text: str) -
     replace_file(folder / name, data)
     manifest["files"][name] = entry(data)
     write(folder, manifest)
+
+
+def check_recipe(record: Mapping[str, Any]) -> None:
+    """Raise RecipeError, KeyError or TypeError when a manifest's recipe is not one."""
+    base = {"model": str(record["base"]["model"])}
+    recipe_file.of_data({**record["recipe"], "format": recipe_file.FORMAT, "base": base})
+
+
+def compare_files(folder: Path, listed: Mapping[str, Any], *, hashes: bool) -> dict[str, Any]:
+    """The manifest's files as they are now: how many, by what they were compared, which are missing or others."""
+    missing, changed = [], []
+    for name, entry in listed.items():
+        path = folder / name
+        if not path.is_file():
+            missing.append(name)
+        elif path.stat().st_size != entry["size"] or (hashes and sha256(path) != entry["sha256"]):
+            changed.append(name)
+    return {"listed": len(listed), "by": "sha256" if hashes else "size", "missing": missing, "changed": changed}
+
+
+def recipe_of(record: Mapping[str, Any], target: Target) -> Recipe:
+    """The recipe that a manifest records. Raises VerificationError when it can't be read."""
+    try:
+        data = {**record["recipe"], "format": recipe_file.FORMAT, "base": vars(target.base)}
+    except (KeyError, TypeError) as error:
+        raise VerificationError(f"the manifest's recipe cannot be read ({error!r}).") from None
+    try:
+        return recipe_file.of_data(data)
+    except RecipeError as error:
+        raise VerificationError(f"the manifest's recipe cannot be read: {error}") from None
+
+
+def carried_in(folder: Path, target: Target, neurons: Neurons) -> Carried:
+    """What the manifest in `folder` says was done, with the calibration that lies beside it. Raises VerificationError."""
+    record = read(folder)
+    check_base(record, target)
+    calibration: Calibration | None = None
+    try:
+        if (folder / calibration_file.FILE).is_file():
+            calibration = calibration_file.load(folder / calibration_file.FILE)
+        return carried(target, recipe_of(record, target), neurons, calibration)
+    except VerificationError:
+        raise
+    except MonoglotError as error:
+        raise VerificationError(f"what {folder} says of itself cannot be carried out: {error}") from None
+
+
+def check_base(record: Mapping[str, Any], target: Target) -> None:
+    """Raise VerificationError when `target` is not the model that the checkpoint was made from."""
+    if record["base"]["fingerprint"] != target.fingerprint:
+        raise VerificationError(
+            f"{target.source.name} is not the model this checkpoint was made from ({record['base']['model']}): "
+            f"its fingerprint is {target.fingerprint[:12]}…, not {str(record['base']['fingerprint'])[:12]}…."
+        )

@@ -18,12 +18,12 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from tiny import CASES, EXACT, logits
 
-from monoglot.editor.bake import bake
+from monoglot.editor.edits.bake import bake
+from monoglot.editor.edits.recipe import Recipe
 from monoglot.editor.files.checkpoint import INDEX, read_checkpoint
 from monoglot.editor.live.load import load_model
 from monoglot.editor.models.source import resolve
 from monoglot.editor.models.target import open_target
-from monoglot.editor.recipe import Recipe
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -186,7 +186,7 @@ def test_in_small_pieces_it_is_the_same(
     target = open_target(resolve(str(saved(case, dtype="float16"))))
     neurons = tiny.to_steer(target.feed_forward.layers, target.feed_forward.width)
     for name, chunk in (("whole", 2**21), ("pieces", 100)):
-        monkeypatch.setattr("monoglot.editor.bake.CHUNK", chunk)
+        monkeypatch.setattr("monoglot.editor.edits.bake.CHUNK", chunk)
         bake(target, neurons, tiny.recipe(op, carrier), tmp_path / name, calibration=tiny.by_hand(target))
     whole, pieces = (
         {path.name: path.read_bytes() for path in (tmp_path / name).glob("model*")} for name in ("whole", "pieces")

@@ -13,15 +13,15 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import RecipeError
+from ..files import floats
+from ..files.checkpoint import CONFIG, INDEX, Shard, Tensor, parse_json
+from ..files.json_text import with_keys
+from ..models.activations import functions
+from ..models.compat_config import old_keys
+from ..models.families import TEXT_CONFIG, text_config
+from ..models.target import Target
 from .carriers import EXACT, Carried, Rewrite, rewrite
-from .errors import RecipeError
-from .files import floats
-from .files.checkpoint import CONFIG, INDEX, Shard, Tensor, parse_json
-from .files.json_text import with_keys
-from .models.activations import functions
-from .models.compat_config import old_keys
-from .models.families import TEXT_CONFIG, text_config
-from .models.target import Target
 from .tensor_edits import Constant, LayerTensors, Rounding, TensorEdit, exact_level, of_layer
 
 ALIGNMENT = 8

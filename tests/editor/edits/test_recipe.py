@@ -8,24 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from monoglot.editor.edits.plan import Plan, plan
+from monoglot.editor.edits.recipe import OPS, SHARED, Edit, Recipe, as_data, check, load, of_data, parse_edits, to_yaml
 from monoglot.editor.errors import NeuronsError, RecipeError
 from monoglot.editor.models.identity import Base
 from monoglot.editor.neurons.neurons import Neurons, save
 from monoglot.editor.neurons.neurons import load as load_neurons
-from monoglot.editor.recipe import (
-    OPS,
-    SHARED,
-    Edit,
-    Plan,
-    Recipe,
-    as_data,
-    check,
-    load,
-    of_data,
-    parse_edits,
-    plan,
-    to_yaml,
-)
 
 LAYERS, WIDTH = 2, 6
 BASE = Base("tiny")

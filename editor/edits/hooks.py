@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .recipe import LayerPlan, Plan
+from .plan import LayerPlan, Plan
 
 if TYPE_CHECKING:
     from .calibration import Calibration

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from monoglot.editor.hooks import random_plan, steered
-from monoglot.editor.recipe import LayerPlan, Plan
+from monoglot.editor.edits.hooks import random_plan, steered
+from monoglot.editor.edits.plan import LayerPlan, Plan
 
 WIDTH = 12
 

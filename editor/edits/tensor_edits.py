@@ -26,12 +26,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .errors import CheckpointError, RecipeError
-from .files import floats
-from .files.checkpoint import Shard, Tensor
-from .models.activations import Activation
-from .models.families import FeedForward
-from .recipe import LayerPlan
+from ..errors import CheckpointError, RecipeError
+from ..files import floats
+from ..files.checkpoint import Shard, Tensor
+from ..models.activations import Activation
+from ..models.families import FeedForward
+from .plan import LayerPlan
 
 Int64 = npt.NDArray[np.int64]
 Float64 = npt.NDArray[np.float64]

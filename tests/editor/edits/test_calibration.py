@@ -12,8 +12,10 @@ import pytest
 import torch
 from safetensors.numpy import load_file, save_file
 
-from monoglot.editor import calibration
-from monoglot.editor.calibration import Calibration, best_level, fit, halves, load, open_calibration, save
+from monoglot.editor.edits import calibration
+from monoglot.editor.edits import fit as fitting
+from monoglot.editor.edits.calibration import Calibration, load, save
+from monoglot.editor.edits.fit import best_level, fit, halves, open_calibration
 from monoglot.editor.errors import StatisticsError
 from monoglot.editor.live.load import load_model
 from monoglot.editor.models.activations import gelu_tanh, relu, relu2, silu
@@ -63,10 +65,10 @@ def test_a_direction_is_the_ridge_regression_of_one(monkeypatch: pytest.MonkeyPa
         contexts=3, first_token_total=np.array([begin * 3] * 2),
     )  # fmt: skip
     for ridge in (1e-4, 1e-1):
-        monkeypatch.setattr(calibration, "RIDGES", (ridge,))
+        monkeypatch.setattr(fitting, "RIDGES", (ridge,))
         found = fit(inputs, [relu, relu], "F32", FINGERPRINT)
         penalty = math.sqrt(ridge * float((rows**2).sum()) / 500 / D)
-        weight = math.sqrt(calibration.FIRST_TOKEN_WEIGHT)
+        weight = math.sqrt(fitting.FIRST_TOKEN_WEIGHT)
         left = np.concatenate([rows / math.sqrt(500), weight * begin[None], penalty * np.eye(D)])
         right = np.concatenate([np.full(500, 1 / math.sqrt(500)), [weight], np.zeros(D)])
         expected = np.linalg.lstsq(left, right, rcond=None)[0]

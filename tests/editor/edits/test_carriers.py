@@ -20,20 +20,22 @@ import torch
 from safetensors.torch import load_file, save_file
 from tiny import CASES, EXACT, MOVED, TOLERANCE, WRAPPERS, Case, live, logits
 
-from monoglot.editor import calibration as calibration_file
-from monoglot.editor import carriers, verify
-from monoglot.editor.bake import bake
-from monoglot.editor.carriers import Carried, carried
+from monoglot.editor import verify
+from monoglot.editor.edits import calibration as calibration_file
+from monoglot.editor.edits import carriers
+from monoglot.editor.edits.bake import bake
+from monoglot.editor.edits.carriers import Carried, carried
+from monoglot.editor.edits.hooks import calibrated, steered
+from monoglot.editor.edits.plan import Plan
+from monoglot.editor.edits.recipe import CONSTANT_OPS
 from monoglot.editor.errors import NeuronsError, RecipeError
 from monoglot.editor.files.checkpoint import read_checkpoint
-from monoglot.editor.hooks import calibrated, steered
 from monoglot.editor.live.load import load_model
 from monoglot.editor.live.modules import activation_modules, input_modules
 from monoglot.editor.models.source import resolve
 from monoglot.editor.models.target import Target, open_target
 from monoglot.editor.neurons import neurons as neurons_file
 from monoglot.editor.neurons.neurons import Neurons
-from monoglot.editor.recipe import CONSTANT_OPS, Plan
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -14,14 +14,14 @@ import torch
 from safetensors.torch import load_file
 
 from monoglot.cli.bake import card_writer
-from monoglot.editor.bake import bake
+from monoglot.editor.edits.bake import bake
+from monoglot.editor.edits.recipe import Edit, Recipe
+from monoglot.editor.edits.recipe import load as load_recipe
 from monoglot.editor.files.checkpoint import read_checkpoint
 from monoglot.editor.models.identity import Base
 from monoglot.editor.models.source import resolve
 from monoglot.editor.models.target import open_target
 from monoglot.editor.neurons import neurons
-from monoglot.editor.recipe import Edit, Recipe
-from monoglot.editor.recipe import load as load_recipe
 
 
 def test_exactly_the_recipes_columns_are_zero(model: Path, neurons_file: Path, tmp_path: Path) -> None:

@@ -18,15 +18,16 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import RecipeError
+from ..files.checkpoint import Shard, Tensor
+from ..models import as_llama as llama
+from ..models.compat_config import old_keys
+from ..models.families import text_config
+from ..models.target import Target
+from ..neurons.neurons import Neurons
 from .calibration import Calibration, LayerError
-from .errors import RecipeError
-from .files.checkpoint import Shard, Tensor
-from .models import as_llama as llama
-from .models.compat_config import old_keys
-from .models.families import text_config
-from .models.target import Target
-from .neurons.neurons import Neurons
-from .recipe import LayerPlan, Plan, Recipe, plan
+from .plan import LayerPlan, Plan, plan
+from .recipe import Recipe
 from .tensor_edits import slots_needed
 
 EXACT = ("native", "flag", "llama")

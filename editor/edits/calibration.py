@@ -1,0 +1,165 @@
+"""A stand-in for the constant 1 in models without biases: a direction w of the feed-forward network's input with w·x ≈ 1.
+
+Fitted per layer by ridge regression of 1 on x, from the moments in the statistics (see `inputs`), S = Σ x xᵀ / n and
+m = Σ x / n; the input x₀ of the beginning-of-text token, which is unlike all others, is given a weight of its own:
+
+    w = (S + ρ x₀x₀ᵀ + λ·mean(diag S)·I)⁻¹ (m + ρ x₀)
+
+With ρ = 0.01, w·x₀ is near 1 wherever that costs the other tokens little; a larger ρ makes their error several times as
+large in layers where x₀ is close to their inputs in direction and not in size.
+
+The gate row of a neuron that is pinned becomes t·w, and its activation act(t·s), s = w·x ≈ 1, instead of act(t). The
+level t is where that matters least: where act is flat (near −0.75 for GELU, −1.28 for SiLU) the noise of s enters only
+squared. λ and t are chosen on one half of the held-out sample; all errors are measured on the other half, which neither
+the fit nor the choice has seen, with the row as it will be stored: round(t·w) in the checkpoint's dtype, s = that / t.
+Where a tokenizer has no beginning-of-text token, the first token of a context reads as oddly, and is kept apart too.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import StatisticsError
+from ..files import floats, kinds
+from ..files.output import replace_file
+
+FILE = "calibration.monoglot"  # of the format safetensors, but vLLM takes every *.safetensors in a folder for weights
+FORMAT = 1
+METADATA = kinds.METADATA["calibration"]  # the key of the file's metadata
+
+Float64 = npt.NDArray[np.float64]
+Bool = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class LayerError:
+    """How far one layer's s is from 1, and its activation from act(t), on unseen text.
+
+    Mean and deviation of s; `after`, the RMS of act(t·s)/act(t) − 1; the kind of token with the largest RMS of s − 1, and
+    that RMS; s at the first position of a context, None where that was not recorded.
+    """
+
+    mean: float
+    deviation: float
+    after: float
+    worst_kind: str
+    worst: float
+    first_token: float | None
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Per layer: direction w, float64 (layers, d), exactly what its file holds as float32; level t and ridge λ, float64
+    (layers,); and errors. `tokens` is how many w was fitted to, `unseen` how many the errors are measured on, `dtype` the
+    checkpoint's (F32, F16, BF16), which holds every level exactly."""
+
+    directions: Float64
+    levels: Float64
+    ridge: Float64
+    errors: tuple[LayerError, ...]
+    tokens: int
+    unseen: int
+    languages: tuple[str, ...]
+    dtype: str
+    fingerprint: str
+
+    def record(self) -> list[dict[str, Any]]:
+        """The errors per layer with what they were measured at, for the manifest."""
+        rows = zip(self.levels.tolist(), self.ridge.tolist(), self.errors, strict=True)
+        return [
+            {"level": level, "ridge": ridge}
+            | {key: float(f"{v:.3g}") if isinstance(v, float) else v for key, v in vars(error).items()}
+            for level, ridge, error in rows
+        ]
+
+
+# The file
+
+
+def save(calibration: Calibration, path: Path) -> None:
+    """Write it as safetensors. Raises OutputError."""
+    replace_file(path, serialise(calibration))
+
+
+def serialise(calibration: Calibration) -> bytes:
+    """The bytes of its file; the same calibration gives the same."""
+    from safetensors.numpy import save as to_bytes
+
+    arrays: dict[str, npt.NDArray[Any]] = {
+        "directions": calibration.directions.astype(np.float32),
+        "levels": calibration.levels,
+        "ridge": calibration.ridge,
+    }
+    head = {
+        "version": FORMAT,
+        "errors": [vars(error) for error in calibration.errors],
+        "tokens": calibration.tokens,
+        "unseen": calibration.unseen,
+        "languages": calibration.languages,
+        "dtype": calibration.dtype,
+        "fingerprint": calibration.fingerprint,
+    }
+    return bytes(to_bytes(arrays, metadata={METADATA: json.dumps(head)}))
+
+
+def load(path: Path) -> Calibration:
+    """Read a calibration file. Raises StatisticsError when it is not one, is damaged, or of an unknown format."""
+    from safetensors import SafetensorError, safe_open
+
+    if not path.is_file():
+        raise StatisticsError(f"there is no calibration file {path}. Make one with `monoglot detect --calibrate`.")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+            if METADATA not in metadata:
+                raise StatisticsError(
+                    kinds.instead(path, "calibration")
+                    or f"{path} is not a calibration file. Make one with `monoglot detect --calibrate`."
+                )
+            head = json.loads(metadata[METADATA])
+            if head["version"] != FORMAT:
+                raise StatisticsError(
+                    f"{path} has format {head['version']}, this version reads {FORMAT}. "
+                    "Upgrade monoglot, or run `monoglot detect --calibrate` again."
+                )
+            errors = tuple(_error(error) for error in head["errors"])
+            directions, levels, ridge = (file.get_tensor(name) for name in ("directions", "levels", "ridge"))
+        stored = [(array.dtype.name, array.shape) for array in (directions, levels, ridge)]
+        n = len(errors)
+        if stored != [("float32", (n, directions.shape[-1])), ("float64", (n,)), ("float64", (n,))]:
+            raise ValueError(f"it holds {stored} and errors of {n} layers")
+        if not (np.isfinite(directions).all() and np.isfinite(levels).all() and levels.all()):
+            raise ValueError("a direction or a level is NaN, infinite or zero")
+        tokens, unseen, languages, dtype = (head[key] for key in ("tokens", "unseen", "languages", "dtype"))
+        if type(tokens) is not int or type(unseen) is not int or dtype not in floats.STORED:
+            raise ValueError(f"{tokens!r} and {unseen!r} tokens, {dtype!r}")
+        if not all(isinstance(text, str) for text in (head["fingerprint"], *languages)):
+            raise ValueError("its fingerprint or languages are not text")
+    except (SafetensorError, KeyError, TypeError, ValueError, AttributeError, IndexError, OSError) as error:
+        raise StatisticsError(
+            kinds.instead(path, "calibration")
+            or f"{path} is damaged ({error}). Run `monoglot detect --calibrate` again."
+        ) from None
+    return Calibration(
+        directions.astype(np.float64),
+        levels,
+        ridge,
+        errors,
+        tokens,
+        unseen,
+        tuple(languages),
+        dtype,
+        head["fingerprint"],
+    )
+
+
+def _error(data: dict[str, Any]) -> LayerError:
+    error = LayerError(**data)
+    numbers = (error.mean, error.deviation, error.after, error.worst, error.first_token or 0.0)
+    if not isinstance(error.worst_kind, str) or not all(isinstance(number, float) for number in numbers):
+        raise ValueError("the errors of a layer are not numbers")
+    return error
