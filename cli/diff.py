@@ -42,9 +42,10 @@ def command(a: str, b: str, recipe_path: Path | None, force: bool, exit_code: bo
     monoglot diff A B --recipe found/recipe.yaml
     monoglot diff A B --exit-code
     """
-    from ..editor.difference import as_recipe, difference
     from ..editor.errors import RecipeError
     from ..editor.models.source import resolve
+    from ..editor.proof.as_recipe import as_recipe
+    from ..editor.proof.difference import difference
 
     if force and not recipe_path:
         raise click.UsageError("--force goes with --recipe.")
@@ -120,7 +121,7 @@ def data(found: Any, said: Any) -> dict[str, Any]:
 
 
 def _sides(pairs: dict[str, tuple[Any, Any]]) -> dict[str, dict[str, Any]]:
-    from ..editor.difference import ABSENT
+    from ..editor.proof.difference import ABSENT
 
     return {
         key: {side: value for side, value in zip("AB", values, strict=True) if value is not ABSENT}
@@ -197,7 +198,7 @@ def _figure(value: float | None) -> str:
 
 
 def _value(value: Any) -> str:
-    from ..editor.difference import ABSENT
+    from ..editor.proof.difference import ABSENT
 
     text = "–" if value is ABSENT else json.dumps(value, ensure_ascii=False)
     return text if len(text) <= WIDE else f"{text[: WIDE - 1]}…"

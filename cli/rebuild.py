@@ -37,7 +37,7 @@ def command(
     from ..editor.files.output import check_free
     from ..editor.models.source import fetch
     from ..editor.neurons import neurons
-    from ..editor.rebuild import NEEDED, NEURONS, open_base, rebuild
+    from ..editor.proof.rebuild import NEEDED, NEURONS, open_base, rebuild
     from .bake import card_writer
 
     check_free(output, force=force)

@@ -139,8 +139,9 @@ def _in_runtimes(
     as_json: bool,
 ) -> None:
     """The bytes first: what a runtime makes of a checkpoint that isn't what it says is no news."""
-    from ..editor import verify
     from ..editor.neurons import neurons
+    from ..editor.proof import bytes as verify
+    from ..editor.proof.certificate import make_certificate
     from ..editor.runtimes import process
     from ..editor.text import prompts
 
@@ -148,7 +149,7 @@ def _in_runtimes(
     interpreters = process.interpreters(pythons)
     found = neurons.load(neurons_file or folder / "neurons.json")
     in_bytes = verify.verify_bytes(folder, target, found)
-    made = _record(folder, target, neurons_file, found, verify.certificate(in_bytes, None), fast=True)
+    made = _record(folder, target, neurons_file, found, make_certificate(in_bytes, None), fast=True)
     if in_bytes.problems or not as_json:
         show(folder, made, in_bytes.notes, True, as_json, silent=not in_bytes.problems)
     if in_bytes.problems:
@@ -176,34 +177,36 @@ def run(
     silent: bool = False,
 ) -> bool:
     """Verify, record and show; whether it passed."""
-    from ..editor import verify
     from ..editor.neurons import neurons
+    from ..editor.proof import bytes as verify
+    from ..editor.proof.certificate import failures, make_certificate
+    from ..editor.proof.logits import verify_live
 
     found = neurons.load(neurons_file or folder / "neurons.json")
     in_bytes = verify.verify_bytes(folder, target, found)
     logits = None
     if not fast and not in_bytes.problems:
         with bar("verify", "contexts") as update:
-            logits = verify.verify_live(
+            logits = verify_live(
                 folder, target, found, _texts(corpus, languages, found), tokens=tokens, context=context, device=device,
                 dtype=dtype, progress=update,
             )  # fmt: skip
-    made = _record(folder, target, neurons_file, found, verify.certificate(in_bytes, logits), fast=fast)
+    made = _record(folder, target, neurons_file, found, make_certificate(in_bytes, logits), fast=fast)
     show(folder, made, in_bytes.notes, fast, as_json, silent)
-    return not verify.problems(made)
+    return not failures(made)
 
 
 def _record(
     folder: Path, target: Any, neurons_file: Path | None, found: Any, made: dict[str, Any], *, fast: bool
 ) -> dict[str, Any]:
     """Put a certificate into the manifest and onto the card; as it is then, with what is kept of an earlier one."""
-    from ..editor import verify
     from ..editor.edits import manifest
+    from ..editor.proof.certificate import failures, with_earlier
     from .card import renew
 
     record = manifest.read(folder)
-    record["certificate"] = verify.with_earlier(made, record["certificate"]) if fast else made
-    if neurons_file is None or not verify.problems(record["certificate"]):
+    record["certificate"] = with_earlier(made, record["certificate"]) if fast else made
+    if neurons_file is None or not failures(record["certificate"]):
         # a failure against other neurons than its own says nothing of it
         for line in renew(folder, record, found.method, target.source.folder):
             note(f"Note: {line}")
@@ -228,9 +231,9 @@ def _texts(corpus: tuple[str, ...], languages: list[str], found: Any) -> Any:
 def show(
     folder: Path, certificate: dict[str, Any], notes: tuple[str, ...], fast: bool, as_json: bool, silent: bool
 ) -> None:
-    from ..editor import verify
+    from ..editor.proof.certificate import failures
 
-    problems = verify.problems(certificate)
+    problems = failures(certificate)
     for line in notes:
         note(f"Note: {line}")
     if fast and "logits" in certificate:

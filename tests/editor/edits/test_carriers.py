@@ -20,7 +20,6 @@ import torch
 from safetensors.torch import load_file, save_file
 from tiny import CASES, EXACT, MOVED, TOLERANCE, WRAPPERS, Case, live, logits
 
-from monoglot.editor import verify
 from monoglot.editor.edits import calibration as calibration_file
 from monoglot.editor.edits import carriers
 from monoglot.editor.edits.bake import bake
@@ -36,6 +35,8 @@ from monoglot.editor.models.source import resolve
 from monoglot.editor.models.target import Target, open_target
 from monoglot.editor.neurons import neurons as neurons_file
 from monoglot.editor.neurons.neurons import Neurons
+from monoglot.editor.proof import bytes as verify
+from monoglot.editor.proof.logits import ROUNDING
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -106,7 +107,7 @@ def test_in_half_precision_it_is_within_the_bound_of_verify(
 ) -> None:
     target = open_case(saved, name, dtype=dtype)
     made = bake(target, neurons_for(target), tiny.recipe(op, carrier), tmp_path / "out")
-    bound = verify.ROUNDING[target.feed_forward.outputs[0][1].dtype]
+    bound = ROUNDING[target.feed_forward.outputs[0][1].dtype]
     assert_equal_to_hooks(target, tmp_path / "out", made.carried, bound)
 
 

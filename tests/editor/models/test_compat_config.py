@@ -25,7 +25,7 @@ from monoglot.editor.models.families import KNOWN
 from monoglot.editor.models.identity import Base
 from monoglot.editor.models.source import resolve
 from monoglot.editor.models.target import open_target
-from monoglot.editor.verify import verify_bytes
+from monoglot.editor.proof.bytes import verify_bytes
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

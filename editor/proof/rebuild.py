@@ -13,19 +13,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .edits import calibration as calibration_file
-from .edits import manifest as manifest_file
-from .edits import recipe as recipe_file
-from .edits.bake import Describe, Progress, bake, check_place
-from .edits.calibration import Calibration
-from .edits.fit import open_calibration
-from .edits.manifest import recipe_of
-from .errors import MonoglotError, RecipeError, VerificationError
-from .files.kinds import FILE
-from .models.source import Source, resolve_base
-from .models.target import Target, open_target
-from .neurons import neurons as neurons_file
-from .version import VERSION
+from ..edits import calibration as calibration_file
+from ..edits import manifest as manifest_file
+from ..edits import recipe as recipe_file
+from ..edits.bake import Describe, Progress, bake, check_place
+from ..edits.calibration import Calibration
+from ..edits.fit import open_calibration
+from ..edits.manifest import recipe_of
+from ..errors import MonoglotError, RecipeError, VerificationError
+from ..files.kinds import FILE
+from ..models.source import Source, resolve_base
+from ..models.target import Target, open_target
+from ..neurons import neurons as neurons_file
+from ..version import VERSION
 
 NEURONS = "neurons.json"
 CARD = "README.md"

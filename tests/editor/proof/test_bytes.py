@@ -13,7 +13,6 @@ import tiny
 import torch
 from safetensors.torch import load_file, save_file
 
-from monoglot.editor import verify
 from monoglot.editor.edits import calibration, manifest
 from monoglot.editor.edits.bake import bake
 from monoglot.editor.edits.recipe import CONSTANT_OPS, Edit, Recipe
@@ -24,6 +23,9 @@ from monoglot.editor.models.identity import Base
 from monoglot.editor.models.source import resolve
 from monoglot.editor.models.target import Target, open_target
 from monoglot.editor.neurons import neurons
+from monoglot.editor.proof import bytes as verify
+from monoglot.editor.proof.certificate import make_certificate
+from monoglot.editor.proof.logits import Logits, verify_live
 from monoglot.editor.text.corpus import open_corpus
 
 DOWN = "model.layers.0.mlp.down_proj.weight"
@@ -356,9 +358,9 @@ def test_another_base_is_refused(target: Target, neurons_file: Path, tmp_path: P
         problems(out, other)
 
 
-def live(out: Path, target: Target, corpus: Path) -> verify.Logits:
+def live(out: Path, target: Target, corpus: Path) -> Logits:
     found = neurons.load(out / "neurons.json")
-    return verify.verify_live(out, target, found, open_corpus([str(corpus)]), tokens=120, context=64, device="cpu")
+    return verify_live(out, target, found, open_corpus([str(corpus)]), tokens=120, context=64, device="cpu")
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
@@ -423,7 +425,7 @@ def test_nan_logits_fail(target: Target, neurons_file: Path, corpus: Path, tmp_p
 def test_the_certificate_holds_the_figures(target: Target, neurons_file: Path, corpus: Path, tmp_path: Path) -> None:
     out = baked(target, neurons_file, tmp_path / "out")
     found = verify.verify_bytes(out, target, neurons.load(neurons_file))
-    certificate = json.loads(json.dumps(verify.certificate(found, live(out, target, corpus))))
+    certificate = json.loads(json.dumps(make_certificate(found, live(out, target, corpus))))
     assert certificate["bytes"]["passed"] and certificate["logits"]["passed"]
     assert certificate["effect"]["tokens"] == {"en": 120, "fr": 120, "zh": 120}
     assert set(certificate["effect"]["log_loss"]) == {"base", "this model", "random neurons"}

@@ -12,7 +12,6 @@ import pytest
 import tiny
 
 from monoglot.cli.bake import card_writer
-from monoglot.editor import rebuild
 from monoglot.editor.edits import calibration, manifest
 from monoglot.editor.edits.bake import bake
 from monoglot.editor.edits.recipe import Edit, Recipe
@@ -21,7 +20,8 @@ from monoglot.editor.models.identity import Base
 from monoglot.editor.models.source import Source, fetch, resolve
 from monoglot.editor.models.target import Target, open_target
 from monoglot.editor.neurons import neurons
-from monoglot.editor.rebuild import NEEDED, Rebuilt, open_base
+from monoglot.editor.proof import rebuild
+from monoglot.editor.proof.rebuild import NEEDED, Rebuilt, open_base
 
 Make = Callable[..., tuple[Path, Path]]
 

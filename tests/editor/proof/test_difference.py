@@ -16,8 +16,6 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
-from monoglot.editor import difference as module
-from monoglot.editor.difference import ABSENT, Said, as_recipe, difference, flat, shortest
 from monoglot.editor.edits.bake import bake
 from monoglot.editor.edits.recipe import Edit, Recipe
 from monoglot.editor.files import floats, streams
@@ -25,6 +23,8 @@ from monoglot.editor.models.identity import Base
 from monoglot.editor.models.source import resolve
 from monoglot.editor.models.target import open_target
 from monoglot.editor.neurons import neurons
+from monoglot.editor.proof.as_recipe import Said, _interval, as_recipe, shortest
+from monoglot.editor.proof.difference import ABSENT, difference, flat
 
 DOWN = "model.layers.1.mlp.down_proj.weight"
 FACTORS = (1.5, -1.7, 1 / 3, 1000.25, 0.5)
@@ -232,7 +232,7 @@ def test_a_factor_lies_in_its_own_interval(dtype: str, values: list[float], fact
     old = floats.from_float64(np.array(values)[:, None], dtype)
     new = floats.from_float64(floats.to_float64(old, dtype) * factor, dtype)
     assume(floats.to_float64(new, dtype).any())
-    (low,), (high,) = module._interval(old, new, dtype)
+    (low,), (high,) = _interval(old, new, dtype)
     assert low <= factor * (1 + 1e-14) if factor > 0 else low <= factor * (1 - 1e-14)
     assert high >= factor * (1 - 1e-14) if factor > 0 else high >= factor * (1 + 1e-14)
     chosen = shortest(low, high)
@@ -248,7 +248,7 @@ def test_the_ends_of_an_interval_belong_to_even_numbers(dtype: str) -> None:
     odd, even = ((bits + step).astype(bits.dtype).view(one.dtype) for step in (1, 2))
     ends = {}
     for name, new in (("odd", odd), ("even", even)):
-        ends[name] = (low, high) = [end[0] for end in module._interval(one, new, dtype)]
+        ends[name] = (low, high) = [end[0] for end in _interval(one, new, dtype)]
         for factor in (low, high, (low + high) / 2):
             assert floats.from_float64(np.array([[factor]]), dtype).tobytes() == new.tobytes()
         step = floats.to_float64(even, dtype) - floats.to_float64(odd, dtype)
@@ -258,9 +258,9 @@ def test_the_ends_of_an_interval_belong_to_even_numbers(dtype: str) -> None:
 
 def test_what_was_nothing_is_no_product() -> None:
     nothing, something = np.zeros((2, 1), np.float32), np.array([[0.0], [1.0]], np.float32)
-    (low,), (high,) = module._interval(nothing, something, "F32")
+    (low,), (high,) = _interval(nothing, something, "F32")
     assert low > high
-    (low,), (high,) = module._interval(nothing, nothing, "F32")
+    (low,), (high,) = _interval(nothing, nothing, "F32")
     assert (low, high) == (-math.inf, math.inf)
 
 

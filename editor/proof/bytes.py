@@ -1,0 +1,172 @@
+"""The proof: that a checkpoint is what its manifest says.
+
+    (a) bytes     against the base's files, without a model: exactly the recipe's columns changed, to exactly what the
+                  recipe says; every other byte is the base's; every file has the sha256 of the manifest
+    (b) logits    the checkpoint as transformers loads it, against the base with the same edits as forward hooks
+    (c) effect    log-loss per language on text that the neurons were not chosen on, with random neurons beside it
+
+    (d) distance  for a calibrated carrier, whose hooks in (b) use its stand-in for 1: how far the checkpoint is from the
+                  base with the exact constants, in KL, top token and the activation itself
+
+(a) and (b) pass or fail, (c) and (d) are reported. Rounding in (b): deactivation is exact in every dtype, so base and
+checkpoint differ by the noise of float32 arithmetic alone, which is bounded by 10⁻⁴ of the largest logit; a scaled column,
+a constant and a row that carries one are rounded once to the checkpoint's dtype, half a unit in the last place of each
+weight, which the bounds below allow for.
+"""
+
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..edits import manifest as manifest_file
+from ..edits.bake import OWN_FILES, side_files
+from ..edits.layout import Layout, layout
+from ..edits.manifest import carried_in
+from ..edits.tensor_edits import Editing
+from ..errors import MonoglotError, RecipeError, VerificationError
+from ..files import floats
+from ..files.checkpoint import Shard, Tensor, read_checkpoint
+from ..files.streams import _sha256, same_bytes
+from ..models.target import Target
+from ..neurons.neurons import Neurons
+
+CHUNK = 2**20
+
+
+@dataclass(frozen=True)
+class Bytes:
+    """The outcome of (a). `problems` is empty when it passed."""
+
+    tensors: int
+    columns: int
+    other_tensors: int
+    files: int
+    problems: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def verify_bytes(folder: Path, target: Target, neurons: Neurons) -> Bytes:
+    """(a), from the bytes alone, in constant memory."""
+    record = manifest_file.read(folder)
+    try:
+        expected = layout(target, carried_in(folder, target, neurons))
+    except RecipeError as error:
+        raise VerificationError(f"what {folder} says of itself cannot be carried out: {error}") from None
+    hasher = ThreadPoolExecutor(1)  # goes through a shard beside the comparison, so that the disk is asked once
+    try:
+        hashes = {name: hasher.submit(_sha256, folder / name) for name in record["files"] if (folder / name).is_file()}
+        found = _compare(folder, target, expected, hashes)
+        notes: list[str] = []
+        problems = (*_file_problems(folder, record, hashes, notes), *found.problems)
+    finally:
+        hasher.shutdown(cancel_futures=True)
+    return replace(found, files=len(record["files"]), problems=problems, notes=tuple(notes))
+
+
+def _compare(folder: Path, target: Target, expected: Layout, hashes: Mapping[str, Future[str]]) -> Bytes:
+    """The checkpoint against its base, file by file; waits for the hash of each shard before the next."""
+    problems = []
+    base_files, _ = side_files(target.checkpoint)
+    for name in base_files:
+        ours, theirs = folder / name, target.source.folder / name
+        if name in expected.made:
+            continue
+        if not ours.is_file():
+            problems.append(f"{name} of the base is missing.")
+        elif ours.stat().st_size != theirs.stat().st_size or not same_bytes(ours, theirs, 0, 0, theirs.stat().st_size):
+            problems.append(f"{name} differs from the base's.")
+    for name, data in expected.made.items():
+        if not (folder / name).is_file() or (folder / name).read_bytes() != data:
+            problems.append(f"{name} is not what the recipe makes of it.")
+    try:
+        shards = {shard.path.name: shard for shard in read_checkpoint(folder).shards}
+    except MonoglotError as error:
+        return Bytes(0, 0, 0, 0, (*problems, str(error)))
+    if sorted(shards) != sorted({*expected.shards, *(name for name in expected.made if name.endswith(".safetensors"))}):
+        return Bytes(0, 0, 0, 0, (*problems, "the shards have other names than they should."))
+    rows = others = edited = 0
+    for name, (header, base) in expected.shards.items():
+        shard = shards[name]
+        if shard.header != header or shard.size - len(header) != base.size - len(base.header):
+            problems.append(f"{name} has another header than it should.")
+            continue
+        shift = len(header) - len(base.header)
+        for tensor in base.tensors:
+            if tensor.name in expected.edits:
+                edited += 1
+                problem, changed = _compare_edited(
+                    shard, base, tensor, Editing(tensor, expected.edits[tensor.name]), shift
+                )
+                rows += changed
+                if problem:
+                    problems.append(problem)
+            else:
+                others += 1
+                if not same_bytes(shard.path, base.path, tensor.begin + shift, tensor.begin, tensor.end - tensor.begin):
+                    problems.append(f"{tensor.name} changed, which the recipe doesn't touch.")
+        if name in hashes:
+            hashes[name].result()
+    return Bytes(edited, rows, others, 0, tuple(problems))
+
+
+def _file_problems(
+    folder: Path, record: Mapping[str, Any], hashes: Mapping[str, Future[str]], notes: list[str]
+) -> Iterator[str]:
+    """sha256 of every file; what is there but not in the manifest. A card that a person edited is a note, no problem."""
+    for name, entry in record["files"].items():
+        if name not in hashes:
+            yield f"{name} is missing."
+        elif hashes[name].result() != entry["sha256"]:
+            if name == "README.md":
+                notes.append("README.md was edited after monoglot wrote it.")
+            else:
+                yield f"{name} has another sha256 than the manifest says."
+    known = {*record["files"], *OWN_FILES}
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if path.is_file() and name not in known and not any(part.startswith(".") for part in name.split("/")):
+            if name.endswith((".safetensors", ".safetensors.index.json", ".bin", ".gguf")):
+                yield f"{name} is not in the manifest, and a runtime may load it."
+            else:
+                notes.append(f"{name} is not in the manifest.")
+
+
+def _rows(path: Path, editing: Editing, begin: int) -> Iterator[floats.Array]:
+    """A tensor in blocks of rows, as stored, from byte `begin` of a file; each block is valid until the next."""
+    tensor = editing.tensor
+    rows = max(1, tensor.shape[0])
+    row_bytes = (tensor.end - tensor.begin) // rows
+    at_once = max(1, CHUNK // max(1, row_bytes))
+    buffer = memoryview(bytearray(at_once * row_bytes))
+    with path.open("rb") as file:
+        file.seek(begin)
+        for first in range(0, tensor.shape[0], at_once):
+            view = buffer[: min(at_once, tensor.shape[0] - first) * row_bytes]
+            if file.readinto(view) != len(view):
+                raise VerificationError(f"{path} became shorter while it was read.")
+            yield editing.block(view)
+
+
+def _compare_edited(ours: Shard, theirs: Shard, tensor: Tensor, editing: Editing, shift: int) -> tuple[str | None, int]:
+    """The first problem of an edited tensor, and how many of its rows or columns changed, as seen in the bytes."""
+    changed: set[int] = set()
+    axis, wanted = editing.edit.axis, set(editing.edit.where.tolist())
+    row = 0
+    pairs = zip(_rows(ours.path, editing, tensor.begin + shift), _rows(theirs.path, editing, tensor.begin), strict=True)
+    for new, old in pairs:
+        bits_new, bits_old = (block.view(f"u{block.itemsize}") for block in (new, old))
+        seen = np.flatnonzero((bits_new != bits_old).any(axis=1 - axis)) + (row if axis == 0 else 0)  # along `axis`
+        changed.update(seen.tolist())
+        what = "column" if axis else "row"
+        if stray := sorted(set(seen.tolist()) - wanted):
+            return f"{tensor.name}: {what} {stray[0]} changed, which the recipe doesn't touch.", len(changed)
+        where = editing.where(row, len(new))
+        right = np.ascontiguousarray(editing.edited(old[where], row, len(new)))
+        if (np.ascontiguousarray(new[where]).view(f"u{right.itemsize}") != right.view(f"u{right.itemsize}")).any():
+            return f"{tensor.name}: an edited {what} is not what the recipe makes of it.", len(changed)
+        row += len(new)
+    return None, len(changed)

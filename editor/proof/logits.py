@@ -1,0 +1,180 @@
+"""The proof by logits: the checkpoint as transformers loads it, against its base with the same edits as hooks.
+
+The effect on each language's log-loss is measured in the same run, with random neurons as the control.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..edits.carriers import Carried
+from ..edits.hooks import calibrated, random_plan, steered
+from ..edits.manifest import carried_in
+from ..live.load import hooked as attached
+from ..live.load import load_model
+from ..live.log_loss import Difference, Measured, measure
+from ..live.logits import Variant
+from ..live.modules import activation_modules, input_modules
+from ..models.target import Target
+from ..neurons.neurons import Neurons
+from ..progress import Progress
+from ..text.corpus import Text
+from ..text.tokens import Packed, read_texts, require
+
+MINIMUM_TOKENS = 64  # a language, for measuring
+
+FLOAT32_NOISE = 1e-4  # of the largest logit
+
+ROUNDING = {"F32": 1e-4, "F16": 2e-3, "BF16": 2e-2}  # the same with scaled columns rounded to the dtype
+
+KL_BOUND = {"F32": 1e-6, "F16": 1e-5, "BF16": 1e-3}  # nats
+
+SAME_TOP = {"exact": 0.999, "rounded": 0.97}
+
+
+@dataclass(frozen=True)
+class Approximation:
+    """How far a calibrated checkpoint is from what it stands for: per language the difference of its logits from the
+    exactly pinned base's, and the log-loss of that; and how far its pinned activations are from their constants."""
+
+    difference: dict[str, Difference]
+    log_loss: dict[str, float]
+    deviation: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Logits:
+    """The outcome of (b) and (c), of one run over the text."""
+
+    measured: Measured
+    bound: float
+    problems: tuple[str, ...] = field(default=())
+    approximation: Approximation | None = None
+
+
+def verify_live(
+    folder: Path,
+    target: Target,
+    neurons: Neurons,
+    texts: Mapping[str, Text],
+    *,
+    tokens: int,
+    context: int,
+    device: str = "auto",
+    dtype: str = "auto",
+    progress: Progress | None = None,
+) -> Logits:
+    """(b) and (c) on at most `tokens` held-out tokens a language: loads both models and runs `verify_logits`."""
+    what = carried_in(folder, target, neurons)
+    packed = read_texts(target, texts, tokens=tokens, context=context, held_out=True)
+    for one in packed.values():
+        require(one, min(tokens, MINIMUM_TOKENS))
+    base, baked = (load_model(each, device=device, dtype=dtype) for each in (target.source.folder, folder))
+    return verify_logits(baked, base, target, what, packed, progress)
+
+
+def verify_logits(
+    baked: Any,
+    base: Any,
+    target: Target,
+    what: Carried,
+    texts: Mapping[str, Packed],
+    progress: Progress | None = None,
+) -> Logits:
+    """(b) and (c): `baked` and `base` are live models of the checkpoint and its base."""
+    family, steps = target.feed_forward.family, what.plan
+    modules, control = activation_modules(base, family), random_plan(steps, target.feed_forward.width)
+    deviations = Deviations(baked, target, what)
+    exact = Variant("hooked", base, lambda: steered(modules, steps))
+    hooked = (
+        [exact] if what.calibration is None else [_stand_in(base, target, what, modules), replace(exact, name="exact")]
+    )
+    variants = (
+        Variant("base", base),
+        Variant("this model", baked, deviations.recorded),
+        Variant("random neurons", base, lambda: steered(modules, control)),
+        *hooked,
+    )
+    measured = measure(variants, texts, compare=[one.name for one in hooked], to="this model", progress=progress)
+    approximation = None
+    if what.calibration is not None:
+        approximation = Approximation(measured.difference["exact"], measured.log_loss["exact"], deviations.result())
+    dtype = target.feed_forward.outputs[0][1].dtype
+    rounded = steps.constant or any(np.any(np.log2(np.abs(f[f != 0])) % 1) for f in (x.factors for x in steps.layers))
+    relative = ROUNDING[dtype] if rounded else FLOAT32_NOISE
+    kl_bound = KL_BOUND[dtype if rounded else "F32"]
+    agree = SAME_TOP["rounded" if rounded else "exact"]
+    problems = []
+    for language, difference in measured.difference["hooked"].items():
+        bound = relative * max(1.0, difference.scale)
+        if not difference.max_logit <= bound:
+            problems.append(f"{language}: a logit differs by {difference.max_logit:.2e}, more than {bound:.2e}.")
+        if not abs(difference.kl) <= kl_bound:
+            problems.append(f"{language}: KL is {difference.kl:.2e} nats, more than {kl_bound:.0e}.")
+        if not difference.same_top >= agree:
+            problems.append(f"{language}: the top token agrees in {difference.same_top:.1%}, less than {agree:.1%}.")
+    return Logits(measured, relative, tuple(problems), approximation)
+
+
+def _stand_in(base: Any, target: Target, what: Carried, modules: Sequence[Any]) -> Variant:
+    """The base with w·x for 1, by hooks."""
+    family = target.feed_forward.family
+    inputs, calibration = input_modules(base, family), what.calibration
+    names = {tensor.name for _, tensor in target.checkpoint.tensors()}
+    exact_add = not family.gated and target.feed_forward.name(family.out, 0, "bias") in names
+    if calibration is None:
+        raise ValueError("a stand-in needs a calibration")
+    return Variant("hooked", base, lambda: calibrated(modules, inputs, what.plan, calibration, exact_add=exact_add))
+
+
+class Deviations:
+    """Of a checkpoint with a calibrated carrier, while it runs: how far the activation of the neurons that carry a constant
+    (those that are pinned, and the slots of `add`), which should be act(t) on every token, is from it: a/act(t) − 1. All of
+    a layer are alike, so one is looked at."""
+
+    def __init__(self, baked: Any, target: Target, what: Carried) -> None:
+        self.squares: dict[int, float] = {}
+        self.first_token: dict[int, float] = {}
+        self.positions: dict[int, int] = {}
+        if what.calibration is None:  # a Llama by another name has other modules than its base
+            self.watched: list[tuple[int, Any, int, float]] = []
+            return
+        modules = activation_modules(baked, target.feed_forward.family)
+        self.watched = [
+            (number, module, int(carrying[0]), float(what.calibration.levels[number]))
+            for number, (module, layer) in enumerate(zip(modules, what.plan.layers, strict=True))
+            if len(carrying := layer.neurons[layer.pinned] if layer.pinned.any() else layer.freed[: layer.added.sum()])
+        ]
+
+    @contextmanager
+    def recorded(self) -> Iterator[None]:
+        handles = [
+            module.register_forward_hook(self._hook(number, neuron, level))
+            for number, module, neuron, level in self.watched
+        ]
+        with attached(handles):
+            yield
+
+    def _hook(self, number: int, neuron: int, level: float) -> Any:
+        import torch
+
+        def look(module: Any, inputs: Any, output: Any) -> None:
+            a = output[..., neuron].double()  # (B, T), or (B·T,) where a family flattens
+            off = a / module.forward(torch.full_like(output[..., :1], level)).double()[..., 0] - 1
+            if off.ndim > 1:
+                self.first_token[number] = float(off[0, 0])
+                off = off[:, 1:]
+            self.squares[number] = self.squares.get(number, 0.0) + float(off.square().sum())
+            self.positions[number] = self.positions.get(number, 0) + off.numel()
+
+        return look
+
+    def result(self) -> dict[str, Any]:
+        """Root mean square per layer, that of all, and the deviation at a context's first token where it was told apart."""
+        by_layer = {number: (self.squares[number] / max(1, self.positions[number])) ** 0.5 for number in self.squares}
+        whole = sum(self.squares.values()) / max(1, sum(self.positions.values()))
+        return {"all": whole**0.5, "layers": by_layer, "first_token": dict(self.first_token)}
