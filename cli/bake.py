@@ -193,7 +193,7 @@ def about_config(target: Any, baked: Any, asked: bool | None) -> None:
 
 def about_runtimes(target: Any, baked: Any, runtimes: Sequence[str]) -> None:
     """Which of the runtimes that it is for were seen to lose what was chosen, and which were not run."""
-    from ..editor.capabilities import dropping, seen
+    from ..editor.runtimes.capabilities import dropping, seen
 
     model_type, carrier = target.feed_forward.model_type, baked.carried.carrier or "none"
     lost = dropping(runtimes, carrier, model_type)

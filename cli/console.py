@@ -332,8 +332,8 @@ class Edits:
         """What auto is for the runtimes that are named; else what was asked for."""
         if self.carrier != "auto" or not self.for_runtimes:
             return self.carrier
-        from ..editor.capabilities import carrier_for
         from ..editor.edits.carriers import refusals
+        from ..editor.runtimes.capabilities import carrier_for
 
         possible = [name for name, why in refusals(target).items() if not why]
         return carrier_for(self.for_runtimes, target.feed_forward.model_type, possible)

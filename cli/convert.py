@@ -54,7 +54,8 @@ def command(
     monoglot convert OUT --to gguf --quantize q4_k_m -o out.gguf
     """
     from ..editor import convert
-    from ..editor.runtimes import llama_cpp, process
+    from ..editor.runtimes import process
+    from ..editor.runtimes.adapters import llama_cpp
     from ..editor.text import prompts as prompts_file
 
     kind = quantize.lower() if quantize else None

@@ -27,8 +27,8 @@ def command(model: str | None, pythons: tuple[str, ...], as_json: bool) -> None:
     monoglot runtimes
     monoglot runtimes gpt2 --python vllm=env/bin/python
     """
-    from ..editor import capabilities
-    from ..editor.runtimes import NAMES, process
+    from ..editor.runtimes import capabilities, process
+    from ..editor.runtimes.adapters import NAMES
 
     family = _family(model)
     interpreters = process.interpreters(pythons)
@@ -82,7 +82,8 @@ def _family(model: str | None) -> str:
 
 def names(given: str) -> list[str]:
     """A comma-separated list of runtimes, or `all`. Raises RunError for one that is not known, UsageError for none."""
-    from ..editor.runtimes import NAMES, process
+    from ..editor.runtimes import process
+    from ..editor.runtimes.adapters import NAMES
 
     found = list(NAMES) if given == "all" else list(dict.fromkeys(process.known(name) for name in split(given)))
     if not found:
@@ -102,12 +103,11 @@ def conform(
     as_json: bool,
 ) -> bool:
     """Let each runtime answer, record and show the verdicts; whether all of them are "steered"."""
-    from ..editor import conformance
     from ..editor.edits import manifest
     from ..editor.edits.carriers import EXACT
     from ..editor.live.load import load_model
     from ..editor.models.hf import load_tokenizer
-    from ..editor.runtimes import process
+    from ..editor.runtimes import conformance, process
     from .card import renew
 
     record = manifest.read(folder)

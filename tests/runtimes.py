@@ -181,7 +181,7 @@ def main() -> None:
 
 def unlike(name: str, carrier: str, model_type: str, verdict: str) -> str | None:
     """The verdict that is known, where this is another."""
-    from monoglot.editor import capabilities
+    from monoglot.editor.runtimes import capabilities
 
     # a Llama that has biases because of the key reads them as one that was given them
     carrier = "flag" if carrier == "native" and model_type == "llama" else carrier

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import RunError
-from . import ALIASES, NAMES, Prompt, module
+from .adapters import ALIASES, NAMES, Prompt, module
 
-WORKER = Path(__file__).with_name("worker.py")
+WORKER = Path(__file__).with_name("adapters") / "worker.py"
 PROBE = 60  # seconds
 TIMEOUT = 900  # seconds for loading, converting and answering
 LOOK = 0.5  # seconds between looks at how far it is

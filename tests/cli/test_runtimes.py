@@ -12,10 +12,10 @@ import pytest
 import tiny
 from safetensors.torch import load_file, save_file
 
-from monoglot.editor import conformance
 from monoglot.editor.edits import manifest
 from monoglot.editor.files.kinds import FILE
 from monoglot.editor.neurons import neurons
+from monoglot.editor.runtimes import conformance
 
 Run = Callable[..., tuple[int, str, str]]
 

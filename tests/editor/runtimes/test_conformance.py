@@ -9,10 +9,10 @@ import pytest
 import tiny
 import torch
 
-from monoglot.editor import conformance
-from monoglot.editor.conformance import Asked, Match, Reference, Step, judge, match, tells_apart
 from monoglot.editor.live.load import load_model
 from monoglot.editor.models.hf import load_tokenizer
+from monoglot.editor.runtimes import conformance
+from monoglot.editor.runtimes.conformance import Asked, Match, Reference, Step, judge, match, tells_apart
 
 NOISE = 1e-3
 END = 1

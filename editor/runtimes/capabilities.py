@@ -11,7 +11,7 @@ of `conformance`. What is in no row was not run.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .edits.carriers import EXACT
+from ..edits.carriers import EXACT
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,6 @@ Whatever runtimes print goes where it goes; the answers go to a file. FD is the 
 however it ended, nobody holds the other end, and what runs here ends too.
 """
 
-from __future__ import annotations  # other environments have older Pythons
-
 import importlib
 import importlib.metadata
 import importlib.util

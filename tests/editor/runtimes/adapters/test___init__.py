@@ -12,14 +12,14 @@ from pathlib import Path
 import pytest
 from stand_in import READY, environment
 
-from monoglot.editor import capabilities, conformance
 from monoglot.editor.errors import RunError
 from monoglot.editor.live.load import load_model
 from monoglot.editor.models.activations import FUNCTIONS
 from monoglot.editor.models.families import KNOWN
 from monoglot.editor.models.source import resolve
 from monoglot.editor.models.target import open_target
-from monoglot.editor.runtimes import NAMES, llama_cpp, module, process, vllm
+from monoglot.editor.runtimes import capabilities, conformance, process
+from monoglot.editor.runtimes.adapters import NAMES, llama_cpp, module, vllm
 
 PROMPT = {"ids": [0, 7, 9], "text": "x"}
 

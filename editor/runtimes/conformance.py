@@ -26,13 +26,13 @@ from math import inf
 from pathlib import Path
 from typing import Any
 
-from . import runtimes
-from .errors import RunError
-from .models.activations import function_name
-from .models.hf import quiet
-from .models.target import Target
-from .progress import Progress
-from .runtimes import process
+from ..errors import RunError
+from ..models.activations import function_name
+from ..models.hf import quiet
+from ..models.target import Target
+from ..progress import Progress
+from . import adapters as runtimes
+from . import process
 
 TOKENS = 24  # of an answer
 CANDIDATES = 4  # prompts of a language that are tried until one tells base and checkpoint apart
