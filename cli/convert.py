@@ -53,7 +53,7 @@ def command(
     monoglot convert OUT --quantize q8_0 --python env/bin/python
     monoglot convert OUT --to gguf --quantize q4_k_m -o out.gguf
     """
-    from ..editor import convert
+    from ..editor.gguf import convert
     from ..editor.runtimes import process
     from ..editor.runtimes.adapters import llama_cpp
     from ..editor.text import prompts as prompts_file

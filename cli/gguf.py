@@ -19,7 +19,7 @@ def refuse(names: tuple[str, ...]) -> None:
 def edited(model: Path, found: Any, edits: Edits) -> Any:
     """The recipe of the options, for a GGUF file."""
     from ..editor.edits.recipe import Recipe, parse_edits
-    from ..editor.gguf_bake import check_operations
+    from ..editor.gguf.bake import check_operations
     from ..editor.models.identity import Base
 
     strength = edits.strength if isinstance(edits.strength, float) else 1.0
@@ -33,8 +33,8 @@ def edited(model: Path, found: Any, edits: Edits) -> Any:
 
 
 def bake(model: Path, found: Any, recipe: Any, output: Path, force: bool, as_json: bool) -> None:
-    from ..editor.gguf_bake import bake_gguf
-    from ..editor.sidecar import sidecar_of
+    from ..editor.gguf.bake import bake_gguf
+    from ..editor.gguf.sidecar import sidecar_of
     from .bake import note_shared, show_edits
 
     with bar("bake", "MB") as update:
@@ -55,7 +55,7 @@ def bake(model: Path, found: Any, recipe: Any, output: Path, force: bool, as_jso
 
 def _about_origin(model: Path, found: Any) -> None:
     """Whether the neurons are those of what a GGUF file was converted from, as far as that is known."""
-    from ..editor import converted
+    from ..editor.gguf import converted
 
     whose = f"those of {found.model.name}" if found.model else "of a model that they don't name"
     if not converted.beside(model).is_file():
@@ -74,10 +74,10 @@ def _about_origin(model: Path, found: Any) -> None:
 
 def verify(path: Path, base: str | None, neurons_file: Path | None, as_json: bool) -> bool:
     """Verify, record and show; whether it passed."""
-    from ..editor import sidecar
     from ..editor.errors import ModelError
     from ..editor.files.gguf import is_gguf
-    from ..editor.gguf_verify import base_of, verify_gguf
+    from ..editor.gguf import sidecar
+    from ..editor.gguf.verify import base_of, verify_gguf
     from ..editor.neurons import neurons
 
     if base and not is_gguf(base):

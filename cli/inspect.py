@@ -201,7 +201,7 @@ def gguf(found: dict[str, Any]) -> None:
 
 
 def _converted(made: dict[str, Any]) -> Lines:
-    from ..editor import converted
+    from ..editor.gguf import converted
 
     base = made["checkpoint"]["base"]["model"]
     yield "converted from", f"a checkpoint of {base} by monoglot {made['monoglot']}, to {made['type']}"

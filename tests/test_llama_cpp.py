@@ -24,8 +24,8 @@ from real import published
 from monoglot.editor.edits.bake import bake
 from monoglot.editor.edits.recipe import Edit, Recipe
 from monoglot.editor.files.gguf import TYPES, read_gguf
-from monoglot.editor.gguf_bake import bake_gguf
-from monoglot.editor.gguf_layout import KNOWN
+from monoglot.editor.gguf.bake import bake_gguf
+from monoglot.editor.gguf.up_projection import KNOWN
 from monoglot.editor.models.identity import Base
 from monoglot.editor.models.source import resolve
 from monoglot.editor.models.target import open_target

@@ -27,7 +27,7 @@ from pathlib import Path
 import numpy as np
 
 from monoglot.editor.files.gguf import read_gguf
-from monoglot.editor.gguf_layout import locate_up
+from monoglot.editor.gguf.up_projection import locate_up
 from monoglot.editor.neurons import neurons
 
 BLOCK, BLOCK_BYTES, Q8_0 = 32, 34, 8

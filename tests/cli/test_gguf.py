@@ -172,7 +172,7 @@ def test_inspect_says_what_cannot_be_edited(monoglot: Run, tmp_path: Path) -> No
 
 SLOW = """
 import sys, time
-from monoglot.editor import gguf_bake
+from monoglot.editor.gguf import bake as gguf_bake
 from monoglot.cli.main import main
 work = gguf_bake._copy_piece
 gguf_bake.PIECE = 1000

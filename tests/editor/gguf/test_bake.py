@@ -17,7 +17,6 @@ import numpy as np
 import pytest
 from folders import tree
 
-from monoglot.editor import gguf_bake, sidecar
 from monoglot.editor.edits.recipe import Edit, Recipe
 from monoglot.editor.errors import (
     CheckpointError,
@@ -27,9 +26,11 @@ from monoglot.editor.errors import (
     RecipeError,
     VerificationError,
 )
-from monoglot.editor.gguf_bake import BakedGguf, bake_gguf
-from monoglot.editor.gguf_layout import FUSED, KNOWN, SEPARATE
-from monoglot.editor.gguf_verify import GgufBytes, base_of, verify_gguf
+from monoglot.editor.gguf import bake as gguf_bake
+from monoglot.editor.gguf import sidecar
+from monoglot.editor.gguf.bake import BakedGguf, bake_gguf
+from monoglot.editor.gguf.up_projection import FUSED, KNOWN, SEPARATE
+from monoglot.editor.gguf.verify import GgufBytes, base_of, verify_gguf
 from monoglot.editor.models.identity import Base
 from monoglot.editor.neurons import neurons
 from monoglot.editor.neurons.neurons import Neurons

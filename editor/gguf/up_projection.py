@@ -12,8 +12,8 @@ architectures hold gate and up in `ffn_up`, the gate's d_ff rows first.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from .errors import CheckpointError, ModelError
-from .files.gguf import Gguf, Tensor
+from ..errors import CheckpointError, ModelError
+from ..files.gguf import Gguf, Tensor
 
 # What the converter calls the families of `families`. Each was run in llama.cpp: tests/real_gguf.py.
 SEPARATE = (

@@ -7,8 +7,8 @@
 from pathlib import Path
 from typing import Any
 
-from .errors import CheckpointError, VerificationError
-from .files.checkpoint import parse_json
+from ..errors import CheckpointError, VerificationError
+from ..files.checkpoint import parse_json
 
 SUFFIX = ".convert.json"
 LARGEST = 2**24  # bytes

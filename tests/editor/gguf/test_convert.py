@@ -14,9 +14,9 @@ from checkpoints import baked
 from folders import tree
 from stand_in import environment
 
-from monoglot.editor import convert, converted
 from monoglot.editor.edits import manifest
 from monoglot.editor.errors import MonoglotError, OutputError, RunError, VerificationError
+from monoglot.editor.gguf import convert, converted
 
 Run = Callable[..., tuple[int, str, str]]
 PROMPTS = {"en": ["The fox"], "zh": ["敏捷的"]}

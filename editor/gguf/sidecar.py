@@ -13,11 +13,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+from ..edits import recipe as recipe_file
+from ..errors import CheckpointError, RecipeError, VerificationError
+from ..files.checkpoint import parse_json
+from ..files.output import replace_file
 from . import converted
-from .edits import recipe as recipe_file
-from .errors import CheckpointError, RecipeError, VerificationError
-from .files.checkpoint import parse_json
-from .files.output import replace_file
 
 FORMAT = 1
 LARGEST = 2**28  # bytes

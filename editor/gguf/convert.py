@@ -21,17 +21,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..edits import manifest
+from ..edits.manifest import compare_files
+from ..errors import OutputError, RunError, VerificationError
+from ..files.output import replace_file, staged_file
+from ..files.streams import sha256
+from ..models.hf import load_tokenizer
+from ..progress import Progress
+from ..runtimes import process
+from ..text.identify import share
+from ..version import VERSION
 from . import converted
-from .edits import manifest
-from .edits.manifest import compare_files
-from .errors import OutputError, RunError, VerificationError
-from .files.output import replace_file, staged_file
-from .files.streams import sha256
-from .models.hf import load_tokenizer
-from .progress import Progress
-from .runtimes import process
-from .text.identify import share
-from .version import VERSION
 
 OWN = ("f32", "f16", "bf16", "q8_0")  # the converter's
 BY_QUANTIZER = (
@@ -157,8 +157,8 @@ def _as_baked(folder: Path, record: Mapping[str, Any], destination: Path) -> Non
 
 def _plain(folder: Path) -> str:
     """The type that keeps what the checkpoint holds."""
-    from .files.checkpoint import read_checkpoint
-    from .models.families import locate
+    from ..files.checkpoint import read_checkpoint
+    from ..models.families import locate
 
     stored = locate(read_checkpoint(folder)).outputs[0][1].dtype
     return PLAIN[stored]

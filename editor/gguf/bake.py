@@ -18,17 +18,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from ..edits import manifest
+from ..edits.plan import Plan, plan
+from ..edits.recipe import Recipe
+from ..errors import CheckpointError, NeuronsError, OutputError, RecipeError
+from ..files.gguf import Gguf, read_gguf
+from ..files.output import staged_file
+from ..neurons import neurons as neurons_file
+from ..neurons.neurons import Neurons
+from ..version import VERSION
 from . import sidecar
-from .edits import manifest
-from .edits.plan import Plan, plan
-from .edits.recipe import Recipe
-from .errors import CheckpointError, NeuronsError, OutputError, RecipeError
-from .files.gguf import Gguf, read_gguf
-from .files.output import staged_file
-from .gguf_layout import Up, locate_up
-from .neurons import neurons as neurons_file
-from .neurons.neurons import Neurons
-from .version import VERSION
+from .up_projection import Up, locate_up
 
 PIECE = 16 * 2**20  # bytes, handed from thread to thread
 CHUNK = 2**20  # bytes, read at once

@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..edits.recipe import FORMAT, of_data
+from ..errors import MonoglotError, VerificationError
+from ..files.gguf import Gguf, read_gguf
+from ..neurons.neurons import Neurons
 from . import sidecar
-from .edits.recipe import FORMAT, of_data
-from .errors import MonoglotError, VerificationError
-from .files.gguf import Gguf, read_gguf
-from .gguf_bake import Progress, Range, clear, merged, planned_for, within
-from .gguf_layout import Up, locate_up
-from .neurons.neurons import Neurons
+from .bake import Progress, Range, clear, merged, planned_for, within
+from .up_projection import Up, locate_up
 
 CHUNK = 4 * 2**20  # bytes
 

@@ -1,0 +1,1 @@
+"""GGUF files: edited in place, verified, described, and made from a checkpoint."""

@@ -1,0 +1,64 @@
+"""What a GGUF file is, and what was done to it."""
+
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..errors import ModelError
+from ..files.gguf import read_gguf
+from ..files.streams import sha256
+from . import converted as converted_file
+from . import sidecar
+from .up_projection import locate_up
+
+
+def of_gguf(path: Path, *, hashes: bool = False) -> dict[str, Any]:
+    """A GGUF file, and from its sidecar what was done to it; `file` says whether it still has the sidecar's size, with
+    `hashes` its sha256. Raises the errors of `read_gguf`, and VerificationError when the sidecar is malformed."""
+    gguf = read_gguf(path)
+    found: dict[str, Any] = {
+        "kind": "gguf",
+        "name": path.name,
+        "title": gguf.keys.get("general.name"),
+        "architecture": gguf.architecture,
+        "bytes": gguf.size,
+        "tensors": len(gguf.tensors),
+        "types": dict(gguf.types.most_common()),
+        "editable": False,
+        "reason": None,
+        "made": None,
+        "converted": None,
+    }
+    try:
+        up = locate_up(gguf)
+    except ModelError as error:
+        found["reason"] = str(error)
+    else:
+        found |= {
+            "editable": True,
+            "layers": up.layers,
+            "width": up.width,
+            "neurons": up.layers * up.width,
+            "hidden": up.hidden,
+            "gate_in_up": bool(up.first),
+            "row_types": dict(Counter(weight.type.name for weight in up.weights).most_common()),
+        }
+    if converted_file.beside(path).is_file():
+        about = converted_file.read(path)
+        made = {key: about[key] for key in ("monoglot", "checkpoint", "type", "survival")}
+        found["converted"] = made | {"file": _compared(path, about["file"], hashes)}
+    if sidecar.sidecar_of(path).is_file():
+        record = sidecar.read(path)
+        made = {key: record[key] for key in ("monoglot", "base", "recipe", "neurons_edited", "edited", "kept")}
+        found["made"] = made | {
+            "certificate": record["certificate"],
+            "file": _compared(path, record["file"], hashes),
+        }
+    return found
+
+
+def _compared(path: Path, listed: Mapping[str, Any], hashes: bool) -> dict[str, Any]:
+    """Whether a file is still what its record lists, and by what they were compared."""
+    same = path.stat().st_size == listed["size"] and (not hashes or sha256(path) == listed["sha256"])
+    return {"by": "sha256" if hashes else "size", "same": same}
