@@ -83,11 +83,11 @@ def show(done: dict[str, Any]) -> None:
 
 def ready(repo: str, yes: bool) -> None:
     """Raise, before work that takes long, what would stop a push at its end."""
-    from ..editor import publish
-    from ..editor.hub import open_hub
+    from ..editor.hub.connection import open_hub
+    from ..editor.hub.place import check_repo
 
     require_an_answer(yes)
-    publish.check_repo(repo)
+    check_repo(repo)
     open_hub(told=note)
 
 
@@ -128,19 +128,21 @@ def run(
 ) -> dict[str, Any]:
     """Check, look, ask, publish: the answer, with `commit` null where nothing was written and nothing is there."""
     from ..cards.metadata import card_problems
-    from ..editor import publish
     from ..editor.errors import PublishError
-    from ..editor.hub import open_hub
+    from ..editor.hub import publish
+    from ..editor.hub.connection import open_hub
+    from ..editor.hub.package import CARD, check
+    from ..editor.hub.place import check_repo, look
 
-    publish.check_repo(repo)
+    check_repo(repo)
     with bar("check", "MB") as update:
-        package = publish.check(
+        package = check(
             folder, unverified=unverified,
             progress=lambda name, done, whole: update(name, done // 10**6, whole // 10**6),
         )  # fmt: skip
-    if problems := card_problems(folder / publish.CARD):
+    if problems := card_problems(folder / CARD):
         more = f" And {len(problems) - 1} more: `monoglot card {folder} --check`." if len(problems) > 1 else ""
-        raise PublishError(f"the Hub would refuse the card {folder / publish.CARD}: {problems[0]}{more}")
+        raise PublishError(f"the Hub would refuse the card {folder / CARD}: {problems[0]}{more}")
     for line in package.notes:
         note(f"Note: {line}")
     if package.left_out:
@@ -153,7 +155,7 @@ def run(
         note(f"Would upload {_amount(package, package.files)} to {repo}: {_listed(package.files)}.")
         note(f"What is there already could not be looked at: {error}")
         return _answer(package, repo, None, revision or "main")
-    place = publish.look(
+    place = look(
         hub, package, repo, revision=revision, private=private, create_pr=create_pr, tag=tag
     )  # fmt: skip
     idle = not place.changed and place.branch and (tag is None or place.tagged)

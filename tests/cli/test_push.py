@@ -12,7 +12,7 @@ import hub as server
 import pytest
 from checkpoints import PROVED, baked, certify
 
-from monoglot.editor import hub as hub_module
+from monoglot.editor.hub import connection as hub_module
 
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content:DeprecationWarning")
 

@@ -8,9 +8,9 @@ from types import SimpleNamespace
 import hub as server
 import pytest
 
-from monoglot.editor import hub as hub_module
 from monoglot.editor.errors import PublishError
-from monoglot.editor.hub import AbsentError, ConflictError, Connection, ask, open_hub
+from monoglot.editor.hub import connection as hub_module
+from monoglot.editor.hub.connection import AbsentError, ConflictError, Connection, ask, open_hub
 
 
 @pytest.fixture

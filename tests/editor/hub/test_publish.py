@@ -12,11 +12,13 @@ import hub as server
 import pytest
 from checkpoints import PROVED, baked, certify
 
-from monoglot.editor import hub as hub_module
-from monoglot.editor import publish
 from monoglot.editor.edits import manifest
 from monoglot.editor.errors import PublishError, VerificationError
-from monoglot.editor.hub import Connection, open_hub
+from monoglot.editor.hub import connection as hub_module
+from monoglot.editor.hub import publish
+from monoglot.editor.hub.connection import Connection, open_hub
+from monoglot.editor.hub.package import check, git_blob
+from monoglot.editor.hub.place import check_repo, look
 
 # huggingface_hub hands files to its HTTP library in the way of the one before
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content:DeprecationWarning")
@@ -46,10 +48,10 @@ def connection(hub: server.Hub) -> Connection:
 
 
 def push(connection: Connection, folder: Path, repo: str, **more: Any) -> publish.Published:
-    package = publish.check(folder)
+    package = check(folder)
     looking = {key: more[key] for key in ("revision", "private", "create_pr", "tag") if key in more}
     doing = {key: more[key] for key in ("create_pr", "tag", "told") if key in more}
-    place = publish.look(connection, package, repo, **looking)
+    place = look(connection, package, repo, **looking)
     return publish.publish(connection, package, place, message="a checkpoint", **doing)
 
 
@@ -71,7 +73,7 @@ def test_a_whole_checkpoint(folder: Path) -> None:
     (folder / ".cache").mkdir()
     (folder / ".cache" / "x").write_text("x")
     seen: list[tuple[str, int, int]] = []
-    package = publish.check(folder, progress=lambda *step: seen.append(step))
+    package = check(folder, progress=lambda *step: seen.append(step))
     expected = local(folder)
     assert {name: (file.size, file.sha256) for name, file in package.files.items()} == {
         name: (len(data), hashlib.sha256(data).hexdigest()) for name, data in expected.items()
@@ -89,22 +91,22 @@ def test_a_file_that_changed(folder: Path) -> None:
     with pytest.raises(
         PublishError, match=r"model\.safetensors is not the file that the manifest lists: its sha256 is"
     ):
-        publish.check(folder)
+        check(folder)
     with pytest.raises(PublishError):
-        publish.check(folder, unverified=True)
+        check(folder, unverified=True)
 
 
 def test_a_file_that_is_missing(folder: Path) -> None:
     (folder / "tokenizer.json").unlink()
     with pytest.raises(PublishError, match=r"lacks tokenizer\.json, which its manifest lists\. Copy it there again"):
-        publish.check(folder)
+        check(folder)
 
 
 def test_a_folder_that_is_no_checkpoint(tmp_path: Path) -> None:
     with pytest.raises(VerificationError, match=r"has no monoglot\.json: it was not made by monoglot"):
-        publish.check(tmp_path)
+        check(tmp_path)
     with pytest.raises(VerificationError, match="there is no folder"):
-        publish.check(tmp_path / "absent")
+        check(tmp_path / "absent")
 
 
 @pytest.mark.parametrize("name", ["../secret", "/etc/hostname", "a/../../secret", "..\\secret"])
@@ -114,14 +116,14 @@ def test_a_manifest_that_points_elsewhere(folder: Path, name: str) -> None:
     record["files"][name] = manifest.entry(b"secret")
     manifest.write(folder, record)
     with pytest.raises(PublishError, match="which is outside the folder"):
-        publish.check(folder)
+        check(folder)
 
 
 @pytest.mark.parametrize("files", [None, [], {"a": 1}, {"a": {}}])
 def test_a_manifest_without_files(folder: Path, files: Any) -> None:
     manifest.write(folder, {**manifest.read(folder), "files": files})
     with pytest.raises(PublishError, match="does not say which files the checkpoint has"):
-        publish.check(folder)
+        check(folder)
 
 
 @pytest.mark.parametrize(
@@ -140,21 +142,21 @@ def test_a_manifest_without_files(folder: Path, files: Any) -> None:
 def test_a_certificate_that_does_not_say_it_passed(folder: Path, certificate: Any, message: str) -> None:
     certify(folder, certificate)
     with pytest.raises(PublishError) as error:
-        publish.check(folder)
+        check(folder)
     assert message in str(error.value)
-    (note,) = publish.check(folder, unverified=True).notes
+    (note,) = check(folder, unverified=True).notes
     assert note.startswith("Pushed all the same:")
 
 
 def test_a_certificate_that_passed(folder: Path) -> None:
     certify(folder, PROVED)
-    assert publish.check(folder).notes == ()
+    assert check(folder).notes == ()
 
 
 def test_a_card_that_a_person_edited(folder: Path, hub: server.Hub, connection: Connection) -> None:
     with (folder / "README.md").open("a") as card:
         card.write("\nMore words.\n")
-    assert "README.md was edited after monoglot wrote it. It is uploaded as it is." in publish.check(folder).notes
+    assert "README.md was edited after monoglot wrote it. It is uploaded as it is." in check(folder).notes
     push(connection, folder, "ann/m")
     assert hub.content("ann/m", "README.md").endswith(b"More words.\n")
 
@@ -172,7 +174,7 @@ def test_a_card_that_a_person_edited(folder: Path, hub: server.Hub, connection: 
 def test_a_card_whose_metadata_cannot_be_read(folder: Path, card: str, message: str) -> None:
     (folder / "README.md").write_text(card)
     with pytest.raises(PublishError) as error:
-        publish.check(folder)
+        check(folder)
     assert f"the metadata of {folder / 'README.md'} cannot be read: " in str(error.value)
     assert message in str(error.value)
 
@@ -322,15 +324,15 @@ def test_what_stands_in_the_way(
 )
 def test_what_is_no_repository(repo: str) -> None:
     with pytest.raises(PublishError, match="is not the id of a repository on the Hub"):
-        publish.check_repo(repo)
+        check_repo(repo)
 
 
 def test_a_token_that_may_only_read(folder: Path, hub: server.Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_TOKEN", server.READER)
-    connection, package = open_hub(), publish.check(folder)
+    connection, package = open_hub(), check(folder)
     hub.requests.clear()
     with pytest.raises(PublishError, match="the token of ann may only read"):
-        publish.look(connection, package, "ann/m")
+        look(connection, package, "ann/m")
     assert hub.requests == []
     monkeypatch.setenv("HF_TOKEN", server.FINE)
     with pytest.raises(PublishError, match=r"ann may not do that .403, while making ann/m."):
@@ -473,7 +475,7 @@ def test_a_small_file_is_known_by_git_s_own_sha1(tmp_path: Path) -> None:
     for data in (b"", b"text\n", bytes(range(256)) * 5000):
         (tmp_path / "file").write_bytes(data)
         told = subprocess.run(["git", "hash-object", tmp_path / "file"], capture_output=True, text=True, check=True)
-        assert publish.git_blob(tmp_path / "file") == server.blob(data) == told.stdout.strip()
+        assert git_blob(tmp_path / "file") == server.blob(data) == told.stdout.strip()
 
 
 def test_names_with_letters_that_patterns_know(folder: Path, hub: server.Hub, connection: Connection) -> None:

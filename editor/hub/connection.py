@@ -18,8 +18,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from .errors import PublishError
-from .retry import WAIT, retry_after
+from ..errors import PublishError
+from ..retry import WAIT, retry_after
 
 AGAIN = {429, 500, 502, 503, 504}
 TRIES = 5
@@ -88,7 +88,7 @@ def open_hub(
     """
     from huggingface_hub import HfApi, constants, get_token
 
-    from .version import VERSION
+    from ..version import VERSION
 
     if constants.HF_HUB_OFFLINE:
         raise PublishError(

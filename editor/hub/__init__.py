@@ -1,0 +1,1 @@
+"""The Hugging Face Hub: what would go there, what is there, and publishing."""

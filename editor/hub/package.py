@@ -1,0 +1,145 @@
+"""What would be published of a checkpoint: its files, checked before anything is sent."""
+
+import hashlib
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from ..edits import manifest
+from ..errors import PublishError
+from ..files.kinds import FILE
+
+CARD = "README.md"
+
+CHUNK = 2**20
+
+
+@dataclass(frozen=True)
+class Local:
+    """A file as it lies here."""
+
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Package:
+    """A checkpoint that was found whole: what would be uploaded by name, what else is in the folder, what to know of it."""
+
+    folder: Path
+    record: Mapping[str, Any]
+    files: Mapping[str, Local]
+    left_out: tuple[str, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def size(self) -> int:
+        return sum(file.size for file in self.files.values())
+
+
+def check(
+    folder: Path, *, unverified: bool = False, progress: Callable[[str, int, int], None] | None = None
+) -> Package:
+    """The checkpoint in `folder`, when it is what its manifest says; `progress` gets a name, bytes read, bytes in all.
+
+    Raises VerificationError for a folder without a manifest; PublishError when a file is missing or has another sha256, the
+    certificate is missing or says that the proof failed (unless `unverified`), or the card's metadata cannot be read.
+    """
+    record = manifest.read(folder)
+    listed = record.get("files")
+    if not isinstance(listed, dict) or not all(isinstance(file, dict) and "sha256" in file for file in listed.values()):
+        raise PublishError(f"{folder / FILE} does not say which files the checkpoint has. Bake it anew.")
+    for name in listed:
+        if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts or "\\" in name:
+            raise PublishError(f"{folder / FILE} lists {name}, which is outside the folder. Bake it anew.")
+    if missing := [name for name in listed if not (folder / name).is_file()]:
+        raise PublishError(
+            f"{folder} lacks {_some(missing)}, which its manifest lists. Copy it there again, or bake anew."
+        )
+    notes = _certified(folder, record, unverified)
+    _check_card(folder / CARD)
+    whole = sum((folder / name).stat().st_size for name in listed)
+    files, done = {}, 0
+    for name, entry in listed.items():
+        found = _hashed(folder / name, name, done, whole, progress)
+        done += found.size
+        if found.sha256 != entry["sha256"]:
+            if name != CARD:
+                raise PublishError(
+                    f"{folder / name} is not the file that the manifest lists: its sha256 is {found.sha256[:12]}…, not "
+                    f"{str(entry['sha256'])[:12]}…. Copy it there again, or bake anew."
+                )
+            notes.append(f"{CARD} was edited after monoglot wrote it. It is uploaded as it is.")
+        files[name] = found
+    files[FILE] = _hashed(folder / FILE, FILE, done, whole, None)
+    there = (path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if path.is_file())
+    return Package(folder, record, files, tuple(name for name in there if name not in files), tuple(notes))
+
+
+def _certified(folder: Path, record: Mapping[str, Any], unverified: bool) -> list[str]:
+    """Notes on the certificate. Raises PublishError where it does not say that the proof passed, unless `unverified`."""
+    proofs = {name: proof for name, proof in (record.get("certificate") or {}).items() if isinstance(proof, dict)}
+    failed = [name for name in ("bytes", "logits") if name in proofs and proofs[name].get("passed") is not True]
+    if failed:
+        problem = next(iter(proofs[failed[0]].get("problems") or ["no reason is given"]))
+        said = f"the proof of {folder} failed, in its {failed[0]}: {str(problem).rstrip('.')}."
+        step = "Bake it anew"
+    elif "bytes" not in proofs:
+        said, step = f"{folder} was not verified.", f"Run `monoglot verify {folder}`"
+    else:
+        return [] if "logits" in proofs else ["Only its bytes were proved, by `monoglot verify --fast`."]
+    if not unverified:
+        raise PublishError(f"{said} {step}, or insist with --unverified.")
+    return [f"Pushed all the same: {said}"]
+
+
+def _check_card(card: Path) -> None:
+    """Raise PublishError unless the card's metadata can be read, as the Hub reads it."""
+    import yaml
+    from huggingface_hub import ModelCard
+
+    if not card.is_file():
+        raise PublishError(f"{card.parent} has no {CARD}. Write it with `monoglot card {card.parent}`.")
+    try:
+        text = card.read_bytes().decode()
+        if not re.match(r"\s*---[ \t]*\r?\n", text):
+            raise ValueError("it does not begin with a block of metadata between two lines of ---")
+        if not ModelCard(text).data.to_dict():
+            raise ValueError("the block between two lines of --- at its beginning is not closed, or says nothing")
+    except yaml.MarkedYAMLError as error:
+        line = f"line {error.problem_mark.line + 2}: " if error.problem_mark else ""
+        reason = f"{line}{error.problem or error.context}"
+    except (ValueError, TypeError, KeyError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+    else:
+        return
+    raise PublishError(f"the metadata of {card} cannot be read: {reason}. Put it right, or bake anew.")
+
+
+def _hashed(path: Path, name: str, done: int, whole: int, progress: Callable[[str, int, int], None] | None) -> Local:
+    digest, size = hashlib.sha256(), 0
+    buffer = memoryview(bytearray(CHUNK))
+    with path.open("rb", buffering=0) as file:
+        while count := file.readinto(buffer):
+            digest.update(buffer[:count])
+            size += count
+            if progress:
+                progress(name, done + size, whole)
+    return Local(size, digest.hexdigest())
+
+
+def git_blob(path: Path) -> str:
+    """The sha1 that git, and so the Hub, knows a small file by."""
+    digest = hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False)
+    with path.open("rb") as file:
+        while piece := file.read(CHUNK):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def _some(names: Iterable[str]) -> str:
+    """A few of some names."""
+    listed = list(names)
+    return ", ".join(listed[:3]) + (f" and {len(listed) - 3} more" if len(listed) > 3 else "")
