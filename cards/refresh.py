@@ -13,7 +13,7 @@ from ..editor.edits import manifest
 from ..editor.errors import CardError
 from ..editor.files import card_text
 from ..editor.files.output import replace_file
-from . import metadata
+from .metadata import metadata
 
 CARD = "README.md"
 BACKUP = "README.md.bak"
@@ -84,3 +84,19 @@ def _made(
     made = f"---\n{metadata.to_yaml(merged)}\n---\n{body}" if merged else body
     problems = metadata.problems(merged)
     return Refreshed(made, tuple(f"The Hub will refuse the metadata of {CARD}: {problem}" for problem in problems))
+
+
+def writer(record: dict[str, Any], method: dict[str, Any], base_folder: Path) -> Any:
+    """What renders the card of a manifest, with nothing of a person's."""
+    from .render import card_writer
+
+    return lambda: card_writer(method)(record, base_folder)
+
+
+def renew(
+    folder: Path, record: dict[str, Any], method: dict[str, Any], base_folder: Path, *, force: bool = False
+) -> tuple[str, ...]:
+    """Write the manifest, and the card anew where a person has not rewritten it; notes. What every command ends with that
+    has measured something."""
+
+    return refresh(folder, record, writer(record, method, base_folder), force=force)

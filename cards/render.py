@@ -15,7 +15,9 @@ from ..editor.errors import CardError
 from ..editor.files import card_text
 from ..editor.files.kinds import FILE
 from ..editor.text import languages
-from . import figures, metadata, results, runtimes, sections, tables, wording
+from .figures import draw as figures
+from .metadata import metadata, results
+from .words import runtimes, sections, tables, wording
 
 TAGS = ["monoglot", "lape"]
 ON_CARD = (
@@ -179,3 +181,15 @@ def _samples(manifest: dict[str, Any]) -> list[tuple[str, str]]:
     else:
         pairs = [(one["prompt"], one["answer"]) for one in (manifest.get("strength") or {}).get("samples", [])]
     return [(tables.cell(prompt), tables.cell(answer)) for prompt, answer in pairs[:3]]
+
+
+def card_writer(method: dict[str, Any]) -> Any:
+    """What README.md is rendered with; `card.renew` keeps what a person wrote on one that is there."""
+    from ..editor.edits import recipe as recipes
+
+    def describe(manifest: dict[str, Any], base_folder: Path) -> str:
+        base = {key: manifest["base"][key] for key in ("model", "revision", "fingerprint")}
+        recipe = recipes.of_data({"format": recipes.FORMAT, "base": base, **manifest["recipe"]})
+        return render(manifest, base_folder, recipes.to_yaml(recipe), method)
+
+    return describe

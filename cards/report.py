@@ -19,11 +19,12 @@ from ..editor.errors import MonoglotError, VerificationError
 from ..editor.files.kinds import FILE
 from ..editor.neurons import neurons
 from ..editor.version import VERSION
-from . import figures, tables, wording
-from .canvas import THEMES, available
-from .sections import Section, sections
-from .tables import Table, cell
-from .wording import Verdict
+from .figures import draw as figures
+from .figures.canvas import THEMES, available
+from .words import tables, wording
+from .words.sections import Section, sections
+from .words.tables import Table, cell
+from .words.wording import Verdict
 
 GENERATOR = '<meta name="generator" content="monoglot '
 SAMPLES = {

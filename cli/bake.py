@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from ..cards.render import card_writer
 from .console import Edits, answer, bar, device_options, edit_options, given_edits, note, table
 
 
@@ -151,19 +152,6 @@ def run(target: Any, found: Any, recipe: Any, calibration: Any, output: Path, fo
             target, found, recipe, output, calibration=calibration, force=force, describe=describe,
             progress=lambda done, whole: update("", done // 10**6, whole // 10**6),
         )  # fmt: skip
-
-
-def card_writer(method: dict[str, Any]) -> Any:
-    """What README.md is rendered with; `card.renew` keeps what a person wrote on one that is there."""
-    from ..cards.render import render
-    from ..editor.edits import recipe as recipes
-
-    def describe(manifest: dict[str, Any], base_folder: Path) -> str:
-        base = {key: manifest["base"][key] for key in ("model", "revision", "fingerprint")}
-        recipe = recipes.of_data({"format": recipes.FORMAT, "base": base, **manifest["recipe"]})
-        return render(manifest, base_folder, recipes.to_yaml(recipe), method)
-
-    return describe
 
 
 def about_config(target: Any, baked: Any, asked: bool | None) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from ..cards.refresh import writer
 from .console import answer, note
 
 
@@ -58,7 +59,7 @@ def command(folder: Path, base: str | None, to_stdout: bool, only_check: bool, f
 
 
 def check(folder: Path, as_json: bool) -> None:
-    from ..cards.metadata import card_problems
+    from ..cards.metadata.metadata import card_problems
 
     path = folder if folder.is_file() else folder / "README.md"
     found = card_problems(path)
@@ -84,20 +85,3 @@ def folder_of_base(record: dict[str, Any], base: str | None, *, beside: Path) ->
     source = resolve_base(known, base, beside=beside)
     check_base(record, open_target(source))
     return source.folder
-
-
-def writer(record: dict[str, Any], method: dict[str, Any], base_folder: Path) -> Any:
-    """What renders the card of a manifest, with nothing of a person's."""
-    from . import bake
-
-    return lambda: bake.card_writer(method)(record, base_folder)
-
-
-def renew(
-    folder: Path, record: dict[str, Any], method: dict[str, Any], base_folder: Path, *, force: bool = False
-) -> tuple[str, ...]:
-    """Write the manifest, and the card anew where a person has not rewritten it; notes. What every command ends with that
-    has measured something."""
-    from ..cards.refresh import refresh
-
-    return refresh(folder, record, writer(record, method, base_folder), force=force)

@@ -158,7 +158,7 @@ def _measure(subject: tuple[Any, dict[str, Any]], sets: dict[str, Any], device: 
 
 def show(found: dict[str, Any]) -> None:
     """The methods side by side, and the matrix of each."""
-    from ..cards import tables
+    from ..cards.words import tables
 
     print_tables(tables.methods(found))
     if "lap" in found["methods"]:

@@ -82,7 +82,7 @@ def planted_rate() -> float:
 
 def show(output: Path, off: str, other: str) -> None:
     """The perplexity matrix, and one held-out text in two languages continued by base and checkpoint."""
-    from ..cards.amounts import change
+    from ..cards.words.amounts import change
     from ..editor import embedded
     from ..editor.evaluate import perplexity_matrices
     from ..editor.live.generate import continuations

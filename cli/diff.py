@@ -216,7 +216,7 @@ def _first_rows(title: str, columns: tuple[str, ...], rows: Sequence[tuple[str, 
 
 
 def _recipe(found: Any, said: Any, recipe_path: Path | None) -> None:
-    from ..cards import wording
+    from ..cards.words import wording
 
     a, b = found.records
     for side, record, other in (("B", b, 0), ("A", a, 1)):
@@ -239,7 +239,7 @@ def _recipe(found: Any, said: Any, recipe_path: Path | None) -> None:
 
 def _recipes(a: dict[str, Any], b: dict[str, Any]) -> None:
     """Two checkpoints of monoglot's: what either does to each language."""
-    from ..cards import wording
+    from ..cards.words import wording
 
     if a["base"]["fingerprint"] != b["base"]["fingerprint"]:
         click.echo(f"They were made from other models: A from {a['base']['model']}, B from {b['base']['model']}.")

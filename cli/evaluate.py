@@ -214,10 +214,10 @@ def save(
 ) -> dict[str, Any]:
     """Write the manifest with what was found, its figures, and the card anew, with what a person wrote on it kept. `told`
     are notes that were made before."""
-    from ..cards import figures
-    from ..cards.canvas import available
+    from ..cards.figures import draw as figures
+    from ..cards.figures.canvas import available
+    from ..cards.refresh import renew
     from ..editor.edits import manifest
-    from .card import renew
 
     record["evaluation"] = {**(record.get("evaluation") or {}), **found}
     if available():
@@ -233,7 +233,7 @@ def save(
 
 def show(found: dict[str, Any], samples: int) -> None:
     """Tables of what was measured, then the first answers."""
-    from ..cards import tables
+    from ..cards.words import tables
 
     print_tables(tables.every(found))
     for measured in found.values():

@@ -119,7 +119,7 @@ def network(found: dict[str, Any]) -> Lines:
 
 
 def checkpoint(found: dict[str, Any]) -> None:
-    from ..cards import wording
+    from ..cards.words import wording
     from ..editor.text import languages
 
     base, made = found["base"], found["recipe"]
@@ -313,7 +313,7 @@ def calibration(found: dict[str, Any]) -> None:
 
 
 def recipe(found: dict[str, Any]) -> None:
-    from ..cards import wording
+    from ..cards.words import wording
     from ..editor.text import languages
 
     base = found["base"]

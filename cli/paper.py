@@ -149,7 +149,8 @@ def methods(
 
 def finish(output: Path, evaluation: dict[str, Any], as_json: bool) -> None:
     """The page; and what stands first on it, or everything as JSON."""
-    from ..cards import report, tables
+    from ..cards import report
+    from ..cards.words import tables
     from ..editor.files.output import replace_file
     from .report import PAGE
 

@@ -127,7 +127,7 @@ def run(
     unverified: bool = False,
 ) -> dict[str, Any]:
     """Check, look, ask, publish: the answer, with `commit` null where nothing was written and nothing is there."""
-    from ..cards.metadata import card_problems
+    from ..cards.metadata.metadata import card_problems
     from ..editor.errors import PublishError
     from ..editor.hub import publish
     from ..editor.hub.connection import open_hub
@@ -184,7 +184,7 @@ def run(
 
 def said_of(record: Any) -> str:
     """The commit's message: "google/gemma-3-270m: zh deactivated (monoglot 0.1.0)"."""
-    from ..cards.wording import operation
+    from ..cards.words.wording import operation
 
     edits = ", ".join(f"{edit['language']} {operation(edit)}" for edit in record["recipe"]["edits"])
     return f"{record['base']['model']}: {edits} (monoglot {record['monoglot']})"

@@ -32,13 +32,13 @@ def command(
     monoglot rebuild OUT -o AGAIN
     monoglot rebuild user/gemma-no-zh -o AGAIN --base ./gemma
     """
+    from ..cards.render import card_writer
     from ..editor.edits import manifest
     from ..editor.edits.bake import check_place
     from ..editor.files.output import check_free
     from ..editor.models.source import fetch
     from ..editor.neurons import neurons
     from ..editor.proof.rebuild import NEEDED, NEURONS, open_base, rebuild
-    from .bake import card_writer
 
     check_free(output, force=force)
     folder = fetch(checkpoint, NEEDED)

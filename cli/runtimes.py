@@ -103,12 +103,12 @@ def conform(
     as_json: bool,
 ) -> bool:
     """Let each runtime answer, record and show the verdicts; whether all of them are "steered"."""
+    from ..cards.refresh import renew
     from ..editor.edits import manifest
     from ..editor.edits.carriers import EXACT
     from ..editor.live.load import load_model
     from ..editor.models.hf import load_tokenizer
     from ..editor.runtimes import conformance, process
-    from .card import renew
 
     record = manifest.read(folder)
     carrier = (record["carrier"] or {}).get("name")
@@ -152,7 +152,7 @@ def conform(
 
 
 def show(outcomes: Sequence[Any]) -> None:
-    from ..cards.runtimes import conformance_table
+    from ..cards.words.runtimes import conformance_table
 
     found = conformance_table({one.name: one.record() for one in outcomes})
     table("what the runtimes make of it", found.columns, found.rows)

@@ -8,8 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ..cards.refresh import renew
 from .bake import run as run_bake
-from .card import renew
 from .console import Edits, bar, note, table
 
 PROMPTS = 4  # a language

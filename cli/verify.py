@@ -200,9 +200,9 @@ def _record(
     folder: Path, target: Any, neurons_file: Path | None, found: Any, made: dict[str, Any], *, fast: bool
 ) -> dict[str, Any]:
     """Put a certificate into the manifest and onto the card; as it is then, with what is kept of an earlier one."""
+    from ..cards.refresh import renew
     from ..editor.edits import manifest
     from ..editor.proof.certificate import failures, with_earlier
-    from .card import renew
 
     record = manifest.read(folder)
     record["certificate"] = with_earlier(made, record["certificate"]) if fast else made
@@ -250,7 +250,7 @@ def show(
 
 
 def _show_tables(folder: Path, certificate: dict[str, Any]) -> None:
-    from ..cards.amounts import change, perplexity
+    from ..cards.words.amounts import change, perplexity
 
     found = certificate["bytes"]
     click.echo(

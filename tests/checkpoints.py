@@ -6,7 +6,7 @@ from typing import Any
 
 def baked(folder: Path, model: Path, neurons_file: Path) -> Path:
     """`model` without Chinese, verified in its bytes alone, with its card, in `folder`."""
-    from monoglot.cli.bake import card_writer
+    from monoglot.cards.render import card_writer
     from monoglot.editor.edits import manifest
     from monoglot.editor.edits.bake import bake
     from monoglot.editor.edits.recipe import Edit, Recipe

@@ -18,8 +18,9 @@ from huggingface_hub import ModelCard
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from monoglot.cards import metadata, render
-from monoglot.cards.tables import wanted
+from monoglot.cards import render
+from monoglot.cards.metadata import metadata
+from monoglot.cards.words.tables import wanted
 from monoglot.editor.errors import CardError
 from monoglot.editor.files import card_text
 from monoglot.editor.text import languages

@@ -17,7 +17,9 @@ import measured
 import numpy as np
 import pytest
 
-from monoglot.cards import canvas, figures, report
+from monoglot.cards import report
+from monoglot.cards.figures import canvas
+from monoglot.cards.figures.canvas import LOOKS, THEMES, Theme
 from monoglot.editor.errors import VerificationError
 
 MODEL = {
@@ -265,13 +267,13 @@ def near(pixels: Any, colour: str) -> int:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not BROWSER, reason="no Chromium to open the page in")
-@pytest.mark.parametrize("theme", figures.THEMES)
+@pytest.mark.parametrize("theme", THEMES)
 @pytest.mark.parametrize("width", [800, 390])
-def test_a_browser_shows_it(tmp_path: Path, theme: figures.Theme, width: int) -> None:
+def test_a_browser_shows_it(tmp_path: Path, theme: Theme, width: int) -> None:
     """In the theme that is preferred: figures in its colours, none in the other's; and on a phone nothing sticks out."""
     text = page(checkpoint(tmp_path / "checkpoint", evaluation=measured.evaluation()))
     pixels = screenshot(tmp_path, text, width, HEIGHT, *([DARK] if theme == "dark" else []))
-    look, other = (figures.LOOKS[one] for one in (theme, "light" if theme == "dark" else "dark"))
+    look, other = (LOOKS[one] for one in (theme, "light" if theme == "dark" else "dark"))
     assert pixels.shape[:2] == (HEIGHT, width)
     assert near(pixels[:4], look.paper) == 4 * width
     assert near(pixels, look.ink) > 2000  # words

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from monoglot.cards.amounts import change
+from monoglot.cards.words.amounts import change
 from monoglot.editor import embedded
 
 Run = Callable[..., tuple[int, str, str]]

@@ -68,7 +68,7 @@ def test_the_figures_are_those_of_a_plain_loop(
 ) -> None:
     """Every answer once more, one at a time, through a model that is loaded here."""
     folder, plan = vietnamese
-    monkeypatch.setattr("monoglot.cli.bake.card_writer", lambda _: lambda *__: "a card")
+    monkeypatch.setattr("monoglot.cards.render.card_writer", lambda _: lambda *__: "a card")
     options = ("--languages", "en,zh", "--count", 3, "--tokens", 16, "--samples", 2)
     code, out, err = monoglot("evaluate", folder, "--generate", *options, "--json")
     assert code == 0, err
@@ -103,7 +103,7 @@ def test_the_figures_are_those_of_a_plain_loop(
 
 
 def test_tables_for_people(monoglot: Run, vietnamese: tuple[Path, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("monoglot.cli.bake.card_writer", lambda _: lambda *__: "a card")
+    monkeypatch.setattr("monoglot.cards.render.card_writer", lambda _: lambda *__: "a card")
     code, out, err = monoglot("evaluate", vietnamese[0], "--generate", "--count", 2, "--tokens", 12)
     assert code == 0, err
     rows = cells(out)
@@ -122,7 +122,9 @@ def test_tables_for_people(monoglot: Run, vietnamese: tuple[Path, Any], monkeypa
 def test_same_language_asks_in_every_language_and_is_kept_beside_the_other(
     monoglot: Run, vietnamese: tuple[Path, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("monoglot.cli.bake.card_writer", lambda _: lambda record, __: f"{sorted(record['evaluation'])}")
+    monkeypatch.setattr(
+        "monoglot.cards.render.card_writer", lambda _: lambda record, __: f"{sorted(record['evaluation'])}"
+    )
     folder = vietnamese[0]
     manifest.replace_text(folder, manifest.read(folder), "README.md", "a card")
     options = ("--generate", "--count", 2, "--tokens", 12, "--samples", 0)
@@ -143,7 +145,7 @@ def test_same_language_asks_in_every_language_and_is_kept_beside_the_other(
 def test_where_nothing_is_activated_it_says_so(
     monoglot: Run, no_chinese: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("monoglot.cli.bake.card_writer", lambda _: lambda *__: "a card")
+    monkeypatch.setattr("monoglot.cards.render.card_writer", lambda _: lambda *__: "a card")
     options = ("--count", 2, "--tokens", 12, "--languages", "en,zh", "--samples", 0)
     code, out, err = monoglot("evaluate", no_chinese, "--generate", *options)
     assert code == 0, err
@@ -159,7 +161,7 @@ def test_where_nothing_is_activated_it_says_so(
 def test_prompts_of_ones_own(
     monoglot: Run, vietnamese: tuple[Path, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("monoglot.cli.bake.card_writer", lambda _: lambda *__: "a card")
+    monkeypatch.setattr("monoglot.cards.render.card_writer", lambda _: lambda *__: "a card")
     file = tmp_path / "p.jsonl"
     file.write_text(
         '{"language": "en", "prompt": "Click the button"}\n{"language": "vi", "prompt": "Nhấn vào nút"}\n',
@@ -221,7 +223,7 @@ def test_other_neurons_than_the_checkpoints(monoglot: Run, no_chinese: Path, tmp
 def test_what_is_replaced_is_said_and_a_dry_run_keeps_nothing(
     monoglot: Run, no_chinese: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("monoglot.cli.bake.card_writer", lambda _: lambda *__: "a card")
+    monkeypatch.setattr("monoglot.cards.render.card_writer", lambda _: lambda *__: "a card")
     asked = ("evaluate", no_chinese, "--deactivate-each", "--tokens", 3, "--json")
     wide, narrow = ("--languages", "en,fr", "--count", 2), ("--languages", "en", "--count", 1)
     code, _, err = monoglot(*asked, *wide)

@@ -10,7 +10,7 @@ import measured
 import pytest
 from folders import tree
 
-from monoglot.cards import figures
+from monoglot.cards.figures import draw as figures
 from monoglot.cards.report import GENERATOR
 from monoglot.editor.edits import manifest
 

@@ -13,7 +13,7 @@ import tiny
 import torch
 from safetensors.torch import load_file
 
-from monoglot.cli.bake import card_writer
+from monoglot.cards.render import card_writer
 from monoglot.editor.edits.bake import bake
 from monoglot.editor.edits.recipe import Edit, Recipe
 from monoglot.editor.edits.recipe import load as load_recipe

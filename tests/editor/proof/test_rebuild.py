@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import tiny
 
-from monoglot.cli.bake import card_writer
+from monoglot.cards.render import card_writer
 from monoglot.editor.edits import calibration, manifest
 from monoglot.editor.edits.bake import bake
 from monoglot.editor.edits.recipe import Edit, Recipe

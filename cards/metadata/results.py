@@ -4,10 +4,10 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ..editor.text import languages
-from . import wording
-from .amounts import number
-from .tables import wanted
+from ...editor.text import languages
+from ..words import wording
+from ..words.amounts import number
+from ..words.tables import wanted
 
 ASKED = {
     "activated": "",

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..editor.neurons.profile import ends
-from ..editor.text import languages
+from ...editor.neurons.profile import ends
+from ...editor.text import languages
 from .amounts import NONE, change, count, number, or_dash, perplexity_figure, share
 from .amounts import perplexity as of_log_loss
 from .wording import operation

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..editor.text import languages
-from .amounts import count, number, share
+from ...editor.text import languages
+from ..words.amounts import count, number, share
 from .canvas import MARGIN, SMALL, TEXT, WIDTH, Look, label, name_lines, new_figure, plot_axes, steps
 
 if TYPE_CHECKING:

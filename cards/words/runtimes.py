@@ -6,7 +6,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from ..editor import embedded
+from ...editor import embedded
 from .tables import Table
 
 ALIKE = "vLLM, llama.cpp, CTranslate2, MLX, ONNX Runtime and OpenVINO"

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Literal
 
-from ..editor.errors import MonoglotError
+from ...editor.errors import MonoglotError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..editor.errors import CardError
-from ..editor.files import card_text
+from ...editor.errors import CardError
+from ...editor.files import card_text
 from .vocabulary import LANGUAGES, LICENSES, PIPELINES, RELATIONS
 
 CODE = re.compile("[a-z]{2,3}")

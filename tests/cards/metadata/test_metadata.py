@@ -11,8 +11,8 @@ from huggingface_hub import ModelCard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monoglot.cards import metadata
-from monoglot.cards.vocabulary import LICENSES, PIPELINES
+from monoglot.cards.metadata import metadata
+from monoglot.cards.metadata.vocabulary import LICENSES, PIPELINES
 from monoglot.editor.files import card_text
 
 RESULT = {

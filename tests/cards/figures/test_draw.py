@@ -17,8 +17,9 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
 
-from monoglot.cards import canvas, colours, figures
-from monoglot.cards.canvas import available
+from monoglot.cards.figures import canvas, colours
+from monoglot.cards.figures import draw as figures
+from monoglot.cards.figures.canvas import available
 from monoglot.editor.edits import bake
 from monoglot.editor.errors import MonoglotError, OutputError
 
@@ -229,7 +230,7 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
 def test_no_window_and_no_global_state() -> None:
     """matplotlib is imported when something is drawn, pyplot never."""
     code = (
-        "import sys; from monoglot.cards import figures, tables, report; assert 'matplotlib' not in sys.modules;"
+        "import sys; from monoglot.cards import report; from monoglot.cards.figures import draw as figures; from monoglot.cards.words import tables; assert 'matplotlib' not in sys.modules;"
         "f = figures.draw({'profile': {'layers': {'en': [1, 2]}}}); figures.png(f['profile']); figures.svg(f['profile']);"
         "assert 'matplotlib' in sys.modules and 'matplotlib.pyplot' not in sys.modules and 'torch' not in sys.modules"
     )

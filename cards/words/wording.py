@@ -3,9 +3,9 @@
 from collections.abc import Collection
 from typing import Any, NamedTuple
 
-from ..editor import embedded
-from ..editor.neurons.neurons import SETTINGS
-from ..editor.text import languages
+from ...editor import embedded
+from ...editor.neurons.neurons import SETTINGS
+from ...editor.text import languages
 from .amounts import small
 
 METHODS = {  # the neurons were found by …

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from monoglot.cards import amounts, tables
-from monoglot.cards.tables import Table
+from monoglot.cards.words import amounts, tables
+from monoglot.cards.words.tables import Table
 
 EVALUATION = measured.evaluation()
 

@@ -1,0 +1,1 @@
+"""A card's metadata: what the Hub reads of it, checked without the Hub."""

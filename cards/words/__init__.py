@@ -1,0 +1,1 @@
+"""The sentences, tables and sections of a card."""
