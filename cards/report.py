@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..editor import findings
 from ..editor.edits import manifest, recipe
 from ..editor.errors import MonoglotError, VerificationError
 from ..editor.files.kinds import FILE
+from ..editor.measures import findings
 from ..editor.neurons import neurons
 from ..editor.version import VERSION
 from .figures import draw as figures

@@ -34,7 +34,7 @@ COMMANDS = {
 
 
 class Dispatcher(click.Group):
-    """Imports `monoglot.cli.<command>` only for the command that is called."""
+    """Imports `monoglot.cli.commands.<command>` only for the command that is called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -42,7 +42,7 @@ class Dispatcher(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = importlib.import_module(f".{cmd_name}", __package__).command
+        command: click.Command = importlib.import_module(f".commands.{cmd_name}", __package__).command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from real import models
 
-from monoglot.editor.judge import check, dry_run, judge, mean_quality
+from monoglot.editor.measures.judge import check, dry_run, judge, mean_quality
 
 SERVE = """
 import sys

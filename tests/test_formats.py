@@ -11,12 +11,13 @@ import pytest
 import tiny
 import yaml
 
-from monoglot.editor import compare, findings
 from monoglot.editor.edits import calibration, manifest, recipe
 from monoglot.editor.edits.bake import bake
 from monoglot.editor.edits.recipe import Edit, Recipe
 from monoglot.editor.errors import MonoglotError
 from monoglot.editor.files.kinds import FILE
+from monoglot.editor.measures import compare_methods as compare
+from monoglot.editor.measures import findings
 from monoglot.editor.models.source import resolve
 from monoglot.editor.models.target import Target, model_info, open_target
 from monoglot.editor.neurons import neurons

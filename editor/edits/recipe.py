@@ -32,7 +32,6 @@ whose neurons are edited, counted from 0; all where it is left out.
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -261,42 +260,3 @@ def _only(data: Any, what: str, keys: set[str]) -> None:
         raise RecipeError(f"{what} is not a mapping.")
     if unknown := set(data) - keys:
         raise RecipeError(f"{what} has the unknown key {min(map(str, unknown))!r}; known: {', '.join(sorted(keys))}.")
-
-
-def parse_edits(
-    deactivate: Sequence[str] = (),
-    scale: Sequence[str] = (),
-    activate: Sequence[str] = (),
-    hold: Sequence[str] = (),
-    *,
-    op: str = "pin",
-    strength: float = 1.0,
-    value: str = "mean",
-    layers: tuple[int, int] | None = None,
-    languages: Sequence[str] = (),
-) -> tuple[Edit, ...]:
-    """Edits from `zh,ja` and `fr=2` as they stand on a command line. Of `languages`, those that neurons are known of,
-    `others` are all that are not activated; `layers` are those of the activated ones. Raises RecipeError for what is
-    neither, and for `hold` without a language to hold at."""
-    active = _items(activate)
-    others = [language for language in languages if language not in active]
-    if hold and len(active) != 1:
-        raise RecipeError("--hold holds neurons at their values on text in the one language of --activate. Name one.")
-    edits = [Edit(language, "deactivate") for language in _items(deactivate, others)]
-    edits += [Edit(language, "pin", 1.0, f"mean@{active[0]}") for language in _items(hold, others)]
-    edits += [Edit(language, op, strength, value if op in CONSTANT_OPS else None, layers) for language in active]
-    for edit in edits:
-        if "=" in edit.language:
-            raise RecipeError(f"{edit.language}: write the language alone; only --scale takes a number with it.")
-    for item in _items(scale):
-        language, equals, factor = (part.strip() for part in item.partition("="))
-        try:
-            edits.append(Edit(language, "scale", float(factor if equals else "")))
-        except ValueError:
-            raise RecipeError(f"--scale {item}: write the language and a number, for example --scale fr=2.") from None
-    return tuple(edits)
-
-
-def _items(groups: Sequence[str], others: Sequence[str] = ()) -> list[str]:
-    items = [item.strip() for group in groups for item in group.split(",") if item.strip()]
-    return [one for item in items for one in (others if item == "others" and others else [item])]

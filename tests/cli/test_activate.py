@@ -11,9 +11,9 @@ import tiny
 import yaml
 from folders import tree
 
-from monoglot.cli import export
-from monoglot.cli.console import Edits
-from monoglot.cli.strength import digest, prompts_of
+from monoglot.cli.edit_options import Edits
+from monoglot.cli.steps.export import _strength
+from monoglot.cli.steps.strength import digest, prompts_of
 from monoglot.editor import embedded
 from monoglot.editor.edits import calibration, manifest
 from monoglot.editor.live.generate import continuations
@@ -261,17 +261,17 @@ def test_a_search_leaves_an_evaluation_s_prompts_alone() -> None:
 
 def test_a_search_is_settled_for_what_it_was_made_for(tmp_path: Path, asked: Path) -> None:
     """`export` searches anew when another share is wanted, or other prompts are asked."""
-    assert export._strength(tmp_path, Edits(activate=("fr",), strength="auto")) == (1.0, None, False)
+    assert _strength(tmp_path, Edits(activate=("fr",), strength="auto")) == (1.0, None, False)
     searched = {
         "target_accuracy": 0.9, "prompts": digest(prompts_of(Edits())), "layers": [0, 4],
         "checkpoint": [{"strength": 2.0}, {"strength": 3.0}],
     }  # fmt: skip
     manifest.write(tmp_path, {"format": manifest.FORMAT, "strength": searched})
     edits = {"activate": ("fr",), "strength": "auto"}
-    assert export._strength(tmp_path, Edits(**edits)) == (3.0, (0, 4), True)
-    assert export._strength(tmp_path, Edits(**edits, target_accuracy=0.8)) == (1.0, None, False)
-    assert export._strength(tmp_path, Edits(**edits, prompts=asked)) == (1.0, None, False)
-    assert export._strength(tmp_path, Edits(activate=("fr",), strength=0.5)) == (0.5, None, True)
+    assert _strength(tmp_path, Edits(**edits)) == (3.0, (0, 4), True)
+    assert _strength(tmp_path, Edits(**edits, target_accuracy=0.8)) == (1.0, None, False)
+    assert _strength(tmp_path, Edits(**edits, prompts=asked)) == (1.0, None, False)
+    assert _strength(tmp_path, Edits(activate=("fr",), strength=0.5)) == (0.5, None, True)
 
 
 # --- export ----------------------------------------------------------------------------------------------------------
@@ -309,7 +309,7 @@ def test_export_calibrates_once(monoglot: Run, saved: Callable[..., Path], corpu
 def test_export_says_what_is_wrong_before_it_reads_text(
     monoglot: Run, model: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("monoglot.cli.detect.with_bar", lambda *_, **__: pytest.fail("text was read"))
+    monkeypatch.setattr("monoglot.cli.steps.detect.with_bar", lambda *_, **__: pytest.fail("text was read"))
     for options, message in (
         (("--activate", "fr", "--carrier", "native"), "It can by flag, calibrated"),
         (("--activate", "fr", "--prompts", "absent"), "no file or folder absent"),

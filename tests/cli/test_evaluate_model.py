@@ -11,14 +11,15 @@ from typing import Any
 import pytest
 import tiny
 
-from monoglot.editor import embedded, findings
+from monoglot.editor import embedded
 from monoglot.editor.edits.hooks import steered
 from monoglot.editor.edits.plan import plan
 from monoglot.editor.edits.recipe import Edit, Recipe
-from monoglot.editor.evaluate import dominance, perplexity_matrices
 from monoglot.editor.live.generate import continuations
 from monoglot.editor.live.load import load_model
 from monoglot.editor.live.modules import activation_modules
+from monoglot.editor.measures import findings
+from monoglot.editor.measures.matrix import dominance, perplexity_matrices
 from monoglot.editor.models.hf import load_tokenizer
 from monoglot.editor.models.identity import Base
 from monoglot.editor.models.source import resolve
@@ -224,7 +225,7 @@ def test_what_a_model_is_refused_for(monoglot: Run, file: Path, tmp_path: Path) 
 
 
 def test_requests_in_so_many_words(monkeypatch: pytest.MonkeyPatch) -> None:
-    from monoglot.cli.measures import Options, with_requests
+    from monoglot.cli.steps.measures import Options, with_requests
 
     asked = with_requests({"en": ["How do I sleep?"], "zh": ["怎么睡觉？"]}, Options(answer_in="fr"))
     assert asked == {

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from monoglot.cli.demo import CONTEXT, TOKENS, planted_rate
+from monoglot.cli.commands.demo import CONTEXT, TOKENS, planted_rate
 from monoglot.editor import embedded
-from monoglot.editor.evaluate import perplexity_matrices
 from monoglot.editor.live.load import load_model
+from monoglot.editor.measures.matrix import perplexity_matrices
 from monoglot.editor.models.source import resolve
 from monoglot.editor.models.target import Target, open_target
 from monoglot.editor.neurons.find import find

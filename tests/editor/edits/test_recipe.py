@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from monoglot.cli.edit_options import parse_edits
 from monoglot.editor.edits.plan import Plan, plan
-from monoglot.editor.edits.recipe import OPS, SHARED, Edit, Recipe, as_data, check, load, of_data, parse_edits, to_yaml
+from monoglot.editor.edits.recipe import OPS, SHARED, Edit, Recipe, as_data, check, load, of_data, to_yaml
 from monoglot.editor.errors import NeuronsError, RecipeError
 from monoglot.editor.models.identity import Base
 from monoglot.editor.neurons.neurons import Neurons, save

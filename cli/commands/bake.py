@@ -1,0 +1,133 @@
+"""monoglot bake: a model and a recipe in, a checkpoint out."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ..console import note
+from ..edit_options import Edits, edit_options, given_edits
+from ..options import device_options
+from ..show import show_baked
+from ..steps.bake import about_config, about_runtimes, run_bake, run_edits
+
+
+@click.command("bake")
+@click.argument("model", required=False)
+@click.argument("neurons_file", metavar="[NEURONS]", required=False, type=click.Path(path_type=Path))
+@edit_options
+@click.option(
+    "--calibration",
+    "calibration_file",
+    type=click.Path(path_type=Path),
+    help="For the calibrated carrier: statistics of `detect --calibrate`, or a calibration.monoglot.",
+)
+@click.option("--recipe", "recipe_path", type=click.Path(path_type=Path), help="A recipe.yaml instead of the options.")
+@click.option("--base-id", help="Hub id of the base, for the card, when MODEL is a folder.")
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="The folder to write; of a GGUF file, the file.",
+)
+@click.option("--force", is_flag=True, help="Replace what monoglot wrote there.")
+@device_options
+@click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")
+def command(
+    model: str | None,
+    neurons_file: Path | None,
+    calibration_file: Path | None,
+    recipe_path: Path | None,
+    base_id: str | None,
+    output: Path,
+    force: bool,
+    device: str,
+    dtype: str,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Write MODEL with the edited NEURONS to a new folder; or, where MODEL is a GGUF file, to a new GGUF file.
+
+    \b
+    monoglot bake google/gemma-3-270m neurons.json --deactivate zh,ja -o gemma-no-zh-ja
+    monoglot bake google/gemma-3-270m neurons.json --activate fr --hold others --calibration stats.safetensors -o gemma-fr
+    monoglot bake gpt2 neurons.json --activate fr --deactivate en --strength 2 -o gpt2-fr
+    monoglot bake --recipe recipe.yaml -o OUT
+    monoglot bake model.gguf neurons.json --deactivate zh -o out.gguf
+
+    --activate sets the neurons of a language to a constant, strength × what they are on text in that language. A model
+    without biases needs a calibration for it: see `monoglot detect --calibrate`. --strength auto runs the model.
+    A GGUF file can be deactivated in only, exactly in every quantisation; the neurons are found in its original checkpoint.
+    """
+    from ...editor import embedded
+    from ...editor.edits import recipe as recipes
+    from ...editor.edits.calibration import FILE
+    from ...editor.edits.fit import open_calibration
+    from ...editor.errors import RecipeError
+    from ...editor.files.gguf import is_gguf
+    from ...editor.models.source import resolve
+    from ...editor.models.target import open_target
+    from ...editor.neurons import neurons
+
+    edits = Edits(**options)
+    recipe = None
+    if recipe_path:
+        if given := given_edits():
+            raise click.UsageError(f"Give a recipe, or {given[0]} and what goes with it, not both.")
+        recipe = recipes.load(recipe_path)
+        base = f"{recipe.base.model}@{recipe.base.revision}" if recipe.base.revision else recipe.base.model
+        if (
+            not model
+            and not recipe.base.revision
+            and "/" not in base
+            and base != embedded.NAME
+            and not Path(base).is_dir()
+            and not is_gguf(base)
+        ):
+            raise RecipeError(
+                f"the recipe's base was a folder called {base}, which is not here. Say where it is: "
+                f"monoglot bake MODEL --recipe {recipe_path}"
+            )
+        model = model or base
+        neurons_file = neurons_file or recipe_path.parent / recipe.neurons
+        beside = recipe_path.parent / FILE
+        calibration_file = calibration_file or (beside if beside.is_file() else None)
+    else:
+        if not model or not neurons_file:
+            raise click.UsageError("Name the model and the neurons file (or a --recipe).")
+        edits.require()
+    if is_gguf(model):
+        from ..steps import gguf
+
+        gguf.refuse(gguf.IDLE_IN_BAKE)
+        if output.suffix != ".gguf":
+            raise click.UsageError(
+                f"-o {output}: {model} is a GGUF file, and so is what is made of it. Name an OUT.gguf."
+            )
+        found, path = neurons.load(neurons_file), Path(model).expanduser()
+        gguf.bake(path, found, recipe or gguf.edited(path, found, edits), output, force, as_json)
+        return
+    if output.suffix == ".gguf":
+        raise click.UsageError(
+            f"-o {output}: a GGUF file is made of a GGUF file only. Name one as MODEL, or a folder with -o."
+        )
+    found = neurons.load(neurons_file)
+    target = open_target(resolve(model, base_id))
+    calibration = open_calibration(calibration_file, target) if calibration_file else None
+    if recipe is not None:
+        baked = run_bake(target, found, recipe, calibration, output, force)
+    else:
+        baked = run_edits(target, found, edits, calibration, output, force, device=device, dtype=dtype)
+    if calibration and not baked.carried.calibration:
+        note(f"{calibration_file} was not needed: no constant here is carried by a calibrated direction.")
+    if found.model and found.model.fingerprint != target.fingerprint:
+        note(
+            f"Warning: the neurons were found in {found.model.name}, {target.source.name} has other weights. "
+            "On a fine-tune of it most will still be right; see the effect with `monoglot verify`."
+        )
+    about_config(target, baked, edits.compat_config)
+    about_runtimes(target, baked, edits.for_runtimes)
+    show_baked(baked, as_json)
+    base = "" if target.source.hub or model == embedded.NAME else f" --base {model}"
+    note(f"Wrote {output}. Prove it with: monoglot verify {output}{base}")

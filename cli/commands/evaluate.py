@@ -1,0 +1,177 @@
+"""monoglot evaluate: what neurons do in a model, and what a checkpoint does, beside its base and random neurons."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ...editor.text.prompts import COUNT
+from ..console import answer, note
+from ..options import device_options, given, split
+from ..steps import measures
+from ..steps.evaluate import keeper, show_findings
+
+MEASURES: dict[str, Callable[[Any, measures.Options], dict[str, Any]]] = {
+    "profile": measures.profile,
+    "overlap": measures.overlap,
+    "perplexity": measures.perplexity,
+    "similarity": measures.similarity,
+    "deactivate_each": measures.deactivate_each,
+}
+ANSWERS = ("generate", "deactivate_each")
+USED_BY = {  # the measures that an option has something to say to
+    "corpus": ("perplexity",), "text_tokens": ("perplexity",), "context": ("perplexity",), "aligned": ("similarity",),
+    "shared": ("perplexity", "deactivate_each"), "prompts": ANSWERS, "chat": ANSWERS, "count": ANSWERS,
+    "tokens": ANSWERS, "samples": ANSWERS, "judge": ANSWERS, "answer_in": ("generate",), "same_language": ("generate",),
+}  # fmt: skip
+
+
+@click.command("evaluate")
+@click.argument("model", metavar="OUT|MODEL")
+@click.argument("neurons_path", metavar="[NEURONS]", required=False, type=click.Path(path_type=Path))
+@click.option("--generate", is_flag=True, help="Of a checkpoint: which language it answers in, and how well.")
+@click.option(
+    "--same-language", is_flag=True, help="With --generate: how often it answers in the prompt's own language."
+)
+@click.option("--perplexity", is_flag=True, help="The matrix: language switched off × language of the text.")
+@click.option("--profile", is_flag=True, help="Neurons per layer and language.")
+@click.option("--overlap", is_flag=True, help="Neurons that languages share.")
+@click.option(
+    "--similarity", is_flag=True, help="How alike a text is in two languages to the model, layer by layer (SES)."
+)
+@click.option("--deactivate-each", is_flag=True, help="Answers with each language switched off in turn.")
+@click.option("--all", "everything", is_flag=True, help="All of these (--generate of a checkpoint only).")
+@click.option(
+    "--corpus",
+    multiple=True,
+    metavar="DIR|LANG=FILE|DATASET",
+    help="With --perplexity: text, of which the held-out part is read. Default: the embedded texts.",
+)
+@click.option(
+    "--text-tokens", type=click.IntRange(2), default=1024, show_default=True, help="Tokens of text a language."
+)
+@click.option("--context", type=click.IntRange(2), default=512, show_default=True, help="Tokens a context.")
+@click.option(
+    "--shared",
+    type=click.Choice(["edit", "keep"]),
+    default="edit",
+    show_default=True,
+    help="What switching a language off does to neurons that others have too: the paper takes them all.",
+)
+@click.option(
+    "--aligned",
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="With --similarity: {lang}.txt with a text a line, the same in each. Default: the embedded texts.",
+)
+@click.option(
+    "--prompts",
+    metavar="FILE|DIR|questions",
+    help='A .jsonl of {"language": "en", "prompt": "…"}, a folder of {lang}.txt with a prompt a line, or `questions`, the '
+    "everyday questions that ship with monoglot. Default: the beginnings of the embedded texts.",
+)
+@click.option(
+    "--answer-in", metavar="LANG", help="With --generate: ask for answers in this language, in so many words."
+)
+@click.option("--chat", is_flag=True, help="Put the prompts into the model's chat template.")
+@click.option(
+    "--languages",
+    help="Languages of prompts and texts, comma-separated. Default: all of the neurons that have some.",
+)
+@click.option("--count", type=click.IntRange(1), default=COUNT, show_default=True, help="Prompts a language.")
+@click.option("--tokens", type=click.IntRange(1), default=24, show_default=True, help="Tokens an answer.")
+@click.option("--samples", type=click.IntRange(0), default=1, show_default=True, help="Answers a language to show.")
+@click.option(
+    "--judge", metavar="URL", help="Have a model mark the answers from 1 to 5: the address of an OpenAI-compatible API."
+)
+@click.option("--judge-model", metavar="NAME", help="The judge's name there.")
+@click.option(
+    "--judge-key-env",
+    metavar="VARIABLE",
+    default="MONOGLOT_JUDGE_KEY",
+    show_default=True,
+    help="The environment variable that holds the judge's key, if it takes one.",
+)
+@click.option("--judge-dry-run", is_flag=True, help="Say what the judge would be asked; send nothing and keep nothing.")
+@click.option("--base", help="The base of a checkpoint: a folder or a Hub id. Default: the one in the manifest.")
+@click.option(
+    "-o",
+    "--output",
+    metavar="FOLDER",
+    type=click.Path(path_type=Path),
+    help="Of a model: where to keep what was found, for `monoglot report`. Of a checkpoint it is kept in its manifest.",
+)
+@device_options
+@click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")
+def command(
+    model: str,
+    neurons_path: Path | None,
+    generate: bool,
+    everything: bool,
+    languages: str | None,
+    base: str | None,
+    output: Path | None,
+    device: str,
+    dtype: str,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Measure what NEURONS do in MODEL, or what OUT, a checkpoint that monoglot made, does beside its base.
+
+    Languages are switched off by hooks, one after the other, with as many random neurons as the control. Where a language
+    is activated in OUT, --generate asks prompts in the others, and what counts is an answer in that language. Everything
+    is kept in OUT's manifest and shown on its card, or in the folder of -o.
+
+    \b
+    monoglot evaluate OUT --generate
+    monoglot evaluate OUT --generate --same-language --prompts prompts.jsonl
+    monoglot evaluate google/gemma-3-270m neurons.json --all --corpus texts/ -o findings
+    monoglot evaluate OUT --deactivate-each --judge http://127.0.0.1:8080/v1 --judge-model NAME
+    """
+    from ...editor.measures.subject import open_subject
+
+    chosen = {name for name in MEASURES if options.pop(name) or everything}
+    if not chosen and not generate and not everything:
+        listed = ", ".join(map(flag, ("generate", *MEASURES, "all")))
+        raise click.UsageError(f"Say what to measure: {listed}.")
+    settings = measures.Options(languages=tuple(split(languages)), **options)
+    check(settings, chosen | ({"generate"} if generate else set()))
+    measures.check_judge(settings)
+    subject = open_subject(model, neurons_path, base=base, device=device, dtype=dtype)
+    if subject.folder is None and generate:
+        raise click.UsageError(
+            "--generate measures a checkpoint that monoglot made; for a model take --deactivate-each."
+        )
+    if subject.folder is not None and output:
+        raise click.UsageError("-o goes with a model; what is found of a checkpoint is kept in its manifest.")
+    keep = dict if settings.judge_dry_run else keeper(subject, output)
+    found: dict[str, Any] = {}
+    kept: dict[str, Any] = {}
+    for name, measure in MEASURES.items():
+        if name in chosen:
+            found[name] = measure(subject, settings)
+            kept = keep(found)
+    if subject.folder is not None and (generate or everything):
+        name, answered = measures.generate(subject, settings)
+        found[name] = answered
+        kept = keep(found)
+    if as_json:
+        answer(kept)
+    else:
+        show_findings(found, settings.samples)
+    if subject.folder is None and output and not settings.judge_dry_run:
+        note(f"Kept in {output}. See it all: monoglot report {output}")
+
+
+def check(settings: measures.Options, asked: set[str]) -> None:
+    """Raise UsageError for options that have nothing to go with."""
+    for name, users in USED_BY.items():
+        if asked.isdisjoint(users) and (idle := given(name)):
+            raise click.UsageError(f"{idle[0]} goes with {' or '.join(map(flag, users))}.")
+    if settings.judge_dry_run and not settings.judge:
+        raise click.UsageError("--judge-dry-run goes with --judge and --judge-model.")
+
+
+def flag(measure: str) -> str:
+    return f"--{measure.replace('_', '-')}"

@@ -1,0 +1,84 @@
+"""monoglot export: a model, text and a language in; a proved, described checkpoint out."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ..edit_options import Edits, edit_options
+from ..options import corpus_options, detect_options, find_options, split
+from ..steps.export import run_export
+from ..steps.push import ready
+
+
+@click.command("export")
+@click.argument("model")
+@corpus_options
+@edit_options
+@find_options
+@detect_options
+@click.option(
+    "--verify-tokens", type=click.IntRange(2), default=512, show_default=True, help="Held-out tokens a language."
+)
+@click.option("--fast", is_flag=True, help="Prove the bytes only, without running the checkpoint.")
+@click.option("--base-id", help="Hub id of the base, for the card, when MODEL is a folder.")
+@click.option("--work", type=click.Path(path_type=Path), help="Folder of the intermediate files. Default: OUT.work")
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The folder to write.")
+@click.option("--force", is_flag=True, help="Replace a checkpoint that monoglot wrote there.")
+@click.option("--push", metavar="USER/NAME", help="Put it on the Hub when it is proved, as `monoglot push` does.")
+@click.option("--yes", is_flag=True, help="With --push: don't ask.")
+@click.option("--json", "as_json", is_flag=True, help="Print only the answer, as JSON.")
+def command(
+    model: str,
+    corpus: tuple[str, ...],
+    languages: str | None,
+    rate: float,
+    quantile: float,
+    tokens: int,
+    context: int,
+    minimum: int,
+    batch_size: int,
+    device: str,
+    dtype: str,
+    verify_tokens: int,
+    fast: bool,
+    base_id: str | None,
+    work: Path | None,
+    output: Path,
+    force: bool,
+    push: str | None,
+    yes: bool,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Find, edit, prove and describe in one go.
+
+    Statistics and neurons are kept in OUT.work, and taken from there when the command is run again and they still fit. Name
+    the same --work for another OUT, and another language costs only what is new. The strength of --activate is searched for
+    unless it is given.
+
+    \b
+    monoglot export google/gemma-3-270m --corpus texts/ --deactivate zh -o gemma-no-zh
+    monoglot export google/gemma-3-270m --corpus texts/ --activate fr --hold others -o gemma-fr
+    monoglot export ./model --corpus texts/ --deactivate zh,ja --shared edit -o OUT
+    """
+    if not corpus:
+        raise click.UsageError("Name the text with --corpus (a folder of {lang}.txt).")
+    edits = Edits(**options)
+    if edits.activate and edits.strength is None:
+        edits = replace(edits, strength="auto" if len(edits.activated) == 1 else 1.0)
+    edits.require()
+    if yes and not push:
+        raise click.UsageError("--yes goes with --push.")
+    if push:
+        ready(push, yes)
+    passed = run_export(
+        model, corpus, split(languages), edits, rate=rate, quantile=quantile,
+        detection={"tokens": tokens, "context": context, "minimum": minimum, "batch_size": batch_size},
+        device=device, dtype=dtype, verify_tokens=verify_tokens, fast=fast, base_id=base_id,
+        work=work or output.with_name(f"{output.name}.work"), output=output, force=force, as_json=as_json,
+        push=push, yes=yes,
+    )  # fmt: skip
+    if not passed:
+        raise SystemExit(1)

@@ -1,0 +1,345 @@
+"""monoglot inspect: what a model, a checkpoint or a file is, on one screen."""
+
+import textwrap
+from collections.abc import Callable, Iterable
+from itertools import pairwise
+from typing import Any
+
+import click
+
+from ..console import answer, table
+
+MARGIN = 17  # columns
+WIDEST = 110
+EXACT = {"native": "exact, in the biases that it has", "flag": "exact", "llama": "exact", "calibrated": "approximate"}
+Lines = Iterable[tuple[str, str]]
+
+
+@click.command("inspect")
+@click.argument("what", metavar="MODEL|OUT|FILE")
+@click.option("--hashes", is_flag=True, help="Of what monoglot made: read all of its files and compare their sha256.")
+@click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")
+def command(what: str, hashes: bool, as_json: bool) -> None:
+    """Say what something is: a model (a folder, a Hub id, or `embedded`), a checkpoint that monoglot made, a GGUF file,
+    neurons.json, statistics, a calibration, or a recipe.yaml.
+
+    Of a model: its feed-forward network, which operations it can take and where their constants would go. Reads headers
+    and runs nothing; of a model on the Hub it downloads them alone.
+
+    \b
+    monoglot inspect google/gemma-3-270m
+    monoglot inspect OUT --hashes
+    monoglot inspect neurons.json
+    """
+    from ...editor.describe import describe
+
+    found = describe(what, hashes=hashes)
+    if hashes and found["kind"] != "checkpoint" and not found.get("made") and not found.get("converted"):
+        raise click.UsageError("--hashes goes with a checkpoint that monoglot made.")
+    if as_json:
+        answer(found)
+        return
+    SHOWN[found["kind"]](found)
+
+
+def say(lines: Lines) -> None:
+    """Each fact beside its name, wrapped to the terminal."""
+    import shutil
+
+    width = min(WIDEST, shutil.get_terminal_size((WIDEST, 24)).columns)
+    for name, text in lines:
+        head = f"{name:<{MARGIN - 1}} "
+        text = "".join(one if one.isprintable() else "�" for one in text)  # a config may hold anything
+        wrapped = textwrap.wrap(text, max(20, width - MARGIN), break_on_hyphens=False) or [""]
+        click.echo("\n".join((head if not at else " " * MARGIN) + line for at, line in enumerate(wrapped)))
+
+
+def model(found: dict[str, Any]) -> None:
+    say([*named(found), *weights(found), *network(found)])
+
+
+def named(found: dict[str, Any]) -> Lines:
+    revision = f" at {found['revision'][:12]}" if found["revision"] else ""
+    yield (
+        found["name"],
+        f"a {found['model_type']} model{revision}"
+        + (f", the text part of a {found['inside']}" if found["inside"] else ""),
+    )
+
+
+def weights(found: dict[str, Any]) -> Lines:
+    if "tensors" in found:
+        dtypes = ", ".join(f"{count:,} {dtype}" for dtype, count in found["dtypes"].items())
+        files = f"{found['shards']} file{'s' * (found['shards'] != 1)}"
+        tied = "tied to" if found["tied"] else "apart from"
+        size = f"{found['bytes'] / 1e6:,.1f} MB, {found['tensors']:,} tensors in {files}"
+        yield "weights", f"{dtypes}; {size}; output layer {tied} the embeddings"
+    sizes = {"positions": found["positions"], "tokens in the vocabulary": found["vocabulary"]}
+    counts = [f"{value:,} {name}" for name, value in sizes.items() if isinstance(value, int)]
+    tokenizer = "chat template" if found["chat_template"] else "no chat template"
+    yield "text", ", ".join([*counts, tokenizer if found["tokenizer"] else f"no tokenizer, {tokenizer}"])
+    if "fingerprint" in found:
+        yield "fingerprint", found["fingerprint"]
+
+
+def network(found: dict[str, Any]) -> Lines:
+    if not found["editable"]:
+        yield "", ""
+        yield "cannot be edited", f"{found['reason']}"
+        return
+    kind = "gated" if found["gated"] else "plain"
+    function = found["activation_function"] or "an unknown activation function"
+    shape = f"{found['layers']} layers × {found['width']:,} = {found['neurons']:,} neurons, {found['hidden']:,} wide"
+    yield "feed-forward", f"{shape}; {kind}, {function}; {found['layout']}"
+    flag = f", {found['bias_flag']} in config.json turns them on" if found["bias_flag"] and not found["biases"] else ""
+    ignored = f", and {len(found['ignored_biases'])} that its config ignores" if found["ignored_biases"] else ""
+    yield (
+        "biases",
+        ("in its feed-forward layers" if found["biases"] else "none in its feed-forward layers") + flag + ignored,
+    )
+    yield "", ""
+    able = [op for op, why in found["operations"].items() if not why]
+    yield (
+        "operations",
+        f"{', '.join(able)}"
+        + (
+            "; add takes the places of neurons that are deactivated or spare"
+            if found["gated"] and "add" in able
+            else ""
+        ),
+    )
+    if refused := {op: why for op, why in found["operations"].items() if why}:
+        yield "", f"not {', '.join(refused)}: {next(iter(refused.values()))}"
+        return
+    first = "constants of"
+    for name, why in found["carriers"].items():
+        chosen = ", what auto takes" if name == found["carrier"] else ""
+        yield first, f"{name:<10} " + (f"no: {why}" if why else f"yes, {EXACT[name]}{chosen}")
+        first = "pin, add, shift" if first == "constants of" else ""
+
+
+def checkpoint(found: dict[str, Any]) -> None:
+    from ...cards.words import wording
+    from ...editor.text import languages
+
+    base, made = found["base"], found["recipe"]
+    revision = f" at {base['revision'][:12]}" if base["revision"] else ""
+    say([*named(found)])
+    say(
+        [
+            ("made from", f"{base['model']}{revision} ({base['fingerprint'][:12]}…) by monoglot {found['monoglot']}"),
+            *(
+                (
+                    "edits" if not number else "",
+                    f"{languages.name(edit['language'])}: {wording.operation(edit)}; "
+                    f"{found['edited'][edit['language']]:,} neurons, {found['kept'][edit['language']]:,} shared ones kept",
+                )
+                for number, edit in enumerate(made["edits"])
+            ),
+            ("", f"{found['neurons_edited']:,} neurons in all; neurons of several languages: {made['shared']}"),
+            *_carried(found),
+            ("proved", _proved(found["certificate"])),
+            ("measured", ", ".join(name.replace("_", " ") for name in found["evaluation"]) or "nothing yet"),
+            ("files", _files(found["files"])),
+            ("", ""),
+            *weights(found),
+            *network(found),
+        ]
+    )
+
+
+def _carried(found: dict[str, Any]) -> Lines:
+    if found["constants_in"]:
+        left = found["layers_left_out"]
+        omitted = f"; layers {', '.join(map(str, left))} left out" if left else ""
+        yield "carrier", f"{found['constants_in']}{omitted}"
+    if found["strength"]:
+        reached = "" if found["strength"]["reached"] else ", which fell short of what was asked"
+        yield "strength", f"searched for {found['strength']['language']}{reached}"
+
+
+def _proved(certificate: dict[str, bool]) -> str:
+    if not certificate:
+        return "nothing yet: monoglot verify"
+    return ", ".join(f"{name} {'passed' if passed else 'FAILED'}" for name, passed in certificate.items())
+
+
+def _files(files: dict[str, Any]) -> str:
+    how = "the sha256" if files["by"] == "sha256" else "the size"
+    problems = [f"missing: {', '.join(files['missing'])}"] * bool(files["missing"])
+    problems += [f"of another {files['by']}: {', '.join(files['changed'])}"] * bool(files["changed"])
+    if problems:
+        return f"NOT as the manifest lists them; {'; '.join(problems)}"
+    more = "" if files["by"] == "sha256" else " (--hashes reads them)"
+    return f"{files['listed']}, each with {how} that the manifest lists{more}"
+
+
+def gguf(found: dict[str, Any]) -> None:
+    types = ", ".join(f"{count:,} {name}" for name, count in found["types"].items())
+    title = f", {found['title']}" if found["title"] else ""
+    say(
+        [
+            (found["name"], f"a GGUF file of the architecture {found['architecture']}{title}"),
+            ("weights", f"{found['bytes'] / 1e6:,.1f} MB, {found['tensors']:,} tensors: {types}"),
+            *(_converted(found["converted"]) if found["converted"] else ()),
+            *(_cleared(found["made"]) if found["made"] else ()),
+            ("", ""),
+        ]
+    )
+    if not found["editable"]:
+        say([("cannot be edited", found["reason"])])
+        return
+    rows = ", ".join(found["row_types"])
+    held = f"rows of blk.*.ffn_up.weight ({rows})" + (", after the gate's" if found["gate_in_up"] else "")
+    shape = f"{found['layers']} layers × {found['width']:,} = {found['neurons']:,} neurons, {found['hidden']:,} wide"
+    say(
+        [
+            ("feed-forward", f"{shape}; gated; {held}"),
+            ("operations", "deactivate, exactly; for all others bake the safetensors checkpoint, then convert it"),
+        ]
+    )
+
+
+def _converted(made: dict[str, Any]) -> Lines:
+    from ...editor.gguf import converted
+
+    base = made["checkpoint"]["base"]["model"]
+    yield "converted from", f"a checkpoint of {base} by monoglot {made['monoglot']}, to {made['type']}"
+    yield "edits", converted.edits(made)
+    if survival := made["survival"]:
+        kept = "fades" if survival["faded"] else "survives"
+        yield "steering", f"{kept}: KL(unquantised ‖ {made['type']}) {survival['kl']:.2g} nats"
+    yield "file", _same(made["file"])
+
+
+def _same(file: dict[str, Any]) -> str:
+    by = "sha256" if file["by"] == "sha256" else "size"
+    more = "" if by == "sha256" else " (--hashes reads it)"
+    return f"of the {by} that its sidecar says{more}" if file["same"] else f"NOT of the {by} that its sidecar says"
+
+
+def _cleared(made: dict[str, Any]) -> Lines:
+    from ...editor.text import languages
+
+    base = made["base"]
+    yield "made from", f"{base['name']} (sha256 {base['sha256'][:12]}…) by monoglot {made['monoglot']}"
+    for number, edit in enumerate(made["recipe"]["edits"]):
+        k = edit["language"]
+        counts = f"{made['edited'][k]:,} neurons, {made['kept'][k]:,} shared ones kept"
+        yield "edits" if not number else "", f"{languages.name(k)}: deactivated; {counts}"
+    yield "", f"{made['neurons_edited']:,} neurons in all; neurons of several languages: {made['recipe']['shared']}"
+    checked = {name: bool(one["passed"]) for name, one in (made["certificate"] or {}).items()}
+    yield "proved", _proved(checked)
+    yield "file", _same(made["file"])
+
+
+def neurons(found: dict[str, Any]) -> None:
+    method = found["method"]
+    settings = [f"{key} {value:g}" for key, value in method.items() if isinstance(value, float)]
+    say(
+        [
+            ("neurons", f"of {len(found['languages'])} languages, {found['neurons']:,} in {found['layers']} layers"),
+            ("model", _model(found["model"]) if found["model"] else "not said"),
+            ("found by", ", ".join([str(method.get("name", "hand")), *settings])),
+            ("values", ", ".join(found["values"]) or "none: they can be deactivated and scaled, not pinned"),
+            ("spare", f"{found['spare']:,} neurons that are hardly ever active, whose places add may take"),
+        ]
+    )
+    thirds = _thirds(found["layers"])
+    table(
+        "",
+        ("language", "neurons", "of no other", *(f"layers {first}-{last - 1}" for first, last in thirds)),
+        [
+            (k, f"{one['neurons']:,}", f"{one['alone']:,}", *(f"{sum(one['by_layer'][a:b]):,}" for a, b in thirds))
+            for k, one in found["languages"].items()
+        ],
+    )
+
+
+def _thirds(layers: int) -> list[tuple[int, int]]:
+    """The first, the middle and the last layers, as [first, end)."""
+    ends = [layers * part // 3 for part in range(4)]
+    return [(a, b) for a, b in pairwise(ends) if a < b]
+
+
+def _model(about: dict[str, Any]) -> str:
+    revision = f" at {about['revision'][:12]}" if about["revision"] else ""
+    return (
+        f"{about['name']}{revision} ({about['model_type']}, {about['layers']} layers × {about['width']:,}, "
+        f"{about['fingerprint'][:12]}…)"
+    )
+
+
+def statistics(found: dict[str, Any]) -> None:
+    inputs, per_text = found["inputs"], found["per_text"]
+    holds = {
+        "histograms, for medians and percentiles": found["histograms"],
+        f"means over {sum((per_text or {}).values()):,} texts, for average precision": bool(per_text),
+        f"what the layers read, over {(inputs or {}).get('tokens', 0):,} tokens, for a calibration": bool(inputs),
+    }
+    settings = ", ".join(f"{key} {value}" for key, value in found["settings"].items())
+    say(
+        [
+            ("statistics", f"{len(found['languages'])} languages, {found['bytes'] / 1e6:,.1f} MB"),
+            ("model", _model(found["model"])),
+            ("holds", "; ".join(["active counts and sums", *(what for what, there in holds.items() if there)])),
+            ("not", "; ".join(what.replace(" 0", "") for what, there in holds.items() if not there) or "–"),
+            ("settings", settings or "none"),
+        ]
+    )
+    table(
+        "",
+        ("language", "tokens", "texts read"),
+        [(k, f"{one['tokens']:,}", one["texts"]) for k, one in found["languages"].items()],
+    )
+
+
+def calibration(found: dict[str, Any]) -> None:
+    errors, worst = found["errors"], found["worst_layer"]
+    say(
+        [
+            ("calibration", f"of a model with fingerprint {found['fingerprint'][:12]}…"),
+            ("directions", f"{found['layers']} layers × {found['hidden']:,}, for {found['dtype']} weights"),
+            ("fitted to", f"{found['tokens']:,} tokens in {', '.join(found['languages'])}"),
+            (
+                "error",
+                f"of the activation, on {found['unseen']:,} unseen tokens: {min(errors):.1%} in the best layer, "
+                f"{errors[worst]:.1%} in the worst, {worst}"
+                if errors
+                else "no layers",
+            ),
+        ]
+    )
+
+
+def recipe(found: dict[str, Any]) -> None:
+    from ...cards.words import wording
+    from ...editor.text import languages
+
+    base = found["base"]
+    print_ = f" with fingerprint {base['fingerprint'][:12]}…" if base["fingerprint"] else ", whatever its fingerprint"
+    there = "" if found["neurons_there"] else ", which is not there"
+    settings = {"carrier": found.get("carrier"), "slots": found.get("slots"), "tolerance": found.get("tolerance")}
+    say(
+        [
+            ("recipe", f"for {base['model']}{'@' + base['revision'][:12] if base['revision'] else ''}{print_}"),
+            ("neurons", f"{found['neurons']}{there}"),
+            *(
+                ("edits" if not at else "", f"{languages.name(edit['language'])}: {wording.operation(edit)}")
+                for at, edit in enumerate(found["edits"])
+            ),
+            ("shared neurons", found["shared"]),
+            *((name, str(value)) for name, value in settings.items() if value is not None),
+        ]
+    )
+
+
+SHOWN: dict[str, Callable[[dict[str, Any]], None]] = {
+    "model": model,
+    "checkpoint": checkpoint,
+    "gguf": gguf,
+    "neurons": neurons,
+    "statistics": statistics,
+    "calibration": calibration,
+    "recipe": recipe,
+}

@@ -1,0 +1,150 @@
+"""Options that several commands share."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def corpus_options(function: Function) -> Function:
+    """--corpus and --languages."""
+    function = click.option(
+        "--languages",
+        help="Which languages to read, comma-separated. Default: all that the corpus has. Read every language that is to be "
+        "kept: a neuron is only known to be shared with those.",
+    )(function)
+    return click.option(
+        "--corpus",
+        multiple=True,
+        metavar="DIR|LANG=FILE|DATASET",
+        help="Text: a folder of {lang}.txt, .jsonl, .jsonl.gz or .parquet; one file as LANG=FILE; a Hub dataset; or "
+        "`embedded`. May be given several times.",
+    )(function)
+
+
+def device_options(function: Function) -> Function:
+    """--device and --dtype."""
+    function = click.option(
+        "--dtype",
+        type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
+        default="auto",
+        help="Arithmetic; auto is float32 on a CPU, the checkpoint's own dtype elsewhere.",
+    )(function)
+    return click.option(
+        "--device",
+        type=click.Choice(["auto", "cpu", "cuda", "mps"]),
+        default="auto",
+        help="Where the model runs.",
+    )(function)
+
+
+def detect_options(function: Function) -> Function:
+    """What `detect` and `export` ask about statistics."""
+    from ..editor.text.tokens import MINIMUM_TOKENS
+
+    for option in reversed(
+        [
+            click.option(
+                "--tokens",
+                type=click.IntRange(1),
+                default=16_384,
+                show_default=True,
+                help="Tokens a language.",
+            ),
+            click.option("--context", type=click.IntRange(2), default=512, show_default=True, help="Tokens a context."),
+            click.option(
+                "--batch-size",
+                default="auto",
+                show_default=True,
+                callback=_batch_size,
+                help="Contexts at once.",
+            ),
+            click.option(
+                "--minimum",
+                type=click.IntRange(1),
+                default=MINIMUM_TOKENS,
+                show_default=True,
+                help="Tokens without which a language is refused.",
+            ),
+        ]
+    ):
+        function = option(function)
+    return device_options(function)
+
+
+def find_options(function: Function) -> Function:
+    """--rate and --quantile."""
+    share = click.FloatRange(0, 1, min_open=True, max_open=True)
+    function = click.option(
+        "--quantile",
+        type=share,
+        default=0.95,
+        show_default=True,
+        help="Only neurons more often active than this share of all (neuron, language) pairs are looked at.",
+    )(function)
+    return click.option("--rate", type=share, default=0.01, show_default=True, help="Share of all neurons to take.")(
+        function
+    )
+
+
+def method_options(function: Function) -> Function:
+    """What methods other than LAPE ask for: --threshold, --seed, --tuned."""
+    for option in (
+        click.option(
+            "--tuned",
+            multiple=True,
+            metavar="LANG=DIR",
+            help="pv: a copy of the model that was tuned on one language, for each of at least two.",
+        ),
+        click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="random: of the draw."),
+        click.option(
+            "--threshold",
+            type=click.FloatRange(0, 1, min_open=True, max_open=True),
+            default=0.95,
+            show_default=True,
+            help="lap: the activation probability above which a neuron is a language's.",
+        ),
+    ):
+        function = option(function)
+    return function
+
+
+def given(*names: str) -> list[str]:
+    """Those of some options that stand on the command line, as they are written there."""
+    ctx = click.get_current_context()
+    spelled = {option.name: max(option.opts, key=len) for option in ctx.command.params}
+    said = [name for name in names if ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE]
+    return [spelled[name] for name in said]
+
+
+def _batch_size(ctx: click.Context, option: click.Parameter, value: str) -> int:
+    if value == "auto":
+        return 0
+    if not value.isdecimal() or not int(value):
+        raise click.BadParameter("a whole number, or auto")
+    return int(value)
+
+
+def split(languages: str | None) -> list[str]:
+    return [word for word in map(str.strip, (languages or "").split(",")) if word]
+
+
+PAGE = "report.html"
+
+PYTHON_HELP = (
+    "The interpreter of an environment in which the runtimes are installed, for one runtime alone as NAME=PATH; may be "
+    "given several times. Default: the one that runs monoglot."
+)
+
+
+def names(given: str) -> list[str]:
+    """A comma-separated list of runtimes, or `all`. Raises RunError for one that is not known, UsageError for none."""
+    from ..editor.runtimes import process
+    from ..editor.runtimes.adapters import NAMES
+
+    found = list(NAMES) if given == "all" else list(dict.fromkeys(process.known(name) for name in split(given)))
+    if not found:
+        raise click.UsageError(f"name a runtime, or several with commas: {', '.join(NAMES)}.")
+    return found

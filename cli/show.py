@@ -1,0 +1,117 @@
+"""What commands print of a baked checkpoint."""
+
+from typing import Any
+
+import click
+
+from .console import answer, note, table
+
+
+def show_baked(baked: Any, as_json: bool) -> None:
+    manifest = baked.manifest
+    if as_json:
+        answer(
+            {
+                "folder": str(baked.folder),
+                "neurons_edited": manifest["neurons_edited"],
+                "edited": manifest["edited"],
+                "kept": manifest["kept"],
+                "carrier": manifest["carrier"],
+                "rounding": manifest["rounding"],
+                "strength": manifest.get("strength"),
+                "left_out": manifest["left_out"],
+                "sha256": {name: entry["sha256"] for name, entry in manifest["files"].items()},
+            }
+        )
+        return
+    if searched := manifest.get("strength"):
+        show_curve(searched)
+    show_edits(baked.folder.name, manifest)
+    if carrier := manifest["carrier"]:
+        _show_carrier(carrier, manifest["rounding"])
+    note_shared(manifest)
+    if manifest["left_out"]:
+        note(f"Left out, other formats of the same weights: {', '.join(manifest['left_out'])}.")
+
+
+def show_edits(name: str, manifest: dict[str, Any]) -> None:
+    """What was done to which language."""
+    from ..cards.words.wording import operation
+
+    rows = [
+        (
+            edit["language"],
+            operation(edit),
+            manifest["edited"][edit["language"]],
+            manifest["kept"][edit["language"]],
+        )
+        for edit in manifest["recipe"]["edits"]
+    ]
+    table(
+        f"{name}: {manifest['neurons_edited']:,} neurons edited",
+        ("language", "operation", "neurons edited", "kept, shared"),
+        rows,
+    )
+
+
+def note_shared(manifest: dict[str, Any]) -> None:
+    for language, kept in manifest["kept"].items():
+        if kept > manifest["edited"][language]:
+            note(
+                f"Most neurons of {language} are shared with other languages and were kept, so the effect is weaker: "
+                "--shared edit takes them too."
+            )
+
+
+def _show_carrier(carrier: dict[str, Any], rounding: dict[str, float]) -> None:
+    """Where the constants went, and what that costs."""
+    cast = ", ".join(f"{what} {error:.1e}" for what, error in rounding.items())
+    click.echo(f"carrier: {carrier['name']}; rounding to the checkpoint's dtype, relative: {cast or 'none'}")
+    if not carrier["calibration"]:
+        return
+    table(
+        "calibration, on text that it was not fitted to",
+        ("layer", "w·x", "deviation", "first token", "worst on", "there", "level", "error of the activation"),
+        [
+            (
+                number,
+                f"{row['mean']:.3f}",
+                f"{row['deviation']:.3f}",
+                "–" if row["first_token"] is None else f"{row['first_token']:.2f}",
+                row["worst_kind"],
+                f"{row['worst']:.2f}",
+                f"{row['level']:g}",
+                f"{row['after']:.1%}" + (" left out" if number in carrier["layers_left_out"] else ""),
+            )
+            for number, row in enumerate(carrier["calibration"])
+        ],
+    )
+
+
+def show_curve(curve: dict[str, Any]) -> None:
+    """The curve as a table, and what the checkpoint wrote."""
+    import click
+
+    rows = [("0, the base", curve["base"]), *((f"{p['strength']:g}, hooks", p) for p in curve["points"])]
+    rows += [(f"{p['strength']:g}, checkpoint", p) for p in curve["checkpoint"]]
+
+    def figure(value: float | None, form: str) -> str:
+        return "–" if value is None else format(value, form)
+
+    table(
+        f"strength, for answers in {curve['language']}",
+        ("strength", "in the language", "perplexity to the base", "repetition", "KL, nats", ""),
+        [
+            (
+                name,
+                f"{point['accuracy']:.0%}",
+                figure(point["perplexity"], ".1f"),
+                figure(point["repetition"], ".0%"),
+                figure(point["kl"], ".2f"),
+                "falls apart" if point["fallen_apart"] else "",
+            )
+            for name, point in rows
+        ],
+    )
+    for sample in curve["samples"]:
+        click.echo(f"  {sample['prompt']} …  {' '.join(sample['answer'].split())}")

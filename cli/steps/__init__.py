@@ -1,0 +1,1 @@
+"""What several commands do: a library call with a progress bar, notes and tables."""

@@ -1,0 +1,114 @@
+"""What `bake` and `verify` do with GGUF files, and how `inspect` shows them."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ..console import answer, bar, note
+from ..edit_options import Edits
+from ..options import given
+
+IDLE_IN_BAKE = ("calibration_file", "base_id", "device", "dtype")
+
+
+def refuse(names: tuple[str, ...]) -> None:
+    """Raise UsageError for options that say nothing about a GGUF file."""
+    if idle := given(*names):
+        raise click.UsageError(f"{idle[0]} does not apply to a GGUF file, which is only copied.")
+
+
+def edited(model: Path, found: Any, edits: Edits) -> Any:
+    """The recipe of the options, for a GGUF file."""
+    from ...editor.edits.recipe import Recipe
+    from ...editor.gguf.bake import check_operations
+    from ...editor.models.identity import Base
+    from ..edit_options import parse_edits
+
+    strength = edits.strength if isinstance(edits.strength, float) else 1.0
+    made = parse_edits(
+        edits.deactivate, edits.scale, edits.activate, edits.hold, op=edits.op, value=edits.value, strength=strength,
+        languages=found.languages,
+    )  # fmt: skip
+    recipe = Recipe(Base(model.name), made, edits.shared or "keep")
+    check_operations(recipe)
+    return recipe
+
+
+def bake(model: Path, found: Any, recipe: Any, output: Path, force: bool, as_json: bool) -> None:
+    from ...editor.gguf.bake import bake_gguf
+    from ...editor.gguf.sidecar import sidecar_of
+    from ..show import note_shared, show_edits
+
+    with bar("bake", "MB") as update:
+        baked = bake_gguf(
+            model, found, recipe, output, force=force,
+            progress=lambda done, whole: update("", done // 10**6, whole // 10**6),
+        )  # fmt: skip
+    record = baked.record
+    if as_json:
+        answer({"file": str(output), **{key: record[key] for key in ("neurons_edited", "edited", "kept", "base")},
+                "sha256": record["file"]["sha256"], "size": record["file"]["size"]})  # fmt: skip
+    else:
+        show_edits(output.name, record)
+    note_shared(record)
+    _about_origin(model, found)
+    note(f"Wrote {output} and {sidecar_of(output)}. Prove it with: monoglot verify {output} --base {model}")
+
+
+def _about_origin(model: Path, found: Any) -> None:
+    """Whether the neurons are those of what a GGUF file was converted from, as far as that is known."""
+    from ...editor.gguf import converted
+
+    whose = f"those of {found.model.name}" if found.model else "of a model that they don't name"
+    if not converted.beside(model).is_file():
+        note(
+            f"The neurons are {whose}. Layers and width fit; that {model.name} was converted from it can't be proved, as a "
+            "GGUF does not say."
+        )
+        return
+    origin = converted.read(model)
+    base = origin["checkpoint"]["base"]
+    if found.model and found.model.fingerprint != base.get("fingerprint"):
+        note(f"Warning: the neurons are {whose}, {model.name} was converted from a checkpoint of {base['model']}.")
+    said = converted.edits(origin)
+    note(f"{model.name} was converted from a checkpoint that has edits of its own: {said}. These stay.")
+
+
+def verify(path: Path, base: str | None, neurons_file: Path | None, as_json: bool) -> bool:
+    """Verify, record and show; whether it passed."""
+    from ...editor.errors import ModelError
+    from ...editor.files.gguf import is_gguf
+    from ...editor.gguf import sidecar
+    from ...editor.gguf.verify import base_of, verify_gguf
+    from ...editor.neurons import neurons
+
+    if base and not is_gguf(base):
+        raise ModelError(f"{base} is not a GGUF file. The base of {path} is the GGUF file that it was made from.")
+    found = neurons.load(neurons_file) if neurons_file else None
+    record = sidecar.read(path)
+    with bar("verify", "MB") as update:
+        result = verify_gguf(
+            path, base_of(path, Path(base).expanduser() if base else None), neurons=found,
+            progress=lambda done, whole: update("", done // 10**6, whole // 10**6),
+        )  # fmt: skip
+    record["certificate"] = {"bytes": result.record()}
+    if neurons_file is None or not result.problems:  # a failure against other neurons than its own says nothing of it
+        sidecar.write(path, record)
+    if as_json:
+        answer(record["certificate"])
+    else:
+        click.echo(
+            f"bytes: {result.rows:,} rows of zeros in {result.tensors} tensors, {result.other_tensors} tensors and all else "
+            "identical"
+            if not result.problems
+            else f"bytes: {len(result.problems)} places are not as they should be"
+        )
+    if result.zero_before:
+        note(f"Note: {result.zero_before:,} of these rows are zeros in the base too.")
+    for problem in result.problems[:10]:
+        note(f"Failed: {problem}")
+    if len(result.problems) > 10:
+        note(f"… and {len(result.problems) - 10} more.")
+    note(f"{path} is {'NOT ' if result.problems else ''}what its sidecar says.")
+    return not result.problems

@@ -1,0 +1,91 @@
+"""What models answer to prompts in several languages: in which language, and how good the text is.
+
+accuracy    the share of answers that are in a wanted language (undetermined is not)
+whole       the share that are, and are not broken (see `quality`)
+lpr, wpr    the shares that hold line by line, and word by word (see `confusion`)
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ..live.generate import continuations
+from ..live.logits import Variant
+from ..progress import Progress
+from ..text.identify import check, is_in
+from ..text.prompts import COUNT, passages
+from .confusion import Confusion, confusion
+from .quality import Quality, quality, rounded
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Some answers, and what is to be said of them."""
+
+    texts: tuple[str, ...]
+    accuracy: float
+    whole: float
+    confusion: Confusion
+    quality: Quality
+
+    def figures(self) -> dict[str, Any]:
+        """For a manifest: rounded, without the texts."""
+        shares = {"accuracy": self.accuracy, "whole": self.whole, **asdict(self.confusion)}
+        return {
+            **{name: value if value is None else round(value, 4) for name, value in shares.items()},
+            **rounded(self.quality),
+        }
+
+
+def judged(base: Any, tokenizer: Any, texts: Sequence[str], wanted: Sequence[str], real: float | None) -> Answers:
+    """`wanted` are the languages that count as right, `real` the perplexity of real text in them; `base` judges."""
+    said = quality(base, tokenizer, texts, real=real)
+    right = [is_in(text, *wanted) for text in texts]
+    whole = [own and not broken for own, broken in zip(right, said.broken, strict=True)]
+    count = max(1, len(texts))
+    return Answers(tuple(texts), sum(right) / count, sum(whole) / count, confusion(texts, wanted), said)
+
+
+def real_text(
+    base: Any, tokenizer: Any, wanted: Mapping[str, Sequence[str]], tokens: int, count: int = COUNT
+) -> dict[str, Quality]:
+    """The yardstick by the prompt's language: what the base finds of the first `count` embedded passages in the wanted
+    languages, cut to `tokens` tokens. Of a language that is not embedded its perplexity is None."""
+    texts = {
+        codes: [text for code in codes for text in passages(code)[:count]] for codes in map(tuple, wanted.values())
+    }
+    found = {codes: quality(base, tokenizer, own, tokens=tokens) for codes, own in texts.items()}
+    return {language: found[tuple(codes)] for language, codes in wanted.items()}
+
+
+def ask(
+    variants: Sequence[Variant],
+    base: Any,
+    tokenizer: Any,
+    prompts: Mapping[str, Sequence[str]],
+    wanted: Mapping[str, Sequence[str]],
+    real: Mapping[str, float | None],
+    *,
+    tokens: int,
+    progress: Progress | None = None,
+) -> dict[str, dict[str, Answers]]:
+    """Answers of at most `tokens` tokens, by variant and the prompt's language; `wanted` and `real` are by the prompt's
+    language too. Raises CorpusError for a language that can't be identified."""
+    for languages in wanted.values():  # before the work
+        for language in languages:
+            check([language])
+    asked = [prompt for own in prompts.values() for prompt in own]
+    found: dict[str, dict[str, Answers]] = {}
+    for variant in variants:
+
+        def advance(_: str, done: int, whole: int, name: str = variant.name) -> None:
+            if progress:
+                progress(name, len(found) * whole + done, len(variants) * whole)
+
+        with variant.inside():
+            texts = iter(continuations(variant.model, tokenizer, asked, tokens=tokens, progress=advance))
+        found[variant.name] = {
+            language: judged(base, tokenizer, [next(texts) for _ in own], wanted[language], real.get(language))
+            for language, own in prompts.items()
+        }
+    return found

@@ -1,0 +1,114 @@
+"""`evaluation.json`: what was measured of a model and its neurons, where no checkpoint was made of them.
+
+    {"format": 1, "model": {name, revision, model_type, layers, width, fingerprint}, "neurons": {"sha256", "method"},
+     "evaluation": {"perplexity": {…}, "profile": {…}, …}}
+
+It lies in a folder of its own, with the `neurons.json` that it is about. Of a checkpoint, the same `evaluation` stands in
+its manifest.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from ..errors import CheckpointError, OutputError
+from ..files.checkpoint import parse_json
+from ..files.output import replace_file
+from ..models.identity import ModelInfo
+from ..neurons import neurons as neurons_file
+from ..neurons.neurons import Neurons
+
+FORMAT = 1
+FILE = "evaluation.json"
+NEURONS = "neurons.json"
+OURS = (FILE, NEURONS, "stats.safetensors", "report.html", "report.md", "figures")  # what may lie there
+
+
+def about(model: ModelInfo, neurons: Neurons) -> dict[str, Any]:
+    """What findings are of."""
+    text = neurons_file.serialise(neurons).encode()
+    return {
+        "format": FORMAT,
+        "model": vars(model),
+        "neurons": {"sha256": hashlib.sha256(text).hexdigest(), "method": neurons.method},
+    }
+
+
+def check_place(folder: Path) -> None:
+    """Raise OutputError when a folder is a file, or has things in it that are none of ours: it may be a model's."""
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(f"{folder} is a file. Name a folder.")
+    others = (
+        [path.name for path in folder.iterdir() if path.name not in OURS and path.name[0] != "."]
+        if folder.exists()
+        else []
+    )
+    if others:
+        raise OutputError(f"{folder} has other things in it ({sorted(others)[0]}). Choose another folder.")
+
+
+def of_folder(folder: Path, model: ModelInfo, neurons: Neurons) -> dict[str, Any]:
+    """The findings that a folder already has of this model and these neurons, or none yet.
+
+    Raises OutputError when it is a file, has findings of others, or other things in it.
+    """
+    check_place(folder)
+    subject = plain(about(model, neurons))
+    if not (folder / FILE).is_file():
+        return {**subject, "evaluation": {}}
+    found = read(folder)
+    if any(found.get(key) != subject[key] for key in ("model", "neurons")):
+        raise OutputError(f"{folder} has findings of another model, or of other neurons. Choose another folder.")
+    return found
+
+
+def plain(data: Any) -> Any:
+    """As JSON gives it back: tuples as lists, keys as text."""
+    return json.loads(json.dumps(data))
+
+
+def read(folder: Path) -> dict[str, Any]:
+    """Raises OutputError when the folder has no findings, or they are malformed or of an unknown format."""
+    path = folder / FILE
+    if not path.is_file():
+        raise OutputError(f"{folder} has no {FILE}. Make one with `monoglot evaluate MODEL NEURONS -o {folder.name}`.")
+    try:
+        found = parse_json(path.read_bytes(), str(path))
+    except CheckpointError as error:
+        raise OutputError(str(error)) from None
+    version = found.get("format") if isinstance(found, dict) else None
+    if version != FORMAT:
+        raise OutputError(
+            f"{path} has format {version!r}, this version reads {FORMAT}. Upgrade monoglot, or measure again into another "
+            "folder."
+        )
+    if not isinstance(found.get("evaluation"), dict):
+        raise OutputError(f"{path} is damaged: it has no measures. Measure again into another folder.")
+    return dict(found)
+
+
+def write(folder: Path, found: dict[str, Any], neurons: Neurons) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    neurons_file.save(neurons, folder / NEURONS)
+    replace_file(folder / FILE, (json.dumps(found, indent=1, ensure_ascii=False) + "\n").encode())
+
+
+def narrower(before: dict[str, Any], now: dict[str, Any]) -> str:
+    """What an earlier measurement had and a new one lacks, in words: prompts, tokens or texts of a language, and marks;
+    empty where it lacks nothing."""
+    (what, were), (_, are) = _breadth(before), _breadth(now)
+    lost = []
+    if fewer := [language for language, count in were.items() if are.get(language, 0) < count]:
+        lost.append(f"{what} " + ", ".join(f"{k} {were[k]:,} (now {are.get(k, 0):,})" for k in fewer))
+    if before.get("judge") and not now.get("judge"):
+        lost.append(f"marks by {before['judge']}")
+    return "; ".join(lost)
+
+
+def _breadth(measured: dict[str, Any]) -> tuple[str, dict[str, int]]:
+    """What a measurement counts, and how much of it it had, per language or pair of them."""
+    for what in ("prompts", "tokens"):
+        if isinstance(measured.get(what), dict):
+            return what, measured[what]
+    return "texts", dict.fromkeys(measured.get("pairs", ()), measured.get("texts", 0))

@@ -1,0 +1,79 @@
+"""What is measured: a model and neurons of it, and the checkpoint that was made of both, where there is one."""
+
+import warnings
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from ..edits import manifest
+from ..errors import MonoglotWarning, NeuronsError
+from ..files.kinds import FILE
+from ..live.load import load_model
+from ..live.modules import activation_modules
+from ..models.hf import load_tokenizer
+from ..models.source import resolve, resolve_base
+from ..models.target import Target, open_target
+from ..neurons import neurons as neurons_file
+from ..neurons.neurons import Neurons, check_fit
+
+
+@dataclass
+class Subject:
+    """`folder` and `record`, its manifest, are those of the checkpoint. The base is loaded when it is first asked for."""
+
+    target: Target
+    neurons: Neurons
+    folder: Path | None = None
+    record: dict[str, Any] | None = None
+    device: str = "auto"
+    dtype: str = "auto"
+
+    @cached_property
+    def model(self) -> Any:
+        return load_model(self.target.source.folder, device=self.device, dtype=self.dtype)
+
+    @cached_property
+    def tokenizer(self) -> Any:
+        return load_tokenizer(self.target.source.folder)
+
+    @cached_property
+    def modules(self) -> list[Any]:
+        return activation_modules(self.model, self.target.feed_forward.family)
+
+    def baked(self) -> Any:
+        """The checkpoint's own model, loaded anew."""
+        return load_model(self.folder, device=self.device, dtype=self.dtype) if self.folder else None
+
+
+def open_subject(
+    model: str, neurons_path: Path | None, *, base: str | None = None, device: str = "auto", dtype: str = "auto"
+) -> Subject:
+    """A checkpoint that monoglot made, by its folder; or a model with its neurons.
+
+    Raises VerificationError when there are no neurons and the folder is no such checkpoint, NeuronsError when the neurons
+    don't fit the model, or are not those that the checkpoint was made with. Warns (MonoglotWarning) of neurons that were
+    found in other weights.
+    """
+    folder = Path(model)
+    if neurons_path is None or (folder / FILE).is_file():
+        record = manifest.read(folder)
+        target = open_target(resolve_base(record["base"], base, beside=folder))
+        own = neurons_file.load(folder / "neurons.json")
+        if neurons_path and neurons_file.serialise(neurons_file.load(neurons_path)) != neurons_file.serialise(own):
+            raise NeuronsError(
+                f"{folder} was made with other neurons than those in {neurons_path}. Leave the file out, or measure the "
+                "neurons on the base."
+            )
+        return Subject(target, own, folder, record, device, dtype)
+    found = neurons_file.load(neurons_path)
+    target = open_target(resolve(model))
+    check_fit(found, target.feed_forward.layers, target.feed_forward.width, target.source.name)
+    if found.model and found.model.fingerprint != target.fingerprint:
+        warnings.warn(
+            f"the neurons were found in {found.model.name}, {target.source.name} has other weights. What is measured is "
+            "how far they hold there too.",
+            MonoglotWarning,
+            stacklevel=2,
+        )
+    return Subject(target, found, None, None, device, dtype)
