@@ -1,6 +1,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
+SCRIPTS = PYTHONPATH=tests $(BIN)/python -m scripts
 
 .PHONY: setup check test oldest dist demo readme real real-judge compat runtimes runtimes-short card-blocks bench clean
 
@@ -41,19 +42,19 @@ $(VENV)-3.10/.done: pyproject.toml constraints-oldest.txt
 	touch $@
 
 oldest: $(VENV)-oldest/.done $(if $(PYTHON310),$(VENV)-3.10/.done)
-	$(if $(PYTHON310),$(VENV)-3.10/bin/python tests/without_torch.py,@echo "no Python 3.10 here: nothing is run on it")
+	$(if $(PYTHON310),PYTHONPATH=tests $(VENV)-3.10/bin/python -m scripts.without_torch,@echo "no Python 3.10 here: nothing is run on it")
 	$(OLDEST)/python -m pytest
 
 # The sdist and the wheel, built, looked into, installed in an environment of their own and run there
 dist: setup
-	$(BIN)/python tests/distribution.py
+	$(SCRIPTS).distribution
 
 demo: setup
 	$(BIN)/monoglot demo
 
 # The README's help texts; run it when an option or a command changed
 readme: setup
-	$(BIN)/python tests/help_texts.py
+	$(SCRIPTS).help_texts
 
 # Real checkpoints: REAL_MODELS=DIR to use what is there, REAL_CORPUS=DIR for the text
 export REAL_MODELS ?= real-models
@@ -62,7 +63,7 @@ export REAL_MODELS_TOOL ?=
 
 real: setup
 	$(BIN)/python -m pip install -q -c constraints.txt accelerate gguf
-	$(BIN)/python tests/real.py $(REAL_FLAGS)
+	$(SCRIPTS).real $(REAL_FLAGS)
 	$(if $(findstring --short,$(REAL_FLAGS)),,$(MAKE) real-judge)
 
 # The judge, against llama.cpp's own server, which lives in an environment of its own
@@ -75,12 +76,12 @@ $(VENV)-llama/.done:
 	touch $@
 
 real-judge: setup $(VENV)-llama/.done
-	LLAMA_PYTHON=$(LLAMA)/python $(BIN)/python tests/real_judge.py
+	LLAMA_PYTHON=$(LLAMA)/python $(SCRIPTS).real_judge
 
 # What the card of the checkpoint in FOLDER says under "Use it", run: VLLM_BIN=DIR and LLAMA_BIN=DIR hold the runtimes'
 # executables, and whatever is not given is left out
 card-blocks: setup
-	$(BIN)/python tests/card_blocks.py $(FOLDER) $(if $(VLLM_BIN),--vllm $(VLLM_BIN)) $(if $(LLAMA_BIN),--llama $(LLAMA_BIN))
+	$(SCRIPTS).card_blocks $(FOLDER) $(if $(VLLM_BIN),--vllm $(VLLM_BIN)) $(if $(LLAMA_BIN),--llama $(LLAMA_BIN))
 
 # What the older spelling of config.json is for: runtimes that read no other, each in an environment of its own
 $(VENV)-transformers4/.done:
@@ -108,7 +109,7 @@ $(VENV)-runtimes/.done:
 	touch $@
 
 runtimes-short: setup $(VENV)-runtimes/.done
-	$(BIN)/python tests/runtimes.py --python $(VENV)-runtimes/bin/python
+	$(SCRIPTS).runtimes --python $(VENV)-runtimes/bin/python
 	LLAMA_PYTHON=$(VENV)-runtimes/bin/python $(BIN)/python -m pytest tests/test_llama_cpp.py
 
 $(VENV)-vllm/.done:
@@ -132,7 +133,7 @@ $(VENV)-mistralrs/.done:
 OWN = vllm openvino mlx mistralrs
 runtimes: setup $(VENV)-runtimes/.done $(foreach name,$(OWN),$(VENV)-$(name)/.done)
 	$(BIN)/python -m pip install -q -c constraints.txt accelerate gguf
-	$(BIN)/python tests/runtimes.py --models embedded,native,smollm2,gemma3 --write \
+	$(SCRIPTS).runtimes --models embedded,native,smollm2,gemma3 --write \
 	  --python $(VENV)-runtimes/bin/python --python transformers=$(BIN)/python \
 	  $(foreach name,$(OWN),--python $(name)=$(VENV)-$(name)/bin/python) \
 	  --runtimes transformers,vllm,llama.cpp,ctranslate2,onnxruntime,openvino,mlx,mistralrs

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny
+from support import tiny
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test talks to the network
 

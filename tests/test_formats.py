@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-import tiny
 import yaml
+from support import tiny
 
 from monoglot.editor.edits import calibration, manifest, recipe
 from monoglot.editor.edits.bake import bake

@@ -11,9 +11,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import hub as server
 import pytest
-from checkpoints import PROVED, baked, certify
+from support import fake_hub as server
+from support.checkpoints import PROVED, baked, certify
 
 BEFORE_1 = version("huggingface_hub").startswith("0.")
 LOADING = """

@@ -14,12 +14,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import ggufs
 import numpy as np
 import pytest
 from gguf import GGUFReader, GGUFWriter
 from gguf.constants import GGMLQuantizationType
 from real import published
+from support import ggufs
 
 from monoglot.editor.edits.bake import bake
 from monoglot.editor.edits.recipe import Edit, Recipe

@@ -9,9 +9,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import help_texts
 import pytest
-import tiny
+from scripts import help_texts
+from support import tiny
 
 from monoglot.cli.main import COMMANDS
 from monoglot.editor.models.families import FAMILIES

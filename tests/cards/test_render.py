@@ -9,14 +9,14 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-import card_blocks
 import jinja2
-import measured
 import pytest
 import yaml
 from huggingface_hub import ModelCard
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
+from scripts import card_blocks
+from support import measured
 
 from monoglot.cards import render
 from monoglot.cards.metadata import metadata

@@ -13,9 +13,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import measured
 import numpy as np
 import pytest
+from support import measured
 
 from monoglot.cards import report
 from monoglot.cards.figures import canvas

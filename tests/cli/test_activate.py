@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tiny
 import yaml
-from folders import tree
+from support import tiny
+from support.folders import tree
 
 from monoglot.cli.edit_options import Edits
 from monoglot.cli.steps.export import _strength

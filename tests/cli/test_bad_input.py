@@ -25,10 +25,10 @@ from typing import Any
 from unittest import mock
 
 import pytest
-import tiny
-from folders import tree
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from support import tiny
+from support.folders import tree
 
 from monoglot.cli.main import main
 from monoglot.editor.edits import bake as baking

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny
+from support import tiny
 
 from monoglot.editor import embedded
 from monoglot.editor.edits.hooks import steered

@@ -9,9 +9,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import ggufs
 import pytest
-from folders import tree
+from support import ggufs
+from support.folders import tree
 
 Run = Callable[..., tuple[int, str, str]]
 EDIT = ("--deactivate", "fr")

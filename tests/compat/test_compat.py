@@ -13,8 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-import spellings
-import tiny
+from support import spellings, tiny
 
 from monoglot.editor.live.load import load_model
 

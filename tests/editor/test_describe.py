@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tiny
 import transformers
 from safetensors.torch import load_file, save_file
+from support import tiny
 
 from monoglot.editor.describe import describe
 from monoglot.editor.edits import calibration, manifest

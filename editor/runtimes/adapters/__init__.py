@@ -17,7 +17,7 @@ The host's side is `process`, the other side `worker`.
 
 import importlib
 from types import ModuleType
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from typing import Any, Callable, Dict, List, Optional, Tuple  # noqa: UP035  # other environments have older Pythons
 
 MODULES = {  # by what a person calls them
     "transformers": "transformers",

@@ -3,7 +3,7 @@
 import json
 import urllib.request
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional
+from typing import Any, Callable, Dict, List, Optional  # noqa: UP035  # other environments have older Pythons
 
 from . import Answer, Ask, Prompt
 

@@ -1,7 +1,7 @@
 """MLX by mlx-lm: on Apple's GPUs, elsewhere on the CPU."""
 
 from pathlib import Path
-from typing import List, Optional
+from typing import List, Optional  # noqa: UP035  # other environments have older Pythons
 
 from . import Answer, Ask, Prompt
 

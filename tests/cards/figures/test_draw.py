@@ -10,12 +10,9 @@ from typing import Any
 from unittest import mock
 from xml.etree.ElementTree import fromstring as parsed
 
-import measured
 import numpy as np
 import pytest
-from matplotlib.figure import Figure
-from matplotlib.text import Text
-from PIL import Image
+from support import measured
 
 from monoglot.cards.figures import canvas, colours
 from monoglot.cards.figures import draw as figures
@@ -24,6 +21,10 @@ from monoglot.editor.edits import bake
 from monoglot.editor.errors import MonoglotError, OutputError
 
 matplotlib = pytest.importorskip("matplotlib")
+
+from matplotlib.figure import Figure  # noqa: E402
+from matplotlib.text import Text  # noqa: E402
+from PIL import Image  # noqa: E402
 
 EVALUATION, STRENGTH = measured.evaluation(), measured.strength()
 SMALL = measured.evaluation(("en", "fr", "zh"), 4)
@@ -230,7 +231,8 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
 def test_no_window_and_no_global_state() -> None:
     """matplotlib is imported when something is drawn, pyplot never."""
     code = (
-        "import sys; from monoglot.cards import report; from monoglot.cards.figures import draw as figures; from monoglot.cards.words import tables; assert 'matplotlib' not in sys.modules;"
+        "import sys; from monoglot.cards import report; from monoglot.cards.figures import draw as figures;"
+        "from monoglot.cards.words import tables; assert 'matplotlib' not in sys.modules;"
         "f = figures.draw({'profile': {'layers': {'en': [1, 2]}}}); figures.png(f['profile']); figures.svg(f['profile']);"
         "assert 'matplotlib' in sys.modules and 'matplotlib.pyplot' not in sys.modules and 'torch' not in sys.modules"
     )

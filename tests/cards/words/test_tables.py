@@ -3,11 +3,11 @@
 import math
 from typing import Any
 
-import measured
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
+from support import measured
 
 from monoglot.cards.words import amounts, tables
 from monoglot.cards.words.tables import Table

@@ -5,9 +5,8 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-import measured
 import pytest
-import tiny
+from support import measured, tiny
 
 from monoglot.editor.edits import manifest
 from monoglot.editor.files import card_text

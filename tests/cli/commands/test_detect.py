@@ -45,7 +45,10 @@ def start(model: Path, corpus: Path, output: Path, *, before: str = "", torchrun
             "-m", "monoglot.cli", *arguments,
         ]  # fmt: skip
     else:
-        code = f"from monoglot.editor.statistics import recorder as record, resume\nfrom monoglot.cli.main import main\n{before}\nmain()"
+        imports = (
+            "from monoglot.editor.statistics import recorder as record, resume\nfrom monoglot.cli.main import main"
+        )
+        code = f"{imports}\n{before}\nmain()"
         command = [sys.executable, "-c", code, *arguments]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny
-from folders import tree
+from support import tiny
+from support.folders import tree
 
 from monoglot.editor import embedded
 from monoglot.editor.edits import manifest

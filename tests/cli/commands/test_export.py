@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny
 import torch
 import transformers
+from support import tiny
 
 from monoglot.cli.main import COMMANDS
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny
+from support import tiny
 
 from monoglot.editor.describe import describe
 from monoglot.editor.edits import calibration

@@ -8,9 +8,9 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import hub as server
 import pytest
-from checkpoints import PROVED, baked, certify
+from support import fake_hub as server
+from support.checkpoints import PROVED, baked, certify
 
 from monoglot.editor.hub import connection as hub_module
 

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import measured
 import pytest
-from folders import tree
+from support import measured
+from support.folders import tree
 
 from monoglot.cards.figures import draw as figures
 from monoglot.cards.report import GENERATOR

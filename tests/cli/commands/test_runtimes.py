@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tiny
 from safetensors.torch import load_file, save_file
+from support import tiny
 
 from monoglot.editor.edits import manifest
 from monoglot.editor.files.kinds import FILE

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny
 import torch
 from safetensors.torch import load_file
+from support import tiny
 
 from monoglot.cards.render import card_writer
 from monoglot.editor.edits.bake import bake

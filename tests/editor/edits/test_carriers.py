@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tiny
 import torch
 from safetensors.torch import load_file, save_file
-from tiny import CASES, EXACT, MOVED, TOLERANCE, WRAPPERS, Case, live, logits
+from support import tiny
+from support.tiny import CASES, EXACT, MOVED, TOLERANCE, WRAPPERS, Case, live, logits
 
 from monoglot.editor.edits import calibration as calibration_file
 from monoglot.editor.edits import carriers

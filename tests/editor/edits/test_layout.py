@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tiny
 import torch
 import transformers
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from tiny import CASES, EXACT, logits
+from support import tiny
+from support.tiny import CASES, EXACT, logits
 
 from monoglot.editor.edits.bake import bake
 from monoglot.editor.edits.recipe import Recipe

@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-import tiny
 import torch
 from safetensors.torch import load_file, save_file
-from tiny import MOVED, TOLERANCE, logits
+from support import tiny
+from support.tiny import MOVED, TOLERANCE, logits
 
 from monoglot.editor.edits.bake import bake
 from monoglot.editor.edits.recipe import Edit, Recipe

@@ -6,13 +6,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import gguf
-import ggufs
 import numpy as np
 import pytest
 from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType
 from gguf.quants import dequantize
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support import ggufs
 
 from monoglot.editor.errors import CheckpointError, ModelError
 from monoglot.editor.files.gguf import TYPES, is_gguf, read_gguf

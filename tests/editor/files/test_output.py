@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from folders import tree
+from support.folders import tree
 
 from monoglot.editor.errors import OutputError
 from monoglot.editor.files import output

@@ -12,10 +12,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import ggufs
 import numpy as np
 import pytest
-from folders import tree
+from support import ggufs
+from support.folders import tree
 
 from monoglot.editor.edits.recipe import Edit, Recipe
 from monoglot.editor.errors import (

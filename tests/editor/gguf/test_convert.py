@@ -8,11 +8,11 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-import ggufs
 import pytest
-from checkpoints import baked
-from folders import tree
-from stand_in import environment
+from support import ggufs
+from support.checkpoints import baked
+from support.folders import tree
+from support.stand_in import environment
 
 from monoglot.editor.edits import manifest
 from monoglot.editor.errors import MonoglotError, OutputError, RunError, VerificationError

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
-import hub as server
 import pytest
+from support import fake_hub as server
 
 from monoglot.editor.errors import PublishError
 from monoglot.editor.hub import connection as hub_module

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import hub as server
 import pytest
-from checkpoints import PROVED, baked, certify
+from support import fake_hub as server
+from support.checkpoints import PROVED, baked, certify
 
 from monoglot.editor.edits import manifest
 from monoglot.editor.errors import PublishError, VerificationError

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny
 from hypothesis import given
 from hypothesis import strategies as st
+from support import tiny
 
 from monoglot.editor.errors import CorpusError
 from monoglot.editor.live.chat import Conversation, printable, templated

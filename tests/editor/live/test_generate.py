@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny
 import torch
+from support import tiny
 
 from monoglot.editor.errors import CorpusError
 from monoglot.editor.live import generate

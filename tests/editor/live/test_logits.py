@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tiny
 import torch
 import transformers
+from support import tiny
 
 from monoglot.editor.live import logits as module
 from monoglot.editor.live.logits import Variant, batches, chunks, hidden_states, logits, token_losses

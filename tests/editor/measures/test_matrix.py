@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tiny
 import torch
+from support import tiny
 
 from monoglot.editor.edits.hooks import steered
 from monoglot.editor.edits.plan import plan

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tiny
 import torch
+from support import tiny
 
 from monoglot.editor import embedded
 from monoglot.editor.live import logits

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tiny
 import torch
 from safetensors.torch import load_file, save_file
+from support import tiny
 from transformers.activations import ACT2FN
 
 from monoglot.editor.errors import CheckpointError, ModelError

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny
 import torch
 from safetensors.torch import load_file
-from tiny import IDS, live, logits
+from support import tiny
+from support.tiny import IDS, live, logits
 
 from monoglot.editor.edits import carriers
 from monoglot.editor.edits.bake import bake

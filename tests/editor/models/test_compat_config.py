@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import spellings
-import tiny
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from spellings import THETA, rope
-from tiny import logits
+from support import spellings, tiny
+from support.spellings import THETA, rope
+from support.tiny import logits
 
 from monoglot.editor.edits import manifest
 from monoglot.editor.edits.bake import bake

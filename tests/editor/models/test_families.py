@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tiny
 import torch
 import transformers
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from tiny import CASES, IDS, MOVED, TOLERANCE, Case, live, logits
+from support import tiny
+from support.tiny import CASES, IDS, MOVED, TOLERANCE, Case, live, logits
 from transformers.activations import ACT2FN
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import huggingface_hub
 import pytest
-import tiny
+from support import tiny
 
 from monoglot.editor.describe import describe
 from monoglot.editor.errors import CheckpointError, ModelError

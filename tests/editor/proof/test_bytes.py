@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny
 import torch
 from safetensors.torch import load_file, save_file
+from support import tiny
 
 from monoglot.editor.edits import calibration, manifest
 from monoglot.editor.edits.bake import bake

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny
+from support import tiny
 
 from monoglot.cards.render import card_writer
 from monoglot.editor.edits import calibration, manifest

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny
 import torch
+from support import tiny
 
 from monoglot.editor.live.load import load_model
 from monoglot.editor.models.hf import load_tokenizer

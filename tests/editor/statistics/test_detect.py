@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tiny
+from support import tiny
 
 from monoglot.editor.errors import CorpusError, MonoglotWarning, StatisticsError
 from monoglot.editor.models.source import resolve

@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tiny
 import torch
 from safetensors.torch import load_file
+from support import tiny
 
 from monoglot.editor.live.load import load_model
 from monoglot.editor.live.modules import activation_modules, input_modules, trunk

@@ -12,7 +12,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
-from tables import LAYERS, WIDTH, Tables, packed, run, same
+from support.tables import LAYERS, WIDTH, Tables, packed, run, same
 
 from monoglot.editor.errors import MonoglotWarning, StatisticsError
 from monoglot.editor.models.source import resolve

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tables import BOS, HIDDEN, LAYERS, TEXTS, WIDTH, Tables, packed, plain, run, same, sample
-from tiny import TEXT
+from support.tables import BOS, HIDDEN, LAYERS, TEXTS, WIDTH, Tables, packed, plain, run, same, sample
+from support.tiny import TEXT
 
 from monoglot.editor.errors import StatisticsError
 from monoglot.editor.live.load import load_model

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from safetensors.numpy import load_file, save_file
-from tables import INFO, TEXTS, Tables, packed, plain, run, same
+from support.tables import INFO, TEXTS, Tables, packed, plain, run, same
 
 from monoglot.editor.statistics import recorder as record
 from monoglot.editor.statistics import resume

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from tables import HELD_OUT, LAYERS, Tables, packed, sample
+from support.tables import HELD_OUT, LAYERS, Tables, packed, sample
 
 from monoglot.editor.errors import CorpusError
 from monoglot.editor.statistics import sample as sampling

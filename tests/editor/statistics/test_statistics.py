@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
-from tables import INFO, Tables, packed, run, same, same_inputs
+from support.tables import INFO, Tables, packed, run, same, same_inputs
 
 from monoglot.editor.errors import MonoglotWarning, StatisticsError
 from monoglot.editor.statistics import statistics

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tiny
 import torch
 from safetensors.torch import load_file, save_file
+from support import tiny
 
 from monoglot.editor.errors import CheckpointError, ModelError, MonoglotError, MonoglotWarning, StatisticsError
 from monoglot.editor.live.load import load_model

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from stand_in import READY, environment
+from support.stand_in import READY, environment
 
 from monoglot.editor.errors import RunError
 from monoglot.editor.live.load import load_model

@@ -21,10 +21,10 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import tiny
 from real import models, published
+from support import tiny
 
-README = Path(__file__).parent.parent / "README.md"
+README = Path(__file__).parents[2] / "README.md"
 BEGIN, END = "<!-- measured by `make runtimes` -->", "<!-- end of what was measured -->"
 MONOGLOT = (sys.executable, "-m", "monoglot.cli")
 ON = ("--activate", "fr", "--hold", "others", "--strength", "1")

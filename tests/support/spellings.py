@@ -4,15 +4,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny
 import transformers
-from tiny import Case
 
 from monoglot.editor.edits.bake import bake
 from monoglot.editor.edits.recipe import Edit, Recipe
 from monoglot.editor.models.identity import Base
 from monoglot.editor.models.source import resolve
 from monoglot.editor.models.target import open_target
+from support import tiny
+from support.tiny import Case
 
 THETA = 500_000.0  # no family's default
 

@@ -11,7 +11,7 @@ import click
 
 from monoglot.cli.main import COMMANDS, group
 
-README = Path(__file__).resolve().parent.parent / "README.md"
+README = Path(__file__).resolve().parents[2] / "README.md"
 BEGIN, END = "<!-- help: begin. Written by `make readme` -->\n", "<!-- help: end -->\n"
 WIDTH = 78  # click keeps two columns of a terminal free
 

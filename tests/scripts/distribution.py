@@ -13,7 +13,7 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 DIST = ROOT / "dist"
 ROOMS = ("cards", "cli", "editor")
 TORCH = "torch==2.13.0"  # first, as in the Makefile: which build of it is had must not hang on the order of a resolver

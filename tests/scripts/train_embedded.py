@@ -302,7 +302,7 @@ class Optimizer:
         lr = self.muon_lr * factor
 
         def update(w: Tensor, m: Tensor) -> None:
-            assert w.grad is not None  # noqa: S101
+            assert w.grad is not None
             m.mul_(0.95).add_(w.grad, alpha=0.05)
             turn = orthogonal(w.grad.mul(0.05).add_(m, alpha=0.95))
             scale = max(1.0, w.shape[1] / w.shape[2]) ** 0.5

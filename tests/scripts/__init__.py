@@ -1,0 +1,1 @@
+"""Programs that the Makefile runs: real models, other runtimes, distributions, generated pages."""

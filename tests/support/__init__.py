@@ -1,0 +1,1 @@
+"""What tests share: tiny models, a Hub on this machine, measured figures, stand-ins for runtimes."""
