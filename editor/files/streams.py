@@ -17,7 +17,7 @@ CHUNK = 2 * 2**20  # bytes read at once
 
 
 def sha256(path: Path) -> str:
-    """Of a file, in hex, in constant memory."""
+    """Return the sha256 of a file, in hex, in constant memory."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while piece := file.read(CHUNK):
@@ -37,11 +37,13 @@ def _fill(file: Any, view: memoryview, path: Path) -> None:
         at += count
 
 
-def blocks_of_both(place: Place, start: int = 0) -> Iterator[tuple[int, memoryview]]:
-    """A tensor in blocks of whole rows from the row that byte `start` lies in: (first row, bytes); each is valid until the
-    next. Rows lie along the first axis; what has no axis is one row."""
+def row_blocks(place: Place, start: int = 0) -> Iterator[tuple[int, memoryview]]:
+    """Yield a tensor in blocks of whole rows, as (first row, bytes), from the row that holds byte `start`.
+
+    Rows lie along the first axis; a tensor without axes is one row. Each block is valid until the next.
+    """
     shard, tensor = place
-    rows, row_bytes = rows_of_both(tensor)
+    rows, row_bytes = row_layout(tensor)
     at_once = max(1, CHUNK // row_bytes)
     buffer = memoryview(bytearray(min(at_once, rows) * row_bytes))
     with shard.path.open("rb", buffering=0) as file:
@@ -53,13 +55,17 @@ def blocks_of_both(place: Place, start: int = 0) -> Iterator[tuple[int, memoryvi
             yield row, view
 
 
-def rows_of_both(tensor: Tensor) -> tuple[int, int]:
-    """How many rows a tensor has, and the bytes of one; it is one row where they would be parts of bytes."""
+def row_layout(tensor: Tensor) -> tuple[int, int]:
+    """Return the number of rows of a tensor and the bytes of one row.
+
+    A tensor whose rows would end inside a byte counts as one row.
+    """
     size, rows = tensor.end - tensor.begin, (*tensor.shape, 1)[0] or 1
     return (rows, size // rows) if size % rows == 0 and size else (1, size)
 
 
 def equal_files(one: Path, other: Path) -> bool:
+    """Tell whether two files have the same bytes."""
     if one.stat().st_size != other.stat().st_size:
         return False
     with one.open("rb") as ours, other.open("rb") as theirs:

@@ -15,7 +15,7 @@ from ..edits.tensor_edits import Editing
 from ..errors import ModelError
 from ..files import floats
 from ..files.checkpoint import read_checkpoint
-from ..files.streams import Place, blocks_of_both
+from ..files.streams import Place, row_blocks
 from ..models.families import locate
 from ..models.source import Source
 from ..models.target import Target, model_info, open_target
@@ -93,7 +93,7 @@ def _factors(ours: Place, theirs: Place, axis: int) -> _Factors:
     found = _Factors(
         np.zeros(width, np.bool_), np.ones(width, np.bool_), np.full(width, -math.inf), np.full(width, math.inf)
     )
-    for (row, one), (_, other) in zip(blocks_of_both(ours), blocks_of_both(theirs), strict=True):
+    for (row, one), (_, other) in zip(row_blocks(ours), row_blocks(theirs), strict=True):
         old, new = (np.frombuffer(view, floats.STORED[dtype]).reshape(-1, tensor.shape[1]) for view in (one, other))
         if axis == 0:  # neurons as columns, whatever the file has
             where = slice(row, row + len(old))
@@ -215,7 +215,7 @@ def _disproof(target: Target, recipe: Recipe, neurons: Neurons, theirs: Mapping[
         if tensor.name not in edits:
             continue
         editing = Editing(tensor, edits[tensor.name])
-        pairs = zip(blocks_of_both((shard, tensor)), blocks_of_both(theirs[tensor.name]), strict=True)
+        pairs = zip(row_blocks((shard, tensor)), row_blocks(theirs[tensor.name]), strict=True)
         for (row, view), (_, other) in pairs:
             block = editing.block(view)
             where = editing.where(row, len(block))

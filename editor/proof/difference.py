@@ -30,7 +30,7 @@ from ..edits.manifest import check_recipe
 from ..errors import MonoglotError
 from ..files import floats
 from ..files.checkpoint import CONFIG, INDEX, ITEM_BITS, Checkpoint, fingerprint, parse_json, read_checkpoint
-from ..files.streams import CHUNK, Place, _fill, blocks_of_both, equal_files, rows_of_both
+from ..files.streams import CHUNK, Place, _fill, equal_files, row_blocks, row_layout
 from ..models.compat_config import old_keys
 from ..models.source import IGNORED, Source
 
@@ -189,10 +189,10 @@ def _look(ours: Place, theirs: Place, start: int) -> TensorDifference:
     readable = tensor.dtype in floats.STORED or tensor.dtype in PLAIN
     bits = f"u{max(1, ITEM_BITS[tensor.dtype] // 8)}"
     kind = np.dtype(floats.STORED.get(tensor.dtype) or PLAIN.get(tensor.dtype) or bits)
-    _, row_bytes = rows_of_both(tensor)
+    _, row_bytes = row_layout(tensor)
     columns: npt.NDArray[np.bool_] | None = None
     numbers, rows, first_rows, extremes = 0, 0, list[int](), _Extremes()
-    for (row, one), (_, other) in zip(blocks_of_both(ours, start), blocks_of_both(theirs, start), strict=True):
+    for (row, one), (_, other) in zip(row_blocks(ours, start), row_blocks(theirs, start), strict=True):
         if one == other:
             continue
         old, new = (np.frombuffer(view, kind).reshape(len(view) // row_bytes, -1) for view in (one, other))
