@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from gguf import GGUFReader, GGUFWriter
 from gguf.constants import GGMLQuantizationType
-from real import published
+from scripts.real import published
 from support import ggufs
 
 from monoglot.editor.edits.bake import bake

@@ -15,9 +15,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from real import models
-
 from monoglot.editor.measures.judge import check, dry_run, judge, mean_quality
+from scripts.real import models
 
 SERVE = """
 import sys

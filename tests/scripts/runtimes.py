@@ -21,8 +21,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from real import models, published
 from support import tiny
+
+from scripts.real import models, published
 
 README = Path(__file__).parents[2] / "README.md"
 BEGIN, END = "<!-- measured by `make runtimes` -->", "<!-- end of what was measured -->"
