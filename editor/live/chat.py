@@ -21,8 +21,10 @@ Piece = Callable[[str], None]
 
 
 def printable(text: str) -> str:
-    """A model's text as a terminal may get it: no control characters but line ends and tabs, so no escape sequence acts,
-    and none that reorder a line."""
+    """Make a model's text safe for a terminal.
+
+    Control characters go, except line ends and tabs, so no escape sequence acts; so do characters that reorder a line.
+    """
     return "".join(
         one for one in text
         if one in "\n\t" or (unicodedata.category(one) != "Cc" and unicodedata.bidirectional(one) not in DIRECTION)
@@ -43,8 +45,10 @@ class Conversation:
     turns: list[tuple[str, str]] = field(default_factory=list)
 
     def reply(self, prompt: str, piece: Piece) -> str:
-        """The reply to `prompt`, each piece of it given to `piece` when it is there, none of a character alone; and the
-        turn is remembered. What an interruption left of a reply is remembered too, as both have seen it.
+        """Reply to `prompt`, and remember the turn.
+
+        Each piece of the reply is given to `piece` when it is there, never a part of a character alone. When the reply is
+        interrupted, what there was of it is remembered, as the user has seen it.
 
         Raises CorpusError when the prompt has no tokens or is too long, or the chat template fails.
         """
@@ -60,8 +64,10 @@ class Conversation:
         self.turns.clear()
 
     def _ids(self, prompt: str) -> tuple[list[int], int]:
-        """The tokens that the model is shown, and how many it may add. Earlier turns are forgotten, the first ones first,
-        where there would be no room for a reply."""
+        """Return the tokens that the model is shown, and how many it may add.
+
+        The earliest turns are forgotten where there would be no room for a reply.
+        """
         positions = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
         while True:
             ids: list[int] = self.tokenizer(self._text(prompt), return_token_type_ids=False)["input_ids"]
@@ -106,8 +112,11 @@ class Conversation:
 
 
 def templated(tokenizer: Any, messages: list[dict[str, Any]]) -> str:
-    """Messages in the model's chat template, without the beginning-of-text token where the tokenizer puts one before every
-    text anyway. Raises CorpusError when the template can't be filled in with them."""
+    """Put messages into the model's chat template.
+
+    The beginning-of-text token is left out where the tokenizer puts one before every text anyway. Raises CorpusError when the
+    template can't be filled in with these messages.
+    """
     try:
         text: str = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
     except Exception as error:  # a template is a program, and raises what it likes

@@ -44,8 +44,9 @@ def continuations(
 
 
 def in_chat(tokenizer: Any, prompt: str) -> str:
-    """A prompt in the model's chat template, as a user's message that the model is to answer; without the
-    beginning-of-text token where the tokenizer puts one before every text anyway.
+    """Put a prompt into the model's chat template, as a user's message that the model is to answer.
+
+    The beginning-of-text token is left out where the tokenizer puts one before every text anyway.
 
     Raises CorpusError when the model has no chat template, or one that can't be filled in.
     """
@@ -74,7 +75,7 @@ def _check(model: Any, prompts: Sequence[str], ids: Sequence[Sequence[int]], tok
 
 
 def _generate(model: Any, tokenizer: Any, ids: Sequence[Sequence[int]], tokens: int) -> list[str]:
-    """The answers to one batch of prompts, given as token ids."""
+    """Generate the answers to one batch of prompts, given as token ids."""
     import torch
 
     device, length = next(model.parameters()).device, max(map(len, ids))

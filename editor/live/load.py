@@ -47,7 +47,7 @@ def choose_dtype(folder: Path, device: str = "auto", dtype: str = "auto") -> str
 
 
 def load_model(folder: Path, *, device: str = "auto", dtype: str = "auto") -> Any:
-    """The language model of a folder, in evaluation mode; a multimodal one is built whole.
+    """Load the language model of a folder, in evaluation mode; a multimodal one is built whole.
 
     Raises ModelError when transformers can't build it or weights are missing. Warns when transformers leaves out biases
     that the checkpoint has: other runtimes may apply them, and would then run another model than the one measured here.
@@ -84,8 +84,11 @@ def load_model(folder: Path, *, device: str = "auto", dtype: str = "auto") -> An
 
 
 def dropped_biases(model: Any, unexpected: Iterable[str]) -> list[str]:
-    """Those of a checkpoint's tensors without a place in `model` that are the bias of a projection that has one. (Others
-    are buffers of old versions, as the causal mask `attn.bias` of GPT-2, or parts that are not used here.)"""
+    """Return the tensors without a place in `model` that are the bias of one of its projections.
+
+    Other tensors without a place are buffers of old versions, such as the causal mask `attn.bias` of GPT-2, or parts that are
+    not used here.
+    """
     weights = [name for name, _ in model.named_parameters()]
     biases = sorted(name for name in unexpected if name.endswith(".bias"))
     return [

@@ -47,8 +47,11 @@ class Difference:
 
 @dataclass(frozen=True)
 class Measured:
-    """log_loss[variant][language] in nats, counted tokens per language, and difference[variant][language] of those variants
-    that were to be compared with one."""
+    """Log-losses and differences of variants.
+
+    `log_loss[variant][language]` is in nats, `tokens[language]` counts tokens. `difference[variant][language]` is there for
+    the variants that were to be compared with one.
+    """
 
     log_loss: dict[str, dict[str, float]]
     tokens: dict[str, int]

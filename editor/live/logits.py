@@ -44,7 +44,7 @@ def batches(contexts: Sequence[npt.NDArray[np.int64]]) -> Iterator["torch.Tensor
 
 
 def hidden_states(variant: Variant, ids: "torch.Tensor") -> "torch.Tensor":
-    """What the head is given to predict ids[:, 1:] of contexts (B, T): (B·(T−1), d), in the model's dtype."""
+    """Return what the head is given to predict ids[:, 1:] of contexts (B, T): (B·(T−1), d), in the model's dtype."""
     import torch
 
     device = next(variant.model.parameters()).device
@@ -61,7 +61,7 @@ def chunks(model: Any, rows: int) -> Iterator[slice]:
 
 
 def logits(model: Any, states: "torch.Tensor") -> "torch.Tensor":
-    """What the model's head makes of hidden states (n, d): float32 (n, V)."""
+    """Return the logits that the model's head makes of hidden states (n, d): float32 (n, V)."""
     import torch
 
     with torch.inference_mode(), _decoder_gives(model, states[None]):
@@ -72,7 +72,7 @@ def logits(model: Any, states: "torch.Tensor") -> "torch.Tensor":
 
 @contextmanager
 def _decoder_gives(model: Any, states: "torch.Tensor") -> Iterator[None]:
-    """The decoder answers with `states` without running: a call of the model then runs its head alone."""
+    """Make the decoder answer with `states` without running: a call of the model then runs its head alone."""
     from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
 
     decoder = trunk(model)
@@ -96,7 +96,7 @@ def losses(rows: "torch.Tensor", targets: "torch.Tensor") -> "torch.Tensor":
 
 
 def token_losses(model: Any, states: "torch.Tensor", targets: "torch.Tensor") -> "torch.Tensor":
-    """The same from hidden states (n, d), at least one."""
+    """Return the losses of `targets` from hidden states (n, d), at least one."""
     import torch
 
     pieces = [losses(logits(model, states[rows]), targets[rows]) for rows in chunks(model, len(states))]

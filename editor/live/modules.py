@@ -9,14 +9,17 @@ from ..models.families import Family
 
 
 def trunk(model: Any) -> Any:
-    """The text decoder of a live transformers model, without the output layer. Where transformers 4 knows no decoder
-    (GPT-2, BLOOM, GPT-NeoX, …) its `get_decoder` returns the model itself, whose base model it is."""
+    """Return the text decoder of a live transformers model, without the output layer.
+
+    Where transformers 4 knows no decoder (GPT-2, BLOOM, GPT-NeoX, …) its `get_decoder` returns the model itself, and the
+    decoder is its base model.
+    """
     decoder = model.get_decoder()
     return getattr(model, "base_model", model) if decoder is model else decoder
 
 
 def activation_modules(model: Any, family: Family) -> list[Any]:
-    """The modules of a live transformers model whose outputs are a_j, (…, d_ff), one per layer, in order."""
+    """Return the modules of a live transformers model whose outputs are a_j, (…, d_ff), one per layer, in order."""
     pattern = re.compile(rf"(.*\.)?{family.layer_pattern}\.{re.escape(family.activation)}")
     named = trunk(model).named_modules()
     modules = {int(match["layer"]): module for name, module in named if (match := pattern.fullmatch(name))}
@@ -29,6 +32,8 @@ def activation_modules(model: Any, family: Family) -> list[Any]:
 
 
 def input_modules(model: Any, family: Family) -> list[Any]:
-    """The modules of a live transformers model whose inputs are what the feed-forward network reads, (…, d), one per
-    layer, in order: its first projection, `family.into`."""
+    """Return the modules of a live transformers model whose inputs are what the feed-forward network reads.
+
+    They are (…, d), one per layer, in order: the first projection, `family.into`.
+    """
     return activation_modules(model, replace(family, activation=family.into))

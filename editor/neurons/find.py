@@ -41,17 +41,19 @@ def find(
     like: Neurons | None = None,
     statistics: Statistics | None = None,
 ) -> Neurons:
-    """The neurons of each language by `method`, with the mean activation of each on its language's text, and median and
-    90th percentile where the statistics have histograms.
+    """Find the neurons of each language by `method`, with their mean activation on text of that language.
+
+    Median and 90th percentile are there too where the statistics have histograms.
 
     `source` is what the method reads: a Variation for "pv", Statistics for the others. `rate` is the share of all neurons to
-    take, `quantile` that of the bar which a neuron must pass, `threshold` LAP's probability; "random" draws with `seed` as
-    many as `like` has, by default as LAPE finds at this rate and quantile. A method's other settings are ignored.
-    Neurons found in a Variation have values and spare ones where `statistics` of the same model are given.
+    take. `quantile` sets the bar that a neuron must pass. `threshold` is the probability of LAP. "random" draws with `seed`,
+    as many neurons as `like` has; without `like`, as many as LAPE finds at this rate and quantile. Settings of other methods
+    are ignored. Neurons found in a Variation have values and spare neurons only where `statistics` of the same model are
+    given.
 
     Raises StatisticsError when there are fewer than two languages, a setting is out of (0, 1), the rate is too small for a
     single neuron, or the statistics don't hold what is needed; NeuronsError when `like` doesn't fit. Warns (MonoglotWarning)
-    when fewer neurons pass the bar than the rate asks for, and of languages left with none.
+    when fewer neurons pass the bar than the rate asks for, and when a language is left with none.
     """
     if method not in METHODS:
         raise StatisticsError(f"unknown method {method!r}; known: {', '.join(METHODS)}.")
@@ -134,7 +136,7 @@ def _method_of(neurons: Neurons) -> dict[str, Any]:
 
 
 def _known(found: Neurons, statistics: Statistics, taken: npt.NDArray[np.bool_]) -> Neurons:
-    """The same neurons with what the statistics know of them."""
+    """Add to neurons what the statistics know of them."""
     indices = found.indices
     values = {"mean": _at(indices, statistics.mean)}
     if statistics.histogram is not None:
@@ -149,8 +151,10 @@ def _known(found: Neurons, statistics: Statistics, taken: npt.NDArray[np.bool_])
 
 
 def _spare(statistics: Statistics, taken: npt.NDArray[np.bool_]) -> tuple[Int64, ...]:
-    """In each layer the neurons that are least often active in any language, as many as the languages have there; `taken`,
-    bool (layers, width), are those that languages have."""
+    """Choose in each layer the neurons that are least often active in any language.
+
+    There are as many as the languages have in that layer. `taken`, bool (layers, width), marks the languages' own neurons.
+    """
     highest = np.zeros(taken.shape)
     for language in statistics.languages:
         np.maximum(highest, statistics.probability(language), out=highest)

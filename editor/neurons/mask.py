@@ -37,7 +37,10 @@ def read_mask(path: Path, languages: Sequence[str]) -> Neurons:
 
 
 def _holds_indices(tensor: Any) -> bool:
-    """A dense tensor of whole numbers; an empty one may be of any dtype, as `torch.tensor([])` is."""
+    """Tell whether a tensor is dense and holds whole numbers.
+
+    An empty one may be of any dtype, as `torch.tensor([])` is.
+    """
     import torch
 
     whole = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)

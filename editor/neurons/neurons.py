@@ -71,7 +71,7 @@ class Neurons:
         return sum(len(layer) for layer in self.indices[language])
 
     def pairs(self, language: str) -> set[tuple[int, int]]:
-        """The neurons of a language as (layer, index)."""
+        """Return the neurons of a language as (layer, index)."""
         return {(i, int(j)) for i, layer in enumerate(self.indices[language]) for j in layer}
 
 
@@ -80,7 +80,7 @@ def save(neurons: Neurons, path: Path) -> None:
 
 
 def serialise(neurons: Neurons) -> str:
-    """The JSON text, a line per language and layer; the same neurons give the same text."""
+    """Write neurons as JSON text, a line per language and layer; the same neurons give the same text."""
     head = {
         "format": FORMAT,
         "model": vars(neurons.model) if neurons.model else None,
@@ -190,7 +190,7 @@ def _indices(values: Any, language: str, layer: int) -> Int64:
 
 
 def _spare(values: Any, layer: int) -> Int64:
-    """Checked indices of one layer, in their own order."""
+    """Check the indices of one layer and return them in their own order."""
     if not isinstance(values, list) or not all(type(v) is int and v >= 0 for v in values):
         raise NeuronsError(f"layer {layer}: the spare neurons are not a list of whole numbers from 0.")
     if len(set(values)) != len(values):

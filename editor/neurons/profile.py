@@ -11,8 +11,11 @@ from .neurons import Neurons
 
 @dataclass(frozen=True)
 class Overlap:
-    """`neurons[a]` of a language; `shared[a][b]` of two, and `jaccard[a][b]` in [0, 1] (0 where neither has any), both
-    symmetric and without the diagonal."""
+    """Neurons that languages share.
+
+    `neurons[a]` counts those of a language, `shared[a][b]` those of two, and `jaccard[a][b]` is in [0, 1] (0 where neither
+    has any). Both are symmetric and lack the diagonal.
+    """
 
     neurons: dict[str, int]
     shared: dict[str, dict[str, int]]
@@ -25,8 +28,10 @@ def profile(neurons: Neurons) -> dict[str, list[int]]:
 
 
 def ends(layers: list[int]) -> float | None:
-    """The share of a profile's neurons that lie in the first or the last quarter of the layers, rounded to whole layers;
-    None of none."""
+    """Return the share of a profile's neurons that lie in the first or the last quarter of the layers.
+
+    A quarter is rounded to whole layers. A profile without neurons gives None.
+    """
     quarter = max(1, round(len(layers) / 4))
     outer = [count for at, count in enumerate(layers) if at < quarter or at >= len(layers) - quarter]
     return sum(outer) / sum(layers) if sum(layers) else None

@@ -1,17 +1,17 @@
-"""AP, average precision (Kojima et al., NAACL 2024): how well the neuron's mean activation over a text tells that the text is
-in language k.
+"""AP, average precision (Kojima et al., NAACL 2024): the neuron as a classifier of the text's language.
 
-Texts in all languages, ordered by the neuron's mean activation, the highest first; those of one value are one step n:
+The question is how well the neuron's mean activation over a text tells that the text is in language k. Texts in all
+languages are ordered by the neuron's mean activation, highest first; texts with the same value are one step n:
 
     AP = Σ_n (R_n − R_{n−1}) · P_n          P_n, R_n: precision and recall of "in language k" for the texts up to step n
 
 A neuron of k stands near the top of all neurons (active on k) or near the bottom (silent on k alone). Its rank is its place
-from the top or from the bottom, whichever is the smaller (ties: lower layer, then index). Taken are the round(rate·L·F)
-neurons with the best rank in any language (same ties), so there are as many as by the other methods; each belongs to every
-language in which its rank is no worse than the best rank of the last one taken (ours, both).
+from the top or from the bottom, whichever is smaller (ties: lower layer first, then lower index). The round(rate·L·F)
+neurons with the best rank in any language are taken (same ties), so there are as many as by the other methods. Each belongs
+to every language in which its rank is no worse than the best rank of the last neuron taken (both choices are ours).
 
-Scores are compared at 12 decimals. The means over texts are read a layer at a time; the scores and the ranks of all neurons,
-12 bytes each in a language, are what it holds.
+Scores are compared at 12 decimals. The means over texts are read one layer at a time. Memory holds the scores and the ranks
+of all neurons: 12 bytes per neuron and language.
 """
 
 import numpy as np
@@ -70,7 +70,7 @@ def average_precision(means: list[npt.NDArray[np.float32]]) -> Float64:
 
 
 def rank(scores: Float64) -> Int32:
-    """The place of each score from the top or the bottom, whichever is the smaller, counted from 0."""
+    """Rank each score by its place from the top or from the bottom, whichever is smaller, counted from 0."""
     places = np.arange(len(scores), dtype=np.int32)
     from_top, from_bottom = np.empty_like(places), np.empty_like(places)
     from_top[np.argsort(-scores, kind="stable")] = places

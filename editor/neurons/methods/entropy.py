@@ -34,7 +34,7 @@ def by_entropy(s: npt.NDArray[np.float64], rate: float, quantile: float) -> npt.
 
 
 def order_statistic(values: npt.NDArray[np.float64], quantile: float) -> float:
-    """The round(q·N)-th smallest of N values, counted from 1, without interpolation."""
+    """Return the round(q·N)-th smallest of N values, counted from 1, without interpolation."""
     k = min(max(round(quantile * values.size), 1), values.size)
     flat = values.flatten()  # a copy, and the only one
     flat.partition(k - 1)
@@ -42,7 +42,7 @@ def order_statistic(values: npt.NDArray[np.float64], quantile: float) -> float:
 
 
 def language_entropy(s: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """The entropies of N neurons, (N,), in nats, from s of shape (K, N)."""
+    """Return the entropies of N neurons, (N,), in nats, from s of shape (K, N)."""
     whole = s.sum(axis=0)
     whole[whole == 0] = 1
     entropy = np.zeros(s.shape[1])

@@ -1,9 +1,11 @@
-"""PV, parameter variation: a neuron of language k barely changes when the model is tuned on k, and changes much when it is
-tuned on others. Selection by the entropy (see `entropy`) of
+"""PV, parameter variation: neurons that change when the model is tuned on other languages.
+
+A neuron of language k barely changes when the model is tuned on k, and changes much when it is tuned on others. Neurons are
+selected by the entropy (see `entropy`) of
 
     s^k_ij = 1 / (v^k_ij + ε),   v^k_ij = ‖Δθ‖₂ / ‖θ‖₂          (see `variation`)
 
-with ε = 10⁻⁶ (ours): a relative change below that is none.
+with ε = 10⁻⁶ (our choice): a smaller relative change counts as none.
 """
 
 import numpy as np

@@ -1,5 +1,7 @@
-"""Random neurons, the control: in each layer and language as many as a given set has, drawn from the neurons that the set
-does not give to that language. A language's draw depends on the seed, its name and the layer, on no other language.
+"""Random neurons, the control.
+
+In each layer and language as many are drawn as a given set has there, from the neurons that the set does not give to that
+language. A language's draw depends on the seed, its name and the layer, and on no other language.
 """
 
 import warnings

@@ -54,7 +54,7 @@ class Part(NamedTuple):
 
 
 def vary(base: Target, tuned: Mapping[str, Target], progress: Progress | None = None) -> Variation:
-    """The variation of `base` in copies of it that were tuned on one language each.
+    """Measure the variation of `base` in copies of it that were tuned on one language each.
 
     Raises StatisticsError for fewer than two languages, ModelError for a copy of another family or shape, or one that was
     not tuned at all, CheckpointError for a tensor that is missing, or holds NaN or infinity.
@@ -107,7 +107,7 @@ def _parts(feed_forward: FeedForward) -> Iterator[Part]:
 
 
 def _places(base: Target, tuned: Mapping[str, Target], layer: int) -> list[tuple[Part, Place, dict[str, Place]]]:
-    """A layer's tensors in all files, which are checked here."""
+    """Find a layer's tensors in all files, and check them."""
     found = []
     for part in _parts(base.feed_forward):
         place = _find(base, part, layer)
@@ -133,7 +133,7 @@ def _find(target: Target, part: Part, layer: int) -> Place | None:
 
 
 def _alike(base: Target, place: Place, target: Target, language: str, part: Part, layer: int) -> Place:
-    """The tensor of a tuned checkpoint that answers to the base's."""
+    """Find the tensor of a tuned checkpoint that answers to the base's."""
     found = _find(target, part, layer)
     if found is None:
         raise CheckpointError(
@@ -154,7 +154,7 @@ def _alike(base: Target, place: Place, target: Target, language: str, part: Part
 
 
 def _blocks(part: Part, tensor: Tensor, width: int) -> Iterator[range]:
-    """The rows that hold neurons, a block at a time."""
+    """Yield the rows that hold neurons, a block at a time."""
     first, last = (part.at, part.at + width) if part.axis == 0 else (0, tensor.shape[0])
     step = max(1, BLOCK // max(1, tensor.shape[1] if len(tensor.shape) == 2 else 1))
     for row in range(first, last, step):
@@ -174,7 +174,7 @@ def _add(
 
 
 def _read(place: Place, rows: range) -> Float64:
-    """Some rows of a tensor, (rows, columns); a bias has one column."""
+    """Read some rows of a tensor, (rows, columns); a bias has one column."""
     shard, tensor = place
     columns = tensor.shape[1] if len(tensor.shape) == 2 else 1
     dtype = np.dtype(floats.STORED[tensor.dtype])
