@@ -1,18 +1,23 @@
 """Everything the library raises on purpose.
 
     MonoglotError
-    ├── ModelError          no such model, not a safetensors checkpoint, quantised, an unknown family
+    ├── ModelError          no such model, not a safetensors checkpoint, quantised, an unknown family, a config or a chat
+    │   │                   template that cannot be used
     │   └── CheckpointError malformed bytes: truncated, overlapping, an index that points elsewhere, NaN
     ├── CorpusError         no text, too little text, an unreadable file
     ├── StatisticsError     a statistics file that is malformed or does not fit its partner
     ├── NeuronsError        neurons that do not fit the model, or a language that is not among them
     ├── RecipeError         a recipe that says something impossible
+    ├── FindingsError       what `evaluate` kept of a model is missing or malformed
     ├── OutputError         the destination exists, is full, or may not be written
     ├── VerificationError   a checkpoint that is not what its manifest says
     ├── CardError           a model card whose metadata cannot be read, or that the Hub would refuse
-    ├── RunError            a runtime that is not there, crashed, refused or took too long
+    ├── RunError            a runtime that is not there, crashed or refused
+    │   └── LateError       a runtime that took too long
     ├── JudgeError          the judge model cannot be reached, refuses, or its server's replies are malformed
     └── PublishError        the Hub cannot be reached, refuses, or has something else than what was sent
+        ├── ConflictError   the repository was changed between reading and writing it
+        └── AbsentError     no such repository, or none that this token may see
 
 Every message says the cause, the place and the next step. MonoglotWarning is the one warning category: something was
 done, but not quite what was asked, or with less certainty.
@@ -51,6 +56,10 @@ class OutputError(MonoglotError):
     """The destination cannot be written."""
 
 
+class FindingsError(MonoglotError):
+    """What was measured of a model cannot be read."""
+
+
 class VerificationError(MonoglotError):
     """A checkpoint is not what its manifest says."""
 
@@ -63,12 +72,24 @@ class RunError(MonoglotError):
     """A runtime did not run a checkpoint."""
 
 
+class LateError(RunError):
+    """A runtime took too long."""
+
+
 class JudgeError(MonoglotError):
     """The judge model cannot be asked."""
 
 
 class PublishError(MonoglotError):
     """A checkpoint cannot be put on the Hub."""
+
+
+class ConflictError(PublishError):
+    """The revision moved between reading and writing it (409, 412)."""
+
+
+class AbsentError(PublishError):
+    """There is no such repository, or none that this token may see (404)."""
 
 
 class MonoglotWarning(UserWarning):

@@ -68,7 +68,7 @@ def command(
     monoglot chat google/gemma-3-270m --prompt "The sea is"
     monoglot chat OUT < prompts.txt
     """
-    from ...editor.errors import CorpusError
+    from ...editor.errors import ModelError
     from ...editor.models.source import resolve
 
     if system and no_template:
@@ -86,7 +86,7 @@ def command(
         tokenizer = load_tokenizer(folder)
         template = bool(getattr(tokenizer, "chat_template", None)) and not no_template
         if system and not template:
-            raise CorpusError(f"{name} has no chat template to tell anything first. Leave --system out.")
+            raise ModelError(f"{name} has no chat template to tell anything first. Leave --system out.")
         note(f"Loading {name} …")
         return Speaker(
             name, Conversation(load_model(folder, device=device, dtype=dtype), tokenizer, template, **settings)

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from ..errors import PublishError
+from ..errors import AbsentError, ConflictError, PublishError
 from ..retry import WAIT, retry_after
 
 AGAIN = {429, 500, 502, 503, 504}
@@ -53,14 +53,6 @@ SENTENCES = {
 }
 
 Answer = TypeVar("Answer")
-
-
-class ConflictError(PublishError):
-    """The revision moved between reading and writing it (409, 412)."""
-
-
-class AbsentError(PublishError):
-    """There is no such repository, or none that this token may see (404)."""
 
 
 @dataclass

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..errors import PublishError
-from .connection import AbsentError, Connection, ask
+from ..errors import AbsentError, PublishError
+from .connection import Connection, ask
 from .package import Package, _some, git_blob
 
 REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]{1,96}", re.ASCII)

@@ -17,8 +17,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from ..errors import PublishError
-from .connection import ConflictError, Connection, ask
+from ..errors import ConflictError, PublishError
+from .connection import Connection, ask
 from .package import Package, _some
 from .place import Place, differing, listing, look
 

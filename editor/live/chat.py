@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..errors import CorpusError
+from ..errors import CorpusError, ModelError
 from ..models.hf import quiet
 from .generate import BROKEN, REPETITION_PENALTY
 
@@ -50,7 +50,7 @@ class Conversation:
         Each piece of the reply is given to `piece` when it is there, never a part of a character alone. When the reply is
         interrupted, what there was of it is remembered, as the user has seen it.
 
-        Raises CorpusError when the prompt has no tokens or is too long, or the chat template fails.
+        Raises CorpusError when the prompt has no tokens or is too long, ModelError when the chat template fails.
         """
         ids, room = self._ids(prompt)
         written = _Written(self.tokenizer, piece)
@@ -114,7 +114,7 @@ class Conversation:
 def templated(tokenizer: Any, messages: list[dict[str, Any]]) -> str:
     """Put messages into the model's chat template.
 
-    The beginning-of-text token is left out where the tokenizer puts one before every text anyway. Raises CorpusError when the
+    The beginning-of-text token is left out where the tokenizer puts one before every text anyway. Raises ModelError when the
     template can't be filled in with these messages.
     """
     try:
@@ -124,7 +124,7 @@ def templated(tokenizer: Any, messages: list[dict[str, Any]]) -> str:
         hint = (
             "Leave --system out, or take --no-template." if messages[0]["role"] == "system" else "Take --no-template."
         )
-        raise CorpusError(f"the model's chat template fails: {reason}. {hint}") from None
+        raise ModelError(f"the model's chat template fails: {reason}. {hint}") from None
     first = tokenizer("a")["input_ids"][0]
     return text.removeprefix(tokenizer.bos_token) if first == tokenizer.bos_token_id else text
 

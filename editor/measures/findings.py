@@ -12,7 +12,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ..errors import CheckpointError, OutputError
+from ..errors import CheckpointError, FindingsError, OutputError
 from ..files.checkpoint import parse_json
 from ..files.output import replace_file
 from ..models.identity import ModelInfo
@@ -69,22 +69,24 @@ def plain(data: Any) -> Any:
 
 
 def read(folder: Path) -> dict[str, Any]:
-    """Raises OutputError when the folder has no findings, or they are malformed or of an unknown format."""
+    """Raises FindingsError when the folder has no findings, or they are malformed or of an unknown format."""
     path = folder / FILE
     if not path.is_file():
-        raise OutputError(f"{folder} has no {FILE}. Make one with `monoglot evaluate MODEL NEURONS -o {folder.name}`.")
+        raise FindingsError(
+            f"{folder} has no {FILE}. Make one with `monoglot evaluate MODEL NEURONS -o {folder.name}`."
+        )
     try:
         found = parse_json(path.read_bytes(), str(path))
     except CheckpointError as error:
-        raise OutputError(str(error)) from None
+        raise FindingsError(str(error)) from None
     version = found.get("format") if isinstance(found, dict) else None
     if version != FORMAT:
-        raise OutputError(
+        raise FindingsError(
             f"{path} has format {version!r}, this version reads {FORMAT}. Upgrade monoglot, or measure again into another "
             "folder."
         )
     if not isinstance(found.get("evaluation"), dict):
-        raise OutputError(f"{path} is damaged: it has no measures. Measure again into another folder.")
+        raise FindingsError(f"{path} is damaged: it has no measures. Measure again into another folder.")
     return dict(found)
 
 

@@ -11,7 +11,7 @@ would fill with another default than the base's family is written out.
 
 from typing import Any
 
-from ..errors import RecipeError
+from ..errors import ModelError
 from ..files.checkpoint import Checkpoint, Tensor
 from .families import FeedForward
 
@@ -28,7 +28,7 @@ def refusal(checkpoint: Checkpoint) -> str | None:
         return f"only {', '.join(MODEL_TYPES)} can be written as a Llama, not {model_type}"
     try:
         config = _built(checkpoint.config)
-    except RecipeError as error:
+    except ModelError as error:
         return str(error).removesuffix(".")
     kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
     if getattr(config, "sliding_window", None) is not None or kinds != {"full_attention"}:
@@ -52,7 +52,7 @@ def _built(config: dict[str, Any]) -> Any:
             return transformers.AutoConfig.for_model(config["model_type"], **rest)
     except Exception as error:  # of many kinds: whatever a malformed config makes it do
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise RecipeError(f"transformers {transformers.__version__} cannot read the config ({reason}).") from None
+        raise ModelError(f"transformers {transformers.__version__} cannot read the config ({reason}).") from None
 
 
 def config_keys(checkpoint: Checkpoint) -> dict[str, Any]:

@@ -29,13 +29,12 @@ OLD = "transformers 4, mlx-lm"
 STRICT = f"{OLD}, mistral.rs"  # which fails without
 
 
-class _UnsayableError(Exception):
-    """The old spelling has no words for it."""
+UNSAYABLE = object()  # what a `form` gives where the old spelling has no words for a value
 
 
 def _number(value: Any, config: Mapping[str, Any]) -> Any:
     if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float))):
-        raise _UnsayableError
+        return UNSAYABLE
     return value
 
 
@@ -43,7 +42,7 @@ def _scaling(parameters: Any, config: Mapping[str, Any]) -> Any:
     """`rope_scaling`: what `rope_parameters` says besides the keys that have a place of their own; None where positions
     are not scaled."""
     if not isinstance(parameters, dict) or any(isinstance(value, dict) for value in parameters.values()):
-        raise _UnsayableError  # each kind of layer has its own
+        return UNSAYABLE  # each kind of layer has its own
     if _kind(parameters) == "default":
         return None
     return {key: value for key, value in parameters.items() if key not in ("rope_theta", "partial_rotary_factor")}
@@ -52,34 +51,34 @@ def _scaling(parameters: Any, config: Mapping[str, Any]) -> Any:
 def _scaling_with_type(parameters: Any, config: Mapping[str, Any]) -> Any:
     """The same where a reader looks for the kind under its oldest name."""
     found = _scaling(parameters, config)
-    return found and {**found, "type": _kind(parameters)}
+    return {**found, "type": _kind(parameters)} if found and found is not UNSAYABLE else found
 
 
 def _scaling_of_phi3(parameters: Any, config: Mapping[str, Any]) -> Any:
     """transformers 4 takes these three keys and no other; the length lies beside it."""
     found = _scaling(parameters, config)
-    if found is None:
-        return None
+    if found is None or found is UNSAYABLE:
+        return found
     length = "original_max_position_embeddings"
     factors = {"short_factor", "long_factor"}
     if not factors <= found.keys() <= factors | {"type", "rope_type", length}:
-        raise _UnsayableError
+        return UNSAYABLE
     if found.get(length, config.get(length)) != config.get(length):
-        raise _UnsayableError
+        return UNSAYABLE
     return {"type": _kind(parameters), **{key: found[key] for key in sorted(factors)}}
 
 
 def _scaling_of_whole(parameters: Any, config: Mapping[str, Any]) -> Any:
     """Where a share of the head that is rotated would have no key."""
     if isinstance(parameters, dict) and "partial_rotary_factor" in parameters:
-        raise _UnsayableError
+        return UNSAYABLE
     return _scaling(parameters, config)
 
 
 def _unscaled(parameters: Any, config: Mapping[str, Any]) -> Any:
     """rope_theta, where that is all that the old spelling has a key for."""
     if _scaling_of_whole(parameters, config) is not None:
-        raise _UnsayableError
+        return UNSAYABLE
     return _number(parameters.get("rope_theta"), config)
 
 
@@ -102,7 +101,8 @@ def _kind(parameters: Mapping[str, Any]) -> Any:
 
 @dataclass(frozen=True)
 class Row:
-    """`old` holds what `form` makes of the value that lies along `new`; None: there is nothing to say."""
+    """`old` holds what `form` makes of the value that lies along `new`; None: there is nothing to say, UNSAYABLE: it can't be
+    said."""
 
     old: str
     new: tuple[str, ...]
@@ -153,9 +153,8 @@ def old_keys(config: dict[str, Any]) -> dict[str | None, dict[str, Any]]:
 
 def _missing(group: tuple[Row, ...], config: Mapping[str, Any]) -> dict[str, Any]:
     """The keys of a group that are not there; none of them unless those that are there say the same."""
-    try:
-        said = {row.old: row.form(_along(config, row.new), config) for row in group}
-    except _UnsayableError:
+    said = {row.old: row.form(_along(config, row.new), config) for row in group}
+    if any(value is UNSAYABLE for value in said.values()):
         return {}
     if any(key in config and config[key] != value for key, value in said.items()):
         return {}

@@ -26,7 +26,7 @@ from math import inf
 from pathlib import Path
 from typing import Any
 
-from ..errors import RunError
+from ..errors import LateError, RunError
 from ..models.activations import function_name
 from ..models.hf import quiet
 from ..models.target import Target
@@ -270,7 +270,7 @@ def conform(
     run = _runner(name, prompts, python=installed.python, tokens=tokens, timeout=timeout)
     try:
         found = run(folder)
-    except process.LateError as error:
+    except LateError as error:
         return Outcome(name, "failed", installed.version, str(error), late=True)
     except RunError as error:
         alike = _base_alike(run, base, asked, noise, ends)
@@ -290,7 +290,7 @@ def _base_alike(run: Any, base: Path, asked: Sequence[Asked], noise: float, ends
     there was too little time."""
     try:
         found = run(base)
-    except process.LateError:
+    except LateError:
         return None
     except RunError:
         return False

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import RunError
+from ..errors import LateError, RunError
 from .adapters import ALIASES, NAMES, Prompt, module
 
 WORKER = Path(__file__).with_name("adapters") / "worker.py"
@@ -24,10 +24,6 @@ PROBE = 60  # seconds
 TIMEOUT = 900  # seconds for loading, converting and answering
 LOOK = 0.5  # seconds between looks at how far it is
 LOG = 64 * 1024  # bytes of its output that are looked through for a reason
-
-
-class LateError(RunError):
-    """It was given too little time: nothing is known of it."""
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ from types import SimpleNamespace
 import pytest
 from support import fake_hub as server
 
-from monoglot.editor.errors import PublishError
+from monoglot.editor.errors import AbsentError, ConflictError, PublishError
 from monoglot.editor.hub import connection as hub_module
-from monoglot.editor.hub.connection import AbsentError, ConflictError, Connection, ask, open_hub
+from monoglot.editor.hub.connection import Connection, ask, open_hub
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 import torch
 from support import tiny
 
-from monoglot.editor.errors import CorpusError
+from monoglot.editor.errors import CorpusError, ModelError
 from monoglot.editor.live import generate
 from monoglot.editor.live.generate import continuations, in_chat
 from monoglot.editor.live.load import load_model
@@ -139,11 +139,11 @@ def test_a_prompt_in_the_chat_template(begins: bool, tmp_path: Path) -> None:
     tokenizer = load_tokenizer(tmp_path)
     if begins:
         tokenizer.backend_tokenizer.post_processor = TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
-    with pytest.raises(CorpusError, match="no chat template"):
+    with pytest.raises(ModelError, match="no chat template"):
         in_chat(tokenizer, "Hello?")
     tokenizer.chat_template = TEMPLATE
     assert in_chat(tokenizer, "Hello?") == ("" if begins else "<s>") + "[user] Hello? [assistant]"
     assert tokenizer(in_chat(tokenizer, "Hello?"))["input_ids"].count(0) == 1
     tokenizer.chat_template = "{{ raise_exception('roles must alternate') }}"
-    with pytest.raises(CorpusError, match="chat template fails: roles must alternate"):
+    with pytest.raises(ModelError, match="chat template fails: roles must alternate"):
         in_chat(tokenizer, "Hello?")

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from monoglot.editor.errors import OutputError
+from monoglot.editor.errors import FindingsError, OutputError
 from monoglot.editor.measures import findings
 from monoglot.editor.models.identity import ModelInfo
 from monoglot.editor.neurons.neurons import Neurons
@@ -57,12 +57,12 @@ def test_of_other_things(tmp_path: Path) -> None:
 )
 def test_malformed(text: str, said: str, tmp_path: Path) -> None:
     (tmp_path / findings.FILE).write_text(text)
-    with pytest.raises(OutputError, match=said):
+    with pytest.raises(FindingsError, match=said):
         findings.read(tmp_path)
 
 
 def test_missing(tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match=r"has no evaluation\.json\. Make one with `monoglot evaluate"):
+    with pytest.raises(FindingsError, match=r"has no evaluation\.json\. Make one with `monoglot evaluate"):
         findings.read(tmp_path)
 
 
