@@ -86,7 +86,7 @@ def _made(
     return Refreshed(made, tuple(f"The Hub will refuse the metadata of {CARD}: {problem}" for problem in problems))
 
 
-def writer(record: dict[str, Any], method: dict[str, Any], base_folder: Path) -> Any:
+def writer(record: dict[str, Any], method: dict[str, Any], base_folder: Path) -> Callable[[], str]:
     """What renders the card of a manifest, with nothing of a person's."""
     from .render import card_writer
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..editor import embedded
+from ..editor.edits.card_maker import Describe
 from ..editor.errors import CardError
 from ..editor.files import card_text
 from ..editor.files.kinds import FILE
@@ -183,7 +184,7 @@ def _samples(manifest: dict[str, Any]) -> list[tuple[str, str]]:
     return [(tables.cell(prompt), tables.cell(answer)) for prompt, answer in pairs[:3]]
 
 
-def card_writer(method: dict[str, Any]) -> Any:
+def card_writer(method: dict[str, Any]) -> Describe:
     """What README.md is rendered with; `card.renew` keeps what a person wrote on one that is there."""
     from ..editor.edits import recipe as recipes
 

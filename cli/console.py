@@ -1,17 +1,32 @@
 """What the commands share: options, progress on stderr, tables and JSON on stdout."""
 
 import json
+import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from ..editor.progress import Listener, Progress
+
+
+ARGUMENT = re.compile(r"`([a-z]+(?:_[a-z]+)*)`")
+OPTIONS = {  # what the library's messages call by the names of its arguments -> the options
+    name: f"--{name.replace('_', '-')}" for name in ("aligned", "corpus", "judge", "judge_model", "prompts")
+}
+
+
+def as_options(message: str) -> str:
+    """A message of the library with the options of the command line in place of the arguments that it names."""
+    return ARGUMENT.sub(lambda found: OPTIONS.get(found[1], found[0]), message)
 
 
 def note(text: str) -> None:
     """A line on stderr."""
-    click.echo(text, err=True)
+    click.echo(as_options(text), err=True)
 
 
 def answer(data: Any) -> None:
@@ -45,7 +60,7 @@ def print_tables(tables: Iterable[Any]) -> None:
 
 
 @contextmanager
-def bar(title: str, unit: str) -> Iterator[Callable[[str, int, int], None]]:
+def bar(title: str, unit: str) -> "Iterator[Progress]":
     """Progress on stderr with rate and time left: update(what, done, in_all). Plain lines, one every ten seconds, when
     stderr is not a terminal."""
     from rich.console import Console
@@ -93,3 +108,10 @@ def bar(title: str, unit: str) -> Iterator[Callable[[str, int, int], None]]:
             progress.update(task, description=label, completed=done, total=whole, rate=spelled(rate(done)))
 
         yield update
+
+
+def listener() -> "Listener":
+    """Bars for the stages of a long call, notes for what it tells."""
+    from ..editor.progress import Listener
+
+    return Listener(bar, note)

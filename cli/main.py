@@ -11,6 +11,8 @@ from typing import Any
 
 import click
 
+from .console import as_options
+
 COMMANDS = {
     "bake": "Write a checkpoint with a language's neurons edited.",
     "card": "Write a checkpoint's model card anew, or check it.",
@@ -72,7 +74,7 @@ def main() -> None:
 
     def show(message: Any, category: type[Warning], *rest: Any, **more: Any) -> None:
         if issubclass(category, MonoglotWarning):
-            click.secho(f"Warning: {message}", fg="yellow", err=True)
+            click.secho(f"Warning: {as_options(str(message))}", fg="yellow", err=True)
 
     warnings.showwarning = show
     # what Ctrl-C puts away, a stopped job and a closed terminal put away too
@@ -87,7 +89,7 @@ def main() -> None:
         error.show()
         sys.exit(error.exit_code)
     except MonoglotError as error:
-        click.secho(f"Error: {error}", fg="red", err=True)
+        click.secho(f"Error: {as_options(str(error))}", fg="red", err=True)
         sys.exit(1)
     except (click.Abort, KeyboardInterrupt):
         click.echo("Interrupted. Run the same command again: it goes on where it can.", err=True)

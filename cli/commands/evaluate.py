@@ -1,24 +1,15 @@
 """monoglot evaluate: what neurons do in a model, and what a checkpoint does, beside its base and random neurons."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
-from ...editor.text.prompts import COUNT
-from ..console import answer, note
+from ...editor.measures.options import GENERATE, OF_NEURONS, Options
+from ..console import answer, listener, note
 from ..options import device_options, given, split
-from ..steps import measures
-from ..steps.evaluate import keeper, show_findings
+from ..steps.evaluate import show_findings
 
-MEASURES: dict[str, Callable[[Any, measures.Options], dict[str, Any]]] = {
-    "profile": measures.profile,
-    "overlap": measures.overlap,
-    "perplexity": measures.perplexity,
-    "similarity": measures.similarity,
-    "deactivate_each": measures.deactivate_each,
-}
 ANSWERS = ("generate", "deactivate_each")
 USED_BY = {  # the measures that an option has something to say to
     "corpus": ("perplexity",), "text_tokens": ("perplexity",), "context": ("perplexity",), "aligned": ("similarity",),
@@ -79,9 +70,11 @@ USED_BY = {  # the measures that an option has something to say to
     "--languages",
     help="Languages of prompts and texts, comma-separated. Default: all of the neurons that have some.",
 )
-@click.option("--count", type=click.IntRange(1), default=COUNT, show_default=True, help="Prompts a language.")
-@click.option("--tokens", type=click.IntRange(1), default=24, show_default=True, help="Tokens an answer.")
-@click.option("--samples", type=click.IntRange(0), default=1, show_default=True, help="Answers a language to show.")
+@click.option("--count", type=click.IntRange(1), default=Options.count, show_default=True, help="Prompts a language.")
+@click.option("--tokens", type=click.IntRange(1), default=Options.tokens, show_default=True, help="Tokens an answer.")
+@click.option(
+    "--samples", type=click.IntRange(0), default=Options.samples, show_default=True, help="Answers a language to show."
+)
 @click.option(
     "--judge", metavar="URL", help="Have a model mark the answers from 1 to 5: the address of an OpenAI-compatible API."
 )
@@ -89,7 +82,7 @@ USED_BY = {  # the measures that an option has something to say to
 @click.option(
     "--judge-key-env",
     metavar="VARIABLE",
-    default="MONOGLOT_JUDGE_KEY",
+    default=Options.judge_key_env,
     show_default=True,
     help="The environment variable that holds the judge's key, if it takes one.",
 )
@@ -129,15 +122,19 @@ def command(
     monoglot evaluate google/gemma-3-270m neurons.json --all --corpus texts/ -o findings
     monoglot evaluate OUT --deactivate-each --judge http://127.0.0.1:8080/v1 --judge-model NAME
     """
+    from ...cards.maker import CARD
+    from ...editor.measures.interview import check_judge
+    from ...editor.measures.keep import keeper
+    from ...editor.measures.measure import evaluate
     from ...editor.measures.subject import open_subject
 
-    chosen = {name for name in MEASURES if options.pop(name) or everything}
+    chosen = {name for name in OF_NEURONS if options.pop(name) or everything}
     if not chosen and not generate and not everything:
-        listed = ", ".join(map(flag, ("generate", *MEASURES, "all")))
+        listed = ", ".join(map(flag, (GENERATE, *OF_NEURONS, "all")))
         raise click.UsageError(f"Say what to measure: {listed}.")
-    settings = measures.Options(languages=tuple(split(languages)), **options)
-    check(settings, chosen | ({"generate"} if generate else set()))
-    measures.check_judge(settings)
+    settings = Options(languages=tuple(split(languages)), **options)
+    check(settings, chosen | ({GENERATE} if generate else set()))
+    check_judge(settings)
     subject = open_subject(model, neurons_path, base=base, device=device, dtype=dtype)
     if subject.folder is None and generate:
         raise click.UsageError(
@@ -145,17 +142,13 @@ def command(
         )
     if subject.folder is not None and output:
         raise click.UsageError("-o goes with a model; what is found of a checkpoint is kept in its manifest.")
-    keep = dict if settings.judge_dry_run else keeper(subject, output)
-    found: dict[str, Any] = {}
-    kept: dict[str, Any] = {}
-    for name, measure in MEASURES.items():
-        if name in chosen:
-            found[name] = measure(subject, settings)
-            kept = keep(found)
     if subject.folder is not None and (generate or everything):
-        name, answered = measures.generate(subject, settings)
-        found[name] = answered
-        kept = keep(found)
+        chosen.add(GENERATE)
+    kept: dict[str, Any] = {}
+    keep = dict if settings.judge_dry_run else keeper(subject, output, card=CARD, told=note)
+    found = evaluate(
+        subject, chosen, settings, keep=lambda measured: kept.update(keep(measured)), listener=listener()
+    )  # fmt: skip
     if as_json:
         answer(kept)
     else:
@@ -164,11 +157,13 @@ def command(
         note(f"Kept in {output}. See it all: monoglot report {output}")
 
 
-def check(settings: measures.Options, asked: set[str]) -> None:
+def check(settings: Options, asked: set[str]) -> None:
     """Raise UsageError for options that have nothing to go with."""
     for name, users in USED_BY.items():
         if asked.isdisjoint(users) and (idle := given(name)):
             raise click.UsageError(f"{idle[0]} goes with {' or '.join(map(flag, users))}.")
+    if (settings.judge is None) != (settings.judge_model is None):
+        raise click.UsageError("--judge URL and --judge-model NAME go together.")
     if settings.judge_dry_run and not settings.judge:
         raise click.UsageError("--judge-dry-run goes with --judge and --judge-model.")
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import click
 
-from ..console import answer, bar, note
+from ...editor.measures.options import Options
+from ..console import answer, bar, listener, note
 from ..options import corpus_options, detect_options, find_options, split
-from ..steps import measures
 from ..steps.detect import reused
 
 STATISTICS = "stats.safetensors"
@@ -59,7 +59,7 @@ def command(
     \b
     monoglot paper google/gemma-3-270m --corpus texts/ -o findings
     """
-    from ...editor.measures import findings
+    from ...editor.measures import findings, measure
     from ...editor.measures.compare_methods import find_all
     from ...editor.measures.subject import Subject
     from ...editor.models.source import resolve
@@ -71,13 +71,13 @@ def command(
         raise click.UsageError("Name the text with --corpus (a folder of {lang}.txt).")
     target = open_target(resolve(model))
     texts = open_corpus(corpus, split(languages))
-    options = measures.Options(
+    options = Options(
         corpus=corpus, languages=tuple(texts), text_tokens=text_tokens, context=context, prompts=prompts, count=count,
         aligned=aligned,
     )  # fmt: skip
     findings.check_place(output)
     check_same(output, {"rate": rate, "quantile": quantile, "context": context}, list(texts))
-    measures.read_held_out(target, texts, options)  # says now what would be wrong with it in an hour
+    measure.read_held_out(target, texts, options)  # says now what would be wrong with it in an hour
     known, _ = reused(
         target, texts, output / STATISTICS, tokens=tokens, context=context, minimum=minimum, batch_size=batch_size,
         device=device, dtype=dtype, per_text=True,
@@ -89,13 +89,14 @@ def command(
              "aligned": str(aligned) if aligned else None, "rate": rate, "quantile": quantile}  # fmt: skip
     if kept.get("settings") != findings.plain(asked):
         kept["evaluation"], kept["settings"] = {}, findings.plain(asked)
+    listening = listener()
     steps: dict[str, Callable[[], Any]] = {
-        "profile": lambda: measures.profile(subject, options),
-        "overlap": lambda: measures.overlap(subject, options),
+        "profile": lambda: measure.profile(subject, options, listening),
+        "overlap": lambda: measure.overlap(subject, options, listening),
         "methods": lambda: methods(subject, known, sets, texts, options, rate, quantile),
         "perplexity": lambda: kept["evaluation"]["methods"]["methods"]["lape"]["perplexity"],
-        "similarity": lambda: measures.similarity(subject, options),
-        "deactivate_each": lambda: measures.deactivate_each(subject, options),
+        "similarity": lambda: measure.similarity(subject, options, listening),
+        "deactivate_each": lambda: measure.deactivate_each(subject, options, listening),
     }
     for number, (name, step) in enumerate(steps.items(), start=1):
         if name in kept["evaluation"]:
@@ -133,13 +134,14 @@ def check_same(output: Path, settings: dict[str, Any], languages: list[str]) -> 
 
 
 def methods(
-    subject: Any, known: Any, sets: dict[str, Any], texts: Any, options: measures.Options, rate: float, quantile: float
+    subject: Any, known: Any, sets: dict[str, Any], texts: Any, options: Options, rate: float, quantile: float
 ) -> dict[str, Any]:
     """The detection methods side by side, with the perplexity matrices of those that take the same number of neurons."""
+    from ...editor.measures import measure
     from ...editor.measures.compare_methods import SHARED, comparison
     from ...editor.measures.matrix import perplexity_matrices
 
-    packed = measures.read_held_out(subject.target, texts, options)
+    packed = measure.read_held_out(subject.target, texts, options)
     some = {name: sets[name] for name in MEASURED if any(map(sets[name].count, sets[name].languages))}
     with bar("perplexity", "contexts") as update:
         matrices = perplexity_matrices(

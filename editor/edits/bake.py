@@ -29,6 +29,7 @@ from . import calibration as calibration_file
 from . import manifest
 from . import recipe as recipe_file
 from .calibration import Calibration
+from .card_maker import Describe
 from .carriers import Carried, carried
 from .layout import Layout, layout
 from .recipe import Recipe
@@ -56,7 +57,6 @@ FIGURES = ("perplexity", "deactivate_each", "strength", "profile", "overlap", "s
 FINDINGS = (*(f"figures/{name}.png" for name in FIGURES), "report.html", "README.md.bak")
 
 Progress = Callable[[int, int], None]  # bytes done, bytes in all
-Describe = Callable[[dict[str, Any], Path], str]  # manifest, folder of the base -> README.md
 
 
 @dataclass(frozen=True)

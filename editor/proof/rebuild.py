@@ -16,8 +16,9 @@ from typing import Any
 from ..edits import calibration as calibration_file
 from ..edits import manifest as manifest_file
 from ..edits import recipe as recipe_file
-from ..edits.bake import Describe, Progress, bake, check_place
+from ..edits.bake import Progress, bake, check_place
 from ..edits.calibration import Calibration
+from ..edits.card_maker import Describe
 from ..edits.fit import open_calibration
 from ..edits.manifest import recipe_of
 from ..errors import MonoglotError, RecipeError, VerificationError

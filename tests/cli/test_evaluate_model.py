@@ -225,7 +225,8 @@ def test_what_a_model_is_refused_for(monoglot: Run, file: Path, tmp_path: Path) 
 
 
 def test_requests_in_so_many_words(monkeypatch: pytest.MonkeyPatch) -> None:
-    from monoglot.cli.steps.measures import Options, with_requests
+    from monoglot.editor.measures.interview import with_requests
+    from monoglot.editor.measures.options import Options
 
     asked = with_requests({"en": ["How do I sleep?"], "zh": ["怎么睡觉？"]}, Options(answer_in="fr"))
     assert asked == {

@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from monoglot.cli.commands.demo import planted_rate
-from monoglot.cli.steps import measures
-from monoglot.editor.measures import findings
+from monoglot.editor.measures import findings, measure
 from monoglot.editor.neurons import neurons
 
 Run = Callable[..., tuple[int, str, str]]
@@ -22,20 +21,20 @@ OPTIONS = (
 @pytest.mark.slow
 def test_from_text_to_page_and_again(monoglot: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "findings"
-    whole, stop = measures.similarity, True
+    whole, stop = measure.similarity, True
 
     def interrupted(*arguments: Any) -> Any:
         if stop:
             raise KeyboardInterrupt
         return whole(*arguments)
 
-    monkeypatch.setattr(measures, "similarity", interrupted)
+    monkeypatch.setattr(measure, "similarity", interrupted)
     rate = ("--rate", f"{planted_rate() * 3 / 7:.4f}")
     code, _, err = monoglot("paper", "embedded", *OPTIONS, *rate, "-o", folder)
     assert code == 130 and "Run the same command again" in err
     assert set(findings.read(folder)["evaluation"]) == {"profile", "overlap", "methods", "perplexity"}
     stop = False
-    monkeypatch.setattr(measures, "profile", None)  # is not called again
+    monkeypatch.setattr(measure, "profile", None)  # is not called again
     code, out, err = monoglot("paper", "embedded", *OPTIONS, *rate, "-o", folder)
     assert code == 0, err
     assert "still fit" in err and "profile: there already" in err
@@ -47,7 +46,7 @@ def test_from_text_to_page_and_again(monoglot: Run, tmp_path: Path, monkeypatch:
     def called(*_: Any) -> Any:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(measures, "profile", called)  # … but with other settings it is
+    monkeypatch.setattr(measure, "profile", called)  # … but with other settings it is
     before = (folder / findings.FILE).read_bytes()
     assert monoglot("paper", "embedded", *OPTIONS, *rate, "--count", 3, "-o", folder)[0] == 130
     assert (folder / findings.FILE).read_bytes() == before, "nothing is lost before there is something new"

@@ -1,0 +1,40 @@
+"""What the library needs of model cards. They are made in a room above it, so whoever calls gives these functions in."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from . import manifest
+
+Describe = Callable[[dict[str, Any], Path], str]  # manifest, folder of the base -> README.md
+
+
+def _only_manifest(folder: Path, record: dict[str, Any], method: dict[str, Any], base_folder: Path) -> tuple[str, ...]:
+    manifest.write(folder, record)
+    return ()
+
+
+def _no_figures(folder: Path, evaluation: Mapping[str, Any], strength: Mapping[str, Any] | None) -> list[Path]:
+    return []
+
+
+@dataclass(frozen=True)
+class CardMaker:
+    """Functions that make a checkpoint's card and figures.
+
+    `writer` gives, for a method of finding neurons, what writes the card of a new checkpoint; None makes none. `renew` writes
+    a changed manifest and renews the card with it, and gives what a person should read. `draw` draws the figures of what was
+    measured, and gives their paths.
+    """
+
+    writer: Callable[[dict[str, Any]], Describe] | None = None
+    renew: Callable[[Path, dict[str, Any], dict[str, Any], Path], tuple[str, ...]] = _only_manifest
+    draw: Callable[[Path, Mapping[str, Any], Mapping[str, Any] | None], list[Path]] = _no_figures
+
+    def describe(self, method: dict[str, Any]) -> Describe | None:
+        """Give what `bake` writes the card with."""
+        return self.writer(method) if self.writer else None
+
+
+NO_CARD = CardMaker()

@@ -1,0 +1,66 @@
+"""Findings kept after each measure, so that an interruption loses one at most."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ..edits import manifest
+from ..edits.card_maker import NO_CARD, CardMaker
+from ..models.target import model_info
+from ..progress import Told, unheard
+from . import findings
+from .subject import Subject
+
+Keep = Callable[[dict[str, Any]], dict[str, Any]]
+
+
+def keeper(subject: Subject, output: Path | None, *, card: CardMaker = NO_CARD, told: Told = unheard) -> Keep:
+    """Make what keeps findings, and gives them together with those that were there before.
+
+    Of a checkpoint they go into its manifest, onto its card and among its files; of a model into the folder `output`; without
+    one they are kept nowhere. A person is told where they replace what was measured on more. Raises OutputError as
+    `findings.of_folder`.
+    """
+    if subject.folder is not None and subject.record is not None:
+        before = dict(subject.record.get("evaluation") or {})
+        write = _into_checkpoint(subject, subject.folder, subject.record, card, told)
+    elif output is not None:
+        kept = findings.of_folder(output, model_info(subject.target), subject.neurons)
+        before = dict(kept["evaluation"])
+        write = _into_folder(subject, output, kept)
+    else:
+        return dict
+
+    def keep(found: dict[str, Any]) -> dict[str, Any]:
+        for name in [name for name in found if name in before]:
+            if lost := findings.narrower(before.pop(name), found[name]):
+                told(f"Note: {name.replace('_', ' ')} replaces a measurement that had more: {lost}.")
+        return write(found)
+
+    return keep
+
+
+def _into_folder(subject: Subject, output: Path, kept: dict[str, Any]) -> Keep:
+    def write(found: dict[str, Any]) -> dict[str, Any]:
+        kept["evaluation"] = {**kept["evaluation"], **found}
+        findings.write(output, kept, subject.neurons)
+        return dict(kept["evaluation"])
+
+    return write
+
+
+def _into_checkpoint(subject: Subject, folder: Path, record: dict[str, Any], card: CardMaker, told: Told) -> Keep:
+    """Write the manifest with its figures, and the card anew with what a person wrote on it kept."""
+    said: set[str] = set()  # each measure would say the same of the card
+
+    def write(found: dict[str, Any]) -> dict[str, Any]:
+        record["evaluation"] = {**(record.get("evaluation") or {}), **found}
+        for path in card.draw(folder, record["evaluation"], record.get("strength")):
+            record["files"][path.relative_to(folder).as_posix()] = manifest.entry(path.read_bytes())
+        for line in card.renew(folder, record, subject.neurons.method, subject.target.source.folder):
+            if line not in said:
+                told(f"Note: {line}")
+            said.add(line)
+        return dict(record["evaluation"])
+
+    return write

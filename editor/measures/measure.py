@@ -1,0 +1,210 @@
+"""What is measured of neurons and checkpoints: a function a measure, from a subject and options to plain data.
+
+The data is what stands in a manifest or in findings, and what cards and reports are made of. A measure that runs the model
+opens a stage for its progress, and tells a person what was chosen where the options leave it open.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict
+from functools import partial
+from typing import Any
+
+from .. import embedded
+from ..edits.hooks import random_plan, steered
+from ..edits.manifest import carried_in, recipe_of
+from ..errors import CorpusError, VerificationError
+from ..live.logits import Variant
+from ..models.target import Target
+from ..neurons import profile as layers
+from ..progress import NOBODY, Listener
+from ..text import prompts as prompts_file
+from ..text.corpus import Text, open_corpus
+from ..text.tokens import Packed, read_texts
+from . import similarity as alike
+from .answers import real_text
+from .interview import answers, choose_prompts, settings
+from .matrix import as_data, perplexity_matrices, switched_off
+from .options import GENERATE, Options
+from .quality import rounded
+from .subject import Subject
+
+BASE, THIS, RANDOM, REAL = "base", "this model", "random neurons", "real text"
+
+
+def perplexity(subject: Subject, options: Options, listener: Listener = NOBODY) -> dict[str, Any]:
+    """The matrix: language deactivated × language of the text."""
+    texts = read_held_out(subject.target, held_out_texts(subject, options, listener), options)
+    with listener.stage("perplexity", "contexts") as update:
+        matrices = perplexity_matrices(
+            subject.model, subject.target.feed_forward, {"": subject.neurons}, texts, shared=options.shared,
+            progress=update,
+        )  # fmt: skip
+    return as_data(matrices[""], options.shared)
+
+
+def held_out_texts(subject: Subject, options: Options, listener: Listener = NOBODY) -> dict[str, Text]:
+    """The corpus that was asked for; else the embedded texts in the languages of the neurons."""
+    if options.corpus:
+        return open_corpus(options.corpus, list(options.languages))
+    texts = open_corpus([embedded.NAME], list(options.languages))
+    known = {language: text for language, text in texts.items() if language in subject.neurons.languages}
+    if not known:
+        raise CorpusError("there is no embedded text in a language of the neurons. Name some with `corpus`.")
+    listener.told("Measuring on the embedded texts. Name your own with `corpus`.")
+    return known
+
+
+def read_held_out(target: Target, texts: Mapping[str, Text], options: Options) -> dict[str, Packed]:
+    """The held-out part of each language's text, tokenized. Raises CorpusError when a language has none."""
+    packed = read_texts(target, texts, tokens=options.text_tokens, context=options.context, held_out=True)
+    for language, one in packed.items():
+        if not one.tokens:
+            raise CorpusError(f"{language} has too few documents for one to be held out. Add text in {language}.")
+    return packed
+
+
+def profile(subject: Subject, options: Options, listener: Listener = NOBODY) -> dict[str, Any]:
+    """Neurons per layer and language."""
+    return {"width": subject.target.feed_forward.width, "layers": layers.profile(subject.neurons)}
+
+
+def overlap(subject: Subject, options: Options, listener: Listener = NOBODY) -> dict[str, Any]:
+    """Neurons that two languages share, and Jaccard."""
+    found = asdict(layers.overlap(subject.neurons))
+    found["jaccard"] = {
+        language: {other: round(value, 4) for other, value in row.items()} for language, row in found["jaccard"].items()
+    }
+    return found
+
+
+def similarity(subject: Subject, options: Options, listener: Listener = NOBODY) -> dict[str, Any]:
+    """SES per layer, from aligned texts."""
+    if options.aligned:
+        texts = prompts_file.load(options.aligned, options.languages, what="aligned texts")
+    else:
+        listener.told(
+            "Comparing the embedded texts, which say the same in each language. Name your own with `aligned`."
+        )
+        wanted = options.languages or subject.neurons.languages
+        texts = {language: own for language in wanted if (own := prompts_file.passages(language))}
+    alike.check(texts)
+    with listener.stage("similarity", "texts") as update:
+        found = asdict(alike.similarity(subject.model, subject.tokenizer, texts, progress=update))
+    return {key: _rounded(value) for key, value in found.items()}
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _rounded(one) for key, one in value.items()}
+    return [round(one, 4) for one in value] if isinstance(value, list) else value
+
+
+def generate(subject: Subject, options: Options, listener: Listener = NOBODY) -> tuple[str, dict[str, Any]]:
+    """Which language the checkpoint answers in, beside its base and random neurons: the record's key, and what was found."""
+    if subject.folder is None or subject.record is None:
+        raise VerificationError(
+            f"{subject.target.source.name} is no checkpoint of monoglot's, so it has no edits to measure."
+        )
+    plan = carried_in(subject.folder, subject.target, subject.neurons).plan
+    activated = recipe_of(subject.record, subject.target).activated or tuple(
+        filter(None, [(subject.record.get("strength") or {}).get("language")])
+    )
+    key = "activated"
+    if options.answer_in:
+        key, activated = "asked", (options.answer_in,)
+    elif options.same_language or not activated:
+        if not activated and not options.same_language:
+            listener.told(
+                "No language is activated in it: measured is how often it answers in the prompt's own language."
+            )
+        key, activated = "same_language", ()
+    prompts = choose_prompts(options, subject.neurons.languages, activated, listener)
+    wanted = {language: activated or (language,) for language in prompts}
+    control = random_plan(plan, subject.target.feed_forward.width)
+    variants = [
+        Variant(BASE, subject.model),
+        Variant(THIS, subject.baked()),
+        Variant(RANDOM, subject.model, partial(steered, subject.modules, control)),
+    ]
+    real = real_text(subject.model, subject.tokenizer, wanted, options.tokens)
+    found, figures = answers(subject, variants, prompts, wanted, real, options, "generate", listener)
+    return key, {
+        **settings(options, prompts),
+        "wanted": {language: list(codes) for language, codes in wanted.items()},
+        "by_language": {
+            language: {**{name: by[language] for name, by in figures.items()}, REAL: rounded(real[language])}
+            for language in prompts
+        },
+        "samples": [
+            {"language": language, "prompt": prompt, **{name: by[language].texts[at] for name, by in found.items()}}
+            for language, own in prompts.items()
+            for at, prompt in enumerate(own[: options.samples])
+        ],
+    }
+
+
+def deactivate_each(subject: Subject, options: Options, listener: Listener = NOBODY) -> dict[str, Any]:
+    """The paper's open-ended task: answers with no language off, random neurons off, and each language off in turn, scored
+    by the prompt's language."""
+    prompts = choose_prompts(options, subject.neurons.languages, (), listener)
+    wanted = {language: (language,) for language in prompts}
+    off, sizes = switched_off(subject.model, subject.target.feed_forward, subject.neurons, options.shared)
+    variants = [Variant("none", subject.model), *sorted(off, key=lambda variant: variant.name != "random")]
+    real = real_text(subject.model, subject.tokenizer, wanted, options.tokens)
+    found, figures = answers(subject, variants, prompts, wanted, real, options, "deactivate each", listener)
+    return {
+        **settings(options, prompts),
+        "shared": options.shared,
+        "neurons": sizes,
+        "rows": figures,
+        "samples": [
+            {
+                "language": language,
+                "prompt": prompt,
+                **{name: found[name][language].texts[at] for name in ("none", "random")},
+                "off": found[language][language].texts[at],
+            }
+            for language, own in prompts.items()
+            if language in found
+            for at, prompt in enumerate(own[: options.samples])
+        ],
+    }
+
+
+Measure = Callable[[Subject, Options, Listener], dict[str, Any]]
+MEASURES: dict[str, Measure] = {
+    "profile": profile,
+    "overlap": overlap,
+    "perplexity": perplexity,
+    "similarity": similarity,
+    "deactivate_each": deactivate_each,
+}
+
+
+def evaluate(
+    subject: Subject,
+    names: Iterable[str],
+    options: Options,
+    *,
+    keep: Callable[[dict[str, Any]], object] | None = None,
+    listener: Listener = NOBODY,
+) -> dict[str, Any]:
+    """Measure what `names` say: keys of MEASURES, and GENERATE of a checkpoint.
+
+    The answer is by the names of a manifest, where GENERATE goes by what was counted: activated, asked or same_language.
+
+    `keep` gets all that was measured, after each measure, so that an interruption loses one at most.
+    """
+    chosen = set(names)
+    found: dict[str, Any] = {}
+    for name, measure in MEASURES.items():
+        if name in chosen:
+            found[name] = measure(subject, options, listener)
+            if keep:
+                keep(found)
+    if GENERATE in chosen:
+        name, answered = generate(subject, options, listener)
+        found[name] = answered
+        if keep:
+            keep(found)
+    return found
