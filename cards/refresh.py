@@ -28,9 +28,9 @@ class Refreshed:
 
 
 def refreshed(folder: Path, record: dict[str, Any], render: Callable[[], str], *, force: bool = False) -> Refreshed:
-    """The card that goes into `folder`, by its manifest `record`, which comes to remember it. Nothing is written.
+    """Make the card that goes into `folder`, by its manifest `record`, which then remembers it. Nothing is written.
 
-    `render` gives the text without anything of a person's. Raises CardError when that has metadata that the Hub refuses.
+    `render` gives the text without anything of a person's. Raises CardError when it has metadata that the Hub refuses.
     """
     path = folder / CARD
     if not path.is_file():
@@ -87,7 +87,7 @@ def _made(
 
 
 def writer(record: dict[str, Any], method: dict[str, Any], base_folder: Path) -> Callable[[], str]:
-    """What renders the card of a manifest, with nothing of a person's."""
+    """Return a function that renders the card of a manifest, with nothing of a person's."""
     from .render import card_writer
 
     return lambda: card_writer(method)(record, base_folder)
@@ -96,7 +96,9 @@ def writer(record: dict[str, Any], method: dict[str, Any], base_folder: Path) ->
 def renew(
     folder: Path, record: dict[str, Any], method: dict[str, Any], base_folder: Path, *, force: bool = False
 ) -> tuple[str, ...]:
-    """Write the manifest, and the card anew where a person has not rewritten it; notes. What every command ends with that
-    has measured something."""
+    """Write the manifest, and the card anew unless a person has rewritten it; return notes.
+
+    Every command that has measured something ends with this.
+    """
 
     return refresh(folder, record, writer(record, method, base_folder), force=force)

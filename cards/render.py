@@ -38,9 +38,10 @@ PROMPTS = {  # without quotes or anything else that a shell or JSON has a use fo
 
 
 def render(manifest: dict[str, Any], base_folder: Path, recipe: str, method: dict[str, Any]) -> str:
-    """The whole text of README.md. `recipe` is that of recipe.yaml, `method` what neurons.json says of itself.
+    """Render the whole text of README.md.
 
-    Raises CardError when the Hub would refuse its metadata.
+    `recipe` is the text of recipe.yaml, `method` what neurons.json says of itself. Raises CardError when the Hub would refuse
+    its metadata.
     """
     from importlib.resources import files
 
@@ -77,8 +78,10 @@ def read_base_card(folder: Path) -> tuple[dict[str, Any], str]:
 def front_matter(
     manifest: dict[str, Any], base: dict[str, Any], method: dict[str, Any], base_folder: Path
 ) -> dict[str, Any]:
-    """The metadata that the Hub reads: licence, task and tags are the base's, languages those that are left, results those
-    of this model alone."""
+    """Make the metadata that the Hub reads.
+
+    Licence, task and tags are the base's, the languages are those that are left, and the results are this model's alone.
+    """
     model = manifest["base"]["model"] if manifest["base"]["hub"] else None
     kept = metadata.inherited(base, base_folder, model)
     off, active = wording.deactivated(manifest), wording.activated(manifest)
@@ -153,14 +156,18 @@ def context(manifest: dict[str, Any], recipe: str, method: dict[str, Any]) -> di
 
 
 def picture(part: sections.Section, files: Collection[str]) -> str:
-    """A figure as HTML in Markdown; nothing where the checkpoint has none. It has a background of its own, so that it can
-    be read on dark pages too."""
+    """Write a figure as HTML in Markdown; nothing where the checkpoint has none.
+
+    It has a background of its own, so that it can be read on dark pages too.
+    """
     file = figures.file(part.name)
     return f'<img src="{file}" alt="{html.escape(part.alt)}" width="{WIDTH}">' if file in files else ""
 
 
 def _base(manifest: dict[str, Any]) -> dict[str, str]:
-    """The base by name and revision, and how a command is told where it is: one that was a folder has to be named."""
+    """Return the base's name and revision, and how a command is told where it is.
+
+    A base that was a folder has to be named."""
     base = manifest["base"]
     known = base["hub"] or base["model"] == embedded.NAME
     where = f"[{base['model']}](https://huggingface.co/{base['model']})" if base["hub"] else f"`{base['model']}`"
@@ -185,7 +192,10 @@ def _samples(manifest: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def card_writer(method: dict[str, Any]) -> Describe:
-    """What README.md is rendered with; `card.renew` keeps what a person wrote on one that is there."""
+    """Return the function that README.md is rendered with at baking.
+
+    `refresh.renew` keeps what a person wrote on a card that is there already.
+    """
     from ..editor.edits import recipe as recipes
 
     def describe(manifest: dict[str, Any], base_folder: Path) -> str:

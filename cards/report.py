@@ -67,7 +67,7 @@ class Report:
 
 
 def read(folder: Path) -> Report:
-    """What is known of the checkpoint, or the measured model, in `folder`.
+    """Read all that is known of the checkpoint, or of the measured model, in `folder`.
 
     Raises VerificationError when it is neither, when its file is malformed, or when nothing was measured yet.
     """
@@ -185,7 +185,7 @@ def _revision(model: Mapping[str, Any]) -> str:
 
 
 def html(report: Report) -> str:
-    """The page; with matplotlib figures and tables, without it tables alone."""
+    """Render the page, with figures where matplotlib is installed, else with tables alone."""
     from importlib.resources import files
 
     from jinja2 import Environment, StrictUndefined
@@ -205,7 +205,7 @@ def html(report: Report) -> str:
 
 
 def _drawn(report: Report) -> dict[str, dict[str, str]]:
-    """The SVG of each figure, by name and theme; none without matplotlib."""
+    """Draw the figures as SVG, by name and theme; none without matplotlib."""
     drawn: dict[str, dict[str, str]] = {}
     try:
         for theme in THEMES if available() else ():
@@ -217,12 +217,12 @@ def _drawn(report: Report) -> dict[str, dict[str, str]]:
 
 
 def plain(text: str) -> str:
-    """What a model wrote, without control characters, which no browser shows."""
+    """Remove control characters from what a model wrote; no browser shows them."""
     return str(text).translate(CONTROLS)
 
 
 def markdown(report: Report) -> str:
-    """The same as text: no figures, no details folded away."""
+    """Render the report as Markdown: no figures, no folded details."""
     blocks = [f"# {cell(report.title)}", cell(report.summary)]
     blocks += ["\n".join(f"- {name}: {cell(fact)}" for name, fact in report.facts.items())]
     if report.edits:
@@ -244,7 +244,7 @@ def markdown(report: Report) -> str:
 
 
 def as_json(report: Report) -> str:
-    """The same for programs: what is no number is null, as JSON has no word for it."""
+    """Render the report as JSON for programs. NaN and infinity become null, as JSON has no word for them."""
     return json.dumps(_finite(report.data), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 

@@ -30,8 +30,10 @@ CHARACTER = 0.64  # of the font's size: the width of a digit, letters are narrow
 
 @dataclass(frozen=True)
 class Look:
-    """The colours of a theme. A heat map goes from `zero` to `cool`; one of changes to `warm` above zero
-    and to `cool` below."""
+    """The colours of a theme.
+
+    A heat map goes from `zero` to `cool`. A heat map of changes goes to `warm` above zero and to `cool` below.
+    """
 
     paper: str
     ink: str
@@ -82,7 +84,7 @@ def settings() -> Iterator[None]:
 
 
 def new_figure(look: Look, height: float, title: str, below: str) -> "Figure":
-    """An empty figure of WIDTH × height pixels with a title and a line below it."""
+    """Make an empty figure of WIDTH × height pixels with a title and a line below it."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -106,7 +108,7 @@ def new_axes(figure: "Figure", look: Look, left: float, top: float, width: float
 
 
 def plot_axes(figure: "Figure", look: Look, left: float, top: float, width: float, height: float) -> "Axes":
-    """The same for lines: with a base line and faint horizontal ones."""
+    """Make axes for lines: with a base line and faint horizontal ones."""
     axes = new_axes(figure, look, left, top, width, height)
     axes.spines["bottom"].set_visible(True)
     axes.spines["bottom"].set_color(look.muted)
@@ -117,7 +119,7 @@ def plot_axes(figure: "Figure", look: Look, left: float, top: float, width: floa
 
 
 def label(code: str) -> str:
-    """A language's code, as there is room for."""
+    """Shorten a language's code to the room that there is."""
     text = "".join(character if character.isprintable() else "?" for character in str(code))
     return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
 

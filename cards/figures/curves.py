@@ -19,7 +19,7 @@ MOST_LINES = 45  # pairs of languages that have a line each: those of ten langua
 
 
 def profile(found: Mapping[str, Any], look: Look) -> "Figure | None":
-    """A small chart for each language, all with the same axes."""
+    """Draw a small chart for each language, all with the same axes."""
     counts = {code: np.array([number(count) for count in row]) for code, row in found["layers"].items() if len(row)}
     if not counts:
         return None
@@ -57,7 +57,7 @@ def profile(found: Mapping[str, Any], look: Look) -> "Figure | None":
 
 
 def similarity(found: Mapping[str, Any], look: Look) -> "Figure | None":
-    """The pairs as thin lines, or where they are many as a band; their mean, and what it is held against, as thick ones."""
+    """Draw the pairs as thin lines, or as a band where they are many; their mean and its control as thick lines."""
     pairs = [[number(value) for value in row] for row in (found.get("pairs") or {}).values()]
     curves = {key: [number(value) for value in found.get(key) or []] for key in CURVES}
     curves = {key: row for key, row in curves.items() if not all(map(math.isnan, row))}

@@ -1,4 +1,4 @@
-"""What was measured, as figures, for the card and the page; with matplotlib, which is an extra.
+"""Figures of what was measured, for the card and the page; they need matplotlib, which is an extra.
 
 A figure is drawn for light and for dark pages, each on a background of its own. The card has the light one: on a dark page
 too it can be read. The same data and the same matplotlib give the same bytes: nothing of the user's settings and no date
@@ -36,8 +36,10 @@ DRAWN: dict[str, Callable[[Mapping[str, Any], Look], "Figure | None"]] = {
 def draw(
     evaluation: Mapping[str, Any], strength: Mapping[str, Any] | None = None, theme: Theme = "light"
 ) -> dict[str, "Figure"]:
-    """A figure for each part of the evaluation that has one, by the part's name; `strength` is the manifest's curve.
-    Raises MonoglotError without matplotlib."""
+    """Draw a figure for each part of the evaluation that has one, by the part's name.
+
+    `strength` is the manifest's curve. Raises MonoglotError without matplotlib.
+    """
     with settings():
         found = {**evaluation, "strength": strength}
         drawn = {name: make(found[name], LOOKS[theme]) for name, make in DRAWN.items() if found.get(name)}
@@ -53,8 +55,10 @@ def file(name: str) -> str:
 
 
 def write(folder: Path, evaluation: Mapping[str, Any], strength: Mapping[str, Any] | None = None) -> list[Path]:
-    """Save every figure, for light pages, in `folder`, each whole or not at all; their paths.
-    Raises MonoglotError without matplotlib, OutputError."""
+    """Save every figure, for light pages, in `folder`, each whole or not at all, and return their paths.
+
+    Raises MonoglotError without matplotlib, OutputError when a file cannot be written.
+    """
     made = {folder / file(name): png(figure) for name, figure in draw(evaluation, strength).items()}
     for path, data in made.items():
         replace_file(path, data)
@@ -75,7 +79,7 @@ def png(figure: "Figure") -> bytes:
 
 
 def svg(figure: "Figure") -> str:
-    """An <svg> element to stand in a page: text as text, ids that no other figure has, nothing that refers outside."""
+    """Return an <svg> element that can stand in a page: text as text, ids of its own, no links to the outside."""
     buffer = BytesIO()
     name = re.sub(r"\W", "-", str(figure.get_label()))
     with settings():

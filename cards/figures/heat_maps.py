@@ -28,10 +28,12 @@ def _heat_map(
     *,
     plain: bool = True,
 ) -> "Figure":
-    """`groups` of rows, a gap between them, by name; a cell is coloured by its number, from `limits`, and says what
-    `written` makes of row, column and number. NaN is an empty cell. The cells where a language meets itself are framed.
-    `scale` is what the colours mean; it is shown where the cells don't say it themselves: unless `plain`, and where there is
-    no room for numbers."""
+    """Draw a heat map of rows by name, in `groups` with a gap between them.
+
+    A cell is coloured by its number, from `limits`, and shows what `written` makes of row, column and number. NaN is an empty
+    cell. The cells where a language meets itself are framed. `scale` says what the colours mean; it is shown where the cells
+    don't say it themselves: unless `plain`, and where there is no room for numbers.
+    """
     rows = [(name, values, at) for at, group in enumerate(groups) for name, values in group.items()]
     texts = [
         [written(name, code, value) for code, value in zip(columns, values, strict=True)] for name, values, _ in rows

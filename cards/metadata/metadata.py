@@ -31,9 +31,9 @@ RESERVED = frozenset(("y", "n", "yes", "no", "on", "off", "true", "false", "null
 
 
 def problems(data: Mapping[Any, Any]) -> list[str]:
-    """What the Hub would refuse or not understand of a card's metadata, each a sentence with its cause and the next step.
+    """List what the Hub would refuse or misunderstand in a card's metadata, each a sentence with its cause and the next step.
 
-    Empty when there is nothing. Looks at nothing but `data`: whether a base model or a data set exists is not known here.
+    The list is empty when there is nothing. Only `data` is looked at: whether a base model or a data set exists is not known.
     """
     found = [
         f"{key!r} is no name for a key: put it in quotes, or delete it." for key in data if not isinstance(key, str)
@@ -55,7 +55,7 @@ def problems(data: Mapping[Any, Any]) -> list[str]:
 
 
 def card_problems(path: Path) -> list[str]:
-    """The same of a README.md, with what keeps its metadata from being read."""
+    """List the problems of a README.md's metadata, and what keeps it from being read."""
     try:
         metadata, _ = card_text.split(path.read_bytes().decode())
     except UnicodeDecodeError:
@@ -109,7 +109,7 @@ def _shown(value: Any) -> str:
 
 
 def _trap(value: Any) -> str:
-    """What a person may have meant by a boolean."""
+    """Say what a person may have meant by a boolean."""
     if not isinstance(value, bool):
         return ""
     return " (YAML takes yes and on for true)" if value else ' (YAML takes no and off for false: Norwegian is "no")'
@@ -219,9 +219,10 @@ CHECKS: dict[str, Callable[[Any, str], list[str]]] = {
 
 
 def inherited(base: Mapping[Any, Any], folder: Path, model: str | None) -> dict[str, Any]:
-    """What holds of a model made from one with metadata `base`: licence, languages, task, tags, as far as they are valid.
+    """Return the metadata that a model inherits from its base: licence, languages, task and tags, as far as they are valid.
 
-    `folder` is the base's, `model` its id on the Hub, if it has one. What it was measured to do is the base's own.
+    `base` is the base's metadata, `folder` its folder, `model` its id on the Hub, if it has one. Measured results are not
+    inherited.
     """
     own, tagged = codes(_listed(base.get("language")))
     more = codes(_listed(base.get("language_bcp47")))[1]
@@ -237,7 +238,7 @@ def inherited(base: Mapping[Any, Any], folder: Path, model: str | None) -> dict[
 
 
 def _licence(base: Mapping[Any, Any], folder: Path, model: str | None) -> dict[str, Any]:
-    """The licence, never left out because it is spelt in another way: what the Hub doesn't know is `other`, by its name."""
+    """Return the licence. One that the Hub does not know is `other`, with its name; it is never left out."""
     named = [one.strip() for one in _listed(base.get("license")) if isinstance(one, str) and _is_line(one.strip())]
     if not named:
         return {}
@@ -260,8 +261,11 @@ def _licence(base: Mapping[Any, Any], folder: Path, model: str | None) -> dict[s
 
 
 def codes(languages: Iterable[Any]) -> tuple[list[str], list[str]]:
-    """Codes as the Hub takes them: plain ones, and those that have subtags, whose first part is among the plain ones too.
-    What is none is left out; False is how an unquoted `no` is read."""
+    """Return language codes as the Hub takes them: plain codes, and codes with subtags.
+
+    The first part of a code with subtags is among the plain ones too. What is no code is left out; False is how YAML reads an
+    unquoted `no`.
+    """
     plain, tagged = [], []
     for one in languages:
         code = "no" if one is False else str(one).strip()
@@ -279,8 +283,11 @@ def codes(languages: Iterable[Any]) -> tuple[list[str], list[str]]:
 
 
 def to_yaml(data: Mapping[Any, Any]) -> str:
-    """Metadata as the lines between the two `---`: text that YAML 1.1 or 1.2 could take for a number, a truth value or a
-    date in double quotes, no anchors, keys in their order."""
+    """Write metadata as the lines between the two `---`.
+
+    Text that YAML 1.1 or 1.2 could take for a number, a truth value or a date stands in double quotes. There are no anchors,
+    and keys keep their order.
+    """
     import yaml
 
     class Dumper(yaml.SafeDumper):

@@ -18,7 +18,7 @@ TASK = "text-generation"
 
 
 def model_index(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """A result for each language and kind of text, with figures of the base beside this model's; empty without any."""
+    """Return a result for each language and kind of text, with the base's figures beside this model's; empty without any."""
     from huggingface_hub import ModelCardData
 
     found = [*_perplexity(manifest), *_answers(manifest)]

@@ -8,14 +8,14 @@ NONE = "–"
 
 
 def number(value: Any) -> float:
-    """A finite number, or NaN for everything else: what is missing, infinite, or no number at all."""
+    """Return a finite number, or NaN for everything else: what is missing, infinite, or no number at all."""
     if isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e300:
         return float(value)
     return math.nan
 
 
 def or_dash(value: Any, form: Callable[[float], str]) -> str:
-    """A number in some form, a dash where there is none."""
+    """Write a number in some form, or a dash where there is none."""
     found = number(value)
     return NONE if math.isnan(found) else form(found)
 
@@ -29,7 +29,7 @@ def count(value: Any) -> str:
 
 
 def change(nats: float) -> str:
-    """A change of log-loss, signed; what rounds to nothing has no sign."""
+    """Write a change of log-loss with its sign; a change that rounds to nothing has no sign."""
     text = f"{nats:+.2f}"
     return "0.00" if text in ("+0.00", "-0.00") else text
 

@@ -66,7 +66,7 @@ def advice(manifest: Mapping[str, Any]) -> str:
 
 
 def unconvertible(manifest: Mapping[str, Any]) -> str:
-    """What of a checkpoint llama.cpp's converter does not know; empty where it knows it all."""
+    """Say what llama.cpp's converter does not know of a checkpoint; empty where it knows it all."""
     base = manifest["base"]
     if base["model"] == embedded.NAME and not base["hub"]:
         return "tokenizer"
@@ -74,7 +74,7 @@ def unconvertible(manifest: Mapping[str, Any]) -> str:
 
 
 def checked(manifest: Mapping[str, Any]) -> Table | None:
-    """What was run with which outcome: the manifest's `runtimes`, where it has them."""
+    """Make the table of runtimes that were run and their outcomes, from the manifest's `runtimes`, where it has them."""
     found = manifest.get("runtimes")
     return conformance_table(found) if isinstance(found, Mapping) and found else None
 
@@ -109,7 +109,7 @@ def conformance_table(found: Mapping[str, Any]) -> Table:
 
 
 def proved(manifest: Mapping[str, Any]) -> str:
-    """What the certificate says of transformers, which `verify` runs."""
+    """Say what the certificate proves for transformers, which `verify` runs."""
     logits = (manifest.get("certificate") or {}).get("logits")
     if not logits:
         return "None yet: `monoglot verify` runs it in transformers."

@@ -10,8 +10,11 @@ from .tables import Table, dominance, wanted
 
 @dataclass(frozen=True)
 class Section:
-    """`name` is the key of the evaluation, and the figure's name where there is one; `alt` says what that shows, `finding`
-    in a sentence what was found, where it can be said in one."""
+    """A section of the card.
+
+    `name` is the key of the evaluation, and the figure's name where there is one. `alt` says what the figure shows. `finding`
+    says in one sentence what was found, where one sentence can.
+    """
 
     name: str
     title: str
@@ -89,7 +92,7 @@ TEXTS = {
 
 
 def _alt(name: str, found: Mapping[str, Any]) -> str:
-    """A figure for those who don't see it."""
+    """Describe a figure for those who don't see it."""
     if name == "perplexity":
         rows, columns = ", ".join(found["change"]), ", ".join(found["base"])
         what = f"Heat map: change of log-loss on text in {columns} (columns) with the neurons of {rows} switched off (rows)."

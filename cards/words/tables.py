@@ -41,8 +41,11 @@ ANSWERS: dict[str, tuple[str, Callable[[Any], str], str]] = {
 
 @dataclass(frozen=True)
 class Table:
-    """The first column names the row, the others are figures. `marked` are the cells (row, column) to be set apart, such as
-    those where a language meets itself."""
+    """A table of text.
+
+    The first column names the row, the others hold figures. `marked` are the cells (row, column) to be set apart, such as
+    those where a language meets itself.
+    """
 
     title: str
     columns: tuple[str, ...]
@@ -58,7 +61,9 @@ def every(evaluation: Mapping[str, Any], strength: Mapping[str, Any] | None = No
 
 
 def perplexity(found: Mapping[str, Any]) -> list[Table]:
-    """The matrix: change of log-loss by language switched off and language of the text; then the perplexities."""
+    """Tabulate the matrix, then the perplexities.
+
+    The matrix is the change of log-loss by language switched off and language of the text."""
     base, off, counts = found["base"], found["change"], found.get("neurons") or {}
     columns = list(base)
     rows = {**off, RANDOM: found["random"]} if found.get("random") else dict(off)
@@ -86,7 +91,7 @@ def perplexity(found: Mapping[str, Any]) -> list[Table]:
 
 
 def dominance(found: Mapping[str, Any]) -> str:
-    """The matrix in words: how much of the damage lies on its diagonal."""
+    """Say in words how much of the damage lies on the matrix's diagonal."""
     told = found.get("dominance") or {}
     sentences = []
     if (part := share(told.get("share"))) != NONE:
@@ -200,7 +205,7 @@ def wanted(found: Mapping[str, Any]) -> str:
 
 
 def answers(found: Mapping[str, Any]) -> list[Table]:
-    """The same, short enough for a card: a row a language; what is said of lines, words and quality in a second table."""
+    """Tabulate the answers, short enough for a card: a row a language; lines, words and quality in a second table."""
     by_language, prompts = found["by_language"], found.get("prompts") or {}
     columns = {
         "base": ("base", "accuracy"), "this model": ("this model", "accuracy"), "and whole": ("this model", "whole"),
@@ -283,7 +288,7 @@ def methods(found: Mapping[str, Any]) -> list[Table]:
 
 
 def strength(found: Mapping[str, Any]) -> list[Table]:
-    """The curve of a strength that was searched for; the last row is what the checkpoint itself does."""
+    """Tabulate the curve of a strength that was searched for; the last row is what the checkpoint itself does."""
     final = [(f"{point['strength']:g}, this checkpoint", point) for point in found["checkpoint"][-1:]]
     tried = [(f"{point['strength']:g}, by hooks", point) for point in found["points"]]
     rows = tuple(
@@ -302,7 +307,7 @@ def strength(found: Mapping[str, Any]) -> list[Table]:
 
 
 def edits(manifest: Mapping[str, Any]) -> Table:
-    """What was changed."""
+    """Tabulate what was changed."""
     rows = tuple(
         (
             edit["language"],
@@ -317,7 +322,7 @@ def edits(manifest: Mapping[str, Any]) -> Table:
 
 
 def effect(certificate: Mapping[str, Any] | None) -> list[Table]:
-    """What a checkpoint does to text in each language, as `verify` measured it."""
+    """Tabulate what a checkpoint does to text in each language, as `verify` measured it."""
     if not certificate or "effect" not in certificate:
         return []
     loss = certificate["effect"]["log_loss"]
@@ -358,7 +363,7 @@ def markdown(table: Table) -> str:
 
 
 def grid(table: Table) -> str:
-    """The table alone, in Markdown."""
+    """Write a table in Markdown, without its title and note."""
 
     def line(cells: Iterable[str]) -> str:
         return f"| {' | '.join(cells)} |"
@@ -374,7 +379,7 @@ def grid(table: Table) -> str:
 
 
 def cell(text: str) -> str:
-    """A text as a table's cell can hold it: on one line, and nothing in it is Markdown, HTML or a picture."""
+    """Write text so that a table's cell can hold it: on one line, with no Markdown, HTML or picture in it."""
     return re.sub(r"([\\`*_\[\]<>|~&$])", r"\\\1", " ".join(text.split()))
 
 
@@ -385,7 +390,7 @@ def _matrix(
 
 
 def _diagonal(rows: Iterable[str], columns: Sequence[str], right: int = 1) -> frozenset[tuple[int, int]]:
-    """The cells where a language meets itself; `right` is how many columns stand before the languages'."""
+    """Return the cells where a language meets itself; `right` columns stand before the languages'."""
     return frozenset((row, columns.index(name) + right) for row, name in enumerate(rows) if name in columns)
 
 

@@ -15,8 +15,10 @@ METHODS = {  # the neurons were found by …
 
 
 def activated(manifest: dict[str, Any]) -> list[str]:
-    """The languages that the model is to answer in: those with a constant of their own, not held at another's, and the one
-    that a strength was searched for."""
+    """Return the languages that the model is to answer in.
+
+    They are those with a constant of their own, not held at another's, and the one that a strength was searched for.
+    """
     searched = (manifest.get("strength") or {}).get("language")
     return [
         edit["language"]
@@ -38,7 +40,7 @@ def weights_note(manifest: dict[str, Any]) -> str:
 
 
 def config_note(manifest: dict[str, Any]) -> str:
-    """What was added to config.json, where something was."""
+    """Say what was added to config.json, where something was."""
     if not manifest["recipe"].get("compat_config"):
         return ""
     return (
@@ -48,7 +50,7 @@ def config_note(manifest: dict[str, Any]) -> str:
 
 
 def operation(edit: dict[str, Any]) -> str:
-    """An edit in words, as tables show it."""
+    """Say in words what an edit does, as tables show it."""
     op, strength = edit["op"], edit.get("strength")
     value, _, held = str(edit.get("value")).partition("@")
     amount = f"the {value}" if strength in (1, None) else f"{strength:g} × the {value}"
@@ -81,7 +83,7 @@ def _is_embedded(manifest: dict[str, Any]) -> bool:
 
 
 def summary(manifest: dict[str, Any]) -> str:
-    """What it is, in one sentence."""
+    """Say in one sentence what the checkpoint is."""
     edits, active = manifest["recipe"]["edits"], activated(manifest)
     base = "the model that comes with monoglot" if _is_embedded(manifest) else manifest["base"]["model"]
     groups: dict[str, list[str]] = {}
@@ -107,7 +109,7 @@ def found_by(method: dict[str, Any]) -> str:
 
 
 def form(manifest: dict[str, Any]) -> str:
-    """What kind of checkpoint it is."""
+    """Say what kind of checkpoint it is."""
     name = (manifest["carrier"] or {}).get("name")
     if name == "flag":
         return (
@@ -159,7 +161,7 @@ class Verdict(NamedTuple):
 
 
 def verdicts(manifest: dict[str, Any]) -> list[Verdict]:
-    """What was proved, without what was not looked at."""
+    """List what was proved; what was not looked at is left out."""
     certificate = manifest["certificate"] or {}
     made = {"bytes": bytes_verdict, "logits": logits_verdict, "approximation": distance}
     return [say(certificate) for key, say in made.items() if key in certificate]

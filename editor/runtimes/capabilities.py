@@ -71,8 +71,10 @@ CARRIERS = ("none", "calibrated", "native", "flag", "llama")
 
 
 def seen(runtime: str, carrier: str, model_type: str) -> str | None:
-    """The verdict on a runtime for a carrier in a family; None where it was not run. What is rewritten as a Llama with the
-    flag is one."""
+    """Return the verdict on a runtime for a carrier in a family, None where it was not run.
+
+    A model rewritten as a Llama counts as a Llama with the flag.
+    """
     family = "llama" if carrier == "llama" else model_type
     wanted = "flag" if carrier == "llama" else carrier
     found = (one for one in FINDINGS if (one.runtime, one.carrier) == (runtime, wanted) and family in one.families)
@@ -80,8 +82,11 @@ def seen(runtime: str, carrier: str, model_type: str) -> str | None:
 
 
 def carrier_for(runtimes: Sequence[str], model_type: str, possible: Sequence[str]) -> str:
-    """The best of the carriers that a model can have, for these runtimes: exact where each was seen to honour it, native
-    before flag, else calibrated, in which there is nothing to be dropped. A Llama by another name is never chosen."""
+    """Choose the best of the carriers that a model can have, for these runtimes.
+
+    An exact carrier is chosen where each runtime was seen to honour it, native before flag. Else it is calibrated, which has
+    nothing that a runtime could drop. A model is never rewritten as a Llama without being asked.
+    """
     for carrier in EXACT:
         honoured = all(seen(runtime, carrier, model_type) == "steered" for runtime in runtimes)
         if carrier in possible and carrier != "llama" and honoured:
@@ -90,5 +95,5 @@ def carrier_for(runtimes: Sequence[str], model_type: str, possible: Sequence[str
 
 
 def dropping(runtimes: Sequence[str], carrier: str, model_type: str) -> list[str]:
-    """Those of the runtimes that were seen not to honour a carrier."""
+    """Return the runtimes that were seen not to honour a carrier."""
     return [runtime for runtime in runtimes if seen(runtime, carrier, model_type) in ("dropped", "failed", "different")]

@@ -1,14 +1,15 @@
-"""Does a runtime show what was baked? Its greedy answers beside those of transformers, on the checkpoint and on the base.
+"""The test whether a runtime shows what was baked: its greedy answers beside those of transformers.
 
-The references are transformers' in float32, on the same prompts, token by token with the log-probability of each token.
-Where constants live in biases there is a third one, the checkpoint without any, which is what a runtime makes of it that
-does not know the config key which turns them on. A runtime *agrees* with one when
+The references are transformers' answers in float32, on the checkpoint and on the base, to the same prompts, token by token,
+with the log-probability of each token. Where constants live in biases there is a third reference: the checkpoint without any
+biases, which is what a runtime runs when it does not know the config key that turns them on. A runtime *agrees* with a
+reference when
 
-    |log p(token) − log p_ref(token)| ≤ noise           for each leading token that is the same, where it tells them
-    log p_ref(its) ≥ log p_ref(token) − 2·noise         at the first token that is another: only a tie may be broken otherwise
+    |log p(token) − log p_ref(token)| ≤ noise           for each leading token that is the same, where the runtime tells them
+    log p_ref(its) ≥ log p_ref(token) − 2·noise         at the first token that differs: only a tie may be broken otherwise
 
-`noise` is the runtime's own, stated in its module, with more where it rounds more. A prompt *tells apart* when neither of
-the others agrees with the checkpoint on it, with ten times the noise. The verdict:
+`noise` is the runtime's own, stated in its module, and larger where the runtime rounds more. A prompt *tells apart* when none
+of the other references agrees with the checkpoint on it, even with ten times the noise. The verdict:
 
     steered     it agrees with the checkpoint on every prompt
     dropped     it does not, and agrees with the base, or with the checkpoint without its biases, on every prompt: the
@@ -43,7 +44,7 @@ VERDICTS = ("steered", "dropped", "different", "undecided", "failed", "missing")
 
 @dataclass(frozen=True)
 class Step:
-    """One token of a reference: log-probabilities in nats, of itself and of the most probable ones."""
+    """One token of a reference: the log-probabilities, in nats, of the token and of the most probable tokens."""
 
     token: int
     logprob: float
@@ -55,7 +56,7 @@ Reference = tuple[Step, ...]
 
 @dataclass(frozen=True)
 class Asked:
-    """A prompt and what the references answer; `bare` is the checkpoint without its biases, where that is something else."""
+    """A prompt and the references' answers; `bare` is the checkpoint without its biases, where it has any."""
 
     language: str
     prompt: runtimes.Prompt
@@ -66,8 +67,11 @@ class Asked:
 
 @dataclass(frozen=True)
 class Match:
-    """An answer beside a reference: whether it agrees, how many leading tokens are the same, and the largest difference of
-    their log-probabilities in nats (None where the runtime tells none)."""
+    """A comparison of an answer with a reference.
+
+    It says whether they agree, how many leading tokens are the same, and the largest difference of those tokens'
+    log-probabilities in nats (None where the runtime tells none).
+    """
 
     agrees: bool
     equal: int
@@ -76,9 +80,12 @@ class Match:
 
 @dataclass(frozen=True)
 class Outcome:
-    """Of one runtime. `told_apart` of the prompts tell base and checkpoint apart; `base_alike` is whether the runtime runs
-    the base as transformers does, looked at where the verdict is "different" or "failed"; `late`: it failed for want of
-    time, so that nothing is known of it."""
+    """The outcome for one runtime.
+
+    `told_apart` counts the prompts that tell base and checkpoint apart. `base_alike` says whether the runtime runs the base
+    as transformers does; it is looked at where the verdict is "different" or "failed". `late` means that time ran
+    out, so that nothing is known of the runtime.
+    """
 
     name: str
     verdict: str
@@ -95,7 +102,7 @@ class Outcome:
     late: bool = False
 
     def record(self) -> dict[str, Any]:
-        """For a manifest."""
+        """Return the outcome as it stands in a manifest."""
         found: dict[str, Any] = {"version": self.version, "verdict": self.verdict}
         if self.reason:
             found["reason"] = self.reason
@@ -122,7 +129,7 @@ class Outcome:
 
 
 def reference(model: Any, ids: Sequence[int], tokens: int = TOKENS) -> Reference:
-    """What transformers answers: at most `tokens` tokens, greedily, an end-of-text token included."""
+    """Answer greedily with transformers: at most `tokens` tokens, an end-of-text token included."""
     import torch
 
     prompt = torch.tensor([list(ids)])  # (1, T)
@@ -142,7 +149,7 @@ def reference(model: Any, ids: Sequence[int], tokens: int = TOKENS) -> Reference
 
 
 def ends_of(folder: Path, tokenizer: Any) -> list[int]:
-    """The tokens at which generation ends: the tokenizer's, and those of the configs."""
+    """Return the tokens at which generation ends: the tokenizer's, and those of the configs."""
     from transformers import GenerationConfig
 
     found = {tokenizer.eos_token_id}
@@ -155,7 +162,10 @@ def ends_of(folder: Path, tokenizer: Any) -> list[int]:
 def match(
     ids: Sequence[int], logprobs: Sequence[float | None], to: Reference, noise: float, ends: Iterable[int] = ()
 ) -> Match:
-    """An answer beside a reference. Runtimes leave the end-of-text token out or not: one that stopped early has it."""
+    """Compare an answer with a reference.
+
+    Some runtimes leave the end-of-text token out: an answer that stopped early counts as having it.
+    """
     closing = set(ends)
     answer = list(ids)
     if len(answer) < len(to) and closing and not (answer and answer[-1] in closing):
@@ -175,7 +185,7 @@ def match(
 
 
 def tells_apart(asked: Asked, noise: float) -> bool:
-    """Whether the checkpoint answers it so differently from the others that no runtime's noise explains it."""
+    """Tell whether the checkpoint answers so differently from the other references that no runtime's noise explains it."""
     return not any(
         match([step.token for step in other], [step.logprob for step in other], asked.steered, MARGIN * noise).agrees
         for other in (asked.base, asked.bare)
@@ -185,7 +195,7 @@ def tells_apart(asked: Asked, noise: float) -> bool:
 
 @contextmanager
 def without_biases(model: Any) -> Iterator[None]:
-    """A live model whose linear layers have no biases inside the block, as for a runtime that does not read them."""
+    """Run a live model as if its linear layers had no biases inside the blocks, as a runtime does that does not read them."""
     import torch
     from transformers.pytorch_utils import Conv1D
 
@@ -214,9 +224,11 @@ def choose(
     tokens: int = TOKENS,
     progress: Progress | None = None,
 ) -> tuple[Asked, ...]:
-    """One prompt in each language, with the references' answers: the first of a few that tells apart, or else the first.
+    """Choose one prompt in each language, with the references' answers.
 
-    `steered` and `base` are live models on the CPU in float32; `biased`: biases carry constants.
+    It is the first of a few that tells apart, or else the first.
+
+    `steered` and `base` are live models on the CPU in float32. `biased` says that biases carry constants.
     """
 
     def asked(language: str, text: str) -> Asked:
@@ -245,7 +257,7 @@ def choose(
 
 
 def noise_of(name: str, target: Target) -> float:
-    """Nats: a runtime's noise on a model of this family with this activation function."""
+    """Return a runtime's noise, in nats, on a model of this family with this activation function."""
     runtime = runtimes.module(name)
     words = (target.feed_forward.model_type, function_name(target))
     return max(float(getattr(runtime, "NOISIER", {}).get(word, runtime.NOISE)) for word in words)
@@ -262,8 +274,11 @@ def conform(
     tokens: int = TOKENS,
     timeout: float = process.TIMEOUT,
 ) -> Outcome:
-    """Let a runtime, as `process.probe` found it, answer, and judge it. `folder` is the checkpoint, `base` the folder of its
-    base, `noise` what `noise_of` says."""
+    """Let a runtime answer, and judge it.
+
+    `installed` is what `process.probe` found, `folder` the checkpoint, `base` the folder of its base, `noise` that of
+    `noise_of`.
+    """
     name, prompts = installed.name, [one.prompt for one in asked]
     if not installed.ready:
         return Outcome(name, "missing", installed.version, installed.advice)
@@ -286,8 +301,10 @@ def _runner(name: str, prompts: Sequence[runtimes.Prompt], *, python: str, token
 
 
 def _base_alike(run: Any, base: Path, asked: Sequence[Asked], noise: float, ends: Sequence[int]) -> bool | None:
-    """Whether the runtime runs the base as transformers does: if not, it is not the steering that is the matter. None where
-    there was too little time."""
+    """Tell whether the runtime runs the base as transformers does. If it does not, the steering is not to blame.
+
+    None where there was too little time.
+    """
     try:
         found = run(base)
     except LateError:
@@ -307,7 +324,7 @@ def judge(
     noise: float,
     ends: Sequence[int] = (),
 ) -> Outcome:
-    """The verdict on a runtime's answers to all that was asked."""
+    """Give the verdict on a runtime's answers to all prompts."""
     pairs = list(zip(answers, asked, strict=True))
     to_steered = tuple(match(*answer, one.steered, noise, ends) for answer, one in pairs)
     to_base = tuple(match(*answer, one.base, noise, ends) for answer, one in pairs)

@@ -1,6 +1,7 @@
-"""The host's side of a runtime: it runs in a process of its own, in the environment it is installed in.
+"""The host's side of a runtime: the runtime runs in a process and a Python environment of its own.
 
-So its pins don't fight monoglot's, and when it crashes, hangs or runs out of memory, that is an outcome like any other.
+Its pinned versions do not conflict with monoglot's. When it crashes, hangs or runs out of memory, that is an outcome like
+any other.
 """
 
 import contextlib
@@ -28,8 +29,10 @@ LOG = 64 * 1024  # bytes of its output that are looked through for a reason
 
 @dataclass(frozen=True)
 class Installed:
-    """A runtime in the environment of the interpreter `python`: its version, None where it is not there, and what else it
-    takes and lacks."""
+    """A runtime in the environment of the interpreter `python`.
+
+    `version` is None where the runtime is not there; what else it needs and what is missing stand beside it.
+    """
 
     name: str
     version: str | None
@@ -50,7 +53,7 @@ class Installed:
 
     @property
     def advice(self) -> str:
-        """What is not there, and what to do."""
+        """Say what is missing, and how to install it."""
         return (
             f"{', '.join(self.lacking)} is not installed for {self.python}. {self.install}, in any environment, and name its "
             f"interpreter: --python {self.name}=PATH."
@@ -59,14 +62,16 @@ class Installed:
 
 @dataclass(frozen=True)
 class Answered:
-    """The answers to the prompts in their order: token ids, and their log-probabilities, None where they aren't told."""
+    """The answers to the prompts, in order: token ids and their log-probabilities.
+
+    A log-probability is None where the runtime does not tell it."""
 
     version: str
     answers: tuple[tuple[list[int], list[float | None]], ...]
 
 
 def known(name: str) -> str:
-    """A runtime's name as it is written here. Raises RunError for one that monoglot does not know."""
+    """Return a runtime's name as it is written here. Raises RunError for an unknown name."""
     found = ALIASES.get(name.lower(), name.lower())
     if found not in NAMES:
         raise RunError(f"there is no runtime {name!r}. Known: {', '.join(NAMES)}.")
@@ -74,9 +79,11 @@ def known(name: str) -> str:
 
 
 def interpreters(given: Sequence[str]) -> dict[str | None, str]:
-    """`PATH`, or `NAME=PATH` for one runtime alone: which Python runs what. The key None is for all others.
+    """Read which Python runs which runtime, from `PATH` or `NAME=PATH`.
 
-    Raises RunError for a name that is not known and for what is no program.
+    The key None stands for all runtimes without a Python of their own.
+
+    Raises RunError for a name that is not known and for a path that is no program.
     """
     found: dict[str | None, str] = {None: sys.executable}
     for one in given:
@@ -96,7 +103,7 @@ def python_for(name: str, pythons: Mapping[str | None, str]) -> str:
 
 
 def probe(name: str, python: str) -> Installed:
-    """What of a runtime is installed where `python` looks. Raises RunError when that interpreter doesn't run."""
+    """Find out what of a runtime is installed where `python` looks. Raises RunError when that interpreter doesn't run."""
     try:
         done = subprocess.run(
             [python, "-I", str(WORKER), "probe", name],
@@ -114,7 +121,7 @@ def probe(name: str, python: str) -> Installed:
 def answer(
     name: str, folder: Path, prompts: Sequence[Prompt], tokens: int, *, python: str, timeout: float = TIMEOUT
 ) -> Answered:
-    """At most `tokens` new tokens after each prompt, greedily, in float32. Raises RunError with the reason."""
+    """Return at most `tokens` new tokens after each prompt, greedily, in float32. Raises RunError with the reason."""
     request = {"folder": str(folder.absolute()), "prompts": list(prompts), "tokens": tokens}
     made = _work("answer", name, request, python, timeout)
     return Answered(str(made["version"]), tuple((list(ids), logprobs) for ids, logprobs in made["answers"]))
@@ -129,8 +136,10 @@ def call(
     timeout: float = TIMEOUT,
     told: Callable[[int], None] | None = None,
 ) -> Any:
-    """What a function of a runtime's module makes of a request, as JSON holds it; `told` hears of the prompts that are done.
-    Raises RunError with the reason."""
+    """Call a function of a runtime's module with a request that JSON can hold, and return its answer.
+
+    `told` hears how many prompts are done. Raises RunError with the reason.
+    """
     return _work("call", name, {**request, "function": function}, python, timeout, told)
 
 
@@ -166,7 +175,7 @@ def _work(
 
 
 def _wait(worker: "subprocess.Popen[bytes]", timeout: float, done: Path, told: Callable[[int], None] | None) -> int:
-    """Its exit code. The file `done` has a byte for each prompt that it is done with."""
+    """Wait for the worker and return its exit code. The file `done` has a byte for each prompt that is done."""
     until = time.monotonic() + timeout
     while True:
         try:
@@ -180,7 +189,7 @@ def _wait(worker: "subprocess.Popen[bytes]", timeout: float, done: Path, told: C
 
 @contextlib.contextmanager
 def _lifeline() -> Iterator[int]:
-    """The reading end of a pipe whose other end is held by this process alone, so that it is closed however this ends."""
+    """Yield the reading end of a pipe that closes however this process ends, as it alone holds the other end."""
     read, write = os.pipe()
     try:
         yield read
@@ -190,14 +199,14 @@ def _lifeline() -> Iterator[int]:
 
 
 def _end(worker: "subprocess.Popen[bytes]") -> None:
-    """The worker and whatever it started: runtimes leave servers and engines behind."""
+    """End the worker and whatever it started: runtimes leave servers and engines behind."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(worker.pid, signal.SIGKILL)
     worker.wait()
 
 
 def _reason(code: int, log: Path) -> str:
-    """The last line of what it printed that speaks of an error, or else the last one."""
+    """Return the last line of the log that speaks of an error, or else the last line."""
     if code < 0:
         return f"it was ended by {signal.Signals(-code).name}."
     with log.open("rb") as file:

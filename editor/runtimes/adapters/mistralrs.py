@@ -1,5 +1,7 @@
-"""mistral.rs, on safetensors. It takes prompts as text, and tells probabilities only of chats: a chat whose template is the
-message alone is a prompt."""
+"""mistral.rs, on safetensors.
+
+It takes prompts as text and tells probabilities only of chats. A chat whose template is the message alone is a prompt.
+"""
 
 import os
 from pathlib import Path

@@ -16,7 +16,7 @@ NOISE = 2e-3  # float32 sums in another order: 8e-4 seen, in BLOOM; 7e-5 in othe
 
 
 def context(folder: Path) -> int:
-    """Tokens that are enough here, or as many as the model takes."""
+    """Return a context length that is enough here, or the longest that the model takes."""
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     text = config.get("text_config", config)
     own = [text[key] for key in ("max_position_embeddings", "n_positions") if isinstance(text.get(key), int)]

@@ -23,7 +23,7 @@ from typing import Any
 
 
 def runtimes() -> Any:
-    """The package around this file, under a name that nothing else has, whether or not monoglot is installed here."""
+    """Import the package around this file under a name of its own, whether or not monoglot is installed here."""
     folder = Path(__file__).parent
     spec = importlib.util.spec_from_file_location(
         "monoglot_runtimes", folder / "__init__.py", submodule_search_locations=[str(folder)]
@@ -44,7 +44,7 @@ def version(distribution: str) -> str | None:
 
 
 def probe(name: str) -> dict[str, Any]:
-    """{"version": of the runtime, or None, "missing": what else it takes and is not there}"""
+    """Return {"version": of the runtime, or None, "missing": other packages that it needs and that are not there}."""
     runtime = runtimes().module(name)
     found = next((one for one in map(version, runtime.PACKAGES) if one), None)
     missing = [distribution for distribution in runtime.NEEDS if version(distribution) is None]
