@@ -13,18 +13,20 @@ def _writer(method: dict[str, Any]) -> Describe:
     return card_writer(method)
 
 
-def _renew(folder: Path, record: dict[str, Any], method: dict[str, Any], base_folder: Path) -> tuple[str, ...]:
+def _renew(
+    folder: Path, record: dict[str, Any], method: dict[str, Any], base_folder: Path, more: Mapping[str, bytes]
+) -> tuple[str, ...]:
     from .refresh import renew
 
-    return renew(folder, record, method, base_folder)
+    return renew(folder, record, method, base_folder, more=more)
 
 
-def _draw(folder: Path, evaluation: Mapping[str, Any], strength: Mapping[str, Any] | None) -> list[Path]:
+def _draw(evaluation: Mapping[str, Any], strength: Mapping[str, Any] | None) -> dict[str, bytes]:
     """Draw where matplotlib is installed."""
     from .figures import draw
     from .figures.canvas import available
 
-    return draw.write(folder, evaluation, strength) if available() else []
+    return draw.images(evaluation, strength) if available() else {}
 
 
 CARD = CardMaker(_writer, _renew, _draw)

@@ -4,7 +4,7 @@ It is rendered anew when it is as monoglot wrote it, apart from the places that 
 (`editor.card_text`); otherwise it is left alone, unless `force` is set, and then the old one is kept as README.md.bak.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,6 @@ from typing import Any
 from ..editor.edits import manifest
 from ..editor.errors import CardError
 from ..editor.files import card_text
-from ..editor.files.output import replace_file
 from .metadata import metadata
 
 CARD = "README.md"
@@ -57,20 +56,26 @@ def refreshed(folder: Path, record: dict[str, Any], render: Callable[[], str], *
     return _made(record, render(), current, card_text.places(body), remembered)
 
 
-def refresh(folder: Path, record: dict[str, Any], render: Callable[[], str], *, force: bool = False) -> tuple[str, ...]:
-    """Write the manifest, and the card anew where that is right (see `refreshed`); what to tell a person.
+def refresh(
+    folder: Path,
+    record: dict[str, Any],
+    render: Callable[[], str],
+    *,
+    force: bool = False,
+    more: Mapping[str, bytes] | None = None,
+) -> tuple[str, ...]:
+    """Write the manifest, `more` files of the checkpoint, and the card anew where that is right (see `refreshed`), all of
+    them or none; what to tell a person.
 
     Raises CardError, OutputError.
     """
     path = folder / CARD
     before = path.read_bytes() if force and path.is_file() else None
+    record["files"].update({name: manifest.entry(data) for name, data in (more or {}).items()})  # what the card shows
     found = refreshed(folder, record, render, force=force)
-    if found.text is None:
-        manifest.write(folder, record)
-        return found.notes
-    if before is not None and before != found.text.encode():
-        replace_file(folder / BACKUP, before)
-    manifest.replace_text(folder, record, CARD, found.text)
+    card = {} if found.text is None else {CARD: found.text.encode()}
+    replaced = before is not None and card.get(CARD, before) != before
+    manifest.write_with(folder, record, {**(more or {}), **card}, {BACKUP: before} if before and replaced else {})
     return found.notes
 
 
@@ -94,11 +99,16 @@ def writer(record: dict[str, Any], method: dict[str, Any], base_folder: Path) ->
 
 
 def renew(
-    folder: Path, record: dict[str, Any], method: dict[str, Any], base_folder: Path, *, force: bool = False
+    folder: Path,
+    record: dict[str, Any],
+    method: dict[str, Any],
+    base_folder: Path,
+    *,
+    force: bool = False,
+    more: Mapping[str, bytes] | None = None,
 ) -> tuple[str, ...]:
-    """Write the manifest, and the card anew unless a person has rewritten it; return notes.
+    """Write the manifest, `more` files that it then lists, and the card anew unless a person has rewritten it; return notes.
 
     Every command that has measured something ends with this.
     """
-
-    return refresh(folder, record, writer(record, method, base_folder), force=force)
+    return refresh(folder, record, writer(record, method, base_folder), force=force, more=more)

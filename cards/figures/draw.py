@@ -11,7 +11,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...editor.files.output import replace_file
+from ...editor.files.output import replace_together
 from . import curves, heat_maps
 from .canvas import DPI, LOOKS, THEMES, Look, Theme, available, settings
 
@@ -55,14 +55,21 @@ def file(name: str) -> str:
 
 
 def write(folder: Path, evaluation: Mapping[str, Any], strength: Mapping[str, Any] | None = None) -> list[Path]:
-    """Save every figure, for light pages, in `folder`, each whole or not at all, and return their paths.
+    """Save every figure, for light pages, in `folder`, all or none, and return their paths.
 
     Raises MonoglotError without matplotlib, OutputError when a file cannot be written.
     """
-    made = {folder / file(name): png(figure) for name, figure in draw(evaluation, strength).items()}
-    for path, data in made.items():
-        replace_file(path, data)
-    return sorted(made)
+    made = images(evaluation, strength)
+    replace_together(folder, made)
+    return sorted(folder / name for name in made)
+
+
+def images(evaluation: Mapping[str, Any], strength: Mapping[str, Any] | None = None) -> dict[str, bytes]:
+    """Draw every figure, for light pages, by the name of its file in a checkpoint.
+
+    Raises MonoglotError without matplotlib.
+    """
+    return {file(name): png(figure) for name, figure in draw(evaluation, strength).items()}
 
 
 def png(figure: "Figure") -> bytes:

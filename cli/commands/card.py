@@ -36,6 +36,7 @@ def command(folder: Path, base: str | None, to_stdout: bool, only_check: bool, f
         raise click.UsageError("--stdout prints the card, --json says what was done. Give one of them.")
     from ...cards.refresh import CARD, refresh, refreshed
     from ...editor.edits import manifest
+    from ...editor.files.output import updating
     from ...editor.neurons import neurons
 
     record = manifest.read(folder)
@@ -49,7 +50,9 @@ def command(folder: Path, base: str | None, to_stdout: bool, only_check: bool, f
         click.echo(render() if found.text is None else found.text, nl=False)
         return
     before = (folder / CARD).read_bytes() if (folder / CARD).is_file() else None
-    notes = refresh(folder, record, render, force=force)
+    with updating(folder):
+        now = manifest.unchanged(folder, record)
+        notes = refresh(folder, now, writer(now, method, base_folder), force=force)
     for line in notes:
         note(f"Note: {line}")
     changed = (folder / CARD).read_bytes() != before

@@ -140,6 +140,7 @@ def _in_runtimes(
     as_json: bool,
 ) -> None:
     """The bytes first: what a runtime makes of a checkpoint that isn't what it says is no news."""
+    from ...editor.edits import manifest
     from ...editor.neurons import neurons
     from ...editor.proof import bytes as verify
     from ...editor.proof.certificate import make_certificate
@@ -148,9 +149,10 @@ def _in_runtimes(
 
     asked_in = prompts.load(prompts_file) if prompts_file else prompts.embedded_prompts()
     interpreters = process.interpreters(pythons)
+    before = manifest.read(folder)
     found = neurons.load(neurons_file or folder / "neurons.json")
     in_bytes = verify.verify_bytes(folder, target, found)
-    made = _record(folder, target, neurons_file, found, make_certificate(in_bytes, None), fast=True)
+    made = _record(folder, before, target, neurons_file, found, make_certificate(in_bytes, None), fast=True)
     if in_bytes.problems or not as_json:
         show_certificate(folder, made, in_bytes.notes, True, as_json, silent=not in_bytes.problems)
     if in_bytes.problems:

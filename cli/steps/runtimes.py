@@ -22,6 +22,7 @@ def conform(
     from ...cards.refresh import renew
     from ...editor.edits import manifest
     from ...editor.edits.carriers import EXACT
+    from ...editor.files.output import updating
     from ...editor.live.load import load_model
     from ...editor.models.hf import load_tokenizer
     from ...editor.runtimes import conformance, process
@@ -56,9 +57,11 @@ def conform(
         outcomes.append(outcome)
         if outcome.verdict == "missing" or outcome.late:
             continue  # nothing was learned: what was measured of these bytes before stays
-        record = manifest.read(folder)
-        record["runtimes"] = {**(record.get("runtimes") or {}), one.name: outcome.record()}
-        for line in renew(folder, record, found.method, base):
+        with updating(folder):
+            now = manifest.unchanged(folder, record)
+            now["runtimes"] = {**(now.get("runtimes") or {}), one.name: outcome.record()}
+            lines = renew(folder, now, found.method, base)
+        for line in lines:
             note(f"Note: {line}")
     if as_json:
         answer({one.name: one.record() for one in outcomes})

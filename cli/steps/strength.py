@@ -25,7 +25,7 @@ def run_auto(
     from ...editor.edits.bake import check_place
     from ...editor.edits.carriers import carried
     from ...editor.errors import MonoglotWarning
-    from ...editor.files.output import check_free
+    from ...editor.files.output import check_free, updating
     from ...editor.live.load import load_model
     from ...editor.live.modules import activation_modules
     from ...editor.measures import strength
@@ -75,11 +75,12 @@ def run_auto(
         tried.append(best)
     if not best.good(edits.target_accuracy):
         note("Warning: " + strength.advice(best, language, edits.target_accuracy))
-    record = manifest.read(output)
-    record["strength"] = {
-        **strength.to_json(curve, tried, strength.samples(task, best)), "layers": list(layers), "prompts": digest(asked),
-    }  # fmt: skip
-    renew(output, record, found.method, target.source.folder)
+    with updating(output):
+        record = manifest.unchanged(output, baked.manifest)
+        record["strength"] = {
+            **strength.to_json(curve, tried, strength.samples(task, best)), "layers": list(layers), "prompts": digest(asked),
+        }  # fmt: skip
+        renew(output, record, found.method, target.source.folder)
     return replace(baked, manifest=record)
 
 

@@ -24,11 +24,13 @@ def run_verify(
     silent: bool = False,
 ) -> bool:
     """Verify, record and show; whether it passed."""
+    from ...editor.edits import manifest
     from ...editor.neurons import neurons
     from ...editor.proof import bytes as verify
     from ...editor.proof.certificate import failures, make_certificate
     from ...editor.proof.logits import verify_live
 
+    before = manifest.read(folder)
     found = neurons.load(neurons_file or folder / "neurons.json")
     in_bytes = verify.verify_bytes(folder, target, found)
     logits = None
@@ -38,25 +40,37 @@ def run_verify(
                 folder, target, found, _texts(corpus, languages, found), tokens=tokens, context=context, device=device,
                 dtype=dtype, progress=update,
             )  # fmt: skip
-    made = _record(folder, target, neurons_file, found, make_certificate(in_bytes, logits), fast=fast)
+    made = _record(folder, before, target, neurons_file, found, make_certificate(in_bytes, logits), fast=fast)
     show_certificate(folder, made, in_bytes.notes, fast, as_json, silent)
     return not failures(made)
 
 
 def _record(
-    folder: Path, target: Any, neurons_file: Path | None, found: Any, made: dict[str, Any], *, fast: bool
+    folder: Path,
+    before: dict[str, Any],
+    target: Any,
+    neurons_file: Path | None,
+    found: Any,
+    made: dict[str, Any],
+    *,
+    fast: bool,
 ) -> dict[str, Any]:
-    """Put a certificate into the manifest and onto the card; as it is then, with what is kept of an earlier one."""
+    """Put a certificate into the manifest and onto the card; as it is then, with what is kept of an earlier one. `before` is
+    the manifest of what was verified."""
     from ...cards.refresh import renew
     from ...editor.edits import manifest
+    from ...editor.files.output import updating
     from ...editor.proof.certificate import failures, with_earlier
 
-    record = manifest.read(folder)
-    record["certificate"] = with_earlier(made, record["certificate"]) if fast else made
-    if neurons_file is None or not failures(record["certificate"]):
-        # a failure against other neurons than its own says nothing of it
-        for line in renew(folder, record, found.method, target.source.folder):
-            note(f"Note: {line}")
+    lines: tuple[str, ...] = ()
+    with updating(folder):
+        record = manifest.unchanged(folder, before)
+        record["certificate"] = with_earlier(made, record["certificate"]) if fast else made
+        if neurons_file is None or not failures(record["certificate"]):
+            # a failure against other neurons than its own says nothing of it
+            lines = renew(folder, record, found.method, target.source.folder)
+    for line in lines:
+        note(f"Note: {line}")
     certificate: dict[str, Any] = record["certificate"]
     return certificate
 

@@ -9,10 +9,12 @@ the base come along byte for byte.
 
 import hashlib
 import os
+import stat
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from fnmatch import fnmatch
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -20,7 +22,7 @@ from ..errors import CheckpointError, OutputError, RecipeError
 from ..files import card_text
 from ..files.checkpoint import Checkpoint, Shard, Tensor
 from ..files.kinds import FILE
-from ..files.output import check_free, staged_folder
+from ..files.output import check_free, claimed, staged_folder
 from ..models.source import IGNORED
 from ..models.target import Target
 from ..neurons import neurons as neurons_file
@@ -92,7 +94,22 @@ def bake(
         )
     folder = target.source.folder
     check_place(folder, destination)
-    check_free(destination, force=force)
+    with claimed(destination, partial(check_free, force=force)):
+        return _bake(target, neurons, recipe, destination, calibration, force, describe, progress)
+
+
+def _bake(
+    target: Target,
+    neurons: Neurons,
+    recipe: Recipe,
+    destination: Path,
+    calibration: Calibration | None,
+    force: bool,
+    describe: Describe | None,
+    progress: Progress | None,
+) -> Baked:
+    """Bake to a destination that is held."""
+    folder = target.source.folder
     what = carried(target, recipe, neurons, calibration)
     recipe = replace(
         recipe,
@@ -120,7 +137,9 @@ def bake(
     made[recipe_file.FILE] = recipe_file.to_yaml(recipe).encode()
     if what.calibration:
         made[calibration_file.FILE] = calibration_file.serialise(what.calibration)
-    with staged_folder(destination, size=size + sum(map(len, made.values())), force=force) as staging:
+    with staged_folder(
+        destination, size=size + sum(map(len, made.values())), force=force, whole=manifest.check_whole
+    ) as staging:
         written = _write_files(sources, staging, files, advance)
         written |= {name: _write(staging / name, data) for name, data in made.items()}
         record = manifest.new(target, recipe, what, files.rounding.relative, written, left_out)
@@ -210,6 +229,7 @@ def _write_file(
     path.parent.mkdir(parents=True, exist_ok=True)
     unsynced = 0
     with file.path.open("rb", buffering=0) as source, path.open("wb", buffering=0) as out:
+        _as_private(source, out)
         source.seek(len(file.header))
         _write_all(out, memoryview(header))
         advance(len(file.header))
@@ -242,6 +262,12 @@ def _write_file(
             wait([future for futures in pending for future in futures])
         synced.append(threads.syncer.submit(_sync, os.dup(out.fileno())))
     return {"sha256": digest.hexdigest(), "size": file.size - len(file.header) + len(header)}
+
+
+def _as_private(source: Any, out: Any) -> None:
+    """Let nobody read a copy who may not read the original."""
+    allowed = stat.S_IMODE(os.fstat(source.fileno()).st_mode) | stat.S_IRUSR | stat.S_IWUSR
+    os.fchmod(out.fileno(), stat.S_IMODE(os.fstat(out.fileno()).st_mode) & allowed)
 
 
 def _await(futures: tuple[Future[None], ...]) -> None:

@@ -8,15 +8,18 @@ from typing import Any
 from . import manifest
 
 Describe = Callable[[dict[str, Any], Path], str]  # manifest, folder of the base -> README.md
+Files = Mapping[str, bytes]  # by their names in the checkpoint
 
 
-def _only_manifest(folder: Path, record: dict[str, Any], method: dict[str, Any], base_folder: Path) -> tuple[str, ...]:
-    manifest.write(folder, record)
+def _only_manifest(
+    folder: Path, record: dict[str, Any], method: dict[str, Any], base_folder: Path, more: Files
+) -> tuple[str, ...]:
+    manifest.write_with(folder, record, more)
     return ()
 
 
-def _no_figures(folder: Path, evaluation: Mapping[str, Any], strength: Mapping[str, Any] | None) -> list[Path]:
-    return []
+def _no_figures(evaluation: Mapping[str, Any], strength: Mapping[str, Any] | None) -> Files:
+    return {}
 
 
 @dataclass(frozen=True)
@@ -24,13 +27,13 @@ class CardMaker:
     """Functions that make a checkpoint's card and figures.
 
     `writer` gives, for a method of finding neurons, what writes the card of a new checkpoint; None makes none. `renew` writes
-    a changed manifest and renews the card with it, and gives what a person should read. `draw` draws the figures of what was
-    measured, and gives their paths.
+    a changed manifest and more files that it is to list, renews the card with them, and gives what a person should read.
+    `draw` draws the figures of what was measured, and gives their files.
     """
 
     writer: Callable[[dict[str, Any]], Describe] | None = None
-    renew: Callable[[Path, dict[str, Any], dict[str, Any], Path], tuple[str, ...]] = _only_manifest
-    draw: Callable[[Path, Mapping[str, Any], Mapping[str, Any] | None], list[Path]] = _no_figures
+    renew: Callable[[Path, dict[str, Any], dict[str, Any], Path, Files], tuple[str, ...]] = _only_manifest
+    draw: Callable[[Mapping[str, Any], Mapping[str, Any] | None], Files] = _no_figures
 
     def describe(self, method: dict[str, Any]) -> Describe | None:
         """Give what `bake` writes the card with."""

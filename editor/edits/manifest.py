@@ -15,11 +15,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..errors import CheckpointError, MonoglotError, RecipeError, VerificationError
+from ..errors import CheckpointError, MonoglotError, OutputError, RecipeError, VerificationError
 from ..files import kinds
 from ..files.checkpoint import parse_json
 from ..files.kinds import FILE
-from ..files.output import replace_file
+from ..files.output import finish_pending, replace_file, replace_together
 from ..files.streams import sha256
 from ..models.target import Target
 from ..neurons.neurons import Neurons
@@ -31,6 +31,8 @@ from .carriers import Carried, carried
 from .recipe import Recipe
 
 FORMAT = 1
+CARD = "README.md"
+FIGURES = "figures/"
 
 
 def new(
@@ -88,8 +90,12 @@ def entry(data: bytes) -> dict[str, Any]:
     return {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data)}
 
 
+def serialise(manifest: dict[str, Any]) -> bytes:
+    return (json.dumps(manifest, indent=1, ensure_ascii=False) + "\n").encode()
+
+
 def write(folder: Path, manifest: dict[str, Any]) -> None:
-    replace_file(folder / FILE, (json.dumps(manifest, indent=1, ensure_ascii=False) + "\n").encode())
+    replace_file(folder / FILE, serialise(manifest))
 
 
 def read(folder: Path) -> dict[str, Any]:
@@ -99,6 +105,7 @@ def read(folder: Path) -> dict[str, Any]:
         raise VerificationError(kinds.instead(folder, "a checkpoint") or f"there is no folder {folder}.")
     if not path.is_file():
         raise VerificationError(f"{folder} has no {FILE}: it was not made by monoglot.")
+    finish_pending(folder)  # of a run that was killed while it wrote
     try:
         manifest = parse_json(path.read_bytes(), str(path))
     except CheckpointError as error:
@@ -111,10 +118,50 @@ def read(folder: Path) -> dict[str, Any]:
 
 def replace_text(folder: Path, manifest: dict[str, Any], name: str, text: str) -> None:
     """Write a text file of the checkpoint anew, together with its hash in the manifest."""
-    data = text.encode()
-    replace_file(folder / name, data)
-    manifest["files"][name] = entry(data)
-    write(folder, manifest)
+    write_with(folder, manifest, {name: text.encode()})
+
+
+def write_with(
+    folder: Path, manifest: dict[str, Any], listed: Mapping[str, bytes], unlisted: Mapping[str, bytes] | None = None
+) -> None:
+    """Write the manifest and other files of the checkpoint: all of them, or none. Those that are `listed` it then lists."""
+    manifest["files"].update({name: entry(data) for name, data in listed.items()})
+    replace_together(folder, {**(unlisted or {}), **listed, FILE: serialise(manifest)})
+
+
+def unchanged(folder: Path, before: Mapping[str, Any]) -> dict[str, Any]:
+    """The manifest as it is now, to be added to, where it is still that of the same checkpoint.
+
+    Whoever measured for hours adds to what others have written meanwhile, and not to another checkpoint that took the
+    place. Raises VerificationError.
+    """
+    now = read(folder)
+    if _made_of(now) != _made_of(before):
+        raise VerificationError(
+            f"{folder} was replaced by another checkpoint in the meantime, so what was measured is not kept. Run it again."
+        )
+    return now
+
+
+def _made_of(record: Mapping[str, Any]) -> Any:
+    """What a checkpoint was when it was baked: everything but what later commands write anew."""
+    files = record.get("files")
+    baked = (
+        {k: v for k, v in files.items() if k != CARD and not k.startswith(FIGURES)}
+        if isinstance(files, dict)
+        else files
+    )
+    return [baked, *(record.get(key) for key in ("base", "recipe", "edited", "carrier"))]
+
+
+def check_whole(folder: Path) -> None:
+    """Raise OutputError unless every file that the manifest in a folder lists is there with its size."""
+    found = compare_files(folder, read(folder)["files"], hashes=False)
+    if wrong := [*found["missing"], *found["changed"]]:
+        raise OutputError(
+            f"{', '.join(wrong[:5])} went missing or changed while the checkpoint was written, so it was not published. See "
+            "whether another program cleans up there, and run it again."
+        )
 
 
 def check_recipe(record: Mapping[str, Any]) -> None:

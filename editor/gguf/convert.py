@@ -114,7 +114,7 @@ def convert(
     beside = converted.beside(destination)
     size = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
     with staged_file(destination, size=2 * size, beside=beside, check=_free(beside, force)) as staging:
-        whole, made = staging / "plain.gguf", staging / destination.name
+        whole, made = staging / f"unquantised-{destination.name}", staging / destination.name
         _write(folder, whole if quantise else made, plain, python, timeout)
         survival = None
         if quantise:

@@ -6,6 +6,7 @@ from typing import Any
 
 from ..edits import manifest
 from ..edits.card_maker import NO_CARD, CardMaker
+from ..files.output import updating
 from ..models.target import model_info
 from ..progress import Told, unheard
 from . import findings
@@ -54,10 +55,13 @@ def _into_checkpoint(subject: Subject, folder: Path, record: dict[str, Any], car
     said: set[str] = set()  # each measure would say the same of the card
 
     def write(found: dict[str, Any]) -> dict[str, Any]:
-        record["evaluation"] = {**(record.get("evaluation") or {}), **found}
-        for path in card.draw(folder, record["evaluation"], record.get("strength")):
-            record["files"][path.relative_to(folder).as_posix()] = manifest.entry(path.read_bytes())
-        for line in card.renew(folder, record, subject.neurons.method, subject.target.source.folder):
+        with updating(folder):
+            now = manifest.unchanged(folder, record)
+            now["evaluation"] = {**(now.get("evaluation") or {}), **found}
+            drawn = card.draw(now["evaluation"], now.get("strength"))
+            lines = card.renew(folder, now, subject.neurons.method, subject.target.source.folder, drawn)
+        record.update(now)
+        for line in lines:
             if line not in said:
                 told(f"Note: {line}")
             said.add(line)

@@ -949,8 +949,8 @@ def beside(place: Place) -> list[str]:
 
 def test_killed_in_mid_write(place: Place) -> None:
     kill(place, "write", *EDIT)
-    (left,) = beside(place)
-    assert left.startswith(".out.partial-")  # the destination is absent
+    lock, left = beside(place)
+    assert lock == ".out.lock" and left.startswith(".out.partial-")  # the destination is absent
     assert place.bake().code == 0
     assert beside(place) == ["out"]
 
@@ -967,7 +967,8 @@ def test_killed_while_replacing(place: Place) -> None:
     assert tree(place.out) == old and beside(place) == ["out"]
     kill(place, "before the old one is removed", "--deactivate", "zh", "--force")
     new = tree(place.out)
-    assert new != old and len(beside(place)) == 2
+    lock, left, out = beside(place)
+    assert new != old and (lock, out) == (".out.lock", "out") and left.endswith("-old")
     assert place.bake("--deactivate", "zh", "--force").code == 0
     assert tree(place.out) == new and beside(place) == ["out"]
 

@@ -1,7 +1,10 @@
 """All or nothing: whatever happens, the destination is absent, or whole, or what it was."""
 
 import errno
+import hashlib
+import json
 import os
+import re
 import resource
 import shutil
 import subprocess
@@ -15,9 +18,10 @@ from support.folders import tree
 
 from monoglot.editor.errors import OutputError
 from monoglot.editor.files import output
-from monoglot.editor.files.output import replace_file, staged_folder
+from monoglot.editor.files.output import finish_pending, replace_file, replace_together, staged_folder
 
 MANIFEST = "monoglot.json"
+ONE, TWO = "0123456789abcdef", "fedcba9876543210"  # random parts of names
 
 
 def put(destination: Path, text: str, *, size: int = 10, force: bool = False) -> None:
@@ -139,7 +143,7 @@ def test_force_puts_the_old_one_back_when_the_new_one_cannot_move_in(
     rename = Path.rename
 
     def fail(path: Path, target: Path) -> Path:
-        if path.name.endswith(f".partial-{os.getpid()}"):
+        if re.search(r"\.partial-[0-9a-f]{16}$", path.name):
             raise OSError(errno.EIO, os.strerror(errno.EIO))
         return rename(path, target)
 
@@ -160,11 +164,12 @@ def test_what_comes_into_the_way_meanwhile_is_not_replaced(tmp_path: Path, force
 
 
 def test_left_overs_of_killed_runs_are_removed(tmp_path: Path) -> None:
-    dead = dead_process()
-    for name in (f".out.partial-{dead}", f".out.partial-{os.getpid()}"):
+    for name in (f".out.partial-{ONE}", f".out.partial-{TWO}"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "half").write_text("x")
-    (tmp_path / f".neurons.json.partial-{dead}").write_text("half")
+    (tmp_path / f".neurons.json.partial-{ONE}").write_text("half")
+    for name in (".out.lock", ".neurons.json.lock"):
+        (tmp_path / name).touch()
     put(tmp_path / "out", "new")
     replace_file(tmp_path / "neurons.json", b"{}")
     assert tree(tmp_path) == {"neurons.json": b"{}", "out": "/", "out/weights": b"new", f"out/{MANIFEST}": b"{}"}
@@ -175,12 +180,15 @@ def test_other_runs_are_left_alone(tmp_path: Path) -> None:
     dead = dead_process()
     others = [
         f".out.partial-{os.getppid()}",
-        f".o?t.partial-{dead}",
+        f".o?t.partial-{ONE}",
         ".out.partial-",
         ".out.partial-x",
         ".out.partial-1-x",
+        f".out.partial-{dead}",
+        f".out.partial-{ONE}0",
+        ".out.partial-99999999999999999999",
     ]
-    others += [f".out2.partial-{dead}", f".out.partial-{dead}-old-x"]
+    others += [f".out2.partial-{ONE}", f".out.partial-{ONE}-old-x"]
     for name in others:
         (tmp_path / name).mkdir()
     put(tmp_path / "out", "new")
@@ -188,16 +196,16 @@ def test_other_runs_are_left_alone(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {*others, "out", "o*t"}
 
 
-def test_a_replaced_checkpoint_goes_back_when_its_place_is_empty(tmp_path: Path) -> None:
+@pytest.mark.parametrize("old", [ONE, "1", str(os.getpid())])  # the others: as they were named by process number once
+def test_a_replaced_checkpoint_goes_back_when_its_place_is_empty(tmp_path: Path, old: str) -> None:
     """Killed between the two renames of --force: the next run first puts the old one back, so nothing is ever lost."""
-    dead = dead_process()
     put(tmp_path / "out", "old")
-    (tmp_path / "out").rename(tmp_path / f".out.partial-{dead}-old")
-    (tmp_path / f".out.partial-{dead}").mkdir()
-    with pytest.raises(OutputError, match="exists"):
+    (tmp_path / "out").rename(tmp_path / f".out.partial-{old}-old")
+    (tmp_path / f".out.partial-{TWO}").mkdir()
+    with pytest.raises(OutputError, match=r"exists.*it is back at its place"):
         put(tmp_path / "out", "new")
     assert tree(tmp_path) == {"out": "/", "out/weights": b"old", f"out/{MANIFEST}": b"{}"}
-    shutil.copytree(tmp_path / "out", tmp_path / f".out.partial-{dead}-old")  # killed after the second rename
+    shutil.copytree(tmp_path / "out", tmp_path / f".out.partial-{ONE}-old")  # killed after the second rename
     put(tmp_path / "out", "new", force=True)
     assert tree(tmp_path) == {"out": "/", "out/weights": b"new", f"out/{MANIFEST}": b"{}"}
 
@@ -326,3 +334,125 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path, monkeypatch: pyt
         replace_file(tmp_path / "sub", b"x")
     with pytest.raises(OutputError, match=r"(Not a directory|File exists)"):
         replace_file(path / "below", b"x")
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o644])
+def test_what_is_replaced_keeps_its_permissions(tmp_path: Path, mode: int) -> None:
+    path = tmp_path / "file"
+    path.write_text("old")
+    path.chmod(mode)
+    replace_file(path, b"new")
+    put(tmp_path / "out", "old")
+    (tmp_path / "out").chmod(0o750)
+    put(tmp_path / "out", "new", force=True)
+    assert path.stat().st_mode & 0o777 == mode and (tmp_path / "out").stat().st_mode & 0o777 == 0o750
+
+
+def test_links_under_every_name_that_could_be_guessed_are_not_followed(tmp_path: Path) -> None:
+    """A checkpoint from anywhere may hold any file, also one with the name that this process would have used once."""
+    precious = tmp_path / "precious"
+    precious.write_text("x")
+    folder = tmp_path / "checkpoint"
+    folder.mkdir()
+    for number in (os.getpid(), ONE, TWO):
+        (folder / f".{MANIFEST}.partial-{number}").symlink_to(precious)
+    (folder / MANIFEST).symlink_to(precious)
+    replace_file(folder / MANIFEST, b"{}")
+    assert precious.read_text() == "x" and not (folder / MANIFEST).is_symlink()
+
+
+# Files that change together
+
+
+def staged_by_a_killed_run(folder: Path, files: dict[str, bytes], moved: int) -> None:
+    """As `replace_together` leaves a folder when it is killed after so many renames, by what its docstring says."""
+    journal = {}
+    for number, (name, data) in enumerate(files.items()):
+        path = folder / name
+        staged = path.with_name(f".{path.name}.partial-{number:016x}")
+        (path if number < moved else staged).write_bytes(data)
+        journal[name] = {"staged": staged.name, "sha256": hashlib.sha256(data).hexdigest()}
+    (folder / f".{MANIFEST}.pending").write_text(json.dumps({"format": 1, "files": journal}))
+
+
+@pytest.mark.parametrize("moved", [0, 1, 2, 3])
+@pytest.mark.parametrize("by", ["reading", "writing"])
+def test_what_must_change_together_is_finished_by_the_next_run(tmp_path: Path, moved: int, by: str) -> None:
+    new = {"README.md": b"new card", "figures/one.png": b"new figure", MANIFEST: b"new manifest"}
+    (tmp_path / "figures").mkdir()
+    for name in new:
+        (tmp_path / name).write_bytes(b"old")
+    staged_by_a_killed_run(tmp_path, new, moved)
+    if by == "reading":
+        finish_pending(tmp_path)
+    else:
+        replace_together(tmp_path, {"README.md": b"newer"})
+        new["README.md"] = b"newer"
+    assert tree(tmp_path) == {"figures": "/", **new}
+
+
+def test_killed_at_every_rename_all_or_none_have_changed(tmp_path: Path) -> None:
+    """Really killed, by SIGKILL, at each call that changes a name."""
+    code = """
+import os, signal, sys
+from pathlib import Path
+from monoglot.editor.files.output import replace_together
+at, calls = int(sys.argv[2]), 0
+def counted(real):
+    def call(*arguments, **options):
+        global calls
+        calls += 1
+        if calls == at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return real(*arguments, **options)
+    return call
+Path.replace, Path.unlink, os.fsync = counted(Path.replace), counted(Path.unlink), counted(os.fsync)
+replace_together(Path(sys.argv[1]), {"README.md": b"new", "monoglot.json": b"new"})
+"""
+    seen = set()
+    for at in range(1, 100):
+        folder = tmp_path / str(at)
+        folder.mkdir()
+        for name in ("README.md", MANIFEST):
+            (folder / name).write_bytes(b"old")
+        ended = subprocess.run([sys.executable, "-c", code, str(folder), str(at)]).returncode
+        finish_pending(folder)
+        after = {(folder / name).read_bytes() for name in ("README.md", MANIFEST)}
+        assert len(after) == 1, f"killed at call {at}"
+        seen |= after
+        replace_together(folder, {"README.md": b"newer", MANIFEST: b"newer"})
+        assert tree(folder) == {"README.md": b"newer", MANIFEST: b"newer"}, f"killed at call {at}"
+        if ended == 0:
+            break
+    assert ended == 0 and at > 8 and seen == {b"old", b"new"}
+
+
+@pytest.mark.parametrize(
+    "journal",
+    [
+        "", "[]", "{}", '{"files": 3}', '{"files": {"../x": {"staged": ".x.partial-0123456789abcdef", "sha256": ""}}}',
+        '{"files": {"x": {"staged": "precious", "sha256": ""}}}', '{"files": {"x": {}}}', "[" * 100_000,
+    ],
+)  # fmt: skip
+def test_a_journal_that_is_none_changes_nothing(tmp_path: Path, journal: str) -> None:
+    folder = tmp_path / "checkpoint"
+    folder.mkdir()
+    for name in ("precious", ".x.partial-0123456789abcdef"):
+        (tmp_path / name).write_text("x")
+        (folder / name).write_text("x")
+    (folder / f".{MANIFEST}.pending").write_text(journal)
+    try:
+        finish_pending(folder)
+    except OutputError as error:
+        assert "damaged or hostile" in str(error)
+    assert not (folder / "x").exists() and not (tmp_path / "x").exists()
+    assert (folder / "precious").read_text() == (tmp_path / ".x.partial-0123456789abcdef").read_text() == "x"
+
+
+def test_what_is_written_stays_in_the_folder(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "out" / "figures").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(OutputError, match="figures is a link"):
+        replace_together(tmp_path / "out", {"figures/one.png": b"x"})
+    assert tree(tmp_path / "elsewhere") == {}
