@@ -14,8 +14,11 @@ if TYPE_CHECKING:
 
 
 ARGUMENT = re.compile(r"`([a-z]+(?:_[a-z]+)*)`")
+ARGUMENTS = (
+    "activate", "aligned", "corpus", "hold", "judge", "judge_model", "layers", "prompts", "strength"
+)  # fmt: skip
 OPTIONS = {  # what the library's messages call by the names of its arguments -> the options
-    name: f"--{name.replace('_', '-')}" for name in ("aligned", "corpus", "judge", "judge_model", "prompts")
+    name: f"--{name.replace('_', '-')}" for name in ARGUMENTS
 }
 
 

@@ -1,60 +1,44 @@
-"""The options that say what is to be edited, and the recipe that they make."""
+"""The options that say what is to be edited, and the request that they make."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import click
 
-from ..editor.edits.recipe import CONSTANT_OPS, Edit
+from ..editor.edits.recipe import ABOVE_TOLERANCE, CARRIERS, CONSTANT_OPS, SLOTS
+from ..editor.edits.request import AUTO, OTHERS, Request
 from ..editor.errors import RecipeError
 from .options import Function, given, split
 
 
-def parse_edits(
+def request_of(
     deactivate: Sequence[str] = (),
-    scale: Sequence[str] = (),
     activate: Sequence[str] = (),
     hold: Sequence[str] = (),
-    *,
-    op: str = "pin",
-    strength: float = 1.0,
-    value: str = "mean",
-    layers: tuple[int, int] | None = None,
-    languages: Sequence[str] = (),
-) -> tuple[Edit, ...]:
-    """Edits from `zh,ja` and `fr=2` as they stand on a command line. Of `languages`, those that neurons are known of,
-    `others` are all that are not activated; `layers` are those of the activated ones. Raises RecipeError for what is
-    neither, and for `hold` without a language to hold at."""
-    active = _items(activate)
-    others = [language for language in languages if language not in active]
-    if hold and len(active) != 1:
-        raise RecipeError("--hold holds neurons at their values on text in the one language of --activate. Name one.")
-    edits = [Edit(language, "deactivate") for language in _items(deactivate, others)]
-    edits += [Edit(language, "pin", 1.0, f"mean@{active[0]}") for language in _items(hold, others)]
-    edits += [Edit(language, op, strength, value if op in CONSTANT_OPS else None, layers) for language in active]
-    for edit in edits:
-        if "=" in edit.language:
-            raise RecipeError(f"{edit.language}: write the language alone; only --scale takes a number with it.")
-    for item in _items(scale):
+    scale: Sequence[str] = (),
+    **settings: Any,
+) -> Request:
+    """Make a request of `zh,ja` and `fr=2` as they stand on a command line. Raises RecipeError for what is neither."""
+    off, active, held = (
+        tuple(one for group in groups for one in split(group)) for groups in (deactivate, activate, hold)
+    )
+    for item in (*off, *active, *held):
+        if "=" in item:
+            raise RecipeError(f"{item}: write the language alone; only --scale takes a number with it.")
+    factors = []
+    for item in (one for group in scale for one in split(group)):
         language, equals, factor = (part.strip() for part in item.partition("="))
         try:
-            edits.append(Edit(language, "scale", float(factor if equals else "")))
+            factors.append((language, float(factor if equals else "")))
         except ValueError:
             raise RecipeError(f"--scale {item}: write the language and a number, for example --scale fr=2.") from None
-    return tuple(edits)
-
-
-def _items(groups: Sequence[str], others: Sequence[str] = ()) -> list[str]:
-    items = [item.strip() for group in groups for item in group.split(",") if item.strip()]
-    return [one for item in items for one in (others if item == "others" and others else [item])]
+    return Request(off, active, held, tuple(factors), **settings)
 
 
 def edit_options(function: Function) -> Function:
     """What is to be done to which language, and where its constants go."""
-    from ..editor.edits.recipe import ABOVE_TOLERANCE, CARRIERS, CONSTANT_OPS, SLOTS, TOLERANCE
-
     for option in reversed(
         [
             click.option("--deactivate", multiple=True, metavar="LANG[,LANG…]|others", help="Languages to switch off."),
@@ -72,7 +56,7 @@ def edit_options(function: Function) -> Function:
             click.option(
                 "--op",
                 type=click.Choice([*CONSTANT_OPS, "scale"]),
-                default="add",
+                default=Request.op,
                 show_default=True,
                 help="How to activate: add a constant, set to one (the paper's), add one before the activation function, "
                 "multiply.",
@@ -80,7 +64,7 @@ def edit_options(function: Function) -> Function:
             click.option(
                 "--value",
                 type=click.Choice(["mean", "median", "p90"]),
-                default="mean",
+                default=Request.value,
                 show_default=True,
                 help="Of a neuron on text in its language: what strength multiplies.",
             ),
@@ -93,7 +77,7 @@ def edit_options(function: Function) -> Function:
             click.option(
                 "--layers",
                 metavar="FIRST-LAST|all|auto",
-                default="auto",
+                default=Request.layers,
                 show_default=True,
                 callback=_layers,
                 help="Layers in which --activate acts, from 0; auto leaves the last sixth out, where constants make loops, "
@@ -102,7 +86,7 @@ def edit_options(function: Function) -> Function:
             click.option(
                 "--slots",
                 type=click.Choice(SLOTS),
-                default="spare",
+                default=Request.slots,
                 show_default=True,
                 help="Where --op add finds room in a gated network: neurons that are hardly ever active, or only those that "
                 "the recipe deactivates.",
@@ -110,7 +94,7 @@ def edit_options(function: Function) -> Function:
             click.option(
                 "--target-accuracy",
                 type=click.FloatRange(0, 1, min_open=True),
-                default=0.9,
+                default=Request.target_accuracy,
                 show_default=True,
                 help="With auto: the share of answers that have to be in the language.",
             ),
@@ -128,7 +112,7 @@ def edit_options(function: Function) -> Function:
             click.option(
                 "--carrier",
                 type=click.Choice(CARRIERS),
-                default="auto",
+                default=Request.carrier,
                 show_default=True,
                 help="Where a constant lives: biases of the file, or of a config flag, the model rewritten as a Llama, or "
                 "a calibrated direction, which any runtime loads.",
@@ -144,14 +128,14 @@ def edit_options(function: Function) -> Function:
             click.option(
                 "--tolerance",
                 type=click.FloatRange(0, min_open=True),
-                default=TOLERANCE,
+                default=Request.tolerance,
                 show_default=True,
                 help="Calibrated: the largest relative error of a layer.",
             ),
             click.option(
                 "--above-tolerance",
                 type=click.Choice(ABOVE_TOLERANCE),
-                default="refuse",
+                default=Request.above_tolerance,
                 show_default=True,
                 help="Calibrated: what to do about a layer with a larger one.",
             ),
@@ -193,101 +177,25 @@ def _layers(ctx: click.Context, option: click.Parameter, value: str) -> str | tu
     return int(first), int(last)
 
 
-@dataclass(frozen=True)
-class Edits:
-    """What `edit_options` gave; `strength` and `compat_config` are None where it wasn't said."""
-
-    deactivate: tuple[str, ...] = ()
-    activate: tuple[str, ...] = ()
-    hold: tuple[str, ...] = ()
-    scale: tuple[str, ...] = ()
-    op: str = "add"
-    value: str = "mean"
-    strength: float | str | None = None
-    layers: str | tuple[int, int] = "auto"
-    slots: str = "spare"
-    target_accuracy: float = 0.9
-    prompts: Path | None = None
-    shared: str | None = None
-    carrier: str = "auto"
-    for_runtimes: tuple[str, ...] = ()
-    tolerance: float = 0.15
-    above_tolerance: str = "refuse"
-    compat_config: bool | None = None
-
-    @property
-    def any(self) -> bool:
-        return bool(self.deactivate or self.activate or self.hold or self.scale)
-
-    @property
-    def activated(self) -> list[str]:
-        return [language for group in self.activate for language in split(group)]
-
-    def require(self) -> None:
-        """Raise UsageError for options that say nothing, or that have nothing to go with."""
-        if not self.any:
-            raise click.UsageError("Say what to edit: --activate fr, --deactivate zh, --scale es=0.5.")
-        if self.strength is not None and not self.activate:
-            raise click.UsageError("--strength is that of --activate; --scale and the recipe have their own.")
-        if self.hold and len(self.activated) != 1:
-            raise click.UsageError("--hold holds neurons at what they are on text in the one language of --activate.")
-        if not self.activate:
-            if any("others" in split(group) for group in self.deactivate):
-                raise click.UsageError("--deactivate others means all but the language of --activate. Name that one.")
-            if idle := given("op", "value", "layers", "slots", "carrier", "tolerance", "above_tolerance"):
-                raise click.UsageError(f"{idle[0]} goes with --activate.")
-        if self.strength == "auto" and len(self.activated) != 1:
-            raise click.UsageError("--strength auto looks for the strength of one activated language.")
-        if self.strength != "auto" and (idle := given("target_accuracy", "prompts")):
-            raise click.UsageError(f"{idle[0]} goes with --strength auto.")
-
-    def recipe(
-        self, target: Any, languages: Sequence[str], strength: float | str | None, layers: tuple[int, int] | None = None
-    ) -> Any:
-        """The recipe for a model; `languages` are those that neurons are known of. `layers` are those of the activated
-        language where auto leaves them open."""
-        from ..editor.edits.recipe import Recipe, check
-        from ..editor.models.compat_config import old_keys
-
-        compat = bool(old_keys(target.checkpoint.config)) and self.compat_config is not False
-        where = layers or self.candidates(target)[0]
-        edits = parse_edits(
-            self.deactivate, self.scale, self.activate, self.hold, op=self.op, value=self.value, languages=languages,
-            strength=1.0 if strength is None else float(strength),
-            layers=None if where == (0, target.feed_forward.layers - 1) else where,
-        )  # fmt: skip
-        made = Recipe(
-            target.base, edits, self.shared or ("edit" if self.activate else "keep"), carrier=self.carrier_for(target),
-            slots=self.slots, tolerance=self.tolerance, above_tolerance=self.above_tolerance, compat_config=compat,
-        )  # fmt: skip
-        check(made)
-        return made
-
-    def carrier_for(self, target: Any) -> str:
-        """What auto is for the runtimes that are named; else what was asked for."""
-        if self.carrier != "auto" or not self.for_runtimes:
-            return self.carrier
-        from ..editor.edits.carriers import refusals
-        from ..editor.runtimes.capabilities import carrier_for
-
-        possible = [name for name, why in refusals(target).items() if not why]
-        return carrier_for(self.for_runtimes, target.feed_forward.model_type, possible)
-
-    def candidates(self, target: Any) -> list[tuple[int, int]]:
-        """The layers in which a language may be activated, the first choice first."""
-        from ..editor.errors import RecipeError
-
-        last = target.feed_forward.layers - 1
-        if isinstance(self.layers, tuple):
-            if self.layers[1] > last:
-                raise RecipeError(f"--layers goes up to {self.layers[1]}; the last one is {last}.")
-            return [self.layers]
-        trimmed = (0, max(0, last - -(-(last + 1) // 6)))
-        return [(0, last)] if self.layers == "all" else [trimmed, (0, last)]
+def require(request: Request) -> None:
+    """Raise UsageError for options that say nothing, or that have nothing to go with."""
+    if not request.any:
+        raise click.UsageError("Say what to edit: --activate fr, --deactivate zh, --scale es=0.5.")
+    if request.strength is not None and not request.activate:
+        raise click.UsageError("--strength is that of --activate; --scale and the recipe have their own.")
+    if request.hold and len(request.activate) != 1:
+        raise click.UsageError("--hold holds neurons at what they are on text in the one language of --activate.")
+    if not request.activate:
+        if OTHERS in request.deactivate:
+            raise click.UsageError("--deactivate others means all but the language of --activate. Name that one.")
+        if idle := given("op", "value", "layers", "slots", "carrier", "tolerance", "above_tolerance"):
+            raise click.UsageError(f"{idle[0]} goes with --activate.")
+    if request.strength == AUTO and len(request.activate) != 1:
+        raise click.UsageError("--strength auto looks for the strength of one activated language.")
+    if request.strength != AUTO and (idle := given("target_accuracy", "prompts")):
+        raise click.UsageError(f"{idle[0]} goes with --strength auto.")
 
 
 def given_edits() -> list[str]:
     """Those of `edit_options` that stand on the command line."""
-    from dataclasses import fields
-
-    return given(*(field.name for field in fields(Edits)))
+    return given(*(field.name for field in fields(Request)))

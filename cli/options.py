@@ -42,18 +42,24 @@ def device_options(function: Function) -> Function:
 
 def detect_options(function: Function) -> Function:
     """What `detect` and `export` ask about statistics."""
-    from ..editor.text.tokens import MINIMUM_TOKENS
+    from ..editor.statistics.detection import Detection
 
     for option in reversed(
         [
             click.option(
                 "--tokens",
                 type=click.IntRange(1),
-                default=16_384,
+                default=Detection.tokens,
                 show_default=True,
                 help="Tokens a language.",
             ),
-            click.option("--context", type=click.IntRange(2), default=512, show_default=True, help="Tokens a context."),
+            click.option(
+                "--context",
+                type=click.IntRange(2),
+                default=Detection.context,
+                show_default=True,
+                help="Tokens a context.",
+            ),
             click.option(
                 "--batch-size",
                 default="auto",
@@ -64,7 +70,7 @@ def detect_options(function: Function) -> Function:
             click.option(
                 "--minimum",
                 type=click.IntRange(1),
-                default=MINIMUM_TOKENS,
+                default=Detection.minimum,
                 show_default=True,
                 help="Tokens without which a language is refused.",
             ),
@@ -76,21 +82,25 @@ def detect_options(function: Function) -> Function:
 
 def find_options(function: Function) -> Function:
     """--rate and --quantile."""
+    from ..editor.neurons.neurons import QUANTILE, RATE
+
     share = click.FloatRange(0, 1, min_open=True, max_open=True)
     function = click.option(
         "--quantile",
         type=share,
-        default=0.95,
+        default=QUANTILE,
         show_default=True,
         help="Only neurons more often active than this share of all (neuron, language) pairs are looked at.",
     )(function)
-    return click.option("--rate", type=share, default=0.01, show_default=True, help="Share of all neurons to take.")(
+    return click.option("--rate", type=share, default=RATE, show_default=True, help="Share of all neurons to take.")(
         function
     )
 
 
 def method_options(function: Function) -> Function:
     """What methods other than LAPE ask for: --threshold, --seed, --tuned."""
+    from ..editor.neurons.neurons import SEED, THRESHOLD
+
     for option in (
         click.option(
             "--tuned",
@@ -98,11 +108,11 @@ def method_options(function: Function) -> Function:
             metavar="LANG=DIR",
             help="pv: a copy of the model that was tuned on one language, for each of at least two.",
         ),
-        click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="random: of the draw."),
+        click.option("--seed", type=click.IntRange(0), default=SEED, show_default=True, help="random: of the draw."),
         click.option(
             "--threshold",
             type=click.FloatRange(0, 1, min_open=True, max_open=True),
-            default=0.95,
+            default=THRESHOLD,
             show_default=True,
             help="lap: the activation probability above which a neuron is a language's.",
         ),

@@ -5,11 +5,11 @@ from typing import Any
 
 import click
 
-from ..console import note
-from ..edit_options import Edits, edit_options, given_edits
+from ..console import listener, note
+from ..edit_options import edit_options, given_edits, request_of, require
 from ..options import device_options
 from ..show import show_baked
-from ..steps.bake import about_config, about_runtimes, run_bake, run_edits
+from ..steps.bake import about_config, about_runtimes
 
 
 @click.command("bake")
@@ -60,17 +60,19 @@ def command(
     without biases needs a calibration for it: see `monoglot detect --calibrate`. --strength auto runs the model.
     A GGUF file can be deactivated in only, exactly in every quantisation; the neurons are found in its original checkpoint.
     """
+    from ...cards.maker import CARD
     from ...editor import embedded
     from ...editor.edits import recipe as recipes
     from ...editor.edits.calibration import FILE
     from ...editor.edits.fit import open_calibration
     from ...editor.errors import RecipeError
     from ...editor.files.gguf import is_gguf
+    from ...editor.measures.search import bake_recipe, bake_requested
     from ...editor.models.source import resolve
     from ...editor.models.target import open_target
     from ...editor.neurons import neurons
 
-    edits = Edits(**options)
+    request = request_of(**options)
     recipe = None
     if recipe_path:
         if given := given_edits():
@@ -96,7 +98,7 @@ def command(
     else:
         if not model or not neurons_file:
             raise click.UsageError("Name the model and the neurons file (or a --recipe).")
-        edits.require()
+        require(request)
     if is_gguf(model):
         from ..steps import gguf
 
@@ -106,7 +108,7 @@ def command(
                 f"-o {output}: {model} is a GGUF file, and so is what is made of it. Name an OUT.gguf."
             )
         found, path = neurons.load(neurons_file), Path(model).expanduser()
-        gguf.bake(path, found, recipe or gguf.edited(path, found, edits), output, force, as_json)
+        gguf.bake(path, found, recipe or gguf.edited(path, found, request), output, force, as_json)
         return
     if output.suffix == ".gguf":
         raise click.UsageError(
@@ -116,9 +118,14 @@ def command(
     target = open_target(resolve(model, base_id))
     calibration = open_calibration(calibration_file, target) if calibration_file else None
     if recipe is not None:
-        baked = run_bake(target, found, recipe, calibration, output, force)
+        baked = bake_recipe(
+            target, found, recipe, output, calibration=calibration, force=force, card=CARD, listener=listener()
+        )
     else:
-        baked = run_edits(target, found, edits, calibration, output, force, device=device, dtype=dtype)
+        baked = bake_requested(
+            target, found, request, output, calibration=calibration, force=force, device=device, dtype=dtype, card=CARD,
+            listener=listener(),
+        )  # fmt: skip
     if calibration and not baked.carried.calibration:
         note(f"{calibration_file} was not needed: no constant here is carried by a calibrated direction.")
     if found.model and found.model.fingerprint != target.fingerprint:
@@ -126,8 +133,8 @@ def command(
             f"Warning: the neurons were found in {found.model.name}, {target.source.name} has other weights. "
             "On a fine-tune of it most will still be right; see the effect with `monoglot verify`."
         )
-    about_config(target, baked, edits.compat_config)
-    about_runtimes(target, baked, edits.for_runtimes)
+    about_config(baked, request.compat_config)
+    about_runtimes(baked, request.for_runtimes)
     show_baked(baked, as_json)
     base = "" if target.source.hub or model == embedded.NAME else f" --base {model}"
     note(f"Wrote {output}. Prove it with: monoglot verify {output}{base}")

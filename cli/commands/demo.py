@@ -2,13 +2,15 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..console import bar, note, table
-from ..edit_options import Edits
 from ..steps.export import run_export
+
+if TYPE_CHECKING:
+    from ...editor.edits.request import Request
 
 CONTEXT = 256
 ANSWER_TOKENS = 24
@@ -37,6 +39,7 @@ def command(deactivate: str, activate: str, output: Path) -> None:
     monoglot demo --deactivate fr --activate ja -o demo-without-french
     """
     from ...editor import embedded
+    from ...editor.edits.request import AUTO, Request
     from ...editor.errors import CorpusError
 
     languages = sorted(path.stem for path in embedded.TEXTS.glob("*.txt"))
@@ -45,26 +48,26 @@ def command(deactivate: str, activate: str, output: Path) -> None:
             raise CorpusError(f"the embedded model has no {language!r}; it has {', '.join(languages)}.")
     note(f"The embedded model, 7 languages, {sum(f.stat().st_size for f in embedded.MODEL.iterdir()) / 1e6:.0f} MB.")
     work = output.with_name(f"{output.name}.work")
-    passed = export(output, work, Edits(deactivate=(deactivate,)))
+    passed = export(output, work, Request(deactivate=(deactivate,)))
     show(output, deactivate, "en" if deactivate != "en" else "fr")
     speaking = output.with_name(f"{output.name}-{activate}")
     others = tuple(language for language in languages if language != activate)
-    pinned = Edits(activate=(activate,), deactivate=others, op="pin", strength="auto", layers="all", carrier="flag")
+    pinned = Request(activate=(activate,), deactivate=others, op="pin", strength=AUTO, layers="all", carrier="flag")
     passed &= export(speaking, work, pinned)
     show_answers(speaking, activate)
     if not passed:
         raise SystemExit(1)
 
 
-def export(output: Path, work: Path, edits: Edits) -> bool:
+def export(output: Path, work: Path, request: "Request") -> bool:
     from ...editor import embedded
     from ...editor.files.kinds import FILE
+    from ...editor.statistics.detection import Detection
 
     return run_export(
-        embedded.NAME, (embedded.NAME,), [], edits, rate=planted_rate(), quantile=0.95,
-        detection={"tokens": TOKENS, "context": CONTEXT, "minimum": 1000, "batch_size": 0}, device="cpu", dtype="float32",
-        verify_tokens=2048, fast=False, base_id=None, work=work, output=output,
-        force=(output / FILE).is_file(), as_json=False,
+        embedded.NAME, [embedded.NAME], request, output, rate=planted_rate(),
+        detection=Detection(TOKENS, CONTEXT, minimum=1000, device="cpu", dtype="float32"), verify_tokens=2048, work=work,
+        force=(output / FILE).is_file(),
     )  # fmt: skip
 
 

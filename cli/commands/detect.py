@@ -69,6 +69,7 @@ def command(
     torchrun --nproc-per-node 4 -m monoglot.cli detect ./model --corpus texts/ -o stats.safetensors
     """
     from ...editor.statistics import statistics
+    from ...editor.statistics.detection import Detection
 
     if merge and corpus:
         raise click.UsageError("--merge adds files up and reads no --corpus.")
@@ -86,9 +87,8 @@ def command(
                 check_output(output, force)
         if not merge:
             result = run_detect(
-                str(model), corpus, split(languages), rank, output, tokens=tokens, context=context, minimum=minimum,
-                batch_size=batch_size, device=device, dtype=dtype, quantiles=quantiles, per_text=per_text,
-                calibrate=calibrate,
+                str(model), corpus, split(languages), rank, output,
+                Detection(tokens, context, minimum, batch_size, device, dtype, quantiles, per_text, calibrate),
             )  # fmt: skip
         elif rank == 0:
             parts = [*merge, *([Path(model)] if model else []), *more]

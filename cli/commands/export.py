@@ -1,12 +1,12 @@
 """monoglot export: a model, text and a language in; a proved, described checkpoint out."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
 
-from ..edit_options import Edits, edit_options
+from ...editor.proof.settings import TOKENS
+from ..edit_options import edit_options, request_of, require
 from ..options import corpus_options, detect_options, find_options, split
 from ..steps.export import run_export
 from ..steps.push import ready
@@ -19,7 +19,7 @@ from ..steps.push import ready
 @find_options
 @detect_options
 @click.option(
-    "--verify-tokens", type=click.IntRange(2), default=512, show_default=True, help="Held-out tokens a language."
+    "--verify-tokens", type=click.IntRange(2), default=TOKENS, show_default=True, help="Held-out tokens a language."
 )
 @click.option("--fast", is_flag=True, help="Prove the bytes only, without running the checkpoint.")
 @click.option("--base-id", help="Hub id of the base, for the card, when MODEL is a folder.")
@@ -63,22 +63,20 @@ def command(
     monoglot export google/gemma-3-270m --corpus texts/ --activate fr --hold others -o gemma-fr
     monoglot export ./model --corpus texts/ --deactivate zh,ja --shared edit -o OUT
     """
+    from ...editor.statistics.detection import Detection
+
     if not corpus:
         raise click.UsageError("Name the text with --corpus (a folder of {lang}.txt).")
-    edits = Edits(**options)
-    if edits.activate and edits.strength is None:
-        edits = replace(edits, strength="auto" if len(edits.activated) == 1 else 1.0)
-    edits.require()
+    request = request_of(**options).searching()
+    require(request)
     if yes and not push:
         raise click.UsageError("--yes goes with --push.")
     if push:
         ready(push, yes)
     passed = run_export(
-        model, corpus, split(languages), edits, rate=rate, quantile=quantile,
-        detection={"tokens": tokens, "context": context, "minimum": minimum, "batch_size": batch_size},
-        device=device, dtype=dtype, verify_tokens=verify_tokens, fast=fast, base_id=base_id,
-        work=work or output.with_name(f"{output.name}.work"), output=output, force=force, as_json=as_json,
-        push=push, yes=yes,
+        model, corpus, request, output, languages=split(languages), rate=rate, quantile=quantile,
+        detection=Detection(tokens, context, minimum, batch_size, device, dtype), verify_tokens=verify_tokens, fast=fast,
+        base_id=base_id, work=work, force=force, as_json=as_json, push=push, yes=yes,
     )  # fmt: skip
     if not passed:
         raise SystemExit(1)

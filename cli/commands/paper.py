@@ -9,7 +9,6 @@ import click
 from ...editor.measures.options import Options
 from ..console import answer, bar, listener, note
 from ..options import corpus_options, detect_options, find_options, split
-from ..steps.detect import reused
 
 STATISTICS = "stats.safetensors"
 MEASURED = ("lape", "lave", "ap")  # methods whose neurons are switched off; LAP takes another number of them
@@ -65,6 +64,8 @@ def command(
     from ...editor.models.source import resolve
     from ...editor.models.target import model_info, open_target
     from ...editor.neurons import neurons
+    from ...editor.statistics.detection import Detection
+    from ...editor.statistics.reuse import detect_or_reuse
     from ...editor.text.corpus import open_corpus
 
     if not corpus:
@@ -78,10 +79,8 @@ def command(
     findings.check_place(output)
     check_same(output, {"rate": rate, "quantile": quantile, "context": context}, list(texts))
     measure.read_held_out(target, texts, options)  # says now what would be wrong with it in an hour
-    known, _ = reused(
-        target, texts, output / STATISTICS, tokens=tokens, context=context, minimum=minimum, batch_size=batch_size,
-        device=device, dtype=dtype, per_text=True,
-    )  # fmt: skip
+    detection = Detection(tokens, context, minimum, batch_size, device, dtype, per_text=True)
+    known, _ = detect_or_reuse(target, texts, output / STATISTICS, detection, listener=listener())
     sets = find_all(known, rate=rate, quantile=quantile)
     subject = Subject(target, sets["lape"], None, None, device, dtype)
     kept = findings.of_folder(output, model_info(target), subject.neurons)

@@ -38,6 +38,7 @@ def command(
     from ...editor.files.output import check_free
     from ...editor.models.source import fetch
     from ...editor.neurons import neurons
+    from ...editor.progress import in_megabytes
     from ...editor.proof.rebuild import NEEDED, NEURONS, open_base, rebuild
 
     check_free(output, force=force)
@@ -48,7 +49,7 @@ def command(
     with bar("rebuild", "MB") as update:
         made = rebuild(
             folder, target, output, calibration_path=calibration_file, force=force, describe=card_writer(method),
-            progress=lambda done, whole: update("", done // 10**6, whole // 10**6),
+            progress=in_megabytes(update),
         )  # fmt: skip
     if as_json:
         answer(

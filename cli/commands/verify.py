@@ -1,16 +1,19 @@
 """monoglot verify: the proof, written into the manifest and onto the card."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
+from ...editor.proof.settings import CONTEXT, TOKENS
+from ..console import listener
 from ..options import PYTHON_HELP, corpus_options, device_options, given, names, split
 from ..steps.runtimes import conform
-from ..steps.verify import _record, run_verify, show_certificate
+from ..steps.verify import show_proof, texts_for
 
-TOKENS = 512
-CONTEXT = 256
+if TYPE_CHECKING:
+    from ...editor.models.target import Target
+
 OF_RUNTIMES = ("pythons", "prompts", "timeout")
 OF_LOGITS = ("corpus", "languages", "tokens", "context", "device", "dtype")
 
@@ -105,9 +108,12 @@ def command(
         raise ModelError(
             f"{base} is a GGUF file, {folder} is none. Name the safetensors checkpoint that it was made from."
         )
+    from ...cards.maker import CARD
     from ...editor.edits import manifest
     from ...editor.models.source import resolve_base
     from ...editor.models.target import open_target
+    from ...editor.neurons import neurons
+    from ...editor.proof.prove import NEURONS, prove
 
     if runtimes is None and (idle := given(*OF_RUNTIMES)):
         raise click.UsageError(f"{idle[0]} goes with --runtime.")
@@ -121,17 +127,19 @@ def command(
     if wanted:
         _in_runtimes(folder, target, neurons_file, wanted, pythons, prompts, timeout, as_json)
         return
-    passed = run_verify(
-        folder, target, neurons_file, corpus, split(languages), tokens=tokens, context=context, device=device, dtype=dtype,
-        fast=fast, as_json=as_json,
+    known = neurons.load(neurons_file or folder / NEURONS).languages
+    proof = prove(
+        folder, target, None if fast else lambda: texts_for(corpus, split(languages), known), neurons_path=neurons_file,
+        tokens=tokens, context=context, device=device, dtype=dtype, card=CARD, listener=listener(),
     )  # fmt: skip
-    if not passed:
+    show_proof(proof, fast, as_json=as_json)
+    if not proof.passed:
         raise SystemExit(1)
 
 
 def _in_runtimes(
     folder: Path,
-    target: Any,
+    target: "Target",
     neurons_file: Path | None,
     wanted: list[str],
     pythons: tuple[str, ...],
@@ -140,22 +148,20 @@ def _in_runtimes(
     as_json: bool,
 ) -> None:
     """The bytes first: what a runtime makes of a checkpoint that isn't what it says is no news."""
-    from ...editor.edits import manifest
+    from ...cards.maker import CARD
     from ...editor.neurons import neurons
-    from ...editor.proof import bytes as verify
-    from ...editor.proof.certificate import make_certificate
+    from ...editor.proof.prove import NEURONS, prove
     from ...editor.runtimes import process
     from ...editor.text import prompts
 
     asked_in = prompts.load(prompts_file) if prompts_file else prompts.embedded_prompts()
     interpreters = process.interpreters(pythons)
-    before = manifest.read(folder)
-    found = neurons.load(neurons_file or folder / "neurons.json")
-    in_bytes = verify.verify_bytes(folder, target, found)
-    made = _record(folder, before, target, neurons_file, found, make_certificate(in_bytes, None), fast=True)
-    if in_bytes.problems or not as_json:
-        show_certificate(folder, made, in_bytes.notes, True, as_json, silent=not in_bytes.problems)
-    if in_bytes.problems:
+    found = neurons.load(neurons_file or folder / NEURONS)
+    proof = prove(folder, target, None, neurons_path=neurons_file, card=CARD, listener=listener())
+    failed = bool(proof.certificate["bytes"]["problems"])
+    if failed or not as_json:
+        show_proof(proof, True, as_json=as_json, silent=not failed)
+    if failed:
         raise SystemExit(1)
     steered = conform(
         folder, target, found, wanted, interpreters=interpreters, asked_in=asked_in, timeout=timeout, as_json=as_json

@@ -1,15 +1,19 @@
-"""Record statistics with a progress bar, reuse those that still fit, and show them."""
+"""Record statistics with a progress bar, in one process or in several, and show them."""
 
 import os
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from ..console import answer, bar, note, table
+from ..console import answer, bar, table
+
+if TYPE_CHECKING:
+    from ...editor.statistics.detection import Detection
+    from ...editor.statistics.statistics import Statistics
 
 
 def check_output(output: Path, force: bool) -> None:
@@ -27,61 +31,27 @@ def check_output(output: Path, force: bool) -> None:
 
 
 def run_detect(
-    model: str,
-    corpus: tuple[str, ...],
-    languages: list[str],
-    rank: int,
-    output: Path,
-    *,
-    tokens: int,
-    context: int,
-    minimum: int,
-    calibrate: bool,
-    **settings: Any,
-) -> Any:
+    model: str, corpus: Sequence[str], languages: Sequence[str], rank: int, output: Path, detection: "Detection"
+) -> "Statistics":
     """Statistics with a progress bar, the work divided among the processes that torchrun started, if it did."""
     from ...editor.models.source import resolve
     from ...editor.models.target import open_target
     from ...editor.statistics.detect import prepare, prepare_held_out, record
     from ...editor.text.corpus import open_corpus
 
+    asked = detection
     with first_worker_first(rank):
         target = open_target(resolve(model))
         texts = open_corpus(corpus, languages)
-        packed = prepare(target, texts, tokens=tokens, context=context, minimum=minimum)
-        settings["held_out"] = prepare_held_out(target, texts, context=context) if calibrate else None
+        packed = prepare(target, texts, tokens=asked.tokens, context=asked.context, minimum=asked.minimum)
+        held_out = prepare_held_out(target, texts, context=asked.context) if asked.calibrate else None
     resume_file = output.with_name(f".{output.name}.progress")
     with bar("detect", "tokens") if rank == 0 else nullcontext() as update:
-        return record(target, packed, context=context, resume_file=resume_file, progress=update, **settings)
-
-
-def with_bar(target: Any, texts: Any, **settings: Any) -> Any:
-    """`detect` with a progress bar."""
-    from ...editor.statistics.detect import detect
-
-    with bar("detect", "tokens") as update:
-        return detect(target, texts, progress=update, **settings)
-
-
-def reused(target: Any, texts: Any, path: Path, **settings: Any) -> tuple[Any, bool]:
-    """The statistics in `path` if they were made of the same model, texts and settings, else new ones, kept there; and
-    whether they are new."""
-    from ...editor.errors import StatisticsError
-    from ...editor.statistics import statistics
-
-    before = None
-    if path.is_file():
-        try:
-            before = statistics.load(path)
-        except StatisticsError as error:
-            note(f"Making the statistics anew: {error}")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    found = with_bar(target, texts, reuse=before, resume_file=path.with_name(f".{path.name}.progress"), **settings)
-    if found is before:
-        note(f"The statistics in {path} still fit.")
-        return found, False
-    statistics.save(found, path)
-    return found, True
+        return record(
+            target, packed, context=asked.context, batch_size=asked.batch_size, device=asked.device, dtype=asked.dtype,
+            quantiles=asked.quantiles, per_text=asked.per_text, held_out=held_out, resume_file=resume_file,
+            progress=update,
+        )  # fmt: skip
 
 
 @contextmanager
@@ -138,7 +108,7 @@ def _several() -> bool:
     return "RANK" in os.environ and int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
-def show_statistics(result: Any, as_json: bool) -> None:
+def show_statistics(result: "Statistics", as_json: bool) -> None:
     if as_json:
         answer({"model": vars(result.model), "tokens": result.tokens})
         return

@@ -1,16 +1,20 @@
 """Find neurons and show them."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..console import answer, bar, table
 
+if TYPE_CHECKING:
+    from ...editor.neurons.methods.variation import Variation
+    from ...editor.neurons.neurons import Neurons
+
 
 def run_find(
     statistics_file: Path | None, method: str, model: str | None, tuned: tuple[str, ...], **settings: Any
-) -> Any:
+) -> "Neurons":
     """Neurons by a method, in the statistics, or in the variation of `model` in its tuned copies."""
     from ...editor.neurons.find import find
     from ...editor.statistics import statistics
@@ -19,7 +23,7 @@ def run_find(
     return find(vary(str(model), tuned) if method == "pv" else known, method, statistics=known, **settings)
 
 
-def vary(model: str, tuned: tuple[str, ...]) -> Any:
+def vary(model: str, tuned: tuple[str, ...]) -> "Variation":
     """The variation of `model` in copies of it, each given as LANG=DIR, with a progress bar."""
     from ...editor.models.source import resolve
     from ...editor.models.target import open_target
@@ -42,7 +46,7 @@ def vary(model: str, tuned: tuple[str, ...]) -> Any:
         return variation.vary(base, targets, update)
 
 
-def show_neurons(found: Any, as_json: bool) -> None:
+def show_neurons(found: "Neurons", as_json: bool) -> None:
     """Neurons per language, how many of them other languages share, and where in depth they lie."""
     pairs = {language: found.pairs(language) for language in found.languages}
     rows = []

@@ -1,13 +1,17 @@
 """What `bake` and `verify` do with GGUF files, and how `inspect` shows them."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
 from ..console import answer, bar, note
-from ..edit_options import Edits
 from ..options import given
+
+if TYPE_CHECKING:
+    from ...editor.edits.recipe import Recipe
+    from ...editor.edits.request import Request
+    from ...editor.neurons.neurons import Neurons
 
 IDLE_IN_BAKE = ("calibration_file", "base_id", "device", "dtype")
 
@@ -18,32 +22,28 @@ def refuse(names: tuple[str, ...]) -> None:
         raise click.UsageError(f"{idle[0]} does not apply to a GGUF file, which is only copied.")
 
 
-def edited(model: Path, found: Any, edits: Edits) -> Any:
+def edited(model: Path, found: "Neurons", request: "Request") -> "Recipe":
     """The recipe of the options, for a GGUF file."""
     from ...editor.edits.recipe import Recipe
     from ...editor.gguf.bake import check_operations
     from ...editor.models.identity import Base
-    from ..edit_options import parse_edits
 
-    strength = edits.strength if isinstance(edits.strength, float) else 1.0
-    made = parse_edits(
-        edits.deactivate, edits.scale, edits.activate, edits.hold, op=edits.op, value=edits.value, strength=strength,
-        languages=found.languages,
-    )  # fmt: skip
-    recipe = Recipe(Base(model.name), made, edits.shared or "keep")
+    strength = request.strength if isinstance(request.strength, float) else 1.0
+    recipe = Recipe(Base(model.name), request.edits(found.languages, strength), request.shared or "keep")
     check_operations(recipe)
     return recipe
 
 
-def bake(model: Path, found: Any, recipe: Any, output: Path, force: bool, as_json: bool) -> None:
+def bake(model: Path, found: "Neurons", recipe: "Recipe", output: Path, force: bool, as_json: bool) -> None:
     from ...editor.gguf.bake import bake_gguf
     from ...editor.gguf.sidecar import sidecar_of
+    from ...editor.progress import in_megabytes
     from ..show import note_shared, show_edits
 
     with bar("bake", "MB") as update:
         baked = bake_gguf(
             model, found, recipe, output, force=force,
-            progress=lambda done, whole: update("", done // 10**6, whole // 10**6),
+            progress=in_megabytes(update),
         )  # fmt: skip
     record = baked.record
     if as_json:
@@ -56,7 +56,7 @@ def bake(model: Path, found: Any, recipe: Any, output: Path, force: bool, as_jso
     note(f"Wrote {output} and {sidecar_of(output)}. Prove it with: monoglot verify {output} --base {model}")
 
 
-def _about_origin(model: Path, found: Any) -> None:
+def _about_origin(model: Path, found: "Neurons") -> None:
     """Whether the neurons are those of what a GGUF file was converted from, as far as that is known."""
     from ...editor.gguf import converted
 
@@ -82,6 +82,7 @@ def verify(path: Path, base: str | None, neurons_file: Path | None, as_json: boo
     from ...editor.gguf import sidecar
     from ...editor.gguf.verify import base_of, verify_gguf
     from ...editor.neurons import neurons
+    from ...editor.progress import in_megabytes
 
     if base and not is_gguf(base):
         raise ModelError(f"{base} is not a GGUF file. The base of {path} is the GGUF file that it was made from.")
@@ -90,7 +91,7 @@ def verify(path: Path, base: str | None, neurons_file: Path | None, as_json: boo
     with bar("verify", "MB") as update:
         result = verify_gguf(
             path, base_of(path, Path(base).expanduser() if base else None), neurons=found,
-            progress=lambda done, whole: update("", done // 10**6, whole // 10**6),
+            progress=in_megabytes(update),
         )  # fmt: skip
     record["certificate"] = {"bytes": result.record()}
     if neurons_file is None or not result.problems:  # a failure against other neurons than its own says nothing of it

@@ -63,8 +63,10 @@ Progress = Callable[[int, int], None]  # bytes done, bytes in all
 
 @dataclass(frozen=True)
 class Baked:
-    """What `bake` made: the manifest as written, what was carried out, and the base's files that did not come along."""
+    """What `bake` made of `target`: the manifest as written, what was carried out, and the base's files that did not come
+    along."""
 
+    target: Target
     folder: Path
     manifest: dict[str, Any]
     carried: Carried
@@ -148,7 +150,7 @@ def _bake(
             record["card"] = card_text.memory(card)
             written["README.md"] = _write(staging / "README.md", card.encode())
         manifest.write(staging, record)
-    return Baked(destination, record, what, left_out)
+    return Baked(target, destination, record, what, left_out)
 
 
 def side_files(checkpoint: Checkpoint) -> tuple[tuple[str, ...], tuple[str, ...]]:

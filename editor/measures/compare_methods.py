@@ -19,7 +19,7 @@ from ..errors import StatisticsError
 from ..models.identity import ModelInfo
 from ..neurons.find import METHODS, find
 from ..neurons.methods.variation import Variation
-from ..neurons.neurons import SETTINGS, Neurons
+from ..neurons.neurons import QUANTILE, RATE, SEED, SETTINGS, THRESHOLD, Neurons
 from ..statistics.statistics import Statistics
 from .matrix import Matrix, as_data
 
@@ -43,10 +43,10 @@ def find_all(
     methods: Sequence[str] = (),
     *,
     variation: Variation | None = None,
-    rate: float = 0.01,
-    quantile: float = 0.95,
-    threshold: float = 0.95,
-    seed: int = 0,
+    rate: float = RATE,
+    quantile: float = QUANTILE,
+    threshold: float = THRESHOLD,
+    seed: int = SEED,
 ) -> dict[str, Neurons]:
     """The neurons by each method, by default by all that have something to find them in. LAP has no rate; "random" draws as
     many as LAPE finds.

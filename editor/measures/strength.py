@@ -21,6 +21,7 @@ import numpy as np
 
 from ..edits.hooks import steered
 from ..edits.plan import Plan
+from ..edits.request import TARGET_ACCURACY
 from ..errors import CorpusError, MonoglotWarning, RecipeError
 from ..live.generate import continuations
 from ..live.log_loss import measure
@@ -32,7 +33,6 @@ from .answers import Answers, judged
 from .quality import Quality, quality, rounded, token_ids
 
 STRENGTHS = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)
-TARGET_ACCURACY = 0.9
 TOKENS = 24  # an answer
 APART = 1 / 3  # of the answers
 WEAK = 1.0  # below this loops are no sign of too much: a source language that is switched off makes them by itself

@@ -21,7 +21,19 @@ from .methods.lave import lave
 from .methods.pv import pv
 from .methods.random import draw
 from .methods.variation import Variation
-from .neurons import DECIMALS, SETTINGS, Float64, Int64, Neurons, check_fit, check_languages
+from .neurons import (
+    DECIMALS,
+    QUANTILE,
+    RATE,
+    SEED,
+    SETTINGS,
+    THRESHOLD,
+    Float64,
+    Int64,
+    Neurons,
+    check_fit,
+    check_languages,
+)
 
 Selection = npt.NDArray[np.bool_]
 METHODS: dict[str, Callable[..., Selection]] = {
@@ -34,10 +46,10 @@ def find(
     source: Statistics | Variation | None,
     method: str = "lape",
     *,
-    rate: float = 0.01,
-    quantile: float = 0.95,
-    threshold: float = 0.95,
-    seed: int = 0,
+    rate: float = RATE,
+    quantile: float = QUANTILE,
+    threshold: float = THRESHOLD,
+    seed: int = SEED,
     like: Neurons | None = None,
     statistics: Statistics | None = None,
 ) -> Neurons:

@@ -28,6 +28,7 @@ from ..files.output import replace_file
 from ..models.identity import ModelInfo
 
 FORMAT = 1
+RATE, QUANTILE, THRESHOLD, SEED = 0.01, 0.95, 0.95, 0  # what methods are set to by default
 DECIMALS = 6  # of a value in the file
 VALUES = ("mean", "median", "p90")  # statistics of a neuron's activation that the file may give
 # The settings of each method, which the file records: numbers, and "like", how the neurons that a draw is like were found.

@@ -9,9 +9,11 @@ of `conformance`. What is in no row was not run.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from ..edits.carriers import EXACT
+from ..edits.carriers import EXACT, refusals
+from ..edits.request import AUTO, Request
+from ..models.target import Target
 
 
 @dataclass(frozen=True)
@@ -97,3 +99,11 @@ def carrier_for(runtimes: Sequence[str], model_type: str, possible: Sequence[str
 def dropping(runtimes: Sequence[str], carrier: str, model_type: str) -> list[str]:
     """Return the runtimes that were seen not to honour a carrier."""
     return [runtime for runtime in runtimes if seen(runtime, carrier, model_type) in ("dropped", "failed", "different")]
+
+
+def settled(request: Request, target: Target) -> Request:
+    """Give the request with the carrier that the runtimes in it call for, where it leaves the carrier open."""
+    if request.carrier != AUTO or not request.for_runtimes:
+        return request
+    possible = [name for name, why in refusals(target).items() if not why]
+    return replace(request, carrier=carrier_for(request.for_runtimes, target.feed_forward.model_type, possible))

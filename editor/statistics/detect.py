@@ -9,21 +9,19 @@ from ..models.hf import load_tokenizer
 from ..models.target import Target, model_info
 from ..text.corpus import Text
 from ..text.tokens import MINIMUM_TOKENS, Packed, fitting_context, read_texts, require, warn_of_mislabelled
+from .detection import Detection
 from .recorder import Progress, collect
 from .sample import HELD_OUT_TOKENS, require_held_out, take_sample
 from .statistics import Statistics
-
-TOKENS = 16_384  # a language
-CONTEXT = 512
 
 
 def detect(
     target: Target,
     texts: Mapping[str, Text],
     *,
-    tokens: int = TOKENS,
-    context: int = CONTEXT,
-    minimum: int = MINIMUM_TOKENS,
+    tokens: int = Detection.tokens,
+    context: int = Detection.context,
+    minimum: int = Detection.minimum,
     batch_size: int = 0,
     device: str = "auto",
     dtype: str = "auto",

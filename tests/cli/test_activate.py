@@ -11,13 +11,13 @@ import yaml
 from support import tiny
 from support.folders import tree
 
-from monoglot.cli.edit_options import Edits
-from monoglot.cli.steps.export import _strength
-from monoglot.cli.steps.strength import digest, prompts_of
 from monoglot.editor import embedded
 from monoglot.editor.edits import calibration, manifest
+from monoglot.editor.edits.request import Request
+from monoglot.editor.export import _strength
 from monoglot.editor.live.generate import continuations
 from monoglot.editor.live.load import load_model
+from monoglot.editor.measures.search import digest, prompts_of
 from monoglot.editor.models.hf import load_tokenizer
 from monoglot.editor.models.source import resolve
 from monoglot.editor.models.target import open_target
@@ -253,7 +253,7 @@ def test_a_strength_is_searched_for(monoglot: Run, planted: neurons.Neurons, ask
 
 
 def test_a_search_leaves_an_evaluation_s_prompts_alone() -> None:
-    asked, left = prompts_of(Edits()), embedded_prompts(count=COUNT)
+    asked, left = prompts_of(Request()), embedded_prompts(count=COUNT)
     assert asked.keys() == left.keys()
     for language, own in asked.items():
         assert len(own) == 4 and not {*own} & {*left[language]}
@@ -261,17 +261,17 @@ def test_a_search_leaves_an_evaluation_s_prompts_alone() -> None:
 
 def test_a_search_is_settled_for_what_it_was_made_for(tmp_path: Path, asked: Path) -> None:
     """`export` searches anew when another share is wanted, or other prompts are asked."""
-    assert _strength(tmp_path, Edits(activate=("fr",), strength="auto")) == (1.0, None, False)
+    assert _strength(tmp_path, Request(activate=("fr",), strength="auto")) == (1.0, None, False)
     searched = {
-        "target_accuracy": 0.9, "prompts": digest(prompts_of(Edits())), "layers": [0, 4],
+        "target_accuracy": 0.9, "prompts": digest(prompts_of(Request())), "layers": [0, 4],
         "checkpoint": [{"strength": 2.0}, {"strength": 3.0}],
     }  # fmt: skip
     manifest.write(tmp_path, {"format": manifest.FORMAT, "strength": searched})
     edits = {"activate": ("fr",), "strength": "auto"}
-    assert _strength(tmp_path, Edits(**edits)) == (3.0, (0, 4), True)
-    assert _strength(tmp_path, Edits(**edits, target_accuracy=0.8)) == (1.0, None, False)
-    assert _strength(tmp_path, Edits(**edits, prompts=asked)) == (1.0, None, False)
-    assert _strength(tmp_path, Edits(activate=("fr",), strength=0.5)) == (0.5, None, True)
+    assert _strength(tmp_path, Request(**edits)) == (3.0, (0, 4), True)
+    assert _strength(tmp_path, Request(**edits, target_accuracy=0.8)) == (1.0, None, False)
+    assert _strength(tmp_path, Request(**edits, prompts=asked)) == (1.0, None, False)
+    assert _strength(tmp_path, Request(activate=("fr",), strength=0.5)) == (0.5, None, True)
 
 
 # --- export ----------------------------------------------------------------------------------------------------------
@@ -309,7 +309,7 @@ def test_export_calibrates_once(monoglot: Run, saved: Callable[..., Path], corpu
 def test_export_says_what_is_wrong_before_it_reads_text(
     monoglot: Run, model: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("monoglot.cli.steps.detect.with_bar", lambda *_, **__: pytest.fail("text was read"))
+    monkeypatch.setattr("monoglot.editor.statistics.reuse.detect", lambda *_, **__: pytest.fail("text was read"))
     for options, message in (
         (("--activate", "fr", "--carrier", "native"), "It can by flag, calibrated"),
         (("--activate", "fr", "--prompts", "absent"), "no file or folder absent"),

@@ -1,5 +1,6 @@
 """What becomes of which neuron, against a second implementation with sets."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monoglot.cli.edit_options import parse_edits
+from monoglot.cli.edit_options import request_of
 from monoglot.editor.edits.plan import Plan, plan
 from monoglot.editor.edits.recipe import OPS, SHARED, Edit, Recipe, as_data, check, load, of_data, to_yaml
 from monoglot.editor.errors import NeuronsError, RecipeError
@@ -18,6 +19,15 @@ from monoglot.editor.neurons.neurons import load as load_neurons
 
 LAYERS, WIDTH = 2, 6
 BASE = Base("tiny")
+
+
+def parse_edits(
+    deactivate: Sequence[str] = (), scale: Sequence[str] = (), languages: Sequence[str] = (), strength: float = 1.0,
+    layers: tuple[int, int] | None = None, **options: Any,
+) -> tuple[Edit, ...]:  # fmt: skip
+    """The edits that options as on a command line ask for."""
+    request = request_of(deactivate, scale=scale, **{"op": "pin", **options})
+    return request.edits(languages, strength, layers)
 
 
 def value_of(name: str, language: str, layer: int, neuron: int) -> float:
@@ -287,7 +297,7 @@ def test_activation_from_the_command_line() -> None:
         Edit("en", "pin", 1.0, "mean@fr"), Edit("zh", "pin", 1.0, "mean@fr"),
     )  # fmt: skip
     for active in ([], ["fr,zh"]):
-        with pytest.raises(RecipeError, match="the one language of --activate"):
+        with pytest.raises(RecipeError, match="the one language of `activate`"):
             parse_edits(hold=["en"], activate=active)
 
 

@@ -1,0 +1,126 @@
+"""What a person asks to be done to which language, before a model is known: from it a recipe is made."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import RecipeError
+from .recipe import CONSTANT_OPS, TOLERANCE, Edit, Recipe, check
+
+if TYPE_CHECKING:
+    from ..models.target import Target
+
+AUTO = "auto"
+OTHERS = "others"  # all languages but the activated ones
+TARGET_ACCURACY = 0.9
+
+
+@dataclass(frozen=True)
+class Request:
+    """Edits as a person asks for them. The defaults are those of the command line too.
+
+    `scale` has (language, factor) pairs. `strength`, `value`, `op` and `layers` are those of the activated languages;
+    `strength` AUTO searches for the smallest that works, with `target_accuracy` and a file of `prompts`. `layers` are the
+    first and the last one, "all", or AUTO: all but the last sixth, where constants make loops. `for_runtimes` are runtimes
+    that are to show the edits, which decides on the carrier where that is AUTO. None is what was not said.
+    """
+
+    deactivate: tuple[str, ...] = ()
+    activate: tuple[str, ...] = ()
+    hold: tuple[str, ...] = ()
+    scale: tuple[tuple[str, float], ...] = ()
+    op: str = "add"
+    value: str = "mean"
+    strength: float | str | None = None
+    layers: str | tuple[int, int] = AUTO
+    slots: str = "spare"
+    target_accuracy: float = TARGET_ACCURACY
+    prompts: Path | None = None
+    shared: str | None = None
+    carrier: str = AUTO
+    for_runtimes: tuple[str, ...] = ()
+    tolerance: float = TOLERANCE
+    above_tolerance: str = "refuse"
+    compat_config: bool | None = None
+
+    @property
+    def any(self) -> bool:
+        """Whether it asks for an edit."""
+        return bool(self.deactivate or self.activate or self.hold or self.scale)
+
+    def searching(self) -> "Request":
+        """Give the request with a strength: where none was said, AUTO for one activated language, and 1 for several."""
+        if not self.activate or self.strength is not None:
+            return self
+        return replace(self, strength=AUTO if len(self.activate) == 1 else 1.0)
+
+    @property
+    def searched(self) -> str:
+        """The language whose strength is to be searched for. Raises RecipeError when it is not one language."""
+        if len(self.activate) != 1:
+            raise RecipeError(
+                "a strength can be searched for where one language is activated. Give `strength` a number."
+            )
+        return self.activate[0]
+
+    def edits(
+        self, languages: Sequence[str] = (), strength: float = 1.0, layers: tuple[int, int] | None = None
+    ) -> tuple[Edit, ...]:
+        """Make the edits; OTHERS are those of `languages` that are not activated. `strength` and `layers` are those of the
+        activated ones. Raises RecipeError for `hold` without a language to hold at."""
+        others = [language for language in languages if language not in self.activate]
+        if self.hold and len(self.activate) != 1:
+            raise RecipeError(
+                "`hold` holds neurons at their values on text in the one language of `activate`. Name one."
+            )
+        edits = [Edit(language, "deactivate") for language in _named(self.deactivate, others)]
+        edits += [Edit(language, "pin", 1.0, f"mean@{self.activate[0]}") for language in _named(self.hold, others)]
+        value = self.value if self.op in CONSTANT_OPS else None
+        edits += [Edit(language, self.op, strength, value, layers) for language in self.activate]
+        edits += [Edit(language, "scale", factor) for language, factor in self.scale]
+        return tuple(edits)
+
+    def recipe(
+        self,
+        target: "Target",
+        languages: Sequence[str],
+        strength: float | None = None,
+        layers: tuple[int, int] | None = None,
+    ) -> Recipe:
+        """Make the recipe for a model; `languages` are those that neurons are known of. `strength` is by default 1, `layers`
+        the first of the `candidates`. Raises RecipeError."""
+        from ..models.compat_config import old_keys
+
+        compat = bool(old_keys(target.checkpoint.config)) and self.compat_config is not False
+        where = layers or self.candidates(target)[0]
+        made = Recipe(
+            target.base,
+            self.edits(
+                languages,
+                1.0 if strength is None else strength,
+                None if where == (0, target.feed_forward.layers - 1) else where,
+            ),
+            self.shared or ("edit" if self.activate else "keep"),
+            carrier=self.carrier,
+            slots=self.slots,
+            tolerance=self.tolerance,
+            above_tolerance=self.above_tolerance,
+            compat_config=compat,
+        )
+        check(made)
+        return made
+
+    def candidates(self, target: "Target") -> list[tuple[int, int]]:
+        """Give the layers in which a language may be activated, the first choice first. Raises RecipeError."""
+        last = target.feed_forward.layers - 1
+        if isinstance(self.layers, tuple):
+            if self.layers[1] > last:
+                raise RecipeError(f"`layers` goes up to {self.layers[1]}; the last one is {last}.")
+            return [self.layers]
+        trimmed = (0, max(0, last - -(-(last + 1) // 6)))
+        return [(0, last)] if self.layers == "all" else [trimmed, (0, last)]
+
+
+def _named(languages: Sequence[str], others: Sequence[str]) -> list[str]:
+    return [one for language in languages for one in (others if language == OTHERS and others else [language])]

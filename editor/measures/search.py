@@ -1,0 +1,157 @@
+"""Baking what a person asks for, at the strength that a search finds and the checkpoint confirms where that is "auto"."""
+
+import hashlib
+import json
+import warnings
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from ..edits import manifest
+from ..edits.bake import Baked, bake, check_place
+from ..edits.calibration import Calibration
+from ..edits.card_maker import NO_CARD, CardMaker
+from ..edits.carriers import carried
+from ..edits.plan import Plan
+from ..edits.recipe import Recipe
+from ..edits.request import AUTO, Request
+from ..errors import MonoglotWarning
+from ..files.output import check_free, updating
+from ..live.load import load_model
+from ..live.modules import activation_modules
+from ..models.hf import load_tokenizer
+from ..models.target import Target
+from ..neurons.neurons import Neurons
+from ..progress import NOBODY, Listener, in_megabytes
+from ..runtimes.capabilities import settled
+from ..text import prompts as prompts_file
+from ..text.prompts import Prompts, passages
+from . import strength
+
+PROMPTS = 4  # a language
+TRIES = 3  # checkpoints, each at the next strength when the one before falls short of what the hooks promised
+
+
+def bake_requested(
+    target: Target,
+    neurons: Neurons,
+    request: Request,
+    output: Path,
+    *,
+    calibration: Calibration | None = None,
+    force: bool = False,
+    device: str = "auto",
+    dtype: str = "auto",
+    card: CardMaker = NO_CARD,
+    listener: Listener = NOBODY,
+) -> Baked:
+    """Bake what is asked for to `output`. Where the strength is AUTO, the model runs, and the manifest gets the curve.
+
+    Raises what `bake` raises, and CorpusError for prompts that can't be asked. Warns (MonoglotWarning) when no strength is
+    good enough; what is there then is the best of them.
+    """
+    request = settled(request, target)
+    if request.strength != AUTO:
+        given = None if request.strength is None else float(request.strength)
+        recipe = request.recipe(target, neurons.languages, given)
+        return bake_recipe(
+            target, neurons, recipe, output, calibration=calibration, force=force, card=card, listener=listener
+        )
+    check_place(target.source.folder, output)
+    check_free(output, force=force)
+    language, asked = request.searched, prompts_of(request)
+
+    def recipe_at(value: float, layers: tuple[int, int]) -> Recipe:
+        return request.recipe(target, neurons.languages, value, layers)
+
+    def plan_at(value: float, layers: tuple[int, int]) -> Plan:
+        return carried(target, recipe_at(value, layers), neurons, calibration).plan
+
+    def bake_at(value: float, layers: tuple[int, int], *, force: bool) -> Baked:
+        return bake_recipe(
+            target, neurons, recipe_at(value, layers), output, calibration=calibration, force=force, card=card,
+            listener=listener,
+        )  # fmt: skip
+
+    candidates = request.candidates(target)
+    for layers in candidates:
+        plan_at(1.0, layers)  # what can't be carried is said before the model is built
+    base, tokenizer = load_model(target.source.folder, device=device, dtype=dtype), load_tokenizer(target.source.folder)
+    task = strength.Task(base, tokenizer, language, asked, passages(language))
+    modules = activation_modules(base, target.feed_forward.family)
+    curves: list[tuple[strength.Curve, tuple[int, int]]] = []
+    for layers in candidates:
+        with (
+            listener.stage(f"strength, layers {layers[0]}-{layers[1]}", "answers") as update,
+            warnings.catch_warnings(),
+        ):
+            warnings.simplefilter("ignore", MonoglotWarning)  # said below, of the best
+            curve = strength.search(
+                task,
+                modules,
+                partial(plan_at, layers=layers),
+                target_accuracy=request.target_accuracy,
+                progress=update,
+            )
+        curves.append((curve, layers))
+        if curve.reached:
+            break
+    curve, layers = max(curves, key=lambda one: (one[0].reached, one[0].best.answers.whole))
+    tried: list[strength.Point] = []
+    for value in [one for one in strength.STRENGTHS if one >= curve.chosen][: TRIES if curve.reached else 1]:
+        baked = bake_at(value, layers, force=force or bool(tried))
+        with listener.stage("checkpoint", "answers") as update:
+            model = load_model(output, device=device, dtype=dtype)
+            tried.append(strength.of_checkpoint(task, model, value, progress=update))
+        if tried[-1].good(request.target_accuracy):
+            break
+    best = max(tried, key=lambda point: (point.good(request.target_accuracy), point.answers.whole))
+    if best is not tried[-1]:
+        baked = bake_at(best.strength, layers, force=True)
+        tried.append(best)
+    if not best.good(request.target_accuracy):
+        warnings.warn(strength.advice(best, language, request.target_accuracy), MonoglotWarning, stacklevel=2)
+    with updating(output):
+        record = manifest.unchanged(output, baked.manifest)
+        record["strength"] = {
+            **strength.to_json(curve, tried, strength.samples(task, best)),
+            "layers": list(layers),
+            "prompts": digest(asked),
+        }
+        card.renew(output, record, neurons.method, target.source.folder, {})
+    return replace(baked, manifest=record)
+
+
+def bake_recipe(
+    target: Target,
+    neurons: Neurons,
+    recipe: Recipe,
+    output: Path,
+    *,
+    calibration: Calibration | None = None,
+    force: bool = False,
+    card: CardMaker = NO_CARD,
+    listener: Listener = NOBODY,
+) -> Baked:
+    """Bake a recipe to `output`, with its card, as a stage of its own. Raises what `bake` raises."""
+    with listener.stage("bake", "MB") as update:
+        return bake(
+            target, neurons, recipe, output, calibration=calibration, force=force,
+            describe=card.describe(neurons.method), progress=in_megabytes(update),
+        )  # fmt: skip
+
+
+def prompts_of(request: Request) -> Prompts:
+    """Give what the model is asked in a search, by language; prompts in the activated language are left out later.
+
+    Of the embedded prompts they are those that `evaluate` does not ask, so that its figures are of unseen ones.
+    """
+    if request.prompts:
+        return prompts_file.load(request.prompts, count=None)
+    every = prompts_file.embedded_prompts(count=prompts_file.COUNT + PROMPTS)
+    return {language: own[prompts_file.COUNT :] for language, own in every.items()}
+
+
+def digest(prompts: Prompts) -> str:
+    """Give what the manifest says of prompts, so that another run knows whether they are the same."""
+    return hashlib.sha256(json.dumps(prompts).encode()).hexdigest()

@@ -1,0 +1,84 @@
+"""The proof of a checkpoint, from its bytes to the certificate in its manifest and on its card."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..edits import manifest
+from ..edits.card_maker import NO_CARD, CardMaker
+from ..files.output import updating
+from ..models.target import Target
+from ..neurons import neurons as neurons_file
+from ..progress import NOBODY, Listener
+from ..text.corpus import Text
+from .bytes import verify_bytes
+from .certificate import failures, make_certificate, with_earlier
+from .logits import verify_live
+from .settings import CONTEXT, TOKENS
+
+NEURONS = "neurons.json"
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What was proved of a checkpoint: the certificate as it stands in the manifest, and notes on files that may differ."""
+
+    folder: Path
+    certificate: dict[str, Any]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def problems(self) -> list[str]:
+        """All that is not as the recipe says."""
+        return failures(self.certificate)
+
+    @property
+    def passed(self) -> bool:
+        """Whether the checkpoint is what its manifest says."""
+        return not self.problems
+
+
+def prove(
+    folder: Path,
+    target: Target,
+    texts: Callable[[], Mapping[str, Text]] | None,
+    *,
+    neurons_path: Path | None = None,
+    tokens: int = TOKENS,
+    context: int = CONTEXT,
+    device: str = "auto",
+    dtype: str = "auto",
+    card: CardMaker = NO_CARD,
+    listener: Listener = NOBODY,
+) -> Proof:
+    """Prove that a checkpoint is what its recipe makes of the base `target`.
+
+    Compares the bytes and, where they are right, the logits with those of the base under hooks, on the held-out part of
+    `texts`; None compares bytes alone. Keeps the certificate in the manifest and on the card. `neurons_path` are neurons to
+    hold it against instead of its own.
+
+    Raises VerificationError when the manifest can't be read, and what `verify_bytes` and `verify_live` raise.
+    """
+    before = manifest.read(folder)
+    neurons = neurons_file.load(neurons_path or folder / NEURONS)
+    in_bytes = verify_bytes(folder, target, neurons)
+    logits = None
+    if texts and not in_bytes.problems:
+        opened = texts()
+        with listener.stage("verify", "contexts") as update:
+            logits = verify_live(
+                folder, target, neurons, opened, tokens=tokens, context=context, device=device, dtype=dtype,
+                progress=update,
+            )  # fmt: skip
+    made = make_certificate(in_bytes, logits)
+    lines: tuple[str, ...] = ()
+    with updating(folder):
+        record = manifest.unchanged(folder, before)
+        record["certificate"] = made if texts else with_earlier(made, record["certificate"])
+        if neurons_path is None or not failures(record["certificate"]):
+            # a failure against other neurons than its own says nothing of it
+            lines = card.renew(folder, record, neurons.method, target.source.folder, {})
+    for line in lines:
+        listener.told(f"Note: {line}")
+    return Proof(folder, record["certificate"], in_bytes.notes)

@@ -1,0 +1,24 @@
+"""How statistics are recorded: what `detect` may be told."""
+
+from dataclasses import dataclass
+
+from ..text.tokens import MINIMUM_TOKENS
+
+
+@dataclass(frozen=True)
+class Detection:
+    """Settings of `detect`, by default those of the command line too.
+
+    `tokens` are those of a language, `minimum` without how many it is refused; `context` is tokens, `batch_size` contexts,
+    0 as many as fit. `quantiles`, `per_text` and `calibrate` ask for histograms, means over single texts and inputs too.
+    """
+
+    tokens: int = 16_384
+    context: int = 512
+    minimum: int = MINIMUM_TOKENS
+    batch_size: int = 0
+    device: str = "auto"
+    dtype: str = "auto"
+    quantiles: bool = False
+    per_text: bool = False
+    calibrate: bool = False
