@@ -1,6 +1,6 @@
 """A checkpoint in words: what was done to it, where its constants live, and what was proved. From the manifest alone."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 from ...editor import embedded
@@ -211,3 +211,9 @@ def distance(certificate: dict[str, Any]) -> Verdict:
         f"root mean square (worst layer {off['worst_layer']:.1%}), on the first token of a text by up to "
         f"{off['first_token']:.0%}."
     )
+
+
+def commit_message(record: Mapping[str, Any]) -> str:
+    """Say what a commit of a checkpoint is: "google/gemma-3-270m: zh deactivated (monoglot 0.1.0)"."""
+    edits = ", ".join(f"{edit['language']} {operation(edit)}" for edit in record["recipe"]["edits"])
+    return f"{record['base']['model']}: {edits} (monoglot {record['monoglot']})"

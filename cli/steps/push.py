@@ -5,14 +5,19 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from types import FrameType
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..console import bar, note
+from ..console import listener, note
+
+if TYPE_CHECKING:
+    from ...editor.hub.package import Package
+    from ...editor.hub.push import Push
 
 SHOWN = 8  # names of files that are listed in one line
 
@@ -70,21 +75,12 @@ def run_push(
 ) -> dict[str, Any]:
     """Check, look, ask, publish: the answer, with `commit` null where nothing was written and nothing is there."""
     from ...cards.metadata.metadata import card_problems
+    from ...cards.words.wording import commit_message
     from ...editor.errors import PublishError
-    from ...editor.hub import publish
     from ...editor.hub.connection import open_hub
-    from ...editor.hub.package import CARD, check
-    from ...editor.hub.place import check_repo, look
+    from ...editor.hub.push import carry_out, pack, prepare
 
-    check_repo(repo)
-    with bar("check", "MB") as update:
-        package = check(
-            folder, unverified=unverified,
-            progress=lambda name, done, whole: update(name, done // 10**6, whole // 10**6),
-        )  # fmt: skip
-    if problems := card_problems(folder / CARD):
-        more = f" And {len(problems) - 1} more: `monoglot card {folder} --check`." if len(problems) > 1 else ""
-        raise PublishError(f"the Hub would refuse the card {folder / CARD}: {problems[0]}{more}")
+    package = pack(folder, repo, unverified=unverified, card_problems=card_problems, listener=listener())
     for line in package.notes:
         note(f"Note: {line}")
     if package.left_out:
@@ -97,14 +93,12 @@ def run_push(
         note(f"Would upload {_amount(package, package.files)} to {repo}: {_listed(package.files)}.")
         note(f"What is there already could not be looked at: {error}")
         return _answer(package, repo, None, revision or "main")
-    place = look(
-        hub, package, repo, revision=revision, private=private, create_pr=create_pr, tag=tag
-    )  # fmt: skip
-    idle = not place.changed and place.branch and (tag is None or place.tagged)
-    if idle:
+    push = prepare(hub, package, repo, revision=revision, private=private, create_pr=create_pr, tag=tag)
+    place = push.place
+    if push.done_before:
         note(f"{repo} has all of it already, at {place.revision}. Nothing is uploaded.")
         return _answer(package, repo, f"{hub.url}/{repo}", place.revision, commit=place.head)
-    _show(hub, package, place, create_pr, tag, dry_run)
+    _show(push, dry_run)
     if dry_run:
         note("Nothing was written.")
         return _answer(package, repo, f"{hub.url}/{repo}", place.revision)
@@ -112,9 +106,7 @@ def run_push(
         note("Nothing was written.")
         raise SystemExit(1)
     with _left_at_once(), _plain_progress():
-        done = publish.publish(
-            hub, package, place, message=message or said_of(package.record), create_pr=create_pr, tag=tag, told=note
-        )
+        done = carry_out(push, message or commit_message(package.record), listener=listener())
     note(f"{done.repo} has it whole: {len(package.files)} files compared.")
     if done.pull_request:
         note("The pull request is a draft: publish it on its page when it is ready.")
@@ -124,16 +116,8 @@ def run_push(
     )  # fmt: skip
 
 
-def said_of(record: Any) -> str:
-    """The commit's message: "google/gemma-3-270m: zh deactivated (monoglot 0.1.0)"."""
-    from ...cards.words.wording import operation
-
-    edits = ", ".join(f"{edit['language']} {operation(edit)}" for edit in record["recipe"]["edits"])
-    return f"{record['base']['model']}: {edits} (monoglot {record['monoglot']})"
-
-
 def _answer(
-    package: Any, repo: str, url: str | None, revision: str, *, commit: str | None = None,
+    package: "Package", repo: str, url: str | None, revision: str, *, commit: str | None = None,
     pull_request: str | None = None, uploaded: tuple[str, ...] = (),
 ) -> dict[str, Any]:  # fmt: skip
     return {
@@ -148,8 +132,9 @@ def _answer(
     }
 
 
-def _show(hub: Any, package: Any, place: Any, create_pr: bool, tag: str | None, dry_run: bool) -> None:
+def _show(push: "Push", dry_run: bool) -> None:
     """Who, what, where: what is agreed to by saying yes."""
+    hub, package, place, create_pr, tag = push.hub, push.package, push.place, push.create_pr, push.tag
     visibility = "private" if place.private else "public"
     where = f"{hub.url}/{place.repo}, {visibility}, " + ("which exists" if place.exists else "which is made for it")
     on = "a new pull request" if create_pr else f"{place.revision}{'' if place.branch else ', a new branch'}"
@@ -166,12 +151,12 @@ def _show(hub: Any, package: Any, place: Any, create_pr: bool, tag: str | None, 
         note(f"These files stay there beside it: {_listed(others)}.")
 
 
-def _amount(package: Any, names: Any) -> str:
+def _amount(package: "Package", names: Collection[str]) -> str:
     size = sum(package.files[name].size for name in names)
     return f"{len(names)} files, {size / 1e6:,.1f} MB"
 
 
-def _listed(names: Any) -> str:
+def _listed(names: Collection[str]) -> str:
     shown = list(names)[:SHOWN]
     return ", ".join(shown) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
 
@@ -180,7 +165,7 @@ def _listed(names: Any) -> str:
 def _left_at_once() -> Iterator[None]:
     """Ctrl-C ends the process: uploads in other threads would otherwise be waited for. Nothing here needs to be put away."""
 
-    def leave(number: int, frame: Any) -> None:
+    def leave(number: int, frame: FrameType | None) -> None:
         os.write(2, b"\nInterrupted. Run the same command again: it goes on where it stopped.\n")
         os._exit(130)
 
