@@ -1,12 +1,13 @@
 """What a file or a folder is: a model, a checkpoint of monoglot's, a GGUF file, neurons, statistics, a calibration, a recipe.
 
-Everything comes from headers, configs and manifests: no model is built, no weights are read but the few blocks that the
-fingerprint samples. What a file is, its bytes say, never its name. That a model can't be edited is an answer, with the
-reason; that a file is damaged is an error.
+Everything comes from headers, configs and manifests: no model is built, and weights are read once, for their hashes. What a
+file is, its bytes say, never its name. That a model can't be edited is an answer, with the reason; that a file is damaged
+is an error.
 """
 
 import os
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ from .edits.carriers import choose, has_biases, ignored_biases, refusals
 from .edits.manifest import check_recipe, compare_files
 from .edits.recipe import CONSTANT_OPS, OPS
 from .errors import CheckpointError, ModelError, RecipeError, VerificationError
-from .files.checkpoint import Checkpoint, fingerprint, parse_json, read_checkpoint, read_config, read_shard
+from .files.checkpoint import Checkpoint, parse_json, read_checkpoint, read_config, read_shard
+from .files.fingerprint import fingerprint
 from .files.gguf import MAGIC
 from .files.kinds import FILE, kind
 from .gguf import converted as converted_file
@@ -113,7 +115,7 @@ def of_model(source: Source, *, hashes: bool = False) -> dict[str, Any]:
     }
     try:
         checkpoint = read_checkpoint(folder, quantised=True)
-        found |= _weights(checkpoint)
+        found |= _weights(checkpoint, source.hashes)
         read_config(folder)
         feed_forward = locate(checkpoint)
     except ModelError as error:
@@ -135,8 +137,8 @@ def _has_template(folder: Path) -> bool:
     return isinstance(settings, dict) and bool(settings.get("chat_template"))
 
 
-def _weights(checkpoint: Checkpoint) -> dict[str, Any]:
-    """What the headers say."""
+def _weights(checkpoint: Checkpoint, hashes: Mapping[str, str]) -> dict[str, Any]:
+    """What the headers say, and the identity; `hashes` are those of files that are not there."""
     tensors = [tensor for _, tensor in checkpoint.tensors()]
     numbers: Counter[str] = Counter()
     for tensor in tensors:
@@ -151,7 +153,7 @@ def _weights(checkpoint: Checkpoint) -> dict[str, Any]:
         "shards": len(checkpoint.shards),
         "tensors": len(tensors),
         "tied": bool(tied) if isinstance(tied, bool) else not stored,
-        "fingerprint": fingerprint(checkpoint),
+        "fingerprint": fingerprint(checkpoint, hashes),
     }
 
 

@@ -1,5 +1,6 @@
 """The whole row: from a model and text to a checkpoint that is proved and described."""
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,10 +11,10 @@ from .edits.bake import Baked, check_place
 from .edits.calibration import Calibration
 from .edits.card_maker import NO_CARD, CardMaker
 from .edits.carriers import choose
-from .edits.fit import open_calibration
+from .edits.fit import open_calibration, source_of
 from .edits.recipe import Recipe
 from .edits.request import AUTO, Request
-from .errors import CorpusError, NeuronsError, VerificationError
+from .errors import CorpusError, NeuronsError, StatisticsError, VerificationError
 from .files.output import check_free
 from .measures.search import bake_requested, digest, prompts_of
 from .models.source import resolve
@@ -140,9 +141,18 @@ def _statistics(
         made(statistics)
     if not detection.calibrate:
         return statistics, None
-    if not fitted.is_file():
-        calibration_file.save(open_calibration(path, target), fitted)
-    return statistics, open_calibration(fitted, target)
+    return statistics, _calibration(path, fitted, statistics, target)
+
+
+def _calibration(path: Path, fitted: Path, statistics: Statistics, target: Target) -> Calibration:
+    """Give the calibration in `fitted` if it was made from these statistics, else a new one, kept there."""
+    if fitted.is_file():
+        with contextlib.suppress(StatisticsError):
+            kept = open_calibration(fitted, target)
+            if kept.source == source_of(statistics):
+                return kept
+    calibration_file.save(open_calibration(path, target), fitted)
+    return open_calibration(fitted, target)
 
 
 def _strength(output: Path, request: Request) -> tuple[float | None, tuple[int, int] | None, bool]:

@@ -3,3 +3,8 @@
 from importlib.metadata import version
 
 VERSION = version("monoglot")
+
+
+def versions() -> dict[str, str]:
+    """Give the versions of what computes a model's numbers."""
+    return {"monoglot": VERSION, **{name: version(name) for name in ("torch", "transformers")}}

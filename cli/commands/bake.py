@@ -69,7 +69,7 @@ def command(
     from ...editor.files.gguf import is_gguf
     from ...editor.measures.search import bake_recipe, bake_requested
     from ...editor.models.source import resolve
-    from ...editor.models.target import open_target
+    from ...editor.models.target import about_sampled, open_target
     from ...editor.neurons import neurons
 
     request = request_of(**options)
@@ -132,6 +132,7 @@ def command(
         note(
             f"Warning: the neurons were found in {found.model.name}, {target.source.name} has other weights. "
             "On a fine-tune of it most will still be right; see the effect with `monoglot verify`."
+            f"{about_sampled(target, found.model.fingerprint)}"
         )
     about_config(baked, request.compat_config)
     about_runtimes(baked, request.for_runtimes)

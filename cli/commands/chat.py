@@ -112,7 +112,8 @@ def command(
 def base_folder(folder: Path, named: str | None) -> Path:
     """Where the base of the checkpoint in `folder` is; or the model that is named."""
     from ...editor.edits import manifest
-    from ...editor.files.checkpoint import fingerprint, read_checkpoint
+    from ...editor.files.checkpoint import read_checkpoint
+    from ...editor.files.fingerprint import fingerprint
     from ...editor.files.kinds import FILE
     from ...editor.models.source import resolve, resolve_base
 

@@ -120,7 +120,7 @@ def _subject(model: str, known: Any, corpus: tuple[str, ...], tokens: int, conte
     from ...editor import embedded
     from ...editor.errors import CorpusError, StatisticsError
     from ...editor.models.source import resolve
-    from ...editor.models.target import open_target
+    from ...editor.models.target import about_sampled, open_target
     from ...editor.text.corpus import open_corpus
     from ...editor.text.tokens import read_texts
 
@@ -128,7 +128,7 @@ def _subject(model: str, known: Any, corpus: tuple[str, ...], tokens: int, conte
     if target.fingerprint != known.model.fingerprint:
         raise StatisticsError(
             f"the statistics are of {known.model.name}, and {target.source.name} has other weights. Name their model, or run "
-            "`monoglot detect` on this one."
+            f"`monoglot detect` on this one.{about_sampled(target, known.model.fingerprint)}"
         )
     if corpus:
         texts = open_corpus(corpus, known.languages)

@@ -24,7 +24,7 @@ from ..files.checkpoint import Checkpoint, Shard, Tensor
 from ..files.kinds import FILE
 from ..files.output import check_free, claimed, staged_folder
 from ..models.source import IGNORED
-from ..models.target import Target
+from ..models.target import Target, about_sampled, check_unchanged
 from ..neurons import neurons as neurons_file
 from ..neurons.neurons import Neurons
 from . import calibration as calibration_file
@@ -93,6 +93,7 @@ def bake(
         raise RecipeError(
             f"the recipe is for {recipe.base.model} with fingerprint {str(recipe.base.fingerprint)[:12]}…, "
             f"{target.source.name} has {target.fingerprint[:12]}…. Use that model, or write a new recipe."
+            f"{about_sampled(target, str(recipe.base.fingerprint))}"
         )
     folder = target.source.folder
     check_place(folder, destination)
@@ -143,6 +144,7 @@ def _bake(
         destination, size=size + sum(map(len, made.values())), force=force, whole=manifest.check_whole
     ) as staging:
         written = _write_files(sources, staging, files, advance)
+        check_unchanged(target)
         written |= {name: _write(staging / name, data) for name, data in made.items()}
         record = manifest.new(target, recipe, what, files.rounding.relative, written, left_out)
         if describe:

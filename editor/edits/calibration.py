@@ -66,6 +66,7 @@ class Calibration:
     languages: tuple[str, ...]
     dtype: str
     fingerprint: str
+    source: str = ""
 
     def record(self) -> list[dict[str, Any]]:
         """The errors per layer with what they were measured at, for the manifest."""
@@ -102,6 +103,7 @@ def serialise(calibration: Calibration) -> bytes:
         "languages": calibration.languages,
         "dtype": calibration.dtype,
         "fingerprint": calibration.fingerprint,
+        "source": calibration.source,
     }
     return bytes(to_bytes(arrays, metadata={METADATA: json.dumps(head)}))
 
@@ -137,7 +139,8 @@ def load(path: Path) -> Calibration:
         tokens, unseen, languages, dtype = (head[key] for key in ("tokens", "unseen", "languages", "dtype"))
         if type(tokens) is not int or type(unseen) is not int or dtype not in floats.STORED:
             raise ValueError(f"{tokens!r} and {unseen!r} tokens, {dtype!r}")
-        if not all(isinstance(text, str) for text in (head["fingerprint"], *languages)):
+        source = head.get("source", "")
+        if not all(isinstance(text, str) for text in (head["fingerprint"], source, *languages)):
             raise ValueError("its fingerprint or languages are not text")
     except (SafetensorError, KeyError, TypeError, ValueError, AttributeError, IndexError, OSError) as error:
         raise StatisticsError(
@@ -154,6 +157,7 @@ def load(path: Path) -> Calibration:
         tuple(languages),
         dtype,
         head["fingerprint"],
+        source,
     )
 
 

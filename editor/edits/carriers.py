@@ -23,7 +23,7 @@ from ..files.checkpoint import Shard, Tensor
 from ..models import as_llama as llama
 from ..models.compat_config import old_keys
 from ..models.families import text_config
-from ..models.target import Target
+from ..models.target import Target, about_sampled
 from ..neurons.neurons import Neurons
 from .calibration import Calibration, LayerError
 from .plan import LayerPlan, Plan, plan
@@ -79,6 +79,7 @@ def carried(target: Target, recipe: Recipe, neurons: Neurons, calibration: Calib
         raise RecipeError(
             f"the calibration is of a model with fingerprint {calibration.fingerprint[:12]}…, {target.source.name} has "
             f"{target.fingerprint[:12]}…. Calibrate this model with `monoglot detect --calibrate`."
+            f"{about_sampled(target, calibration.fingerprint)}"
         )
     feed_forward = target.feed_forward
     shape = (feed_forward.layers, feed_forward.hidden)

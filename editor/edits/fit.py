@@ -1,5 +1,7 @@
 """Fitting of a calibration: a direction per layer on which real text is close to 1, and its error on unseen text."""
 
+import hashlib
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,8 +12,11 @@ import numpy.typing as npt
 from ..errors import StatisticsError
 from ..files import floats
 from ..models.activations import Activation, functions
+from ..models.target import about_sampled
 from ..statistics import statistics
 from ..statistics.inputs import Inputs, Sample
+from ..statistics.statistics import Statistics
+from ..version import versions
 from .calibration import METADATA, Bool, Calibration, Float64, LayerError, load
 
 if TYPE_CHECKING:
@@ -33,7 +38,7 @@ FIRST = "first token"  # the kind of token that is kept apart
 FEWEST_OF_A_KIND = 8  # tokens that a kind must have to be called the worst
 
 
-def fit(inputs: Inputs, functions: Sequence[Activation], dtype: str, fingerprint: str) -> Calibration:
+def fit(inputs: Inputs, functions: Sequence[Activation], dtype: str, fingerprint: str, source: str = "") -> Calibration:
     """A direction and a level for each layer. `functions` are the layers' activation functions, `dtype` the checkpoint's.
 
     Raises StatisticsError when the sample is too small to choose and to measure on, or no level works.
@@ -48,7 +53,7 @@ def fit(inputs: Inputs, functions: Sequence[Activation], dtype: str, fingerprint
     languages = tuple(sorted(set(inputs.sample.languages)))
     return Calibration(
         np.array(directions), np.array(levels), np.array(ridge), errors,
-        inputs.tokens, int(measuring.sum()), languages, dtype, fingerprint,
+        inputs.tokens, int(measuring.sum()), languages, dtype, fingerprint, source,
     )  # fmt: skip
 
 
@@ -171,7 +176,14 @@ def open_calibration(path: Path, target: "Target") -> Calibration:
     feed_forward = target.feed_forward
     if (found.inputs.layers, found.inputs.hidden) != (feed_forward.layers, feed_forward.hidden):
         raise StatisticsError(f"{path} is damaged: its inputs do not have the shape of {target.source.name}.")
-    return fit(found.inputs, functions(target), feed_forward.outputs[0][1].dtype, target.fingerprint)
+    return fit(found.inputs, functions(target), feed_forward.outputs[0][1].dtype, target.fingerprint, source_of(found))
+
+
+def source_of(found: Statistics) -> str:
+    """Name what a calibration is fitted to: a sha256 of what the statistics say that they were made from."""
+    sampled = [(part.language, part.sha256) for part in found.inputs.sample.parts] if found.inputs else []
+    made_of = [found.model.fingerprint, found.texts, sampled, found.settings, found.versions, versions()]
+    return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()
 
 
 def _is_calibration(path: Path) -> bool:
@@ -188,5 +200,5 @@ def _check(path: Path, fingerprint: str, target: "Target") -> None:
     if fingerprint != target.fingerprint:
         raise StatisticsError(
             f"{path} is of another model: fingerprint {fingerprint[:12]}…, {target.source.name} has "
-            f"{target.fingerprint[:12]}…. Run `monoglot detect --calibrate` on this one."
+            f"{target.fingerprint[:12]}…. Run `monoglot detect --calibrate` on this one.{about_sampled(target, fingerprint)}"
         )

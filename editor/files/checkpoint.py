@@ -10,7 +10,6 @@ that overlap, leave holes or run past the end, an index that names files outside
 layouts side by side (some runtimes read the one, some the other), pickled or quantised weights.
 """
 
-import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -316,24 +315,3 @@ def read_checkpoint(folder: Path, *, quantised: bool = False) -> Checkpoint:
             )
         seen |= present
     return Checkpoint(folder, config, shards)
-
-
-SAMPLES = 16
-SAMPLE_BYTES = 4096
-
-
-def fingerprint(checkpoint: Checkpoint) -> str:
-    """A hex sha256 that tells two models apart without reading all of their bytes.
-
-    Covers every shard's header and 16 evenly spaced blocks of 4 KiB of its data, so it costs milliseconds at any size.
-    Two fine-tunes of one architecture differ in it; a change of a few bytes may not: for that there is `verify`.
-    """
-    digest = hashlib.sha256()
-    for shard in checkpoint.shards:
-        digest.update(shard.header)
-        start = len(shard.header)
-        with shard.path.open("rb") as file:
-            for sample in range(SAMPLES):
-                file.seek(start + (shard.size - start) * sample // SAMPLES)
-                digest.update(file.read(SAMPLE_BYTES))
-    return digest.hexdigest()

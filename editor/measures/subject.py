@@ -13,7 +13,7 @@ from ..live.load import load_model
 from ..live.modules import activation_modules
 from ..models.hf import load_tokenizer
 from ..models.source import resolve, resolve_base
-from ..models.target import Target, open_target
+from ..models.target import Target, about_sampled, open_target
 from ..neurons import neurons as neurons_file
 from ..neurons.neurons import Neurons, check_fit
 
@@ -72,7 +72,7 @@ def open_subject(
     if found.model and found.model.fingerprint != target.fingerprint:
         warnings.warn(
             f"the neurons were found in {found.model.name}, {target.source.name} has other weights. What is measured is "
-            "how far they hold there too.",
+            f"how far they hold there too.{about_sampled(target, found.model.fingerprint)}",
             MonoglotWarning,
             stacklevel=2,
         )

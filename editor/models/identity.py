@@ -14,7 +14,7 @@ class Base:
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """Which model statistics or neurons are of: its name, revision, family and shape, and `checkpoint.fingerprint`."""
+    """Which model statistics or neurons are of: its name, revision, family and shape, and its `fingerprint`."""
 
     name: str
     revision: str | None

@@ -1,10 +1,11 @@
 """The outline of a model on the Hub: everything that headers tell, without its weights.
 
-Configs are downloaded as ever. Each weight file becomes a sparse file of the same length that holds its header and the
-blocks that `fingerprint` samples, asked for by range; every other file an empty one of its length. To whoever reads headers
-it is the model, for some hundred kilobytes a shard.
+Configs are downloaded as ever. Each weight file becomes a sparse file of the same length that holds its header, asked for by
+range; every other file an empty one of its length. To whoever reads headers it is the model, for some hundred kilobytes a
+shard. Of the files that its identity is made of the Hub knows the sha256, where they are large; small ones are read whole.
 """
 
+import hashlib
 import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,13 +15,16 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from ..errors import CheckpointError, ModelError
-from ..files.checkpoint import CONFIG, INDEX, MAX_HEADER, SAMPLE_BYTES, SAMPLES, SINGLE, parse_json
+from ..files.checkpoint import CONFIG, INDEX, MAX_HEADER, SINGLE, parse_json
+from ..files.fingerprint import GENERATION, is_text
+from ..files.hashes import DIGEST
 from ..files.kinds import FILE as MANIFEST
 from .source import Source, fetch
 
-SMALL = (CONFIG, INDEX, MANIFEST, "tokenizer_config.json", "chat_template.jinja", "chat_template.json")
+SMALL = (CONFIG, INDEX, MANIFEST, GENERATION, "tokenizer_config.json", "chat_template.jinja", "chat_template.json")
 FIRST = 2**17  # bytes of a file that are asked for at once: most headers are smaller
 THREADS = 8
+PIECE = 2**22  # bytes that are asked for at once of a file that is read whole
 SECONDS = 30  # that a server may be silent
 
 Read = Callable[[int, int], bytes]  # first byte, how many
@@ -39,7 +43,7 @@ def outlined(model: str) -> Iterator[Source]:
     if any(folder.glob("*.safetensors")):
         yield Source(folder, name, commit, hub=True)
         return
-    sizes = _sizes(name, commit)
+    sizes, hashes = _listed(name, commit)
     with TemporaryDirectory() as scratch:
         outline = Path(scratch) / name.rpartition("/")[2]
         for file, size in sizes.items():
@@ -51,9 +55,14 @@ def outlined(model: str) -> Iterator[Source]:
             if (folder / file).is_file():
                 shutil.copyfile(folder / file, outline / file)
         with ThreadPoolExecutor(THREADS) as pool:
-            for file in _shards(folder, sizes):
-                _sketch(outline / file, sizes[file], _reader(name, commit, file), pool)
-        yield Source(outline, name, commit, hub=True)
+            shards = _shards(folder, sizes)
+            for file in shards:
+                _sketch(outline / file, sizes[file], _reader(name, commit, file))
+            told = [file for file in sizes if file in shards or (is_text(file) and not (folder / file).is_file())]
+            unknown = [file for file in told if file not in hashes]
+            read = pool.map(lambda file: _hash(_reader(name, commit, file), sizes[file]), unknown)
+            known = {**{file: hashes[file] for file in told if file in hashes}, **dict(zip(unknown, read, strict=True))}
+        yield Source(outline, name, commit, hub=True, hashes=known)
 
 
 def _shards(folder: Path, sizes: dict[str, int]) -> list[str]:
@@ -66,41 +75,40 @@ def _shards(folder: Path, sizes: dict[str, int]) -> list[str]:
     return sorted(named & sizes.keys())
 
 
-def _sketch(path: Path, size: int, read: Read, pool: ThreadPoolExecutor) -> None:
-    """Fill in the header of a sparse file, and the blocks that a fingerprint is made of."""
+def _sketch(path: Path, size: int, read: Read) -> None:
+    """Fill in the header of a sparse file."""
     first = read(0, min(FIRST, size))
     start = 8 + int.from_bytes(first[:8], "little")
     if start > min(size, MAX_HEADER + 8):
         raise CheckpointError(f"the header of {path.name} does not fit in it. It is no safetensors file, or damaged.")
     if start > len(first):
         first += read(len(first), start - len(first))
-    ranges = [(begin, min(SAMPLE_BYTES, size - begin)) for begin in _samples(start, size)]
-    blocks = pool.map(lambda span: read(*span) if span[1] else b"", ranges)
     with path.open("r+b") as file:
         file.write(first)
-        for (begin, _), block in zip(ranges, blocks, strict=True):
-            file.seek(begin)
-            file.write(block)
 
 
-def _samples(start: int, size: int) -> list[int]:
-    """Where the blocks begin that `checkpoint.fingerprint` reads."""
-    return [start + (size - start) * sample // SAMPLES for sample in range(SAMPLES)]
+def _hash(read: Read, size: int) -> str:
+    """Read a file piece by piece for its sha256: one that the Hub keeps no hash of, as it is small."""
+    digest = hashlib.sha256()
+    for begin in range(0, size, PIECE):
+        digest.update(read(begin, min(PIECE, size - begin)))
+    return digest.hexdigest()
 
 
-def _sizes(name: str, commit: str) -> dict[str, int]:
-    """The files of a Hub model and their sizes in bytes."""
+def _listed(name: str, commit: str) -> tuple[dict[str, int], dict[str, str]]:
+    """Give the sizes in bytes of the files of a Hub model, and the sha256 of those that are large enough to have one."""
     from huggingface_hub import HfApi
 
     try:
         listed = HfApi().model_info(name, revision=commit, files_metadata=True).siblings or []
     except Exception as error:  # of the hub's client and of the HTTP library under it, whichever that is
         raise _unreachable(name, error) from None
-    return {
-        file.rfilename: int(file.size or 0)
-        for file in listed
-        if not {"..", "/"} & set(PurePosixPath(file.rfilename).parts)
-    }
+    inside = [file for file in listed if not {"..", "/"} & set(PurePosixPath(file.rfilename).parts)]
+    large = {file.rfilename: getattr(getattr(file, "lfs", None), "sha256", None) for file in inside}
+    return (
+        {file.rfilename: int(file.size or 0) for file in inside},
+        {name: digest for name, digest in large.items() if isinstance(digest, str) and DIGEST.fullmatch(digest)},
+    )
 
 
 def _reader(name: str, commit: str, file: str) -> Read:

@@ -6,8 +6,8 @@ model its id and commit, for a folder only its last name, never the path.
 
 import os
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +28,16 @@ IGNORED = (
 
 @dataclass(frozen=True)
 class Source:
-    """A model on disk. `name` is a Hub id or a folder's last name; `revision` is a commit of the Hub, or None."""
+    """A model on disk. `name` is a Hub id or a folder's last name; `revision` is a commit of the Hub, or None.
+
+    `hashes` are the sha256 of files of which only an outline is there (see `outline`), by their names.
+    """
 
     folder: Path
     name: str
     revision: str | None
     hub: bool
+    hashes: Mapping[str, str] = field(default_factory=dict)
 
 
 def resolve(model: str, base_id: str | None = None) -> Source:

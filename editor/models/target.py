@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 
-from ..files.checkpoint import Checkpoint, fingerprint, read_checkpoint
+from ..errors import CheckpointError
+from ..files.checkpoint import Checkpoint, read_checkpoint
+from ..files.fingerprint import fingerprint, sampled
 from .families import FeedForward, locate
 from .identity import Base, ModelInfo
 from .source import Source
@@ -24,6 +26,30 @@ def open_target(source: Source) -> Target:
     """Read and check everything that an edit needs to know of a model. Raises ModelError."""
     checkpoint = read_checkpoint(source.folder)
     return Target(source, checkpoint, locate(checkpoint), fingerprint(checkpoint))
+
+
+def check_unchanged(target: Target) -> None:
+    """Raise CheckpointError when a model is no longer what it was when it was opened. Costs a look at its files' times."""
+    if fingerprint(read_checkpoint(target.source.folder)) != target.fingerprint:
+        raise CheckpointError(
+            f"{target.source.folder} was changed while it was worked with, so what was made is of no model. Leave it alone "
+            "and run it again."
+        )
+
+
+def is_sampled(target: Target, recorded: str) -> bool:
+    """Whether a recorded fingerprint is the one that earlier versions gave this model, who looked at parts of it only."""
+    return recorded == sampled(target.checkpoint)
+
+
+def about_sampled(target: Target, recorded: str) -> str:
+    """A sentence for whoever is told that something is another model's, where an earlier version made it; else nothing."""
+    if not is_sampled(target, recorded):
+        return ""
+    return (
+        " An earlier version made it, whose fingerprint looked at parts of the weights only: that it is of these weights is "
+        "not certain, so it has to be made anew."
+    )
 
 
 def model_info(target: Target) -> ModelInfo:

@@ -29,7 +29,8 @@ from ..edits import manifest as manifest_file
 from ..edits.manifest import check_recipe
 from ..errors import MonoglotError
 from ..files import floats
-from ..files.checkpoint import CONFIG, INDEX, ITEM_BITS, Checkpoint, fingerprint, parse_json, read_checkpoint
+from ..files.checkpoint import CONFIG, INDEX, ITEM_BITS, Checkpoint, parse_json, read_checkpoint
+from ..files.fingerprint import fingerprint
 from ..files.streams import CHUNK, Place, _fill, equal_files, row_blocks, row_layout
 from ..models.compat_config import old_keys
 from ..models.source import IGNORED, Source

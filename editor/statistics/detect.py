@@ -6,9 +6,10 @@ from pathlib import Path
 from ..live.load import choose_dtype, load_model
 from ..live.modules import activation_modules, input_modules
 from ..models.hf import load_tokenizer
-from ..models.target import Target, model_info
+from ..models.target import Target, check_unchanged, model_info
 from ..text.corpus import Text
 from ..text.tokens import MINIMUM_TOKENS, Packed, fitting_context, read_texts, require, warn_of_mislabelled
+from ..version import versions
 from .detection import Detection
 from .recorder import Progress, collect
 from .sample import HELD_OUT_TOKENS, require_held_out, take_sample
@@ -85,17 +86,17 @@ def record(
     returned, the inputs of the feed-forward networks are recorded too."""
     settings = {"context": fitting_context(target, context), "dtype": choose_dtype(target.source.folder, device, dtype)}
     texts = {language: (one.sha256,) for language, one in packed.items()}
-    made_of = (target.fingerprint, texts, settings)
+    made_of = (target.fingerprint, texts, settings, versions())
     if (
         reuse
-        and (reuse.model.fingerprint, reuse.texts, reuse.settings) == made_of
+        and (reuse.model.fingerprint, reuse.texts, reuse.settings, reuse.versions) == made_of
         and _holds(reuse, quantiles, per_text, held_out)
     ):
         return reuse
     model, family = load_model(target.source.folder, device=device, dtype=dtype), target.feed_forward.family
     readers = input_modules(model, family) if held_out else []
     tokenizer = load_tokenizer(target.source.folder) if held_out else None
-    return collect(
+    found = collect(
         model,
         activation_modules(model, family),
         model_info(target),
@@ -109,6 +110,8 @@ def record(
         resume_file=resume_file,
         progress=progress,
     )
+    check_unchanged(target)
+    return found
 
 
 def _holds(statistics: Statistics, quantiles: bool, per_text: bool, held_out: Mapping[str, Packed] | None) -> bool:

@@ -19,6 +19,7 @@ from ..live.load import hooked
 from ..live.modules import trunk
 from ..models.identity import ModelInfo
 from ..text.tokens import Packed
+from ..version import versions
 from . import histogram as histograms
 from .histogram import BINS, UInt32
 from .inputs import Inputs, Sample
@@ -175,7 +176,8 @@ def collect(
     rank, world = _workers()
     batch_tokens = BATCH_TOKENS.get(device.type, 2048)
     key = {"model": vars(info), "texts": {name: packed.sha256 for name, packed in texts.items()}, "world": world,
-           "settings": dict(settings or {}), "batch": [batch_size, batch_tokens], "device": device.type}  # fmt: skip
+           "settings": dict(settings or {}), "batch": [batch_size, batch_tokens],
+           "device": device.type, "versions": versions()}  # fmt: skip
     if resume_file and world > 1:
         resume_file = resume_file.with_name(f"{resume_file.name}-{rank}")
     chosen = {name: pieces(packed) if per_text else [] for name, packed in texts.items()}
@@ -241,6 +243,7 @@ def collect(
         {name: sums[f"{name}.histogram"] for name in texts} if quantiles else None,
         _inputs(sums, texts, sample) if sample else None,
         {name: sums[f"{name}.per_text"] for name in texts} if per_text else None,
+        versions(),
     )
 
 

@@ -48,7 +48,8 @@ Part = TypeVar("Part")
 class Statistics:
     """Per language: counted tokens, active_count int64 (layers, width), total float64 (layers, width), and the sha256 of
     each text that went in. Where they were asked for: histogram uint32 (layers, width, BINS), `inputs`, and per_text
-    float32 (texts, layers, width).
+    float32 (texts, layers, width). `versions` are those of the packages that computed them; a file of an earlier version has
+    none.
 
     Loaded ones read an array from the file each time it is asked for: those of a large model in many languages take
     gigabytes, and are needed one at a time.
@@ -63,6 +64,7 @@ class Statistics:
     histogram: Mapping[str, UInt32] | None = None
     inputs: Inputs | None = None
     per_text: Mapping[str, Float32] | None = None
+    versions: dict[str, str] = field(default_factory=dict)
 
     @property
     def languages(self) -> tuple[str, ...]:
@@ -117,6 +119,7 @@ def save(statistics: Statistics, path: Path) -> None:
         "tokens": statistics.tokens,
         "texts": statistics.texts,
         "settings": statistics.settings,
+        "versions": statistics.versions,
     }
     if statistics.histogram is not None:
         head["bins"] = BINS
@@ -164,6 +167,7 @@ def load(path: Path) -> Statistics:
                     found = file.get_slice(f"{language}.{kind}")
                     if (found.get_dtype(), found.get_shape()) != (dtype, expected):
                         raise ValueError(f"{language}.{kind} is {found.get_dtype()} of shape {found.get_shape()}")
+            versions = {str(name): str(version) for name, version in dict(head.get("versions", {})).items()}
             inputs = inputs_file.from_file(path, file, head["inputs"], model.layers) if "inputs" in head else None
     except (SafetensorError, KeyError, TypeError, ValueError, AttributeError, IndexError, OSError) as error:
         raise StatisticsError(
@@ -179,6 +183,7 @@ def load(path: Path) -> Statistics:
         _Arrays(path, "histogram", tokens) if "bins" in head else None,
         inputs,
         _Arrays(path, "per_text", tokens) if "per_text" in head else None,
+        versions,
     )
 
 
@@ -258,6 +263,7 @@ def merge(parts: Sequence[Statistics]) -> Statistics:
     inputs = _together("inputs", "calibrate", [part.inputs for part in parts])
     per_text = _together("per-text means", "per-text", [part.per_text for part in parts])
     settings = parts[0].settings if all(part.settings == parts[0].settings for part in parts) else {}
+    versions = parts[0].versions if all(part.versions == parts[0].versions for part in parts) else {}
     return Statistics(
         first,
         {language: tokens[language] for language in order},
@@ -272,6 +278,7 @@ def merge(parts: Sequence[Statistics]) -> Statistics:
         {language: per_texts.join([part[language] for part in per_text if language in part]) for language in order}
         if per_text
         else None,
+        versions,
     )
 
 

@@ -24,11 +24,11 @@ from monoglot.editor.files.checkpoint import (
     MAX_HEADER,
     SINGLE,
     Checkpoint,
-    fingerprint,
     parse_json,
     read_checkpoint,
 )
 from monoglot.editor.files.checkpoint import read_shard as read
+from monoglot.editor.files.fingerprint import fingerprint
 from monoglot.editor.models.identity import Base
 from monoglot.editor.models.source import resolve
 from monoglot.editor.models.target import open_target

@@ -1,5 +1,6 @@
 """A model on the Hub by its headers alone: what is told of it is what is told of it on disk."""
 
+import hashlib
 import re
 import shutil
 from fnmatch import fnmatch
@@ -13,7 +14,8 @@ from support import tiny
 
 from monoglot.editor.describe import describe
 from monoglot.editor.errors import CheckpointError, ModelError
-from monoglot.editor.files.checkpoint import fingerprint, read_checkpoint
+from monoglot.editor.files.checkpoint import read_checkpoint
+from monoglot.editor.files.fingerprint import fingerprint
 from monoglot.editor.models import outline
 from monoglot.editor.models.outline import outlined
 
@@ -27,6 +29,7 @@ class Hub:
         self.folder, self.cache = folder, cache
         self.asked: list[tuple[str, int, int]] = []
         self.status = 206
+        self.large = True
 
     def snapshot_download(self, name: str, *, allow_patterns: list[str], **_: Any) -> str:
         assert name == "org/name"
@@ -39,8 +42,16 @@ class Hub:
 
     def model_info(self, name: str, *, revision: str, files_metadata: bool) -> Any:
         assert (name, revision, files_metadata) == ("org/name", COMMIT, True)
-        files = [SimpleNamespace(rfilename=p.name, size=p.stat().st_size) for p in self.folder.iterdir()]
+        files = [
+            SimpleNamespace(rfilename=p.name, size=p.stat().st_size, lfs=self.lfs(p)) for p in self.folder.iterdir()
+        ]
         return SimpleNamespace(siblings=[*files, SimpleNamespace(rfilename="../evil", size=3)])
+
+    def lfs(self, path: Path) -> Any:
+        """The Hub knows the sha256 of what is stored apart from the repository."""
+        if not self.large or not (path.suffix == ".safetensors" or path.name == "tokenizer.json"):
+            return None
+        return SimpleNamespace(sha256=hashlib.sha256(path.read_bytes()).hexdigest())
 
     def get(self, url: str, *, headers: dict[str, str], timeout: float) -> Any:
         found = re.fullmatch(rf".*/org/name/resolve/{COMMIT}/(.+)", url)
@@ -62,6 +73,15 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Hub:
     monkeypatch.setattr(huggingface_hub.utils, "hf_raise_for_status", lambda response: None)
     monkeypatch.setattr(outline, "FIRST", 512)
     return made
+
+
+def test_what_the_hub_has_no_hash_of_is_read(hub: Hub) -> None:
+    """Small files, which lie in the repository itself: weights of a tiny model, and a tokenizer."""
+    tiny.save_model(hub.folder, vocab_size=20_000)
+    (hub.folder / "tokenizer.json").write_text("{}")
+    hub.large = False
+    assert describe("org/name")["fingerprint"] == describe(str(hub.folder))["fingerprint"]
+    assert {name for name, _, _ in hub.asked} == {"model.safetensors", "tokenizer.json"}
 
 
 @pytest.mark.parametrize("shards", [False, True])
@@ -96,7 +116,7 @@ def test_the_outline_is_gone_afterwards(hub: Hub, model: Path) -> None:
     shutil.copytree(model, hub.folder)
     with outlined("org/name") as source:
         folder = source.folder
-        assert fingerprint(read_checkpoint(folder)) == fingerprint(read_checkpoint(model))
+        assert fingerprint(read_checkpoint(folder), source.hashes) == fingerprint(read_checkpoint(model))
         assert (folder / "model.safetensors").stat().st_size == (model / "model.safetensors").stat().st_size
     assert not folder.exists()
 

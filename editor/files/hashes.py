@@ -1,0 +1,105 @@
+"""sha256 of files, remembered: weights are read for it once, and not again for every command.
+
+What was found is kept in the user's cache folder (`$XDG_CACHE_HOME/monoglot/sha256`, else `~/.cache/…`), under all that says
+whether a file is still the one that was read: its path, device, inode, size, and the times of its last change, in
+nanoseconds. The second of these times, `ctime`, is set by the system whatever a program does to the first. A file that was
+changed moments ago is not remembered, because it could change once more within one tick of the file system's clock.
+Where nothing can be kept, hashes are computed once in each process. The name of a blob in the Hub's cache is its sha256 as
+it was downloaded, and is not trusted: a blob can be edited, or damaged.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import time
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from ..errors import CheckpointError, OutputError
+from .output import replace_file
+
+SMALL = 2**20  # bytes; less is read faster than remembered
+SETTLED = 3.0  # seconds after which a change would show in a file's times
+ENTRIES = 4096  # that are kept; then the older half goes
+CHUNK = 2**20
+THREADS = 8
+DIGEST = re.compile(r"[0-9a-f]{64}")
+
+_computed: dict[str, str] = {}  # by this process
+
+
+def file_hashes(paths: Iterable[Path]) -> list[str]:
+    """Give the sha256 of each file, in hex, several at a time. Raises CheckpointError for one that cannot be read."""
+    with ThreadPoolExecutor(min(THREADS, os.cpu_count() or 1)) as pool:
+        return list(pool.map(file_hash, paths))
+
+
+def file_hash(path: Path) -> str:
+    """Give the sha256 of a file, in hex, from the cache where it is still the same. Raises CheckpointError."""
+    try:
+        before = path.stat()
+        name = _name(path, before) if before.st_size >= SMALL else None
+        if name and (known := _computed.get(name) or _known(name)):
+            return known
+        digest = _read(path)
+        after = path.stat()
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror}. Check the file and its permissions.") from None
+    if _stamp(before) != _stamp(after):
+        raise CheckpointError(f"{path} was written to while it was read. Leave the model alone and run it again.")
+    if name and time.time_ns() - max(after.st_mtime_ns, after.st_ctime_ns) > SETTLED * 1e9:
+        _computed[name] = digest
+        _keep(name, digest)
+    return digest
+
+
+def _read(path: Path) -> str:
+    digest, buffer = hashlib.sha256(), memoryview(bytearray(CHUNK))
+    with path.open("rb", buffering=0) as file:
+        while count := file.readinto(buffer):
+            digest.update(buffer[:count])
+    return digest.hexdigest()
+
+
+def _stamp(found: os.stat_result) -> list[int]:
+    return [found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns]
+
+
+def _name(path: Path, found: os.stat_result) -> str:
+    """Under which name the hash of a file is kept."""
+    about = json.dumps([os.path.realpath(path), *_stamp(found)])
+    return hashlib.sha256(about.encode(errors="surrogateescape")).hexdigest()
+
+
+def cache_folder() -> Path | None:
+    """Give the folder of remembered hashes, which need not exist; None where the user has no home."""
+    named = os.environ.get("XDG_CACHE_HOME", "")
+    try:
+        caches = Path(named) if os.path.isabs(named) else Path.home() / ".cache"  # noqa: PTH117
+    except RuntimeError:
+        return None
+    return caches / "monoglot" / "sha256"
+
+
+def _known(name: str) -> str | None:
+    folder = cache_folder()
+    try:
+        text = (folder / name).read_text("ascii") if folder else ""
+    except (OSError, ValueError):
+        return None
+    return text if DIGEST.fullmatch(text) else None
+
+
+def _keep(name: str, digest: str) -> None:
+    folder = cache_folder()
+    if folder is None:
+        return
+    with contextlib.suppress(OSError, OutputError):  # a full or read-only disk: computed again next time
+        replace_file(folder / name, digest.encode())
+        kept = [path for path in folder.iterdir() if DIGEST.fullmatch(path.name)]
+        if len(kept) > ENTRIES:
+            for path in sorted(kept, key=lambda path: path.stat().st_mtime)[: ENTRIES // 2]:
+                path.unlink(missing_ok=True)
