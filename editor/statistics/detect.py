@@ -8,7 +8,8 @@ from ..live.modules import activation_modules, input_modules
 from ..models.hf import load_tokenizer
 from ..models.target import Target, check_unchanged, model_info
 from ..text.corpus import Text
-from ..text.tokens import MINIMUM_TOKENS, Packed, fitting_context, read_texts, require, warn_of_mislabelled
+from ..text.mislabelled import warn_of_mislabelled
+from ..text.tokens import MINIMUM_TOKENS, Packed, fitting_context, read_texts, require
 from ..version import versions
 from .detection import Detection
 from .recorder import Progress, collect
@@ -52,8 +53,8 @@ def prepare(
     target: Target, texts: Mapping[str, Text], *, tokens: int, context: int, minimum: int = MINIMUM_TOKENS
 ) -> dict[str, Packed]:
     """The first half of `detect`: everything that can be wrong with the text is said before the model is built."""
-    warn_of_mislabelled(texts)
     packed = read_texts(target, texts, tokens=tokens, context=context)
+    warn_of_mislabelled(packed, texts, load_tokenizer(target.source.folder))
     for one in packed.values():
         require(one, min(minimum, tokens))
     return packed

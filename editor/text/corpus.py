@@ -1,37 +1,34 @@
-"""Text in K languages: where it lies, how it becomes tokens, and whether it is in the language it says.
+"""Text in K languages: where it lies and how it is labelled.
 
-A corpus is a folder of `{lang}.txt`, `{lang}.jsonl`, `{lang}.jsonl.gz` or `{lang}.parquet` (or of folders `{lang}/` of
-such files), single files as `lang=FILE`, a Hub dataset with a configuration per language, or `embedded`. A language is
-two or three small letters, perhaps with subtags (`zh`, `yue`, `pt-BR`, `zh-Hans`): a folder's other entries (`README.md`,
-`notes.txt`, `.cache/`) are no text and are passed over.
+A corpus is a folder of `{lang}.txt`, `{lang}.jsonl`, `{lang}.jsonl.gz`, `{lang}.csv`, `{lang}.tsv` or `{lang}.parquet` (or
+of folders `{lang}/` of such files), single files as `lang=FILE`, a Hub dataset with a configuration per language, or
+`embedded`.
 
-It is read as a stream of documents: the records of a .jsonl or .parquet (field `text`, however long), the blocks between
-empty lines of a .txt, cut at a line's end after about 4,000 characters (within a line only if that line is longer).
+A language is a code of two or three small letters, perhaps with a script and a region (`zh`, `yue`, `pt-BR`, `zh-Hans`). A
+name that only looks like a code (`all.txt`, `old/`, `zh-en.txt`) is read when it is asked for by name. What looks like text
+and is passed over is named in a warning.
 
-Every fifth document is held out: neurons are found on the others, effects are measured on these, so no figure rests on
-text that the neurons were chosen on.
-
-Documents are joined by an empty line and packed into full contexts, as in the paper; a context starts with the
-beginning-of-text token where the tokenizer has one. There is no padding: the last context is shorter instead.
+The text is read as a stream of documents (see `documents`). Every fifth document is held out: neurons are found on the
+others, and effects are measured on these, so no figure rests on text that the neurons were chosen on.
 """
 
-import gzip
-import json
 import re
-import zlib
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from .. import embedded
-from ..errors import CorpusError
-from .identify import CERTAINTY, guess, knows
+from ..errors import CorpusError, MonoglotWarning
+from .documents import FIELD, SUFFIXES, columns, read_documents, suffix_of, text_of
+from .languages import is_language
 
 LANGUAGE = re.compile(r"[a-z]{2,3}([-_][A-Za-z0-9]{2,8})*")
-SUFFIXES = (".txt", ".jsonl", ".jsonl.gz", ".parquet")
-DOCUMENT_CHARACTERS = 4_000
+TEXTUAL = re.compile(
+    r"\.(txt|text|jsonl?|ndjson|csv|tsv|parquet|xml|html?|md|gz|zst|bz2|xz|zip|tar|arrow)$", re.IGNORECASE
+)
+NO_TEXT = re.compile(r"(readme|licen[cs]e|copying|notice|authors|changelog|contributing)\b", re.IGNORECASE)
 HELD_OUT_EVERY = 5
 
 Documents = Callable[[], Iterator[str]]
@@ -83,9 +80,9 @@ def _open(spec: str, languages: Sequence[str]) -> list[Text]:
         return [_from_files(label, _files_under(path) if path.is_dir() else [path])]
     folder = Path(spec).expanduser()
     if folder.is_dir():
-        return _from_folder(folder)
+        return _from_folder(folder, languages)
     if spec == embedded.NAME:
-        return _from_folder(embedded.TEXTS)
+        return _from_folder(embedded.TEXTS, languages)
     if folder.exists():
         raise CorpusError(f"{spec} is a file: say its language, for example --corpus en={spec}.")
     if re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", spec):
@@ -93,16 +90,58 @@ def _open(spec: str, languages: Sequence[str]) -> list[Text]:
     raise CorpusError(f"there is no folder {spec}, and it is not the id of a Hub dataset (organisation/name).")
 
 
-def _from_folder(folder: Path) -> list[Text]:
+def _from_folder(folder: Path, languages: Sequence[str]) -> list[Text]:
+    """Open the texts of a folder by their names. Warns of files and folders that look like text and are passed over."""
     files: dict[str, list[Path]] = {}
+    passed_over: dict[str, str] = {}
     for path in sorted(folder.iterdir()):
+        if path.name.startswith("."):
+            continue
         language = path.name if path.is_dir() else _stem(path)
         inner = _files_under(path) if path.is_dir() else [path]
-        if LANGUAGE.fullmatch(language) and (readable := [file for file in inner if _suffix(file)]):
+        readable = [file for file in inner if _readable(file)]
+        if readable and LANGUAGE.fullmatch(language) and (language in languages or is_language(language)):
             files.setdefault(language, []).extend(readable)
+        elif why := _passed_over(path, readable):
+            passed_over[path.name] = why
+    if passed_over:
+        listed = "; ".join(f"{name} ({why})" for name, why in list(passed_over.items())[:10])
+        more = f"; and {len(passed_over) - 10} more" if len(passed_over) > 10 else ""
+        warnings.warn(
+            f"{folder} has what looks like text and is not read: {listed}{more}.", MonoglotWarning, stacklevel=2
+        )
     if not files:
         raise CorpusError(f"{folder} has no text: name the files by language, as in en.txt or zh.jsonl.gz.")
     return [_from_files(language, paths) for language, paths in files.items()]
+
+
+def _readable(path: Path) -> bool:
+    """Tell whether a file of a folder is read: by its name, and a table by its columns too."""
+    suffix = suffix_of(path)
+    return suffix is not None and (suffix not in (".csv", ".tsv") or FIELD in columns(path))
+
+
+def _passed_over(path: Path, readable: Sequence[Path]) -> str:
+    """Say why a file or folder that looks like text is not read; nothing where it does not look like text."""
+    if not any(map(_looks_like_text, _all_under(path) if path.is_dir() else [path])):
+        return ""
+    code = path.name if path.is_dir() else path.name.split(".")[0]
+    if not LANGUAGE.fullmatch(code):
+        small = LANGUAGE.fullmatch(code.lower())
+        return (
+            f"languages are written in small letters: {path.name.lower()}" if small else "it is not named by a language"
+        )
+    if readable:
+        return f"{code} is not known as a language; ask for it by name to read it"
+    return f"it has no column '{FIELD}'" if suffix_of(path) else f"it is none of {', '.join(SUFFIXES)}"
+
+
+def _looks_like_text(path: Path) -> bool:
+    return bool(TEXTUAL.search(path.name)) and not NO_TEXT.match(path.name)
+
+
+def _all_under(folder: Path) -> Iterator[Path]:
+    return (path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
 
 
 def _files_under(folder: Path) -> list[Path]:
@@ -110,16 +149,14 @@ def _files_under(folder: Path) -> list[Path]:
     return [
         path
         for path in sorted(folder.rglob("*"))
-        if _suffix(path) and path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        if suffix_of(path)
+        and path.is_file()
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
     ]
 
 
-def _suffix(path: Path) -> str | None:
-    return next((suffix for suffix in SUFFIXES if path.name.endswith(suffix)), None)
-
-
 def _stem(path: Path) -> str:
-    return path.name.removesuffix(_suffix(path) or "")
+    return path.name.removesuffix(suffix_of(path) or "")
 
 
 def _from_files(language: str, paths: list[Path]) -> Text:
@@ -128,99 +165,13 @@ def _from_files(language: str, paths: list[Path]) -> Text:
     for path in paths:
         if not path.is_file():
             raise CorpusError(f"there is no file {path} for {language}.")
-        if not _suffix(path):
+        if not suffix_of(path):
             raise CorpusError(f"{path} is none of {', '.join(SUFFIXES)}.")
     return Text(
         language,
         ", ".join(path.name for path in paths),
         lambda: (document for path in paths for document in read_documents(path)),
     )
-
-
-def read_documents(path: Path) -> Iterator[str]:
-    """The documents of one file, as a stream. Raises CorpusError with the file, and the line if one is to blame."""
-    readers = {".txt": _read_txt, ".jsonl": _read_jsonl, ".jsonl.gz": _read_jsonl, ".parquet": _read_parquet}
-    try:
-        yield from readers[_suffix(path) or ".txt"](path)
-    except UnicodeDecodeError as error:
-        line = _undecodable_line(path)
-        raise CorpusError(
-            f"{path}{f', line {line},' if line else ''} is not UTF-8 ({error.reason}). Convert it, for example with iconv."
-        ) from None
-    except (OSError, EOFError, zlib.error) as error:
-        raise CorpusError(f"{path} cannot be read: {error}.") from None
-
-
-def _undecodable_line(path: Path) -> int:
-    """The first line that is not UTF-8, 0 where there are no lines. The decoder works in blocks and doesn't know it."""
-    if path.suffix == ".parquet":
-        return 0
-    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            try:
-                line.decode()
-            except UnicodeDecodeError:
-                return number
-    return 0
-
-
-def _read_txt(path: Path) -> Iterator[str]:
-    block: list[str] = []
-    size = 0
-    with path.open(encoding="utf-8-sig") as file:
-        while line := file.readline(DOCUMENT_CHARACTERS):
-            if line.strip():
-                block.append(line)
-                size += len(line)
-            if block and (not line.strip() or size >= DOCUMENT_CHARACTERS):
-                yield "".join(block).strip()
-                block, size = [], 0
-    if block:
-        yield "".join(block).strip()
-
-
-def _read_jsonl(path: Path) -> Iterator[str]:
-    opener = gzip.open if path.suffix == ".gz" else open
-    with opener(path, "rt", encoding="utf-8-sig") as file:
-        for number, line in enumerate(file, start=1):
-            if not line.strip():
-                continue
-            try:
-                record = json.loads(line)
-            except (ValueError, RecursionError) as error:
-                raise CorpusError(f"{path}, line {number}, is not JSON: {error}.") from None
-            if not isinstance(record, dict) or not isinstance(record.get("text"), str):
-                raise CorpusError(f"{path}, line {number}, has no field 'text' with a string in it.")
-            try:
-                record["text"].encode()  # half of a surrogate pair is JSON, but no tokenizer takes it
-            except UnicodeEncodeError as error:
-                raise CorpusError(f"{path}, line {number}, has a broken character: {error.reason}.") from None
-            yield from _nonempty(record["text"])
-
-
-def _read_parquet(path: Path) -> Iterator[str]:
-    try:
-        from pyarrow import ArrowException, parquet, types
-    except ImportError:
-        raise CorpusError(f"reading {path} needs pyarrow: pip install 'monoglot[datasets]'.") from None
-    try:
-        file = parquet.ParquetFile(path)
-        if "text" not in file.schema_arrow.names:
-            raise CorpusError(f"{path} has no column 'text'; it has {', '.join(file.schema_arrow.names)}.")
-        kind = file.schema_arrow.field("text").type
-        kind = kind.value_type if types.is_dictionary(kind) else kind
-        if not (types.is_string(kind) or types.is_large_string(kind)):
-            raise CorpusError(f"{path}: the column 'text' holds {kind}, not strings.")
-        for batch in file.iter_batches(batch_size=256, columns=["text"]):
-            for text in batch.column(0).to_pylist():
-                yield from _nonempty(text)
-    except ArrowException as error:
-        raise CorpusError(f"{path} is not a readable parquet file: {error}.") from None
-
-
-def _nonempty(text: Any) -> Iterator[str]:
-    if isinstance(text, str) and text.strip():
-        yield text.strip()
 
 
 def _from_hub(dataset: str, languages: Sequence[str]) -> list[Text]:
@@ -250,9 +201,7 @@ def _from_configuration(datasets: Any, dataset: str, configurations: list[str], 
     def documents() -> Iterator[str]:
         rows = _stream(datasets, dataset, fitting[-1])
         for row in rows:
-            if "text" not in row:
-                raise CorpusError(f"{dataset} has no field 'text'; it has {', '.join(row)}.")
-            yield from _nonempty(row["text"])
+            yield from text_of(row, dataset)
 
     return Text(language, f"{dataset} ({fitting[-1]})", documents)
 
@@ -264,28 +213,3 @@ def _stream(datasets: Any, dataset: str, configuration: str) -> Iterator[Any]:
     except Exception as error:  # the library raises its own, the Hub's, fsspec's and the network's errors here
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise CorpusError(f"the Hub dataset {dataset} ({configuration}) cannot be read: {reason}") from None
-
-
-IDENTIFY_DOCUMENTS = 400
-IDENTIFY_CHARACTERS = 500
-
-
-def mislabelled(text: Text) -> tuple[float, str]:
-    """The share of documents that an identifier places in another language than the label, and the commonest of those.
-
-    Over the first 400 documents, 500 characters each; documents it is unsure of (p < 0.7) count for the label. A label
-    that the identifier doesn't know gives (0.0, "").
-    """
-    label = re.split(r"[-_]", text.language)[0]
-    if not knows(label):
-        return 0.0, ""
-    seen = 0
-    others: dict[str, int] = {}
-    for document in islice(text.documents(), IDENTIFY_DOCUMENTS):
-        language, certainty = guess(document[:IDENTIFY_CHARACTERS], (label,))
-        seen += 1
-        if language != label and certainty >= CERTAINTY:
-            others[language] = others.get(language, 0) + 1
-    if not others:
-        return 0.0, ""
-    return sum(others.values()) / seen, max(others, key=lambda language: others[language])

@@ -1,4 +1,10 @@
-"""English names of languages, for prose. A code that is not here stands for itself."""
+"""Codes and English names of languages.
+
+`NAMES` is for prose: a code that is not there stands for itself. `is_language` tells codes from names that only look like
+one.
+"""
+
+import re
 
 NAMES = {
     "ar": "Arabic", "bg": "Bulgarian", "bn": "Bengali", "ca": "Catalan", "cs": "Czech", "da": "Danish", "de": "German",
@@ -11,6 +17,32 @@ NAMES = {
     "th": "Thai", "tl": "Tagalog", "tr": "Turkish", "uk": "Ukrainian", "ur": "Urdu", "uz": "Uzbek", "vi": "Vietnamese",
     "zh": "Chinese",
 }  # fmt: skip
+
+TWO_LETTERS = frozenset(  # ISO 639-1
+    """
+    aa ab ae af ak am an ar as av ay az ba be bg bh bi bm bn bo br bs ca ce ch co cr cs cu cv cy da de dv dz ee el
+    en eo es et eu fa ff fi fj fo fr fy ga gd gl gn gu gv ha he hi ho hr ht hu hy hz ia id ie ig ii ik io is it iu
+    ja jv ka kg ki kj kk kl km kn ko kr ks ku kv kw ky la lb lg li ln lo lt lu lv mg mh mi mk ml mn mr ms mt my na
+    nb nd ne ng nl nn no nr nv ny oc oj om or os pa pi pl ps pt qu rm rn ro ru rw sa sc sd se sg sh si sk sl sm sn
+    so sq sr ss st su sv sw ta te tg th ti tk tl tn to tr ts tt tw ty ug uk ur uz ve vi vo wa wo xh yi yo za zh zu
+    """.split()  # noqa: SIM905  # as one text it takes seven lines
+)
+SUBTAGS = re.compile(r"([-_]([A-Z][a-z]{3}|[A-Z]{2}|[0-9]{3}|[a-z0-9]{5,8}))*")  # script, region, variant
+
+
+def is_language(code: str) -> bool:
+    """Tell whether a code names a language: one of two letters, or one of three that the identifier knows.
+
+    Subtags are a script, a region or a variant, in the usual case: `zh-Hans`, `pt-BR`. So `zh-en` is none.
+    """
+    first = re.split(r"[-_]", code)[0]
+    if not SUBTAGS.fullmatch(code[len(first) :]):
+        return False
+    if len(first) == 2:
+        return first in TWO_LETTERS
+    from .identify import knows
+
+    return first in NAMES or knows(first)
 
 
 def name(code: str) -> str:

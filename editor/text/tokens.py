@@ -1,7 +1,6 @@
 """Text as token ids in contexts of one length, as a model reads it."""
 
 import hashlib
-import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
@@ -10,11 +9,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import CorpusError, MonoglotWarning
+from ..errors import CorpusError
 from ..models.families import text_config
 from ..models.hf import load_tokenizer
 from ..models.target import Target
-from .corpus import HELD_OUT_EVERY, Text, mislabelled
+from .corpus import HELD_OUT_EVERY, Text
 
 MINIMUM_TOKENS = 2_000
 
@@ -69,8 +68,6 @@ def require(packed: Packed, minimum: int) -> None:
         )
 
 
-MISLABELLED_SHARE = 0.1
-
 SHORTEST_CONTEXT = 16
 
 POSITIONS = ("max_position_embeddings", "n_positions", "max_seq_len")  # config keys: how long a context may be
@@ -91,22 +88,10 @@ def read_texts(
     target: Target, texts: Mapping[str, Text], *, tokens: int, context: int, held_out: bool = False
 ) -> dict[str, Packed]:
     """Tokenize each language's text with the model's own tokenizer, `context` positions at most (fewer where the model
-    has fewer). Warns of text that is not in the language of its label."""
+    has fewer)."""
     context = fitting_context(target, context)
     tokenizer = load_tokenizer(target.source.folder)
     return {
         language: pack(text, tokenizer, tokens=tokens, context=context, held_out=held_out)
         for language, text in texts.items()
     }
-
-
-def warn_of_mislabelled(texts: Mapping[str, Text]) -> None:
-    for language, text in texts.items():
-        share, guess = mislabelled(text)
-        if share >= MISLABELLED_SHARE:
-            warnings.warn(
-                f"{share:.0%} of the {language} documents ({text.origin}) seem to be in another language, mostly {guess}. "
-                "Neurons will be found for what the text is, not for what it is called.",
-                MonoglotWarning,
-                stacklevel=2,
-            )

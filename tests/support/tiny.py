@@ -246,3 +246,17 @@ def by_hand(target: Target, *, after: float = 0.01, seed: int = 2) -> Calibratio
     errors = (LayerError(1.0, 0.0, after, "letters", 0.0, None),) * layers
     dtype = target.feed_forward.outputs[0][1].dtype
     return Calibration(directions, levels, np.ones(layers), errors, 100, 50, ("xx",), dtype, target.fingerprint)
+
+
+class Characters:
+    """A tokenizer of one token a character; its beginning-of-text token is `bos_token_id`."""
+
+    def __init__(self, bos_token_id: int | None) -> None:
+        self.bos_token_id = bos_token_id
+
+    def __call__(self, batch: list[str], *, add_special_tokens: bool, verbose: bool) -> dict[str, list[list[int]]]:
+        assert not add_special_tokens
+        return {"input_ids": [[ord(character) for character in document] for document in batch]}
+
+    def decode(self, ids: list[int]) -> str:
+        return "".join(map(chr, ids))

@@ -148,7 +148,7 @@ def test_usage(monoglot: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, a
 def test_mislabelled_text_is_warned_of(monoglot: Run, model: Path, corpus: Path, tmp_path: Path) -> None:
     code, _, err = monoglot("detect", model, "--corpus", f"fr={corpus / 'en.txt'}", *OPTIONS, "-o", tmp_path / "s")
     assert code == 0
-    assert "Warning: 100% of the fr documents (en.txt) seem to be in another language, mostly en." in err
+    assert "% of the fr text that is read (en.txt) seems to be in another language, mostly en." in err
 
 
 def test_merge(monoglot: Run, model: Path, corpus: Path, tmp_path: Path) -> None:

@@ -10,11 +10,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support.tiny import Characters
 
 from monoglot.editor import embedded
-from monoglot.editor.errors import CorpusError
-from monoglot.editor.text import corpus
-from monoglot.editor.text.corpus import Text, mislabelled, open_corpus, read_documents
+from monoglot.editor.errors import CorpusError, MonoglotWarning
+from monoglot.editor.text import corpus, documents
+from monoglot.editor.text.corpus import Text, open_corpus
+from monoglot.editor.text.documents import read_documents
 from monoglot.editor.text.tokens import pack, require
 
 DOCUMENTS = ["Un renard.\nDeux lignes.", "敏捷的棕色狐狸。", "Tiếng Việt có dấu."]
@@ -38,17 +40,6 @@ def write_parquet(path: Path, documents: list[Any] = DOCUMENTS, column: str = "t
 
 def text_of(documents: list[str], language: str = "en") -> Text:
     return Text(language, "a list", lambda: iter(documents))
-
-
-class Characters:
-    """A tokenizer of one token a character; its beginning-of-text token is `bos_token_id`."""
-
-    def __init__(self, bos_token_id: int | None) -> None:
-        self.bos_token_id = bos_token_id
-
-    def __call__(self, batch: list[str], *, add_special_tokens: bool, verbose: bool) -> dict[str, list[list[int]]]:
-        assert not add_special_tokens
-        return {"input_ids": [[ord(character) for character in document] for document in batch]}
 
 
 # Files
@@ -89,7 +80,66 @@ def test_what_is_not_named_by_a_language_is_passed_over(tmp_path: Path) -> None:
     (tmp_path / "de").mkdir()
     (tmp_path / "de" / "._1.txt").write_bytes(b"\xff what macOS leaves")
     (tmp_path / "de" / "1.txt").mkdir()
-    assert list(open_corpus([str(tmp_path)])) == ["fr"]
+    with pytest.warns(MonoglotWarning) as warned:
+        assert list(open_corpus([str(tmp_path)])) == ["fr"]
+    said = str(warned[0].message)
+    for name in (
+        "notes.txt (it is not named by a language",
+        "FR.txt (languages are written in small letters: fr.txt)",
+        "french.jsonl",
+    ):
+        assert name in said
+    assert not any(name in said for name in ("README", "readme", "LICENSE", "fr.bak", ".fr.txt", "de ("))
+
+
+def test_a_name_that_only_looks_like_a_language_is_read_when_it_is_asked_for(tmp_path: Path) -> None:
+    for name in ("fr", "all", "zh-en", "pt-BR"):
+        write_txt(tmp_path / f"{name}.txt", [name])
+    (tmp_path / "old").mkdir()
+    write_txt(tmp_path / "old" / "zh-2019.txt", ["old"])
+    with pytest.warns(MonoglotWarning, match=r"all\.txt \(all is not known as a language.*old \(.*zh-en\.txt \("):
+        assert list(open_corpus([str(tmp_path)])) == ["fr", "pt-BR"]
+    with pytest.warns(MonoglotWarning, match=r"zh-en\.txt"):
+        asked = open_corpus([str(tmp_path)], ["all", "old"])
+    assert {language: list(text.documents()) for language, text in asked.items()} == {"all": ["all"], "old": ["old"]}
+
+
+def test_tables_with_a_column_of_text_are_read_and_others_named(tmp_path: Path) -> None:
+    (tmp_path / "en.csv").write_text('id,text\n1,"One, and\n\ntwo."\n2,\n3,three\n', encoding="utf-8-sig")
+    (tmp_path / "fr.tsv").write_text("text\tid\nUn, deux.\t1\n", encoding="utf-8")
+    (tmp_path / "es.csv").write_text("Una línea\nsin cabecera, ni columna\n", encoding="utf-8")
+    (tmp_path / "vi.json").write_text("[]")
+    with pytest.warns(MonoglotWarning, match=r"es\.csv \(it has no column 'text'\); vi\.json \(it is none of"):
+        texts = open_corpus([str(tmp_path)])
+    assert {language: list(text.documents()) for language, text in texts.items()} == {
+        "en": ["One, and\n\ntwo.", "three"],
+        "fr": ["Un, deux."],
+    }
+    with pytest.raises(CorpusError, match=r"es\.csv has no column 'text'; it has Una línea"):
+        list(open_corpus([f"es={tmp_path / 'es.csv'}"])["es"].documents())
+
+
+def test_null_is_passed_over_and_nesting_refused_in_every_format(tmp_path: Path) -> None:
+    write_parquet(tmp_path / "a.parquet", ["a", None, " ", "b"])
+    records = [{"text": "a"}, {"text": None}, {"text": " "}, {"text": "b"}]
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, records)))
+    (tmp_path / "a.csv").write_text("text,id\na,1\n,2\n ,3\nb,4\n")
+    for name in ("a.parquet", "a.jsonl", "a.csv"):
+        assert list(read_documents(tmp_path / name)) == ["a", "b"], name
+    for nested in (["a"], {"a": "b"}, 1, True):
+        (tmp_path / "n.jsonl").write_text(json.dumps({"text": nested}))
+        with pytest.raises(CorpusError, match=r"line 1, has no field 'text' with a string in it"):
+            list(read_documents(tmp_path / "n.jsonl"))
+    write_parquet(tmp_path / "n.parquet", [["a"]])
+    with pytest.raises(CorpusError, match=r"column 'text' holds list"):
+        list(read_documents(tmp_path / "n.parquet"))
+
+
+def test_a_line_that_unpacks_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(documents, "LONGEST_RECORD", 10_000)
+    (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress(b'{"text": "' + b"a" * 10**6))
+    with pytest.raises(CorpusError, match=r"line 1, is longer than 10,000 characters"):
+        list(read_documents(tmp_path / "a.jsonl.gz"))
 
 
 def test_specs_add_up_and_come_in_the_order_asked_for(tmp_path: Path) -> None:
@@ -197,9 +247,9 @@ def test_missing_things_are_named(tmp_path: Path) -> None:
         open_corpus([str(tmp_path)], ["de", "fr", "ja"])
     with pytest.raises(CorpusError, match=r"there is no file .*nowhere\.txt for en"):
         open_corpus([f"en={tmp_path / 'nowhere.txt'}"])
-    (tmp_path / "fr.csv").touch()
-    with pytest.raises(CorpusError, match=r"fr\.csv is none of \.txt, \.jsonl"):
-        open_corpus([f"fr={tmp_path / 'fr.csv'}"])
+    (tmp_path / "fr.xml").touch()
+    with pytest.raises(CorpusError, match=r"fr\.xml is none of \.txt, \.jsonl"):
+        open_corpus([f"fr={tmp_path / 'fr.xml'}"])
     with pytest.raises(CorpusError, match=r"is a file: say its language, .*--corpus en="):
         open_corpus([str(tmp_path / "fr.txt")])
     with pytest.raises(CorpusError, match=r"there is no folder \./nowhere"):
@@ -368,35 +418,6 @@ def test_too_little_text_says_how_much_is_missing() -> None:
     require(packed, 40)
     with pytest.raises(CorpusError, match=r"vi has 40 tokens of text, 1,960 fewer than the 2,000 .* Add text in vi"):
         require(packed, 2_000)
-
-
-# Is the text in the language of its label?
-
-
-def test_embedded_texts_are_in_their_languages() -> None:
-    for text in open_corpus([embedded.NAME]).values():
-        share, guess = mislabelled(text)
-        assert share < 0.02, (text.language, guess)
-
-
-def test_the_share_in_another_language_is_measured() -> None:
-    texts = open_corpus([embedded.NAME])
-    french, english = list(texts["fr"].documents()), list(texts["en"].documents())
-    mixed = text_of([f if number % 4 else e for number, (f, e) in enumerate(zip(french, english, strict=True))], "fr")
-    share, guess = mislabelled(mixed)
-    assert (share, guess) == (pytest.approx(0.25, abs=0.02), "en")
-    # whoever was asked about before makes no difference
-    assert mislabelled(text_of(english, "en"))[0] == 0
-    assert mislabelled(mixed) == (share, guess)
-
-
-def test_what_an_identifier_cannot_tell_counts_for_the_label() -> None:
-    texts = open_corpus([embedded.NAME])
-    assert mislabelled(text_of(["12 + 34 = 46", "42", "http://a.b/c"], "vi")) == (0.0, "")
-    assert mislabelled(text_of(list(texts["fr"].documents()), "xyz")) == (0.0, "")  # an unknown label
-    assert mislabelled(text_of([], "fr")) == (0.0, "")
-    assert mislabelled(text_of(list(texts["id"].documents()), "ms"))[0] < 0.02  # too close to tell
-    assert mislabelled(text_of(list(texts["zh"].documents()), "zh-Hans"))[0] < 0.02
 
 
 def test_codes_of_languages() -> None:
