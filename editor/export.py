@@ -88,6 +88,8 @@ def export(
     target = open_target(resolve(model, base_id))
     texts = open_corpus(corpus, languages)
     request = settled(request.searching(), target)
+    if request.strength == AUTO:
+        _ = request.searched  # raises for several languages
     strength, layers, known = _strength(output, request)
     recipe = request.recipe(target, list(texts), strength, layers)
     carrier = choose(recipe.carrier, target) if any(edit.constant for edit in recipe.edits) else None

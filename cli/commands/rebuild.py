@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from ..console import answer, bar, note, table
+from ..console import answer, listener, note, table
 
 
 @click.command("rebuild")
@@ -32,25 +32,12 @@ def command(
     monoglot rebuild OUT -o AGAIN
     monoglot rebuild user/gemma-no-zh -o AGAIN --base ./gemma
     """
-    from ...cards.render import card_writer
-    from ...editor.edits import manifest
-    from ...editor.edits.bake import check_place
-    from ...editor.files.output import check_free
-    from ...editor.models.source import fetch
-    from ...editor.neurons import neurons
-    from ...editor.progress import in_megabytes
-    from ...editor.proof.rebuild import NEEDED, NEURONS, open_base, rebuild
+    from ...cards.maker import CARD
+    from ...editor.proof.rebuild import rebuild_named
 
-    check_free(output, force=force)
-    folder = fetch(checkpoint, NEEDED)
-    check_place(folder, output)
-    target = open_base(manifest.read(folder), base, beside=folder)
-    method = neurons.load(folder / NEURONS).method if (folder / NEURONS).is_file() else {}
-    with bar("rebuild", "MB") as update:
-        made = rebuild(
-            folder, target, output, calibration_path=calibration_file, force=force, describe=card_writer(method),
-            progress=in_megabytes(update),
-        )  # fmt: skip
+    made = rebuild_named(
+        checkpoint, output, base=base, calibration_path=calibration_file, force=force, card=CARD, listener=listener()
+    )
     if as_json:
         answer(
             {

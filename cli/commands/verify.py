@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 import click
 
 from ...editor.proof.settings import CONTEXT, TOKENS
-from ..console import listener
+from ..console import listener, note
 from ..options import PYTHON_HELP, corpus_options, device_options, given, names, split
 from ..steps.runtimes import conform
-from ..steps.verify import show_proof, texts_for
+from ..steps.verify import show_proof
 
 if TYPE_CHECKING:
     from ...editor.models.target import Target
@@ -112,8 +112,7 @@ def command(
     from ...editor.edits import manifest
     from ...editor.models.source import resolve_base
     from ...editor.models.target import open_target
-    from ...editor.neurons import neurons
-    from ...editor.proof.prove import NEURONS, prove
+    from ...editor.proof.prove import prove, texts_for
 
     if runtimes is None and (idle := given(*OF_RUNTIMES)):
         raise click.UsageError(f"{idle[0]} goes with --runtime.")
@@ -127,10 +126,10 @@ def command(
     if wanted:
         _in_runtimes(folder, target, neurons_file, wanted, pythons, prompts, timeout, as_json)
         return
-    known = neurons.load(neurons_file or folder / NEURONS).languages
+    texts = texts_for(folder, neurons_file, corpus, split(languages), note)
     proof = prove(
-        folder, target, None if fast else lambda: texts_for(corpus, split(languages), known), neurons_path=neurons_file,
-        tokens=tokens, context=context, device=device, dtype=dtype, card=CARD, listener=listener(),
+        folder, target, None if fast else texts, neurons_path=neurons_file, tokens=tokens, context=context, device=device,
+        dtype=dtype, card=CARD, listener=listener(),
     )  # fmt: skip
     show_proof(proof, fast, as_json=as_json)
     if not proof.passed:

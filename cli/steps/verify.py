@@ -1,6 +1,5 @@
-"""The texts that a checkpoint is verified on, and the certificate shown."""
+"""Show a certificate."""
 
-from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -9,21 +8,6 @@ from ..console import answer, note, table
 
 if TYPE_CHECKING:
     from ...editor.proof.prove import Proof
-    from ...editor.text.corpus import Text
-
-
-def texts_for(corpus: Sequence[str], languages: Sequence[str], known: Sequence[str]) -> "Mapping[str, Text]":
-    """The corpus that was asked for; else the embedded texts in the languages of the neurons."""
-    from ...editor import embedded
-    from ...editor.text.corpus import open_corpus
-
-    if corpus:
-        return open_corpus(corpus, languages)
-    texts = open_corpus([embedded.NAME], languages)
-    note("Measuring on the embedded texts. Name your own with --corpus.")
-    if absent := [language for language in known if language not in texts]:
-        note(f"No text in {', '.join(absent)}: these are not measured. Give some with --corpus.")
-    return {language: text for language, text in texts.items() if language in known} or texts
 
 
 def show_proof(proof: "Proof", fast: bool, *, as_json: bool = False, silent: bool = False) -> None:

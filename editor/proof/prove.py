@@ -1,17 +1,18 @@
 """The proof of a checkpoint, from its bytes to the certificate in its manifest and on its card."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .. import embedded
 from ..edits import manifest
 from ..edits.card_maker import NO_CARD, CardMaker
 from ..files.output import updating
 from ..models.target import Target
 from ..neurons import neurons as neurons_file
-from ..progress import NOBODY, Listener
-from ..text.corpus import Text
+from ..progress import NOBODY, Listener, Told, unheard
+from ..text.corpus import Text, open_corpus
 from .bytes import verify_bytes
 from .certificate import failures, make_certificate, with_earlier
 from .logits import verify_live
@@ -82,3 +83,22 @@ def prove(
     for line in lines:
         listener.told(f"Note: {line}")
     return Proof(folder, record["certificate"], in_bytes.notes)
+
+
+def texts_for(
+    folder: Path, neurons_path: Path | None, corpus: Sequence[str], languages: Sequence[str], told: Told = unheard
+) -> Callable[[], dict[str, Text]]:
+    """Make what opens the texts that a checkpoint is proved on: those that were asked for, else the embedded ones in the
+    languages of the neurons."""
+
+    def texts() -> dict[str, Text]:
+        if corpus:
+            return open_corpus(corpus, languages)
+        known = neurons_file.load(neurons_path or folder / NEURONS).languages
+        found = open_corpus([embedded.NAME], languages)
+        told("Measuring on the embedded texts. Name your own with `corpus`.")
+        if absent := [language for language in known if language not in found]:
+            told(f"No text in {', '.join(absent)}: these are not measured. Give some with `corpus`.")
+        return {language: text for language, text in found.items() if language in known} or found
+
+    return texts

@@ -18,14 +18,16 @@ from ..edits import manifest as manifest_file
 from ..edits import recipe as recipe_file
 from ..edits.bake import Progress, bake, check_place
 from ..edits.calibration import Calibration
-from ..edits.card_maker import Describe
+from ..edits.card_maker import NO_CARD, CardMaker, Describe
 from ..edits.fit import open_calibration
 from ..edits.manifest import recipe_of
 from ..errors import MonoglotError, RecipeError, VerificationError
 from ..files.kinds import FILE
-from ..models.source import Source, resolve_base
+from ..files.output import check_free
+from ..models.source import Source, fetch, resolve_base
 from ..models.target import Target, open_target
 from ..neurons import neurons as neurons_file
+from ..progress import NOBODY, Listener, in_megabytes
 from ..version import VERSION
 
 NEURONS = "neurons.json"
@@ -119,6 +121,30 @@ def rebuild(
         excused[f"{recipe_file.FILE} in {folder.name}"] = "edited since; the manifest's recipe is what was made again"
     same = tuple(name for name in made if files.get(name) == made[name])
     return Rebuilt(baked.folder, same, differ, excused)
+
+
+def rebuild_named(
+    checkpoint: str,
+    destination: Path,
+    *,
+    base: str | None = None,
+    calibration_path: Path | None = None,
+    force: bool = False,
+    card: CardMaker = NO_CARD,
+    listener: Listener = NOBODY,
+) -> Rebuilt:
+    """Rebuild a checkpoint that is a folder or a Hub id, of which no weights are downloaded; its base is named, or found by
+    the manifest. Raises what `rebuild` raises, and ModelError when one of them can't be found."""
+    check_free(destination, force=force)
+    folder = fetch(checkpoint, NEEDED)
+    check_place(folder, destination)
+    target = open_base(manifest_file.read(folder), base, beside=folder)
+    method = neurons_file.load(folder / NEURONS).method if (folder / NEURONS).is_file() else {}
+    with listener.stage("rebuild", "MB") as update:
+        return rebuild(
+            folder, target, destination, calibration_path=calibration_path, force=force, describe=card.describe(method),
+            progress=in_megabytes(update),
+        )  # fmt: skip
 
 
 def _calibration(folder: Path, target: Target, carrier: str | None, named: Path | None) -> Calibration | None:
