@@ -73,7 +73,7 @@ def carried(target: Target, recipe: Recipe, neurons: Neurons, calibration: Calib
     if calibration is None:
         raise RecipeError(
             f"{target.source.name} has no biases that could hold a constant, so a direction has to stand in for one: record "
-            "what it takes with `monoglot detect --calibrate`, and name the file with --calibration."
+            "what it takes with `monoglot detect --calibrate`, and name the file with `calibration`."
         )
     if calibration.fingerprint != target.fingerprint:
         raise RecipeError(
@@ -93,8 +93,8 @@ def carried(target: Target, recipe: Recipe, neurons: Neurons, calibration: Calib
         number, error = max(poor, key=lambda one: one[1])
         raise RecipeError(
             f"the calibration of {len(poor)} layers is worse than {recipe.tolerance:g}, layer {number} at {error:.2f}. "
-            "Calibrate on more text, allow more with --tolerance, or leave these layers out with "
-            "--above-tolerance leave-out."
+            "Calibrate on more text, allow more with `tolerance`, or leave these layers out with "
+            "`above_tolerance` leave-out."
         )
     left_out = tuple(number for number, _ in poor)
     layers = [
@@ -147,7 +147,7 @@ def choose(carrier: str, target: Target) -> str:
         possible = [name for name, why in found.items() if not why]
         raise RecipeError(
             f"{target.source.name} cannot carry constants by {carrier}: {found[carrier]}. It can by {', '.join(possible)}: "
-            f"--carrier {possible[0]}."
+            f"`carrier` {possible[0]}."
         )
     return carrier
 

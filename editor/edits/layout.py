@@ -102,7 +102,7 @@ def _bias(
         exact[edit.where] = edit.constants()[:, 0]
     stored = floats.from_float64(exact, dtype)
     if not floats.all_finite(stored, dtype):
-        raise RecipeError(f"{name}: a constant doesn't fit in {floats.NAMES[dtype]}. Use a smaller --strength.")
+        raise RecipeError(f"{name}: a constant doesn't fit in {floats.NAMES[dtype]}. Use a smaller `strength`.")
     rounding.add("biases", exact, floats.to_float64(stored, dtype), exact)
     return stored
 

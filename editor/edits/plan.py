@@ -124,7 +124,7 @@ def plan(recipe: Recipe, neurons: Neurons, *, layers: int, width: int) -> Plan:
     result = Plan(tuple(plans), edited, kept)
     if not result.size:
         shared = sum(kept.values())
-        hint = f" All {shared} are shared with other languages: see --shared edit." if shared else ""
+        hint = f" All {shared} are shared with other languages: see `shared` edit." if shared else ""
         raise RecipeError(f"no neuron of {', '.join(wish_of)} would be edited.{hint}")
     return result
 
@@ -138,7 +138,7 @@ def _values(edit: Edit, neurons: Neurons) -> tuple[npt.NDArray[np.float64], ...]
         have = [name for name in VALUES if edit.language in neurons.values.get(name, {})]
         raise NeuronsError(
             f"the neurons of {edit.language} have no {edit.value} to {edit.op} to"
-            + (f", they have {', '.join(have)}. Use --value {have[0]}, or find them" if have else ". Find them")
+            + (f", they have {', '.join(have)}. Use `value` {have[0]}, or find them" if have else ". Find them")
             + " in statistics made with `monoglot detect"
             + ("`." if str(edit.value).startswith("mean") else " --quantiles`.")
         )

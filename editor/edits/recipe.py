@@ -97,7 +97,7 @@ class Recipe:
 def check(recipe: Recipe) -> None:
     """Raise RecipeError when a recipe says something impossible."""
     if not recipe.edits:
-        raise RecipeError("the recipe edits nothing. Name a language, for example --deactivate zh.")
+        raise RecipeError("the recipe edits nothing. Name a language, for example `deactivate` zh.")
     if recipe.shared not in SHARED:
         raise RecipeError(f"shared is {recipe.shared!r}; it can be {' or '.join(SHARED)}.")
     if recipe.carrier not in CARRIERS:
@@ -115,7 +115,7 @@ def check(recipe: Recipe) -> None:
         if edit.op == "deactivate" and edit.strength is not None:
             raise RecipeError(f"deactivate takes no strength, {edit.language} has {edit.strength}.")
         if edit.op == "scale" and (edit.strength is None or not math.isfinite(edit.strength)):
-            raise RecipeError(f"scale needs a finite strength, for example --scale {edit.language}=2.")
+            raise RecipeError(f"scale needs a finite strength, for example `scale` {edit.language}=2.")
         if not edit.constant and edit.value is not None:
             raise RecipeError(f"{edit.op} takes no value, {edit.language} has {edit.value}.")
         if edit.constant and str(edit.value).partition("@")[0] not in VALUES:

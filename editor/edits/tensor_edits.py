@@ -265,7 +265,7 @@ def _slots(layer: LayerPlan, feed_forward: FeedForward, *, biased: bool, number:
         raise RecipeError(
             f"layer {number}: add puts {count} second neurons into slots of neurons that the recipe deactivates there, and "
             f"{count - len(free)} are missing. Deactivate another language too, find the neurons again, so that spare ones "
-            "are known, or use --op pin."
+            "are known, or use `op` pin."
         )
     amounts = layer.constants[layer.added]
     weights = np.diag(amounts) if feed_forward.family.gated else amounts[None, :]

@@ -283,16 +283,16 @@ def check_free(destination: Path, *, force: bool) -> None:
     if not os.path.lexists(destination):
         return
     if not force:
-        raise OutputError(f"{destination} exists. Choose another place, or replace it with --force.")
+        raise OutputError(f"{destination} exists. Choose another place, or replace it with `force`.")
     if destination.is_symlink() or not destination.is_dir():
-        raise OutputError(f"{destination} is not a folder, so --force does not replace it. Choose another place.")
+        raise OutputError(f"{destination} is not a folder, so `force` does not replace it. Choose another place.")
     try:
         foreign = any(destination.iterdir()) and not (destination / FILE).is_file()
     except OSError as error:
         raise _failed(destination, error) from None
     if foreign:
         raise OutputError(
-            f"{destination} was not made by monoglot (it has no {FILE}), so --force does not replace it. "
+            f"{destination} was not made by monoglot (it has no {FILE}), so `force` does not replace it. "
             "Choose another place, or remove it yourself."
         )
 

@@ -155,12 +155,12 @@ def _checker(model: Path, force: bool) -> Callable[[Path], None]:
             if os.path.lexists(beside) and not ours:  # a killed run may have left its own
                 raise OutputError(f"{beside}, which would describe {destination.name}, exists. Choose another place.")
         elif not force:
-            raise OutputError(f"{destination} exists. Choose another place, or replace it with --force.")
+            raise OutputError(f"{destination} exists. Choose another place, or replace it with `force`.")
         elif destination.is_symlink() or not destination.is_file():
-            raise OutputError(f"{destination} is not a file, so --force does not replace it. Choose another place.")
+            raise OutputError(f"{destination} is not a file, so `force` does not replace it. Choose another place.")
         elif not ours:
             raise OutputError(
-                f"{destination} was not made by monoglot (it has no {beside.name}), so --force does not replace it. "
+                f"{destination} was not made by monoglot (it has no {beside.name}), so `force` does not replace it. "
                 "Choose another place, or remove it yourself."
             )
 

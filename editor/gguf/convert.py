@@ -169,10 +169,10 @@ def _free(beside: Path, force: bool) -> Any:
         if not destination.exists() and not destination.is_symlink():
             return
         if not force:
-            raise OutputError(f"{destination} exists. Choose another place, or replace it with --force.")
+            raise OutputError(f"{destination} exists. Choose another place, or replace it with `force`.")
         if destination.is_symlink() or not destination.is_file() or not beside.is_file():
             raise OutputError(
-                f"{destination} was not made by `monoglot convert` (it has no {beside.name} beside it), so --force does not "
+                f"{destination} was not made by `monoglot convert` (it has no {beside.name} beside it), so `force` does not "
                 "replace it. Choose another place, or remove it yourself."
             )
 
@@ -191,7 +191,7 @@ def _quantizer(named: str | None) -> str:
     if not found:
         raise RunError(
             f"there is no program {named or QUANTIZER}, which quantises to anything but q8_0. It comes with llama.cpp "
-            "(for example `brew install llama.cpp`): put it on the PATH, or say where it is with --quantizer."
+            "(for example `brew install llama.cpp`): put it on the PATH, or say where it is with `quantizer`."
         )
     return found
 
@@ -226,7 +226,7 @@ def compare(
     if not wanted:
         raise VerificationError(
             f"there are no prompts that would tell whether the steering survives ({', '.join(prompts) or 'none at all'}). "
-            "Give some with --prompts."
+            "Give some with `prompts`."
         )
     tokenizer = load_tokenizer(folder)
     asked = [(language, text) for language in prompts for text in prompts[language][:PROMPTS]]

@@ -66,7 +66,7 @@ def read(path: Path) -> dict[str, Any]:
         _check(record)
     except (KeyError, TypeError, ValueError, AttributeError, RecipeError) as error:
         raise VerificationError(
-            f"{sidecar} is malformed ({type(error).__name__}: {error}). Bake the file again with --force."
+            f"{sidecar} is malformed ({type(error).__name__}: {error}). Bake the file again with `force`."
         ) from None
     return record
 

@@ -58,7 +58,7 @@ def base_of(path: Path, named: Path | None) -> Path:
     for folder in (path.absolute().parent, Path()):
         if Path(name).name == name and (folder / name).is_file():
             return folder / name
-    raise VerificationError(f"the base of {path} was a file called {name}. Say where it is with --base.")
+    raise VerificationError(f"the base of {path} was a file called {name}. Say where it is with `base`.")
 
 
 def verify_gguf(
@@ -75,7 +75,7 @@ def verify_gguf(
     if (about["architecture"], about["layers"], about["width"]) != (gguf.architecture, up.layers, up.width):
         raise VerificationError(
             f"{base} is not what {path} was made from: it is a {gguf.architecture} model of {up.layers} layers × {up.width}. "
-            f"Name {about['name']} with --base."
+            f"Name {about['name']} with `base`."
         )
     problems = _of_neurons(gguf, up, record, neurons) if neurons else []
     size = path.stat().st_size

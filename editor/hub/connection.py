@@ -32,10 +32,10 @@ SENTENCES = {
     "it is set.",
     "absent": "the Hub has no such repository, or none that {user} may see ({status}, while {doing}). Check its name and "
     "the token.",
-    "revision": "the Hub has no such revision ({status}, while {doing}). Check --revision.",
+    "revision": "the Hub has no such revision ({status}, while {doing}). Check `revision`.",
     "full": "the Hub has no room for it ({status}, while {doing}): {said}. Make room in that account, or push to another.",
     "forbidden": "{user} may not do that ({status}, while {doing}): {said}. Use a token with the write scope there (`hf auth "
-    "login`), a repository of your own, or --create-pr.",
+    "login`), a repository of your own, or `create_pr`.",
     "conflict": "the repository was changed while it was written to ({status}, while {doing}): {said}. Look at what changed "
     "there, then push again.",
     "large": "the Hub takes nothing that large (413, while {doing}): {said}. Start from a base in smaller shards.",

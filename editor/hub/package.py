@@ -91,7 +91,7 @@ def _certified(folder: Path, record: Mapping[str, Any], unverified: bool) -> lis
     else:
         return [] if "logits" in proofs else ["Only its bytes were proved, by `monoglot verify --fast`."]
     if not unverified:
-        raise PublishError(f"{said} {step}, or insist with --unverified.")
+        raise PublishError(f"{said} {step}, or insist with `unverified`.")
     return [f"Pushed all the same: {said}"]
 
 

@@ -80,16 +80,16 @@ def look(
     info = _info(hub, repo)
     if info is None:
         if create_pr:
-            raise PublishError(f"there is no {repo} to open a pull request in. Leave out --create-pr to make it.")
+            raise PublishError(f"there is no {repo} to open a pull request in. Leave out `create_pr` to make it.")
         if PULL.fullmatch(branch):
             raise PublishError(
-                f"there is no {repo}, so it has no pull request {branch}. Leave out --revision to make it."
+                f"there is no {repo}, so it has no pull request {branch}. Leave out `revision` to make it."
             )
         return Place(repo, False, private is not False, branch, branch == "main", None, tuple(package.files), (), False)
     if private is not None and private is not bool(info.private):
         now, asked = ("private", "public") if info.private else ("public", "private")
         raise PublishError(
-            f"{repo} is {now}, and push does not change that. Leave out --{asked}, or change it in the repository's "
+            f"{repo} is {now}, and push does not change that. Leave out `{asked}`, or change it in the repository's "
             f"settings first: {hub.url}/{repo}/settings."
         )
     refs = ask(hub, f"reading the branches of {repo}", lambda: hub.api.list_repo_refs(repo, include_pull_requests=True))
@@ -99,7 +99,7 @@ def look(
     if branch not in branches and (branch in tags or PULL.fullmatch(branch) or re.fullmatch("[0-9a-f]{40}", branch)):
         what = "a tag" if branch in tags else "no pull request there" if PULL.fullmatch(branch) else "a commit"
         raise PublishError(
-            f"{branch} is {what}, and {repo} can only be written to on a branch. Name one with --revision."
+            f"{branch} is {what}, and {repo} can only be written to on a branch. Name one with `revision`."
         )
     head = branches.get(branch) or branches.get("main") or info.sha
     there = listing(hub, repo, head) if head else {}
@@ -108,13 +108,13 @@ def look(
     if stray := [name for name in others if _is_weights(name)]:
         raise PublishError(
             f"{repo} has {_some(stray)}, which is not of this checkpoint, and which a runtime may load in its place. Delete "
-            "it there, or push to another repository or --revision."
+            "it there, or push to another repository or `revision`."
         )
     changed = tuple(name for name in package.files if name in {*missing, *other})
     tagged = tag is not None and tag in tags
     if tagged and (changed or tags[tag] != head):
         raise PublishError(
-            f"{repo} has a tag {tag} already, on {tags[tag][:12]}. Choose another --tag, or delete that one there."
+            f"{repo} has a tag {tag} already, on {tags[tag][:12]}. Choose another `tag`, or delete that one there."
         )
     return Place(repo, True, bool(info.private), branch, branch in branches, head, changed, others, tagged)
 

@@ -142,4 +142,4 @@ def _tag(hub: Connection, repo: str, tag: str, commit: str) -> None:
     except ConflictError:  # perhaps by ourselves: the answer was lost, and the request repeated
         refs = ask(hub, f"reading the tags of {repo}", lambda: hub.api.list_repo_refs(repo))
         if {one.name: one.target_commit for one in refs.tags}.get(tag) != commit:
-            raise PublishError(f"{repo} has got another tag {tag} meanwhile. Choose another --tag.") from None
+            raise PublishError(f"{repo} has got another tag {tag} meanwhile. Choose another `tag`.") from None

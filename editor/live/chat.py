@@ -122,7 +122,9 @@ def templated(tokenizer: Any, messages: list[dict[str, Any]]) -> str:
     except Exception as error:  # a template is a program, and raises what it likes
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         hint = (
-            "Leave --system out, or take --no-template." if messages[0]["role"] == "system" else "Take --no-template."
+            "Leave `system` out, or take `template=False`."
+            if messages[0]["role"] == "system"
+            else "Take `template=False`."
         )
         raise ModelError(f"the model's chat template fails: {reason}. {hint}") from None
     first = tokenizer("a")["input_ids"][0]

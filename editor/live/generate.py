@@ -51,13 +51,13 @@ def in_chat(tokenizer: Any, prompt: str) -> str:
     Raises ModelError when the model has no chat template, or one that can't be filled in.
     """
     if not getattr(tokenizer, "chat_template", None):
-        raise ModelError("the model has no chat template. Leave --chat out.")
+        raise ModelError("the model has no chat template. Leave `chat` out.")
     try:
         text: str = tokenizer.apply_chat_template(
             [{"role": "user", "content": prompt}], tokenize=False, add_generation_prompt=True
         )
     except Exception as error:  # a template is a program, and raises what it likes
-        raise ModelError(f"the model's chat template fails: {str(error).splitlines()[0]}. Leave --chat out.") from None
+        raise ModelError(f"the model's chat template fails: {str(error).splitlines()[0]}. Leave `chat` out.") from None
     first = tokenizer("a")["input_ids"][0]
     return text.removeprefix(tokenizer.bos_token) if first == tokenizer.bos_token_id else text
 

@@ -29,7 +29,7 @@ def choose_device(device: str = "auto") -> str:
     if device in ("auto", "mps") and torch.backends.mps.is_available():
         return "mps"
     if device not in ("auto", "cpu"):
-        raise ModelError(f"there is no {device} device here. Use --device auto.")
+        raise ModelError(f"there is no {device} device here. Use `device` auto.")
     return "cpu"
 
 

@@ -34,7 +34,7 @@ def left_out(statistics: Statistics, variation: Variation | None) -> dict[str, s
     if statistics.per_text is None:
         why["ap"] = "the statistics hold no per-text means; make them with `monoglot detect --per-text`"
     if variation is None:
-        why["pv"] = "it needs tuned copies of the model; name them with --tuned, and the base with --model"
+        why["pv"] = "it needs tuned copies of the model; name them with `tuned`, and the base with `model`"
     return why
 
 

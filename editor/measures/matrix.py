@@ -77,7 +77,7 @@ def deactivations(neurons: Neurons, feed_forward: FeedForward, shared: str) -> d
         with suppress(RecipeError):
             plans[language] = plan(recipe, neurons, layers=feed_forward.layers, width=feed_forward.width)
     if not plans:
-        raise NeuronsError("no language has neurons of its own, so there is nothing to deactivate. Find more: --rate.")
+        raise NeuronsError("no language has neurons of its own, so there is nothing to deactivate. Find more: `rate`.")
     return plans
 
 

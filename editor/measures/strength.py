@@ -115,7 +115,7 @@ class Task:
         """Raise CorpusError when there is nothing to ask, or the language can't be identified."""
         if not self.asked:
             raise CorpusError(
-                f"there are no prompts in another language than {self.language}. Give some with --prompts FILE."
+                f"there are no prompts in another language than {self.language}. Give some with `prompts` FILE."
             )
         check([self.language])
 
@@ -176,7 +176,7 @@ def advice(best: Point, language: str, target_accuracy: float) -> str:
     return (
         f"no strength makes {target_accuracy:.0%} of the answers {language} and leaves them whole; the best is "
         f"{best.strength:g}: {best.accuracy:.0%} are {language}, {best.answers.whole:.0%} are that and whole. Hold or "
-        "deactivate the other languages too, find more neurons (--rate), or take another --op, --value or --layers."
+        "deactivate the other languages too, find more neurons (`rate`), or take another `op`, `value` or `layers`."
     )
 
 

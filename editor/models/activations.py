@@ -96,7 +96,7 @@ def functions(target: "Target") -> list[Activation]:
     if name not in FUNCTIONS:
         raise ModelError(
             f"{target.source.name} has the activation function {name!r}, which monoglot doesn't know. Known: "
-            f"{', '.join([*FUNCTIONS, XIELU])}. Only --deactivate and --scale work without it."
+            f"{', '.join([*FUNCTIONS, XIELU])}. Only `deactivate` and `scale` work without it."
         )
     return [FUNCTIONS[name]] * feed_forward.layers
 

@@ -152,4 +152,4 @@ def resolve_base(base: dict[str, Any], named: str | None, *, beside: Path) -> So
             return resolve(str(folder))
     if name == embedded.NAME:
         return resolve(name)
-    raise ModelError(f"the base of this checkpoint was a folder called {name}. Say where it is with --base.")
+    raise ModelError(f"the base of this checkpoint was a folder called {name}. Say where it is with `base`.")

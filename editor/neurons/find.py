@@ -120,7 +120,7 @@ def _wanted(source: Statistics | Variation, settings: dict[str, Any]) -> int | N
     neurons = source.model.layers * source.model.width
     wanted: int = round(settings["rate"] * neurons)
     if not wanted:
-        raise StatisticsError(f"a rate of {settings['rate']:g} takes none of {neurons:,} neurons. Raise --rate.")
+        raise StatisticsError(f"a rate of {settings['rate']:g} takes none of {neurons:,} neurons. Raise `rate`.")
     return wanted
 
 
@@ -129,14 +129,14 @@ def _warn(source: Statistics | Variation, method: str, rate: float, wanted: int 
     if wanted and taken < wanted:
         warnings.warn(
             f"only {taken:,} neurons pass the bar of {method}, a rate of {rate:g} asks for {wanted:,}. "
-            "Lower --quantile to let more of them pass.",
+            "Lower `quantile` to let more of them pass.",
             MonoglotWarning,
             stacklevel=3,
         )
     empty = [language for language, own in zip(source.languages, selection, strict=True) if not own.any()]
     if empty and (taken or not wanted):
         more = ", or read more text" if isinstance(source, Statistics) else ""
-        next_step = f"Raise --rate{more}" if wanted else "Lower --threshold"
+        next_step = f"Raise `rate`{more}" if wanted else "Lower `threshold`"
         warnings.warn(f"{method} finds no neurons for {', '.join(empty)}. {next_step}.", MonoglotWarning, stacklevel=3)
 
 

@@ -23,7 +23,7 @@ def read_mask(path: Path, languages: Sequence[str]) -> Neurons:
     if not isinstance(mask, (list, tuple)) or not all(isinstance(layers, (list, tuple)) for layers in mask):
         raise NeuronsError(f"{path} is not a list (languages) of lists (layers) of index tensors.")
     if len(mask) != len(languages) or len(set(languages)) != len(languages):
-        raise NeuronsError(f"{path} has {len(mask)} languages; --languages names {len(set(languages))}.")
+        raise NeuronsError(f"{path} has {len(mask)} languages; `languages` names {len(set(languages))}.")
     indices: dict[str, tuple[Int64, ...]] = {}
     for language, layers in zip(languages, mask, strict=True):
         if not all(isinstance(layer, torch.Tensor) and _holds_indices(layer) for layer in layers):

@@ -150,14 +150,14 @@ def rebuild_named(
 def _calibration(folder: Path, target: Target, carrier: str | None, named: Path | None) -> Calibration | None:
     if carrier != "calibrated":
         if named:
-            raise RecipeError("the checkpoint's constants need no calibration. Leave --calibration out.")
+            raise RecipeError("the checkpoint's constants need no calibration. Leave `calibration` out.")
         return None
     own = folder / calibration_file.FILE
     if not named and not own.is_file():
         raise RecipeError(
             f"{folder} has no {calibration_file.FILE}: the direction w of each of the {target.feed_forward.layers} layers, "
             f"{target.feed_forward.hidden} numbers each, that carries its constants is not known. Name a copy of the file "
-            "with --calibration, or the statistics of `monoglot detect --calibrate` that it was baked with."
+            "with `calibration`, or the statistics of `monoglot detect --calibrate` that it was baked with."
         )
     return open_calibration(named or own, target)
 

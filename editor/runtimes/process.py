@@ -56,7 +56,7 @@ class Installed:
         """Say what is missing, and how to install it."""
         return (
             f"{', '.join(self.lacking)} is not installed for {self.python}. {self.install}, in any environment, and name its "
-            f"interpreter: --python {self.name}=PATH."
+            f"interpreter: `python` {self.name}=PATH."
         )
 
 
@@ -166,7 +166,7 @@ def _work(
             try:
                 code = _wait(worker, timeout, done, told)
             except subprocess.TimeoutExpired:
-                raise LateError(f"{name} was not done after {timeout:.0f} s. Allow more with --timeout.") from None
+                raise LateError(f"{name} was not done after {timeout:.0f} s. Allow more with `timeout`.") from None
             finally:
                 _end(worker)
         if code or not answers.is_file():

@@ -48,7 +48,7 @@ class Moments:
         for layer, (second, first, begin) in sorted(self._pending.items()):
             if not (np.isfinite(second).all() and np.isfinite(begin).all()):
                 raise StatisticsError(
-                    f"layer {layer} reads NaN or infinity. Try --dtype float32; if it stays, the checkpoint is broken."
+                    f"layer {layer} reads NaN or infinity. Try `dtype` float32; if it stays, the checkpoint is broken."
                 )
             self.second[layer] += second
             self.first[layer] += first

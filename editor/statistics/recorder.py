@@ -95,7 +95,7 @@ class Recorder:
             layer = int(np.argmin(finite))
             raise StatisticsError(
                 f"layer {layer} puts out NaN or infinity ({int((~np.isfinite(total[layer])).sum()):,} of its neurons). "
-                "Try --dtype float32; if it stays, the checkpoint is broken."
+                "Try `dtype` float32; if it stays, the checkpoint is broken."
             )
         self.active_count += self._count.cpu().numpy()
         self.total += np.round(total * SUM_GRID) / SUM_GRID
@@ -214,7 +214,7 @@ def collect(
                         if size == 1 or batch_size or world > 1:  # workers must agree on the batches
                             raise StatisticsError(
                                 f"out of memory on {device} with {len(batch)} contexts of {longest} tokens at once. "
-                                "Try a smaller --batch-size or --context."
+                                "Try a smaller `batch_size` or `context`."
                             ) from None
                         torch.cuda.empty_cache()
                         state.batch_tokens = size // 2 * longest

@@ -69,7 +69,7 @@ def take_sample(model: Any, modules: Sequence[Any], texts: Mapping[str, Packed],
     x = [np.concatenate(layer) for layer in found]
     if not all(np.isfinite(layer).all() for layer in x):
         raise StatisticsError(
-            "a layer reads NaN or infinity. Try --dtype float32; if it stays, the checkpoint is broken."
+            "a layer reads NaN or infinity. Try `dtype` float32; if it stays, the checkpoint is broken."
         )
     return Sample(x, np.asarray(tokens, np.int64), np.asarray(positions, np.int64), kinds, tuple(parts))
 
@@ -78,7 +78,7 @@ def require_held_out(packed: Packed) -> None:
     if not packed.tokens:
         raise CorpusError(
             f"{packed.language} has too few documents for one to be held out, and calibration is measured on held-out "
-            f"text. Add text in {packed.language}, or leave --calibrate out."
+            f"text. Add text in {packed.language}, or leave `calibrate` out."
         )
 
 

@@ -61,7 +61,7 @@ def open_corpus(specs: Sequence[str], languages: Sequence[str] = ()) -> dict[str
     if missing := [language for language in languages if language not in texts]:
         raise CorpusError(
             f"the corpus has no text in {', '.join(missing)}; it has {', '.join(sorted(texts)) or 'nothing'}. "
-            f"Add a file, for example --corpus {missing[0]}=FILE."
+            f"Add a file, for example `corpus` {missing[0]}=FILE."
         )
     return {language: _joined(language, texts[language]) for language in languages or sorted(texts)}
 
@@ -84,7 +84,7 @@ def _open(spec: str, languages: Sequence[str]) -> list[Text]:
     if spec == embedded.NAME:
         return _from_folder(embedded.TEXTS, languages)
     if folder.exists():
-        raise CorpusError(f"{spec} is a file: say its language, for example --corpus en={spec}.")
+        raise CorpusError(f"{spec} is a file: say its language, for example `corpus` en={spec}.")
     if re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", spec):
         return _from_hub(spec, languages)
     raise CorpusError(f"there is no folder {spec}, and it is not the id of a Hub dataset (organisation/name).")
@@ -182,7 +182,7 @@ def _from_hub(dataset: str, languages: Sequence[str]) -> list[Text]:
             f"there is no folder {dataset}. To read the Hub dataset of that name: pip install 'monoglot[datasets]'."
         ) from None
     if not languages:
-        raise CorpusError(f"say which languages of {dataset} to read, for example --languages en,zh,fr.")
+        raise CorpusError(f"say which languages of {dataset} to read, for example `languages` en,zh,fr.")
     try:
         configurations = datasets.get_dataset_config_names(dataset)
     except Exception as error:  # the library raises its own, the Hub's, fsspec's and the network's errors here

@@ -75,7 +75,7 @@ def _complete(
         if not prompts[language]:
             raise CorpusError(
                 f"there are no {what} in {language!r} in {where}, only in {', '.join(known)}. Leave it out, or give "
-                f"some in it{' with --prompts FILE' if what == 'prompts' else ''}."
+                f"some in it{' with `prompts` FILE' if what == 'prompts' else ''}."
             )
     return prompts
 

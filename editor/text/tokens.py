@@ -79,7 +79,7 @@ def fitting_context(target: Target, context: int) -> int:
     limit = next((config[key] for key in POSITIONS if isinstance(config.get(key), int) and config[key] > 0), context)
     if min(context, limit) < SHORTEST_CONTEXT:
         raise CorpusError(
-            f"a context of {min(context, limit)} tokens is too short; {SHORTEST_CONTEXT} is the least. Set --context."
+            f"a context of {min(context, limit)} tokens is too short; {SHORTEST_CONTEXT} is the least. Set `context`."
         )
     return min(context, limit)
 

@@ -234,11 +234,11 @@ def test_carriers_are_those_of_the_table(saved: Callable[..., Path], name: str) 
     ("name", "carrier", "message"),
     [
         ("llama", "native", r"by native: its feed-forward layers have no biases\. It can by flag, calibrated"),
-        ("llama+mlp_bias", "flag", r"by flag: mlp_bias is on already\. It can by native, calibrated: --carrier native"),
+        ("llama+mlp_bias", "flag", r"by flag: mlp_bias is on already\. It can by native, calibrated: `carrier` native"),
         ("gpt2", "flag", r"by flag: gpt2 has no config key that turns biases on\. It can by native, calibrated"),
         ("gemma", "llama", r"by llama: only mistral, qwen2, phi3 can be written as a Llama, not gemma\. It can by"),
         ("mistral", "llama", r"by llama: this mistral has a sliding window, and Llama has none\. It can by calibrated"),
-        ("qwen2", "native", r"It can by llama, calibrated: --carrier llama"),
+        ("qwen2", "native", r"It can by llama, calibrated: `carrier` llama"),
     ],
 )  # fmt: skip
 def test_a_carrier_that_the_model_cannot_have_is_refused_with_those_it_can(
@@ -301,7 +301,7 @@ def test_pin_needs_its_value(saved: Callable[..., Path]) -> None:
     ):
         carried(target, recipe, replace(neurons, values={}))
     median = replace(recipe, edits=tuple(replace(e, value="median") if e.value else e for e in recipe.edits))
-    with pytest.raises(NeuronsError, match=r"no median to pin to, they have mean\. Use --value mean, or .*--quantiles"):
+    with pytest.raises(NeuronsError, match=r"no median to pin to, they have mean\. Use `value` mean, or .*--quantiles"):
         carried(target, median, neurons)
 
 
@@ -312,7 +312,7 @@ def test_a_calibration_is_needed_and_of_this_model(saved: Callable[..., Path]) -
     target = open_case(saved, "qwen3")
     neurons, made = neurons_for(target), tiny.by_hand(target)
     with pytest.raises(
-        RecipeError, match=r"qwen3 has no biases .*detect --calibrate`, and name the file with --calibration"
+        RecipeError, match=r"qwen3 has no biases .*detect --calibrate`, and name the file with `calibration`"
     ):
         carried(target, tiny.recipe("pin"), neurons)
     with pytest.raises(
@@ -353,7 +353,7 @@ def test_a_calibration_above_the_tolerance_is_refused_or_left_out(
     target = open_case(saved, "qwen3")
     neurons, made = neurons_for(target), tiny.by_hand(target)
     made = with_errors(made, op, 0.1, 0.21, math.nan)
-    message = r"of 2 layers is worse than 0\.15, layer \d at .*--above-tolerance leave-out"
+    message = r"of 2 layers is worse than 0\.15, layer \d at .*`above_tolerance` leave-out"
     with pytest.raises(RecipeError, match=message):
         carried(target, tiny.recipe(op), neurons, made)
     with pytest.raises(RecipeError, match=r"of 1 layers is worse than 0\.22, layer 2 at nan"):

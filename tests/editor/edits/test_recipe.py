@@ -218,7 +218,7 @@ def test_a_value_that_the_neurons_do_not_have() -> None:
     for edit, message in (
         (
             Edit("zh", "pin", 1.0, "p90"),
-            r"zh have no p90 to pin to, they have mean, median\. Use --value mean, or .*--quantiles",
+            r"zh have no p90 to pin to, they have mean, median\. Use `value` mean, or .*--quantiles",
         ),
         (Edit("zh", "add", 1.0, "mean@ja"), r"zh have no mean@ja to add to, they have mean, .*`monoglot detect`"),
     ):
@@ -226,7 +226,7 @@ def test_a_value_that_the_neurons_do_not_have() -> None:
             plan(Recipe(BASE, (edit,)), neurons, layers=LAYERS, width=WIDTH)
     del neurons.values["mean"]["zh"]
     plan(Recipe(BASE, (Edit("ja", "pin", 1.0, "mean"),), "edit"), neurons, layers=LAYERS, width=WIDTH)
-    with pytest.raises(NeuronsError, match=r"zh have no mean to pin to, they have median\. Use --value median"):
+    with pytest.raises(NeuronsError, match=r"zh have no mean to pin to, they have median\. Use `value` median"):
         plan(Recipe(BASE, (Edit("zh", "pin", 1.0, "mean"),)), neurons, layers=LAYERS, width=WIDTH)
 
 
@@ -246,7 +246,7 @@ def test_counts_by_hand() -> None:
 
 
 def test_when_nothing_is_left_the_reason_is_said() -> None:
-    with pytest.raises(RecipeError, match=r"no neuron of en would be edited\. All 1 are shared .*--shared edit"):
+    with pytest.raises(RecipeError, match=r"no neuron of en would be edited\. All 1 are shared .*`shared` edit"):
         factors_of([Edit("en", "deactivate")], "keep")
     recipe = Recipe(BASE, (Edit("fr", "deactivate"),))
     with pytest.raises(RecipeError, match=r"no neuron of fr would be edited\.$"):
@@ -318,7 +318,7 @@ def test_deactivation_takes_no_number() -> None:
     ("edits", "message"),
     [
         ((), "edits nothing"),
-        (parse_edits([], ["fr=inf"]), "scale needs a finite strength, .*--scale fr=2"),
+        (parse_edits([], ["fr=inf"]), "scale needs a finite strength, .*`scale` fr=2"),
         (parse_edits([], ["fr=nan"]), "scale needs a finite strength"),
         (parse_edits(["fr"], ["fr=2"]), "fr is edited twice"),
         (parse_edits(["fr,fr"], []), "fr is edited twice"),

@@ -208,7 +208,7 @@ def test_add_needs_a_slot_for_each_neuron_of_a_gated_layer(
     add_to(4, 4, model_type, saved, tmp_path / "enough", carrier)
     message = (
         r"layer 1: add puts 4 second neurons into slots of neurons that the recipe deactivates there, and 3 are missing\. "
-        r"Deactivate another language too, .* or use --op pin\."
+        r"Deactivate another language too, .* or use `op` pin\."
     )
     with pytest.raises(RecipeError, match=message):
         add_to(4, 1, model_type, saved, tmp_path / "out", carrier)
@@ -338,7 +338,7 @@ def test_the_rounding_is_relative_to_what_was_asked_for() -> None:
         ("gpt2", "native", "shift", 1e6, r"transformer\.h\.0\.mlp\.c_fc\.bias: edited weights don't fit in float16"),
         ("gpt2", "native", "add", 1e6, r"mlp\.c_proj\.\w+: edited weights don't fit in float16\. Use a smaller strength"),
         ("gpt2", "native", "pin", 1e7, r"c_proj\.weight: edited weights don't fit in float16"),
-        ("llama", "flag", "shift", 1e6, r"gate_proj\.bias: a constant doesn't fit in float16\. Use a smaller --strength"),
+        ("llama", "flag", "shift", 1e6, r"gate_proj\.bias: a constant doesn't fit in float16\. Use a smaller `strength`"),
         ("llama", "flag", "pin", 1e9, r"down_proj\.weight: edited weights don't fit in float16"),
         ("llama", "calibrated", "pin", 1e9, r"down_proj\.weight: edited weights don't fit in float16"),
         ("llama", "calibrated", "shift", 1e9, r"gate_proj\.weight: edited weights don't fit in float16"),

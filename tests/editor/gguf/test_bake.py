@@ -296,7 +296,7 @@ def test_what_exists_is_not_touched(base: Path, found: Neurons, tmp_path: Path, 
 def test_force_replaces_what_monoglot_wrote(base: Path, baked: BakedGguf, found: Neurons, tmp_path: Path) -> None:
     first = tree(tmp_path)
     zh = Recipe(Base("m.gguf"), (Edit("zh", "deactivate"),))
-    with pytest.raises(OutputError, match=r"exists. Choose another place, or replace it with --force"):
+    with pytest.raises(OutputError, match=r"exists. Choose another place, or replace it with `force`"):
         bake_gguf(base, found, zh, baked.path)
     assert tree(tmp_path) == first
     bake_gguf(base, found, zh, baked.path, force=True)
@@ -520,7 +520,7 @@ def test_another_base(base: Path, baked: BakedGguf, tmp_path: Path, found: Neuro
 def test_the_base_is_looked_for_beside(base: Path, baked: BakedGguf, tmp_path: Path) -> None:
     assert base_of(baked.path, None) == base and base_of(baked.path, Path("x")) == Path("x")
     base.rename(tmp_path / "moved.gguf")
-    with pytest.raises(VerificationError, match=r"was a file called m.gguf. Say where it is with --base"):
+    with pytest.raises(VerificationError, match=r"was a file called m.gguf. Say where it is with `base`"):
         base_of(baked.path, None)
 
 

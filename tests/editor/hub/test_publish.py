@@ -135,7 +135,7 @@ def test_a_manifest_without_files(folder: Path, files: Any) -> None:
         ({**PROVED, "logits": {"passed": False, "problems": ["fr: off."]}}, "failed, in its logits: fr: off. Bake it"),
         (
             {"bytes": {"passed": "yes"}},
-            "failed, in its bytes: no reason is given. Bake it anew, or insist with --unver",
+            "failed, in its bytes: no reason is given. Bake it anew, or insist with `unver",
         ),
     ],
 )
@@ -235,7 +235,7 @@ def test_a_branch_and_a_tag(folder: Path, hub: server.Hub, connection: Connectio
 def test_a_tag_that_is_taken(folder: Path, hub: server.Hub, connection: Connection) -> None:
     hub.put("ann/m", {"notes.txt": b"x"})
     hub.repos["ann/m"].tags["v1"] = hub.head("ann/m")
-    with pytest.raises(PublishError, match=r"ann/m has a tag v1 already, on \w{12}\. Choose another --tag"):
+    with pytest.raises(PublishError, match=r"ann/m has a tag v1 already, on \w{12}\. Choose another `tag`"):
         push(connection, folder, "ann/m", tag="v1")
     assert hub.count("PUT|preupload|commit/") == 0
 
@@ -252,7 +252,7 @@ def test_a_pull_request(folder: Path, hub: server.Hub, monkeypatch: pytest.Monke
     before = hub.head("acme/m")
     monkeypatch.setenv("HF_TOKEN", server.OTHER)
     connection = open_hub()
-    with pytest.raises(PublishError, match=r"bob may not do that .403, .*--create-pr"):
+    with pytest.raises(PublishError, match=r"bob may not do that .403, .*`create_pr`"):
         push(connection, folder, "acme/m")
     done = push(connection, folder, "acme/m", create_pr=True)
     assert done.pull_request == f"{hub.url}/acme/m/discussions/1"
@@ -287,7 +287,7 @@ def test_a_pull_request_that_changes_nothing_is_not_opened(
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
-        ({"private": True}, r"acme/m is public, and push does not change that\. Leave out --private, or change it"),
+        ({"private": True}, r"acme/m is public, and push does not change that\. Leave out `private`, or change it"),
         ({"revision": "v1"}, r"v1 is a tag, and acme/m can only be written to on a branch"),
         ({"revision": "refs/pr/7"}, r"refs/pr/7 is no pull request there, and"),
         ({"revision": "0" * 40}, r"0{40} is a commit, and acme/m can only"),

@@ -122,7 +122,7 @@ def test_what_an_interruption_left_is_remembered(model: Path) -> None:
 def test_a_template_that_fails(tokenizer: Any, system: str | None) -> None:
     tokenizer.chat_template = "{{ raise_exception('no such role') }}"
     messages = [{"role": "system", "content": system}] if system else [{"role": "user", "content": "x"}]
-    with pytest.raises(ModelError, match=r"no such role.*" + ("--system" if system else "Take --no-template")):
+    with pytest.raises(ModelError, match=r"no such role.*" + ("`system`" if system else "Take `template=False`")):
         templated(tokenizer, messages)
 
 

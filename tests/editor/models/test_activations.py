@@ -97,7 +97,7 @@ def test_unknown_functions_are_refused(model: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(model, tmp_path / "copy"))
     tiny.edit_config(folder, hidden_act="mish")
     with pytest.raises(
-        ModelError, match=r"has the activation function 'mish', .*Known: gelu, .* xielu\. Only --deactivate"
+        ModelError, match=r"has the activation function 'mish', .*Known: gelu, .* xielu\. Only `deactivate`"
     ):
         functions(open_target(resolve(str(folder))))
 

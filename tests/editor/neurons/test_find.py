@@ -188,7 +188,7 @@ def test_too_few_candidates_are_said() -> None:
     with pytest.warns(MonoglotWarning, match=r"only 2 neurons pass the bar of lape, a rate of 0\.9 asks for 4"):
         found = find(statistics, rate=0.9, quantile=0.625)
     assert {language: found.pairs(language) for language in found.languages} == {"en": {(0, 0), (0, 1)}, "fr": {(0, 1)}}
-    with pytest.warns(MonoglotWarning, match=r"lape finds no neurons for en\. Raise --rate"):
+    with pytest.warns(MonoglotWarning, match=r"lape finds no neurons for en\. Raise `rate`"):
         found = find(make([[[1, 1]], [[1, 9]]], [10, 10]), rate=0.5, quantile=0.75)
     assert found.count("en") == 0
     with warnings.catch_warnings():

@@ -98,7 +98,7 @@ def test_lap_is_above_the_threshold(data: st.DataObject, threshold: float) -> No
 
 def test_lap_has_no_rate_and_warns_of_a_language_with_none() -> None:
     statistics = make([[[0.96, 0.99, 0.95, 0.1]], [[0.9, 0.5, 0.95, 0.2]]])
-    with pytest.warns(MonoglotWarning, match=r"lap finds no neurons for fr\. Lower --threshold\."):
+    with pytest.warns(MonoglotWarning, match=r"lap finds no neurons for fr\. Lower `threshold`\."):
         found = find(statistics, "lap", rate=0.0001)
     assert found.pairs("en") == {(0, 0), (0, 1)}
     assert {key: found.method[key] for key in ("name", "threshold")} == {"name": "lap", "threshold": 0.95}

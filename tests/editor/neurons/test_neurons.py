@@ -161,7 +161,7 @@ def test_what_others_wrote_is_read_too(tmp_path: Path, layer: torch.Tensor) -> N
 def test_a_wrong_number_of_languages_is_refused(tmp_path: Path, languages: list[str]) -> None:
     path = tmp_path / "m.pth"
     torch.save([[torch.tensor([1])], [torch.tensor([2])]], path)
-    with pytest.raises(NeuronsError, match=rf"has 2 languages; --languages names {len(set(languages))}"):
+    with pytest.raises(NeuronsError, match=rf"has 2 languages; `languages` names {len(set(languages))}"):
         import_mask(path, languages)
 
 

@@ -232,7 +232,7 @@ def test_another_calibration(make: Make, tmp_path: Path) -> None:
 
 def test_a_calibration_that_is_not_needed(make: Make, tmp_path: Path) -> None:
     _, out = make()
-    with pytest.raises(RecipeError, match="Leave --calibration out"):
+    with pytest.raises(RecipeError, match="Leave `calibration` out"):
         again(out, calibration_path=tmp_path)
 
 

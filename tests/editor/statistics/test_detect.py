@@ -178,7 +178,7 @@ def test_statistics_are_reused_when_they_hold_what_is_asked_for(
 def test_calibration_needs_held_out_text(target: Target, tmp_path: Path) -> None:
     (tmp_path / "fr.txt").write_text("\n\n".join([tiny.TEXT["fr"]] * 4))  # the fifth would be held out
     with pytest.raises(
-        CorpusError, match=r"fr has too few documents for one to be held out.* or leave --calibrate out"
+        CorpusError, match=r"fr has too few documents for one to be held out.* or leave `calibrate` out"
     ):
         detect(target, open_corpus([str(tmp_path)]), tokens=100, context=64, minimum=10, calibrate=True)
 

@@ -121,7 +121,7 @@ def test_nan_is_an_error_and_not_inactive(value: float) -> None:
     model = Tables()
     model.tables.data[1, :, 3] = value
     with pytest.raises(
-        StatisticsError, match=r"layer 1 puts out NaN or infinity \(1 of its neurons\)\. Try --dtype float32"
+        StatisticsError, match=r"layer 1 puts out NaN or infinity \(1 of its neurons\)\. Try `dtype` float32"
     ):
         run(model)
 
@@ -238,7 +238,7 @@ def test_nan_in_the_inputs_is_an_error() -> None:
     model = Tables()
     options = {"readers": list(model.readers), "sample": sample(model)}
     model.reads.data[2, 5, 1] = math.nan
-    with pytest.raises(StatisticsError, match=r"layer 2 reads NaN or infinity\. Try --dtype float32"):
+    with pytest.raises(StatisticsError, match=r"layer 2 reads NaN or infinity\. Try `dtype` float32"):
         run(model, **options)
     with pytest.raises(StatisticsError, match=r"a layer reads NaN"):
         sample(model)
@@ -261,7 +261,7 @@ def test_the_batch_size_that_was_asked_for_is_kept() -> None:
     run(model, batch_size=3)
     assert max(shape[0] for shape in model.batches) == 3
     model.most = 20
-    with pytest.raises(StatisticsError, match=r"out of memory on cpu with 3 contexts of 8 tokens .*--batch-size"):
+    with pytest.raises(StatisticsError, match=r"out of memory on cpu with 3 contexts of 8 tokens .*`batch_size`"):
         run(model, batch_size=3)
     model.most = 5
     with pytest.raises(StatisticsError, match=r"out of memory on cpu with 1 contexts of 8 tokens"):

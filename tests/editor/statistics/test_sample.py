@@ -59,5 +59,5 @@ def test_no_hook_is_left() -> None:
 
 
 def test_a_language_without_held_out_text_is_refused() -> None:
-    with pytest.raises(CorpusError, match=r"vi has too few documents .* or leave --calibrate out"):
+    with pytest.raises(CorpusError, match=r"vi has too few documents .* or leave `calibrate` out"):
         sample(Tables(), {**HELD_OUT, "vi": Packed("vi", (), 1, 0, "")})

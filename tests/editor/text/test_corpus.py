@@ -243,14 +243,14 @@ def test_parquet_needs_a_column_of_strings(tmp_path: Path) -> None:
 
 def test_missing_things_are_named(tmp_path: Path) -> None:
     write_txt(tmp_path / "fr.txt")
-    with pytest.raises(CorpusError, match=r"no text in de, ja; it has fr\. .*--corpus de=FILE"):
+    with pytest.raises(CorpusError, match=r"no text in de, ja; it has fr\. .*`corpus` de=FILE"):
         open_corpus([str(tmp_path)], ["de", "fr", "ja"])
     with pytest.raises(CorpusError, match=r"there is no file .*nowhere\.txt for en"):
         open_corpus([f"en={tmp_path / 'nowhere.txt'}"])
     (tmp_path / "fr.xml").touch()
     with pytest.raises(CorpusError, match=r"fr\.xml is none of \.txt, \.jsonl"):
         open_corpus([f"fr={tmp_path / 'fr.xml'}"])
-    with pytest.raises(CorpusError, match=r"is a file: say its language, .*--corpus en="):
+    with pytest.raises(CorpusError, match=r"is a file: say its language, .*`corpus` en="):
         open_corpus([str(tmp_path / "fr.txt")])
     with pytest.raises(CorpusError, match=r"there is no folder \./nowhere"):
         open_corpus(["./nowhere"])
@@ -311,7 +311,7 @@ def test_a_hub_dataset_is_streamed_by_language(hub: Hub, language: str, configur
 
 
 def test_what_a_hub_dataset_lacks_is_named(hub: Hub) -> None:
-    with pytest.raises(CorpusError, match=r"say which languages of org/wiki to read, .*--languages"):
+    with pytest.raises(CorpusError, match=r"say which languages of org/wiki to read, .*`languages`"):
         open_corpus(["org/wiki"])
     with pytest.raises(CorpusError, match=r"org/wiki has no configuration for ja; it has 20220301\.zh"):
         open_corpus(["org/wiki"], ["fr", "ja"])

@@ -362,7 +362,7 @@ def statistics(names: tuple[str, ...], model: ModelInfo = INFO) -> Statistics:
 def test_neurons_that_barely_change_under_their_language() -> None:
     made = {k: np.full((3, 20), 0.1) for k in ("en", "fr", "zh")}
     made["en"][0, 3] = made["zh"][2, 7] = 0.001
-    with pytest.warns(MonoglotWarning, match=r"pv finds no neurons for fr\. Raise --rate\."):
+    with pytest.warns(MonoglotWarning, match=r"pv finds no neurons for fr\. Raise `rate`\."):
         found = find(Variation(INFO, made), "pv", rate=2 / 60, quantile=0.9)
     assert {k: found.pairs(k) for k in found.languages} == {"en": {(0, 3)}, "fr": set(), "zh": {(2, 7)}}
     assert (found.values, found.spare, found.model) == ({}, (), INFO)

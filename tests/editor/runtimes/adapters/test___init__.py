@@ -75,7 +75,7 @@ def test_transformers_in_a_process_of_its_own_is_the_reference(model: Path) -> N
         ("os.kill(os.getpid(), signal.SIGSEGV)", "it was ended by SIGSEGV"),
         ("sys.exit(3)", "it exited with 3 and said nothing"),
         ("print('all is well')", "all is well"),  # but it left no answers
-        ("time.sleep(60)", "not done after 1 s. Allow more with --timeout"),
+        ("time.sleep(60)", "not done after 1 s. Allow more with `timeout`"),
     ],
 )
 def test_what_goes_wrong_there_is_told_here(tmp_path: Path, answer: str, said: str) -> None:

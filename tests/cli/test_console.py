@@ -1,0 +1,63 @@
+"""What the command line makes of the library's messages."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+import monoglot.editor
+from monoglot.cli.console import ARGUMENTS, OPTIONS, as_options
+from monoglot.cli.main import COMMANDS, group
+
+
+@pytest.mark.parametrize(
+    ("message", "said"),
+    [
+        ("OUT exists. Replace it with `force`.", "OUT exists. Replace it with --force."),
+        ("Use `above_tolerance` leave-out.", "Use --above-tolerance leave-out."),
+        ("Take `template=False`.", "Take --no-template."),
+        (
+            "Run `monoglot detect --calibrate`, or `hf auth login`.",
+            "Run `monoglot detect --calibrate`, or `hf auth login`.",
+        ),
+        ("there is no `absent`", "there is no `absent`"),
+    ],
+)
+def test_arguments_are_named_as_options(message: str, said: str) -> None:
+    assert as_options(message) == said
+
+
+def test_each_is_an_option_of_a_command() -> None:
+    import click
+
+    there = {
+        option
+        for name in COMMANDS
+        for parameter in group.get_command(click.Context(group), name).params  # type: ignore[union-attr]
+        for option in (*parameter.opts, *parameter.secondary_opts)
+    }
+    assert set(OPTIONS.values()) <= there
+    assert len(set(ARGUMENTS.split())) == len(ARGUMENTS.split())
+
+
+def test_the_library_names_no_options() -> None:
+    """Apart from whole commands, between backticks or after a colon."""
+    commands = ("monoglot ", "llama-gguf-split ", "--runtime llama.cpp to see", "-o OUT.gguf")
+    for path in Path(str(monoglot.editor.__path__[0])).rglob("*.py"):
+        if "adapters" in path.parts:  # programs of their own, with options of their own
+            continue
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        docstrings = {
+            id(node.body[0].value)
+            for node in ast.walk(tree)
+            if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and isinstance(node.body[0], ast.Expr)
+        }
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings:
+                assert not re.search(r"\s--[a-z][a-z-]*(?![a-z-`])", node.value) or any(
+                    one in node.value for one in commands
+                ), (
+                    path,
+                    node.value,
+                )
