@@ -6,13 +6,14 @@ nobody defines is an error. No local path, user or token is ever put on it.
 
 import html
 import re
+import warnings
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 from ..editor import embedded
 from ..editor.edits.card_maker import Describe
-from ..editor.errors import CardError
+from ..editor.errors import CardError, MonoglotWarning
 from ..editor.files import card_text
 from ..editor.files.kinds import FILE
 from ..editor.text import languages
@@ -66,7 +67,13 @@ def read_base_card(folder: Path) -> tuple[dict[str, Any], str]:
     text = path.read_text(encoding="utf-8", errors="replace")
     try:
         data, body = card_text.split(text)
-    except CardError:
+    except CardError as error:
+        warnings.warn(
+            f"the metadata of the base's card cannot be read ({path}: {str(error).rstrip('.')}). So the new card does not "
+            "name the base's licence and task: add them to the card. Licence files come along.",
+            MonoglotWarning,
+            stacklevel=2,
+        )
         return {}, text.strip()
     body = card_text.unmarked(body)
     if (folder / FILE).is_file():  # a checkpoint of ours: its figures are not among our files

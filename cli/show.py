@@ -31,7 +31,7 @@ def show_baked(baked: Any, as_json: bool) -> None:
         _show_carrier(carrier, manifest["rounding"])
     note_shared(manifest)
     if manifest["left_out"]:
-        note(f"Left out, other formats of the same weights: {', '.join(manifest['left_out'])}.")
+        note(f"Left behind, as they are no part of the model: {', '.join(manifest['left_out'])}.")
 
 
 def show_edits(name: str, manifest: dict[str, Any]) -> None:

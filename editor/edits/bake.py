@@ -21,9 +21,9 @@ from typing import Any, BinaryIO
 from ..errors import CheckpointError, OutputError, RecipeError
 from ..files import card_text
 from ..files.checkpoint import Checkpoint, Shard, Tensor
+from ..files.companions import companions
 from ..files.kinds import FILE
 from ..files.output import check_free, claimed, staged_folder
-from ..models.source import IGNORED
 from ..models.target import Target, about_sampled, check_unchanged
 from ..neurons import neurons as neurons_file
 from ..neurons.neurons import Neurons
@@ -47,13 +47,6 @@ OWN_FILES = (
     calibration_file.FILE,
     "README.md",
 )  # made anew, not copied
-LEFT_OUT = (
-    *IGNORED,
-    "*.safetensors",
-    "*.safetensors.index.json",
-    ".*",
-)  # other formats; the shards are named apart
-
 # What was measured of a checkpoint of ours says nothing of one that is made from it.
 FIGURES = ("perplexity", "deactivate_each", "strength", "profile", "overlap", "similarity")
 FINDINGS = (*(f"figures/{name}.png" for name in FIGURES), "report.html", "README.md.bak")
@@ -156,29 +149,14 @@ def _bake(
 
 
 def side_files(checkpoint: Checkpoint) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The base's files besides the shards, relative: those that come along, those that don't (other weight formats)."""
-    along, left_out = [], []
-    weights = {shard.path.name for shard in checkpoint.shards}
-    findings = FINDINGS if (checkpoint.folder / FILE).is_file() else ()
-    for path in sorted(checkpoint.folder.rglob("*")):
-        name = path.relative_to(checkpoint.folder).as_posix()
-        if any(p.startswith(".") for p in name.split("/")):
-            continue
-        if path.is_symlink() and not path.exists():
-            raise CheckpointError(
-                f"{path} is a link to a file that is not there. Download the model again, or remove it."
-            )
-        if not path.is_file() or name in weights or name in OWN_FILES:
-            continue
-        if any(fnmatch(name, pattern) for pattern in findings):
-            continue
-        if not name.isprintable():
-            raise CheckpointError(f"{checkpoint.folder} holds a file with an unprintable name, {name!r}. Rename it.")
-        if any(fnmatch(name, pattern) for pattern in LEFT_OUT) and name not in checkpoint.files:
-            left_out.append(name)
-        else:
-            along.append(name)
-    return tuple(along), tuple(left_out)
+    """Return the base's files besides the shards, relative: those that come along, and those that are left behind."""
+    found = companions(checkpoint.folder, checkpoint.config, {shard.path.name for shard in checkpoint.shards})
+    ours = (*OWN_FILES, *(FINDINGS if (checkpoint.folder / FILE).is_file() else ()))
+    along = dict.fromkeys([*found.along, *(name for name in checkpoint.files if name in found.left_behind)])
+    left_behind = (
+        name for name in found.left_behind if name not in along and not any(fnmatch(name, pattern) for pattern in ours)
+    )
+    return tuple(sorted(name for name in along if name not in OWN_FILES)), tuple(left_behind)
 
 
 def check_place(folder: Path, destination: Path) -> None:

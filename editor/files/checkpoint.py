@@ -11,12 +11,14 @@ layouts side by side (some runtimes read the one, some the other), pickled or qu
 """
 
 import json
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import CheckpointError, ModelError
+from ..errors import CheckpointError, ModelError, MonoglotWarning
+from .companions import ADAPTER, check_content, check_link
 
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -236,6 +238,7 @@ def _shard_names(folder: Path) -> dict[str, set[str]]:
         return {SINGLE: set()}
     if not index.exists():
         raise ModelError(_why_no_safetensors(folder))
+    check_content(index)
     mapping = parse_json(_read(index), str(index))
     weight_map = mapping.get("weight_map") if isinstance(mapping, dict) else None
     if not isinstance(weight_map, dict) or not weight_map:
@@ -257,6 +260,15 @@ def _shard_names(folder: Path) -> dict[str, set[str]]:
 def _why_no_safetensors(folder: Path) -> str:
     if (folder / SINGLE).is_symlink() or (folder / INDEX).is_symlink():
         return f"{folder} has links to weights that are not there. Download the model again."
+    if (folder / ADAPTER).is_file():
+        return (
+            f"{folder} is an adapter{_of_base(folder)}, not a model. Merge it into the weights first (peft: "
+            "merge_and_unload), save the result, and use that folder."
+        )
+    if snapshots := sorted(path for path in folder.glob("snapshots/*") if path.is_dir()):
+        return (
+            f"{folder} is a folder of the Hub's cache. The model lies in {snapshots[-1]}: use that, or the model's id."
+        )
     if any(folder.glob("*.gguf")):
         return (
             f"{folder} holds GGUF files only. Name one of them to `monoglot bake`, which can switch a language off in it; "
@@ -271,6 +283,15 @@ def _why_no_safetensors(folder: Path) -> str:
     return f"{folder} has neither {SINGLE} nor {INDEX}: it is not a safetensors checkpoint."
 
 
+def _of_base(folder: Path) -> str:
+    """Name the model that an adapter says it is of."""
+    try:
+        base = parse_json(_read(folder / ADAPTER), str(folder / ADAPTER)).get("base_model_name_or_path")
+    except (CheckpointError, AttributeError):
+        return ""
+    return f" of {base}" if isinstance(base, str) and base.isprintable() else ""
+
+
 def read_config(folder: Path, *, quantised: bool = False) -> dict[str, Any]:
     """`config.json` of a checkpoint folder. Raises ModelError when it is missing, or describes quantised weights and these
     were not asked for."""
@@ -278,6 +299,7 @@ def read_config(folder: Path, *, quantised: bool = False) -> dict[str, Any]:
     if not path.is_file():
         hint = _why_no_safetensors(folder) if not (folder / SINGLE).exists() else "Download the whole model."
         raise ModelError(f"{folder} has no {CONFIG}. {hint}")
+    check_content(path)
     config = parse_json(_read(path), str(path))
     if not isinstance(config, dict):
         raise CheckpointError(f"{path} is not a JSON object. Download it again.")
@@ -303,15 +325,33 @@ def read_checkpoint(folder: Path, *, quantised: bool = False) -> Checkpoint:
     config = read_config(folder, quantised=quantised)
     names = _shard_names(folder)
     shards = tuple(read_shard(folder / name) for name in sorted(names))
-    seen: set[str] = set()
+    held: dict[str, str] = {}
     for shard in shards:
-        present = {tensor.name for tensor in shard.tensors}
-        if twice := seen & present:
-            raise CheckpointError(f"{folder}: tensor {_shown(min(twice))} lies in two shards. Download it again.")
-        if missing := names[shard.path.name] - present:
-            raise CheckpointError(
-                f"{folder / INDEX} places tensor {_shown(min(missing))} in {shard.path.name}, which does not hold it. "
-                "The shards and the index are of different downloads: download them again."
-            )
-        seen |= present
+        check_link(shard.path, folder)
+        for tensor in shard.tensors:
+            if tensor.name in held:
+                raise CheckpointError(f"{folder}: tensor {_shown(tensor.name)} lies in two shards. Download it again.")
+            held[tensor.name] = shard.path.name
+    _check_index(folder, names, held)
     return Checkpoint(folder, config, shards)
+
+
+def _check_index(folder: Path, names: Mapping[str, set[str]], held: Mapping[str, str]) -> None:
+    """Hold the index against the shards. A tensor that no shard holds is passed over, as transformers does: a warning."""
+    nowhere = set()
+    for shard, listed in names.items():
+        for tensor in listed:
+            if tensor not in held:
+                nowhere.add(tensor)
+            elif held[tensor] != shard:
+                raise CheckpointError(
+                    f"{folder / INDEX} places tensor {_shown(tensor)} in {shard}, which does not hold it. "
+                    "The shards and the index are of different downloads: download them again."
+                )
+    if nowhere:
+        warnings.warn(
+            f"{folder / INDEX} lists {len(nowhere)} tensors that no shard holds, for example {_shown(min(nowhere))}. "
+            "They are passed over, as transformers does.",
+            MonoglotWarning,
+            stacklevel=2,
+        )

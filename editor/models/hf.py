@@ -4,22 +4,42 @@ import contextlib
 import logging
 import warnings
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from ..errors import ModelError
 
+SENTENCEPIECE = ("tokenizer.model", "spiece.model", "sentencepiece.bpe.model")
+VOCABULARIES = ("tokenizer.json", *SENTENCEPIECE, "vocab.json", "vocab.txt", "*.tiktoken", "tekken.json")
+
 
 def load_tokenizer(folder: Path) -> Any:
-    """Raises ModelError when the folder has no tokenizer that transformers can read."""
+    """Load a folder's tokenizer. Raises ModelError when it has none that transformers can read."""
     import transformers
 
     try:
         with quiet():
             return transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     except Exception as error:  # tokenizers raises bare Exceptions
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ModelError(f"{folder.name} has no tokenizer that transformers can load: {reason}") from None
+        raise ModelError(_why_no_tokenizer(folder, error)) from None
+
+
+def _why_no_tokenizer(folder: Path, error: Exception) -> str:
+    """Say why a folder's tokenizer can't be loaded, and what to do."""
+    if not any(any(folder.glob(pattern)) for pattern in VOCABULARIES):
+        return (
+            f"{folder.name} has no tokenizer: none of {', '.join(VOCABULARIES)} is there. Copy the tokenizer's files of the "
+            "model that it was made from into the folder."
+        )
+    pieces = [name for name in SENTENCEPIECE if (folder / name).is_file()]
+    if pieces and not (folder / "tokenizer.json").is_file() and find_spec("sentencepiece") is None:
+        return (
+            f"{folder.name} has its tokenizer as {pieces[0]} only, which needs a package that is not installed here: "
+            "pip install sentencepiece protobuf"
+        )
+    reason = " ".join(str(error).split("\n\n")[0].split()) or type(error).__name__
+    return f"{folder.name} has no tokenizer that transformers can load: {reason}"
 
 
 @contextlib.contextmanager

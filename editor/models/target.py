@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from ..errors import CheckpointError
 from ..files.checkpoint import Checkpoint, read_checkpoint
+from ..files.companions import check_no_adapter, companions
 from ..files.fingerprint import fingerprint, sampled
 from .families import FeedForward, locate
 from .identity import Base, ModelInfo
@@ -24,7 +25,9 @@ class Target:
 
 def open_target(source: Source) -> Target:
     """Read and check everything that an edit needs to know of a model. Raises ModelError."""
+    check_no_adapter(source.folder)
     checkpoint = read_checkpoint(source.folder)
+    companions(checkpoint.folder, checkpoint.config, {shard.path.name for shard in checkpoint.shards})
     return Target(source, checkpoint, locate(checkpoint), fingerprint(checkpoint))
 
 

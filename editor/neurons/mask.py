@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import NeuronsError
+from ..files.companions import check_content
 from ..files.output import replace_file
 from .neurons import Int64, Neurons, _indices
 
@@ -15,17 +16,26 @@ def read_mask(path: Path, languages: Sequence[str]) -> Neurons:
 
     if not path.is_file():
         raise NeuronsError(f"there is no file {path}.")
+    check_content(path)
     try:
         mask = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a malformed pickle raises whatever its last instruction raised
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise NeuronsError(f"{path} is not a file of plain tensors, and nothing else is loaded ({reason}).") from None
+    except (
+        Exception
+    ):  # a malformed pickle raises whatever its last instruction raised; PyTorch advises to load it unsafely
+        raise NeuronsError(
+            f"{path} is not a file of plain tensors, and nothing else is loaded: anything else could run code."
+        ) from None
     if not isinstance(mask, (list, tuple)) or not all(isinstance(layers, (list, tuple)) for layers in mask):
         raise NeuronsError(f"{path} is not a list (languages) of lists (layers) of index tensors.")
     if len(mask) != len(languages) or len(set(languages)) != len(languages):
         raise NeuronsError(f"{path} has {len(mask)} languages; `languages` names {len(set(languages))}.")
     indices: dict[str, tuple[Int64, ...]] = {}
     for language, layers in zip(languages, mask, strict=True):
+        if any(isinstance(layer, torch.Tensor) and _is_zeros_and_ones(layer) for layer in layers):
+            raise NeuronsError(
+                f"{path}: {language} is a mask of zeros and ones, not a list of indices. Write the places of the ones "
+                "instead: mask.nonzero().flatten()."
+            )
         if not all(isinstance(layer, torch.Tensor) and _holds_indices(layer) for layer in layers):
             raise NeuronsError(f"{path}: {language} is not a list of index tensors.")
         indices[language] = tuple(
@@ -34,6 +44,16 @@ def read_mask(path: Path, languages: Sequence[str]) -> Neurons:
     if len({len(layers) for layers in indices.values()}) != 1:
         raise NeuronsError(f"{path}: the languages have different numbers of layers.")
     return Neurons(indices, method={"name": "imported", "file": path.name})
+
+
+def _is_zeros_and_ones(tensor: Any) -> bool:
+    """Tell whether a tensor marks neurons in place of naming them: more than two numbers, all 0 or 1."""
+    import torch
+
+    if tensor.layout is not torch.strided or tensor.numel() <= 2:
+        return False
+    values = tensor.flatten()
+    return bool(((values == 0) | (values == 1)).all())
 
 
 def _holds_indices(tensor: Any) -> bool:

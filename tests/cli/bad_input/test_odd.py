@@ -35,10 +35,10 @@ def test_odd_tensors_and_empty_shards(place: Place) -> None:
 def test_config_comes_along_as_it_is(place: Place) -> None:
     text = (place.model / "config.json").read_bytes().rstrip() + b"\n\n \n"
     (place.model / "config.json").write_bytes(text)
-    (place.model / "empty.txt").write_bytes(b"")
+    (place.model / "merges.txt").write_bytes(b"")
     assert place.bake(*EDIT, "--no-compat-config").code == 0
     assert (place.out / "config.json").read_bytes() == text
-    assert (place.out / "empty.txt").read_bytes() == b""
+    assert (place.out / "merges.txt").read_bytes() == b""
 
 
 def test_read_only_files_and_links_become_plain_files(place: Place) -> None:

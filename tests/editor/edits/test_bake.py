@@ -57,13 +57,14 @@ KINDS: dict[str, dict[str, Any]] = {
 
 @pytest.fixture(scope="module", params=KINDS, ids=KINDS)
 def kind(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One model of each kind of file, with a README.md, a licence and a file in a subfolder."""
+    """One model of each kind of file, with a README.md, a licence, a file in a subfolder and one that is not the model's."""
     folder = tmp_path_factory.mktemp("kind") / "base"
     tiny.save_model(folder, **KINDS[request.param])
     (folder / "README.md").write_text("---\nlicense: mit\n---\nThe base.\n", encoding="utf-8")
     (folder / "LICENSE").write_bytes(b"MIT\r\n\xff")
-    (folder / "extra").mkdir()
-    (folder / "extra" / "notes.txt").write_text("x")
+    (folder / "chat_templates").mkdir()
+    (folder / "chat_templates" / "tool.jinja").write_text("x")
+    (folder / "notes.txt").write_text("x")
     return folder
 
 
@@ -116,7 +117,7 @@ def test_everything_else_stays_as_it_was(kind: Path, neurons_file: Path, recipe:
                 changed.add(tensor.name)
     assert changed == edited and len(edited) == tiny.LAYERS
     own = {"README.md", "monoglot.json", "recipe.yaml", "neurons.json"}
-    others = {path.relative_to(kind).as_posix() for path in kind.rglob("*") if path.is_file()} - own
+    others = {path.relative_to(kind).as_posix() for path in kind.rglob("*") if path.is_file()} - own - {"notes.txt"}
     assert sums.keys() == others | own
     for name in others - {shard.path.name for shard in base.shards}:
         assert (out / name).read_bytes() == (kind / name).read_bytes(), name

@@ -188,12 +188,12 @@ def test_another_base_and_another_version(make: Make) -> None:
     weights = bytearray((base / "model.safetensors").read_bytes())
     weights[-1] ^= 1
     (base / "model.safetensors").write_bytes(weights)
-    (base / "extra.txt").write_text("x")
+    (base / "LICENSE").write_text("x")
     record = manifest.read(out)
     record["monoglot"] = "0.0.1"
     manifest.write(out, record)
     made = again(out)
-    for name in ("model.safetensors", "recipe.yaml", "extra.txt"):
+    for name in ("model.safetensors", "recipe.yaml", "LICENSE"):
         assert "the base is another one" in made.differ[name] and "monoglot 0.0.1" in made.differ[name]
     assert "config.json" in made.same
 

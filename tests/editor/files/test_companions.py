@@ -1,0 +1,136 @@
+"""What comes along with a checkpoint is chosen by what it is; what is not the file that it seems to be is refused."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from monoglot.editor.errors import CheckpointError, ModelError, MonoglotWarning
+from monoglot.editor.files.checkpoint import read_checkpoint
+from monoglot.editor.files.companions import check_no_adapter, companions
+from monoglot.editor.models.source import resolve
+from monoglot.editor.models.target import open_target
+
+OURS = (
+    "config.json", "generation_config.json", "preprocessor_config.json", "tokenizer.json", "tokenizer_config.json",
+    "vocab.json", "merges.txt", "special_tokens_map.json", "added_tokens.json", "spiece.model", "tokenizer.model",
+    "qwen.tiktoken",
+    "chat_template.jinja", "chat_template.json", "additional_chat_templates/tool.jinja", "LICENSE", "LICENSE.txt", "NOTICE",
+    "USE_POLICY.md", "Gemma_LICENSE.md",
+)  # fmt: skip
+NOT_OURS = (
+    "wandb/run-1/files/wandb-metadata.json", "train.log", "checkpoint-500/trainer_state.json", "trainer_state.json",
+    "training_args.bin", "optimizer.pt", "weights.npz", "model.onnx.data", "model.task", "model.safetensors.bak",
+    "all_results.json",
+    "pytorch_model.bin.index.json", "openvino_model.xml", "notes.md", "id_rsa", "events.out.tfevents.1", "setup.py",
+    "checkpoint-500/config.json", "rng_state.pth", "tf_model.h5", "scheduler.pt", "README.md.orig",
+)  # fmt: skip
+
+
+def made(folder: Path, *names: str) -> Path:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("x")
+    return folder
+
+
+def test_files_are_told_by_what_they_are(tmp_path: Path) -> None:
+    made(tmp_path, *OURS, *NOT_OURS, ".git/config", ".DS_Store", "model.safetensors")
+    found = companions(tmp_path, {}, {"model.safetensors"})
+    assert sorted(found.along) == sorted(OURS)
+    assert sorted(found.left_behind) == sorted(NOT_OURS)
+
+
+@pytest.mark.parametrize(
+    "config", [{"auto_map": {"AutoModel": "m.M"}}, {"text_config": {"auto_map": {"AutoModel": "m.M"}}}]
+)
+def test_code_comes_along_where_the_config_names_some(tmp_path: Path, config: dict[str, object]) -> None:
+    made(tmp_path, "modeling_m.py", "m.py")
+    assert companions(tmp_path, config, set()).along == ("m.py", "modeling_m.py")
+    assert companions(tmp_path, {}, set()).along == ()
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "generation_config.json", "LICENSE", "merges.txt"])
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n", "Git LFS pointer"),
+     ("\n<!DOCTYPE html><html></html>", "web page"), ("<HTML>", "web page")],
+)  # fmt: skip
+def test_a_pointer_or_a_page_in_place_of_any_file(tmp_path: Path, name: str, content: str, message: str) -> None:
+    (tmp_path / name).write_text(content)
+    with pytest.raises(CheckpointError, match=f"{name} is a {message}"):
+        companions(tmp_path, {}, set())
+
+
+def test_a_pointer_in_place_of_the_config(model: Path, tmp_path: Path) -> None:
+    folder = copied(model, tmp_path / "m")
+    (folder / "config.json").write_text("version https://git-lfs.github.com/spec/v1\n")
+    with pytest.raises(CheckpointError, match=r"config\.json is a Git LFS pointer"):
+        read_checkpoint(folder)
+
+
+def test_an_adapter_beside_the_model(model: Path, tmp_path: Path) -> None:
+    folder = copied(model, tmp_path / "m")
+    (folder / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": "a/b"}))
+    with pytest.raises(ModelError, match=r"holds an adapter beside the model .*merge_and_unload"):
+        open_target(resolve(str(folder)))
+    (folder / "model.safetensors").unlink()
+    check_no_adapter(folder)
+    with pytest.raises(ModelError, match=r"is an adapter of a/b, not a model"):
+        open_target(resolve(str(folder)))
+
+
+def test_links_that_lead_out_are_refused_by_name(model: Path, tmp_path: Path) -> None:
+    secret = tmp_path / "secrets" / "id_rsa"
+    made(tmp_path, "secrets/id_rsa")
+    for name in ("tokenizer.model", "LICENSE", "chat_templates"):
+        folder = copied(model, tmp_path / f"m-{name}")
+        (folder / name).symlink_to(secret if name != "chat_templates" else secret.parent)
+        if name == "chat_templates":  # a folder that is a link is not entered
+            assert not any("id_rsa" in one for one in companions(folder, {}, set()).along)
+            continue
+        with pytest.raises(
+            CheckpointError, match=rf"{name} is a link that leads out of the model's folder, to .*id_rsa"
+        ):
+            open_target(resolve(str(folder)))
+    folder = copied(model, tmp_path / "m-weights")
+    (folder / "model.safetensors").rename(tmp_path / "weights")
+    (folder / "model.safetensors").symlink_to(tmp_path / "weights")
+    with pytest.raises(CheckpointError, match=r"model\.safetensors is a link that leads out"):
+        open_target(resolve(str(folder)))
+
+
+def test_links_into_the_hubs_cache_and_the_folder_are_followed(model: Path, tmp_path: Path) -> None:
+    repository = tmp_path / "models--a--b"
+    snapshot, blobs = repository / "snapshots" / ("0" * 40), repository / "blobs"
+    copied(model, snapshot)
+    blobs.mkdir()
+    for path in sorted(snapshot.iterdir()):
+        path.rename(blobs / path.name)
+        path.symlink_to(Path("..") / ".." / "blobs" / path.name)
+    (snapshot / "LICENSE.txt").symlink_to("config.json")
+    assert open_target(resolve(str(snapshot))).source.name == "a/b"
+    assert "LICENSE.txt" in companions(snapshot, {}, set()).along
+
+
+def test_the_caches_own_folder_is_told_from_a_model(model: Path, tmp_path: Path) -> None:
+    snapshot = copied(model, tmp_path / "models--a--b" / "snapshots" / ("0" * 40))
+    with pytest.raises(ModelError, match=rf"is a folder of the Hub's cache\. The model lies in {snapshot}"):
+        open_target(resolve(str(tmp_path / "models--a--b")))
+
+
+def test_an_index_that_lists_what_no_shard_holds_is_a_warning(model: Path, tmp_path: Path) -> None:
+    folder = copied(model, tmp_path / "m")
+    names = [tensor.name for _, tensor in read_checkpoint(folder).tensors()]
+    (folder / "model.safetensors").rename(folder / "model-00001-of-00001.safetensors")
+    index = {"weight_map": dict.fromkeys([*names, "none.weight"], "model-00001-of-00001.safetensors")}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.warns(MonoglotWarning, match=r"lists 1 tensors that no shard holds, for example 'none\.weight'"):
+        assert len(list(read_checkpoint(folder).tensors())) == len(names)
+
+
+def copied(model: Path, folder: Path) -> Path:
+    folder.mkdir(parents=True)
+    for path in model.iterdir():
+        (folder / path.name).write_bytes(path.read_bytes())
+    return folder
