@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from ..cards.words.tables import Table
     from ..editor.progress import Listener, Progress
 
 
@@ -35,7 +36,7 @@ def note(text: str) -> None:
     click.echo(as_options(text), err=True)
 
 
-def answer(data: Any) -> None:
+def answer(data: object) -> None:
     """The answer as JSON on stdout."""
     click.echo(json.dumps(data, indent=1, ensure_ascii=False))
 
@@ -57,7 +58,7 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> 
     console.print(made)
 
 
-def print_tables(tables: Iterable[Any]) -> None:
+def print_tables(tables: "Iterable[Table]") -> None:
     """`cards.tables.Table`s on stdout, each with its note."""
     for one in tables:
         table(one.title, one.columns, one.rows)

@@ -7,7 +7,6 @@ import importlib
 import signal
 import sys
 import warnings
-from typing import Any
 
 import click
 
@@ -72,7 +71,7 @@ def main() -> None:
     """Run a command: exit code 1 and one message for what went wrong, 2 for usage, 130 when interrupted or terminated."""
     from ..editor.errors import MonoglotError, MonoglotWarning
 
-    def show(message: Any, category: type[Warning], *rest: Any, **more: Any) -> None:
+    def show(message: Warning | str, category: type[Warning], *rest: object, **more: object) -> None:
         if issubclass(category, MonoglotWarning):
             click.secho(f"Warning: {as_options(str(message))}", fg="yellow", err=True)
 

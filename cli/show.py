@@ -1,13 +1,16 @@
 """What commands print of a baked checkpoint."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from .console import answer, note, table
 
+if TYPE_CHECKING:
+    from ..editor.edits.bake import Baked
 
-def show_baked(baked: Any, as_json: bool) -> None:
+
+def show_baked(baked: "Baked", as_json: bool) -> None:
     manifest = baked.manifest
     if as_json:
         answer(

@@ -7,12 +7,15 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..console import note
 from ..options import device_options, given
+
+if TYPE_CHECKING:
+    from ...editor.live.chat import Conversation
 
 WIDE = 100  # columns from which on two replies stand side by side
 COMMAND = re.compile(r"/[a-z]+")
@@ -130,7 +133,7 @@ def base_folder(folder: Path, named: str | None) -> Path:
 @dataclass
 class Speaker:
     name: str
-    conversation: Any
+    conversation: "Conversation"
 
 
 @dataclass
@@ -239,7 +242,7 @@ def side_by_side(speakers: list[Speaker], prompt: str) -> None:
 
     written = {speaker.name: "" for speaker in speakers}
 
-    def columns() -> Any:
+    def columns() -> Table:
         made = Table(box=None, expand=True, padding=(0, 2, 0, 0))
         for name in written:
             made.add_column(Text(name, style="bold"), ratio=1, overflow="fold")

@@ -3,13 +3,20 @@
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ...editor.neurons.neurons import SETTINGS
 from ..console import answer, bar, note, print_tables
 from ..options import device_options, find_options, given, method_options, split
+
+if TYPE_CHECKING:
+    from ...editor.measures.matrix import Matrix
+    from ...editor.models.target import Target
+    from ...editor.neurons.neurons import Neurons
+    from ...editor.statistics.statistics import Statistics
+    from ...editor.text.tokens import Packed
 
 TOKENS, CONTEXT = 1024, 512
 
@@ -115,7 +122,9 @@ def _chosen(methods: str | None) -> list[str]:
     return chosen
 
 
-def _subject(model: str, known: Any, corpus: tuple[str, ...], tokens: int, context: int) -> tuple[Any, dict[str, Any]]:
+def _subject(
+    model: str, known: "Statistics", corpus: tuple[str, ...], tokens: int, context: int
+) -> "tuple[Target, dict[str, Packed]]":
     """The model, and the held-out text to measure it on."""
     from ...editor import embedded
     from ...editor.errors import CorpusError, StatisticsError
@@ -144,7 +153,9 @@ def _subject(model: str, known: Any, corpus: tuple[str, ...], tokens: int, conte
     return target, packed
 
 
-def _measure(subject: tuple[Any, dict[str, Any]], sets: dict[str, Any], device: str, dtype: str) -> dict[str, Any]:
+def _measure(
+    subject: "tuple[Target, dict[str, Packed]]", sets: "dict[str, Neurons]", device: str, dtype: str
+) -> "dict[str, Matrix]":
     """The perplexity matrix of each method that found neurons."""
     from ...editor.live.load import load_model
     from ...editor.measures.compare_methods import SHARED

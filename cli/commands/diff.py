@@ -4,11 +4,17 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..console import answer, bar, note, table
+
+if TYPE_CHECKING:
+    from ...editor.edits.recipe import Recipe
+    from ...editor.neurons.neurons import Neurons
+    from ...editor.proof.as_recipe import Said
+    from ...editor.proof.difference import Difference, TensorDifference
 
 SHOWN = 20  # tensors, keys and files, each
 WIDE = 60  # characters of a value
@@ -60,9 +66,9 @@ def command(a: str, b: str, recipe_path: Path | None, force: bool, exit_code: bo
     else:
         show(found, said, (a, b), recipe_path)
     if recipe_path:
-        if said.recipe is None:
+        if said.recipe is None or said.neurons is None:
             raise RecipeError(f"there is no recipe that makes {b} from {a}: {said.reason}. Nothing was written.")
-        write(said, recipe_path)
+        write(said.recipe, said.neurons, recipe_path)
         note(
             f"Wrote {recipe_path} and {NEURONS} beside it. B's weights again: monoglot bake {a} --recipe {recipe_path}"
         )
@@ -83,16 +89,16 @@ def check_free(path: Path, force: bool) -> None:
             raise OutputError(f"{each} exists. Choose another place, or replace it with --force.")
 
 
-def write(said: Any, path: Path) -> None:
+def write(recipe: "Recipe", neurons: "Neurons", path: Path) -> None:
     from ...editor.edits import recipe as recipes
     from ...editor.files.output import replace_file
-    from ...editor.neurons import neurons
+    from ...editor.neurons.neurons import save
 
-    neurons.save(said.neurons, path.with_name(NEURONS))
-    replace_file(path, recipes.to_yaml(replace(said.recipe, neurons=NEURONS)).encode())
+    save(neurons, path.with_name(NEURONS))
+    replace_file(path, recipes.to_yaml(replace(recipe, neurons=NEURONS)).encode())
 
 
-def data(found: Any, said: Any) -> dict[str, Any]:
+def data(found: "Difference", said: "Said") -> dict[str, Any]:
     """For programs. A key that a config doesn't have stands on its own side alone."""
     from ...editor.edits import recipe as recipes
 
@@ -129,7 +135,7 @@ def _sides(pairs: dict[str, tuple[Any, Any]]) -> dict[str, dict[str, Any]]:
     }
 
 
-def show(found: Any, said: Any, names: tuple[str, str], recipe_path: Path | None) -> None:
+def show(found: "Difference", said: "Said", names: tuple[str, str], recipe_path: Path | None) -> None:
     click.echo(f"A  {names[0]}\nB  {names[1]}\n")
     _tensors(found)
     for title, pairs in (("config", found.config), ("metadata", found.metadata)):
@@ -150,7 +156,7 @@ def show(found: Any, said: Any, names: tuple[str, str], recipe_path: Path | None
         click.echo("A and B are the same.")
 
 
-def _tensors(found: Any) -> None:
+def _tensors(found: "Difference") -> None:
     parts = [f"{found.same:,} the same"]
     parts += [f"{len(found.changed):,} changed"] * bool(found.changed)
     parts += [f"{len(found.other_form):,} of another shape or dtype"] * bool(found.other_form)
@@ -178,11 +184,11 @@ def _tensors(found: Any) -> None:
             _first_rows("", (f"tensor only in {side}",), [(name,) for name in only])
 
 
-def _form(each: Any) -> str:
+def _form(each: "TensorDifference") -> str:
     return f"{each.dtype} {' × '.join(map(str, each.shape))}"
 
 
-def _where(each: Any) -> str:
+def _where(each: "TensorDifference") -> str:
     """The rows or the columns that changed, whichever are the smaller share."""
     rows = (each.shape or (1,))[0]
     if len(each.shape) == 2 and each.columns and each.columns / each.shape[1] < each.rows / rows:
@@ -197,7 +203,7 @@ def _figure(value: float | None) -> str:
     return "–" if value is None else f"{value:.3g}"
 
 
-def _value(value: Any) -> str:
+def _value(value: object) -> str:
     from ...editor.proof.difference import ABSENT
 
     text = "–" if value is ABSENT else json.dumps(value, ensure_ascii=False)
@@ -215,7 +221,7 @@ def _first_rows(title: str, columns: tuple[str, ...], rows: Sequence[tuple[str, 
         click.echo(f"… and {len(rows) - SHOWN:,} more: --json lists them all.")
 
 
-def _recipe(found: Any, said: Any, recipe_path: Path | None) -> None:
+def _recipe(found: "Difference", said: "Said", recipe_path: Path | None) -> None:
     from ...cards.words import wording
 
     a, b = found.records
@@ -226,7 +232,7 @@ def _recipe(found: Any, said: Any, recipe_path: Path | None) -> None:
                 click.echo(f"  {edit['language']}: {wording.operation(edit)}")
     if a and b:
         _recipes(a, b)
-    if said.recipe:
+    if said.recipe and said.neurons:
         click.echo("as a recipe, which gives B's weights from A's byte for byte:")
         for edit in said.recipe.edits:
             how = "deactivated" if edit.op == "deactivate" else f"scaled × {edit.strength!r}"
@@ -264,5 +270,5 @@ def _recipes(a: dict[str, Any], b: dict[str, Any]) -> None:
     )
 
 
-def _setting(value: Any) -> str:
+def _setting(value: object) -> str:
     return "added" if value is True else str(value or "–")

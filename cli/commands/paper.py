@@ -1,14 +1,20 @@
 """monoglot paper: the paper's experiments on a model, from its text to one page."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ...editor.measures.options import Options
 from ..console import answer, bar, listener, note
 from ..options import corpus_options, detect_options, find_options, split
+
+if TYPE_CHECKING:
+    from ...editor.measures.subject import Subject
+    from ...editor.neurons.neurons import Neurons
+    from ...editor.statistics.statistics import Statistics
+    from ...editor.text.corpus import Text
 
 STATISTICS = "stats.safetensors"
 MEASURED = ("lape", "lave", "ap")  # methods whose neurons are switched off; LAP takes another number of them
@@ -133,7 +139,13 @@ def check_same(output: Path, settings: dict[str, Any], languages: list[str]) -> 
 
 
 def methods(
-    subject: Any, known: Any, sets: dict[str, Any], texts: Any, options: Options, rate: float, quantile: float
+    subject: "Subject",
+    known: "Statistics",
+    sets: "dict[str, Neurons]",
+    texts: "Mapping[str, Text]",
+    options: Options,
+    rate: float,
+    quantile: float,
 ) -> dict[str, Any]:
     """The detection methods side by side, with the perplexity matrices of those that take the same number of neurons."""
     from ...editor.measures import measure

@@ -1,7 +1,7 @@
 """The whole row, each thing shown as soon as it is made."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict
 
 from ..console import answer, listener, note
 from ..show import show_baked
@@ -14,10 +14,26 @@ from .verify import show_proof
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from typing_extensions import Unpack
+
     from ...editor.edits.bake import Baked
     from ...editor.edits.request import Request
     from ...editor.neurons.neurons import Neurons
+    from ...editor.statistics.detection import Detection
     from ...editor.statistics.statistics import Statistics
+
+
+class Settings(TypedDict, total=False):
+    """What `editor.export.export` may be told besides."""
+
+    languages: "Sequence[str]"
+    rate: float
+    quantile: float
+    detection: "Detection"
+    verify_tokens: int
+    base_id: str | None
+    work: Path | None
+    force: bool
 
 
 def run_export(
@@ -30,7 +46,7 @@ def run_export(
     push: str | None = None,
     yes: bool = False,
     fast: bool = False,
-    **settings: Any,
+    **settings: "Unpack[Settings]",
 ) -> bool:
     """Export, show and, where it was asked for, push what was proved; whether the proof passed."""
     from ...cards.maker import CARD

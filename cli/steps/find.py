@@ -1,19 +1,31 @@
 """Find neurons and show them."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict
 
 import click
 
 from ..console import answer, bar, table
 
 if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
     from ...editor.neurons.methods.variation import Variation
     from ...editor.neurons.neurons import Neurons
 
 
+class Settings(TypedDict):
+    """What methods are told."""
+
+    rate: float
+    quantile: float
+    threshold: float
+    seed: int
+    like: "Neurons | None"
+
+
 def run_find(
-    statistics_file: Path | None, method: str, model: str | None, tuned: tuple[str, ...], **settings: Any
+    statistics_file: Path | None, method: str, model: str | None, tuned: tuple[str, ...], **settings: "Unpack[Settings]"
 ) -> "Neurons":
     """Neurons by a method, in the statistics, or in the variation of `model` in its tuned copies."""
     from ...editor.neurons.find import find

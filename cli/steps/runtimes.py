@@ -2,15 +2,20 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ..console import answer, bar, note, table
+
+if TYPE_CHECKING:
+    from ...editor.models.target import Target
+    from ...editor.neurons.neurons import Neurons
+    from ...editor.runtimes.conformance import Outcome
 
 
 def conform(
     folder: Path,
-    target: Any,
-    found: Any,
+    target: "Target",
+    found: "Neurons",
     runtimes: Sequence[str],
     *,
     interpreters: Mapping[str | None, str],
@@ -70,7 +75,7 @@ def conform(
     return all(one.verdict == "steered" for one in outcomes)
 
 
-def show_answers(outcomes: Sequence[Any]) -> None:
+def show_answers(outcomes: "Sequence[Outcome]") -> None:
     from ...cards.words.runtimes import conformance_table
 
     found = conformance_table({one.name: one.record() for one in outcomes})
