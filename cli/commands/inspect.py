@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from ..console import answer, table
+from ..console import answer, as_options, table
 
 MARGIN = 17  # columns
 WIDEST = 110
@@ -33,13 +33,21 @@ def command(what: str, hashes: bool, as_json: bool) -> None:
     """
     from ...editor.describe import describe
 
-    found = describe(what, hashes=hashes)
+    found = reasons_said(describe(what, hashes=hashes))
     if hashes and found["kind"] != "checkpoint" and not found.get("made") and not found.get("converted"):
         raise click.UsageError("--hashes goes with a checkpoint that monoglot made.")
     if as_json:
         answer(found)
         return
     SHOWN[found["kind"]](found)
+
+
+def reasons_said(found: dict[str, Any]) -> dict[str, Any]:
+    """Name options where the library's reasons name arguments."""
+    said = {**found, "reason": as_options(found["reason"])} if found.get("reason") else found
+    for key in {"operations", "carriers"} & found.keys():
+        said = {**said, key: {name: why and as_options(why) for name, why in found[key].items()}}
+    return said
 
 
 def say(lines: Lines) -> None:

@@ -1,10 +1,11 @@
 """Let runtimes answer, and show which are steered."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..console import answer, bar, note, table
+from ..console import answer, as_options, bar, note, table
 
 if TYPE_CHECKING:
     from ...editor.models.target import Target
@@ -69,7 +70,7 @@ def conform(
         for line in lines:
             note(f"Note: {line}")
     if as_json:
-        answer({one.name: one.record() for one in outcomes})
+        answer({one.name: replace(one, reason=as_options(one.reason)).record() for one in outcomes})
     else:
         show_answers(outcomes)
     return all(one.verdict == "steered" for one in outcomes)
