@@ -3,7 +3,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 SCRIPTS = PYTHONPATH=tests $(BIN)/python -m scripts
 
-.PHONY: setup check test oldest dist demo readme real real-judge compat runtimes runtimes-short card-blocks bench clean
+.PHONY: setup check test oldest dist demo commands docs real real-judge compat runtimes runtimes-short card-blocks bench clean
 
 setup: $(VENV)/.done
 
@@ -52,9 +52,19 @@ dist: setup
 demo: setup
 	$(BIN)/monoglot demo
 
-# The README's help texts; run it when an option or a command changed
-readme: setup
+# The help texts in docs/commands.md; run it when an option or a command changed
+commands: setup
 	$(SCRIPTS).help_texts
+
+# The site, in site/, from docs/. A link that leads nowhere is an error. It needs neither monoglot nor torch, so it has an
+# environment of its own, which is made in seconds
+$(VENV)-docs/.done:
+	$(PYTHON) -m venv $(VENV)-docs
+	$(VENV)-docs/bin/python -m pip install -q "mkdocs-material==9.8.2"
+	touch $@
+
+docs: $(VENV)-docs/.done
+	NO_MKDOCS_2_WARNING=1 $(VENV)-docs/bin/mkdocs build --strict
 
 # Real checkpoints: REAL_MODELS=DIR to use what is there, REAL_CORPUS=DIR for the text
 export REAL_MODELS ?= real-models
@@ -101,7 +111,7 @@ compat: setup $(VENV)-transformers4/.done $(VENV)-mlx/.done
 	  $(BIN)/python -m pytest tests/compat
 
 # Checkpoints of every carrier in real runtimes: four in one environment, with GGUF files baked directly in llama.cpp; or all,
-# each in one of its own, on SmolLM2 and Gemma too, which writes the README's table
+# each in one of its own, on SmolLM2 and Gemma too, which writes the table of docs/runtimes.md
 $(VENV)-runtimes/.done:
 	$(PYTHON) -m venv $(VENV)-runtimes
 	$(VENV)-runtimes/bin/python -m pip install -q "torch==2.13.0"
@@ -142,5 +152,5 @@ bench: setup
 	for file in tests/benchmarks/*.py; do $(BIN)/python $$file; done
 
 clean:
-	rm -rf $(VENV) $(VENV)-llama $(VENV)-oldest $(VENV)-3.10 $(VENV)-transformers4 $(VENV)-mlx $(VENV)-runtimes $(VENV)-vllm $(VENV)-openvino $(VENV)-mistralrs \
-	  build dist *.egg-info
+	rm -rf $(VENV) $(VENV)-llama $(VENV)-oldest $(VENV)-3.10 $(VENV)-transformers4 $(VENV)-mlx $(VENV)-runtimes $(VENV)-vllm $(VENV)-openvino $(VENV)-mistralrs $(VENV)-docs \
+	  build dist site *.egg-info

@@ -1,23 +1,30 @@
-"""Writes the help of every command into the README, between two marks: `make readme`. A test compares the two.
+"""Writes `docs/commands.md`, the page with the help of every command: `make commands`. A test compares the two.
 
-What stands there is what a terminal of 80 columns shows, whatever this one has. A line about a click that renders it in
-another way is in the test.
+The page shows what a terminal of 80 columns shows, whatever width this one has. The test also runs the commands, so another
+version of click that prints something else is noticed.
 """
 
-import html
 from pathlib import Path
 
 import click
 
 from monoglot.cli.main import COMMANDS, group
 
-README = Path(__file__).resolve().parents[2] / "README.md"
-BEGIN, END = "<!-- help: begin. Written by `make readme` -->\n", "<!-- help: end -->\n"
-WIDTH = 78  # click keeps two columns of a terminal free
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "commands.md"
+WIDTH = 78  # click leaves two columns of a terminal free
+TOP = """# Commands
+
+This page shows what `monoglot -h` and `monoglot COMMAND -h` print. `make commands` writes it, so do not edit it by hand.
+
+Every command prints its answer on standard output, and everything else on standard error. With `--json` the answer is JSON;
+`chat` and `demo`, whose answers are for people, do not have that option.
+The exit code is 0 when all went well, 1 when something went wrong or a proof failed, 2 when the command line is wrong, and
+130 when you stopped it.
+"""
 
 
 def help_of(name: str | None) -> str:
-    """What `monoglot NAME -h` prints, or `monoglot -h`."""
+    """Return what `monoglot NAME -h` prints, or `monoglot -h` for None."""
     top = click.Context(group, info_name="monoglot", terminal_width=WIDTH, color=False, **group.context_settings)
     if name is None:
         return group.get_help(top)
@@ -26,20 +33,12 @@ def help_of(name: str | None) -> str:
     return command.get_help(click.Context(command, info_name=name, parent=top))
 
 
-def block() -> str:
-    """The marks and what belongs between them."""
-    texts = [f"{BEGIN}\n```text\n{help_of(None)}\n```\n"]
-    for name, line in COMMANDS.items():
-        summary = f"<summary><code>monoglot {name}</code> {html.escape(line, quote=False)}</summary>"
-        texts.append(f"<details>{summary}\n\n```text\n{help_of(name)}\n```\n\n</details>\n")
-    return "\n".join(texts) + f"\n{END}"
-
-
-def written(readme: str) -> str:
-    """What the README has between its marks, marks included; ValueError when one is missing."""
-    return readme[readme.index(BEGIN) : readme.index(END) + len(END)]
+def page() -> str:
+    """Return the text of the page."""
+    texts = [TOP, f"## monoglot\n\n```text\n{help_of(None)}\n```\n"]
+    texts += [f"## monoglot {name}\n\n{line}\n\n```text\n{help_of(name)}\n```\n" for name, line in COMMANDS.items()]
+    return "\n".join(texts)
 
 
 if __name__ == "__main__":
-    text = README.read_text(encoding="utf-8")
-    README.write_text(text.replace(written(text), block()), encoding="utf-8")
+    PAGE.write_text(page(), encoding="utf-8")
