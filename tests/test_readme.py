@@ -20,6 +20,7 @@ from support import ggufs, tiny
 
 import monoglot as face
 from monoglot.cli.main import COMMANDS, group
+from monoglot.editor import errors
 from monoglot.editor.embedded import MODEL
 from monoglot.editor.files import kinds
 from monoglot.editor.models.families import FAMILIES
@@ -167,6 +168,14 @@ def test_every_module_that_is_named_exists() -> None:
     for name, text in WRITTEN.items():
         for path in re.findall(r"`((?:editor|cards|cli|tests)/[\w./]*)`", text):
             assert (ROOT / path).exists(), f"{name}: {path}"
+
+
+def test_every_error_is_named() -> None:
+    own = {
+        name for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, errors.MonoglotError)
+    }
+    shown = re.search(r"```text\n(MonoglotError.*?)```", PAGES["library.md"], re.DOTALL)
+    assert shown and set(re.findall(r"\w+Error", shown[1])) == own
 
 
 def test_every_option_that_is_named_exists() -> None:
