@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ..editor.edits.card_maker import CardMaker, Describe
+from ..editor.edits.manifest import Manifest
 
 
 def _writer(method: dict[str, Any]) -> Describe:
@@ -14,11 +15,11 @@ def _writer(method: dict[str, Any]) -> Describe:
 
 
 def _renew(
-    folder: Path, record: dict[str, Any], method: dict[str, Any], base_folder: Path, more: Mapping[str, bytes]
+    folder: Path, manifest: Manifest, method: dict[str, Any], base_folder: Path, more: Mapping[str, bytes]
 ) -> tuple[str, ...]:
     from .refresh import renew
 
-    return renew(folder, record, method, base_folder, more=more)
+    return renew(folder, manifest, method, base_folder, more=more)
 
 
 def _draw(evaluation: Mapping[str, Any], strength: Mapping[str, Any] | None) -> dict[str, bytes]:

@@ -8,11 +8,13 @@ import html
 import re
 import warnings
 from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ..editor import embedded
 from ..editor.edits.card_maker import Describe
+from ..editor.edits.manifest import Manifest
 from ..editor.errors import CardError, MonoglotWarning
 from ..editor.files import card_text
 from ..editor.files.kinds import FILE
@@ -38,7 +40,7 @@ PROMPTS = {  # without quotes or anything else that a shell or JSON has a use fo
 }  # fmt: skip
 
 
-def render(manifest: dict[str, Any], base_folder: Path, recipe: str, method: dict[str, Any]) -> str:
+def render(manifest: Manifest, base_folder: Path, recipe: str, method: dict[str, Any]) -> str:
     """Render the whole text of README.md.
 
     `recipe` is the text of recipe.yaml, `method` what neurons.json says of itself. Raises CardError when the Hub would refuse
@@ -82,16 +84,14 @@ def read_base_card(folder: Path) -> tuple[dict[str, Any], str]:
     return data, body.strip()
 
 
-def front_matter(
-    manifest: dict[str, Any], base: dict[str, Any], method: dict[str, Any], base_folder: Path
-) -> dict[str, Any]:
+def front_matter(manifest: Manifest, base: dict[str, Any], method: dict[str, Any], base_folder: Path) -> dict[str, Any]:
     """Make the metadata that the Hub reads.
 
     Licence, task and tags are the base's, the languages are those that are left, and the results are this model's alone.
     """
-    model = manifest["base"]["model"] if manifest["base"]["hub"] else None
+    model = manifest.base.model if manifest.base.hub else None
     kept = metadata.inherited(base, base_folder, model)
-    off, active = wording.deactivated(manifest), wording.activated(manifest)
+    off, active = manifest.deactivated, manifest.activated
     spoken, tagged = kept.pop("language"), kept.pop("language_bcp47")
     if active:
         spoken, tagged = metadata.codes(active)
@@ -111,13 +111,13 @@ def front_matter(
     return {key: value for key, value in data.items() if value}
 
 
-def context(manifest: dict[str, Any], recipe: str, method: dict[str, Any]) -> dict[str, Any]:
+def context(manifest: Manifest, recipe: str, method: dict[str, Any]) -> dict[str, Any]:
     """Everything the template names, apart from the base's card."""
-    off, active = wording.deactivated(manifest), wording.activated(manifest)
+    off, active = manifest.deactivated, manifest.activated
     others = [code for code in PROMPTS if code not in (active or off)]
-    evaluation, strength = manifest.get("evaluation") or {}, manifest.get("strength")
+    evaluation, strength = manifest.measures, manifest.strength
     found = {part.name: part for part in sections.sections(evaluation, strength)}
-    verdicts = wording.verdicts(manifest)
+    verdicts = wording.verdicts(manifest.certificate)
     return {
         "title": wording.title(manifest),
         "summary": wording.summary(manifest),
@@ -128,34 +128,32 @@ def context(manifest: dict[str, Any], recipe: str, method: dict[str, Any]) -> di
         "unconvertible": runtimes.unconvertible(manifest),
         "checked": runtimes.checked(manifest),
         "proved": runtimes.proved(manifest),
-        "known": runtimes.KNOWN[runtimes.carrier(manifest)],
+        "known": runtimes.KNOWN[manifest.carrier_name],
         "prompt": PROMPTS[others[0]] if others else "…",
         "edits": tables.edits(manifest),
         "off": bool(off),
-        "weak": [code for code, kept in manifest["kept"].items() if kept > manifest["edited"][code]],
+        "weak": [code for code, kept in manifest.kept.items() if kept > manifest.edited[code]],
         "activated": languages.listed(active) if active else "",
         "carrier": wording.carrier(manifest),
-        "calibration": tables.calibration(manifest["carrier"]),
+        "calibration": tables.calibration(manifest.carrier),
         "answers": tables.answers(evaluation["activated"]) if evaluation.get("activated") else [],
         "strength": tables.strength(strength) if strength else [],
-        "strength_figure": picture(found["strength"], manifest["files"]) if strength else "",
+        "strength_figure": picture(found["strength"], manifest.files) if strength else "",
         "samples": _samples(manifest),
         "kept_answers": [
             (found[name], tables.answers(evaluation[name])[0]) for name in ("same_language", "asked") if name in found
         ],
         "sections": [
-            {"part": part, "figure": picture(part, manifest["files"])}
-            for name, part in found.items()
-            if name in ON_CARD
+            {"part": part, "figure": picture(part, manifest.files)} for name, part in found.items() if name in ON_CARD
         ],
-        "layers": manifest["base"]["layers"],
-        "width": manifest["base"]["width"],
+        "layers": manifest.base.layers,
+        "width": manifest.base.width,
         "method": wording.found_by(method),
         "recipe": recipe,
-        "verified": bool(manifest["certificate"]),
+        "verified": manifest.certificate is not None,
         "verdicts": [verdict.markdown() for verdict in verdicts],
-        "effect": tables.effect(manifest["certificate"]),
-        "version": manifest["monoglot"],
+        "effect": tables.effect(manifest.certificate),
+        "version": manifest.monoglot,
         **_base(manifest),
         "grid": tables.grid,
         "cell": tables.cell,
@@ -171,15 +169,15 @@ def picture(part: sections.Section, files: Collection[str]) -> str:
     return f'<img src="{file}" alt="{html.escape(part.alt)}" width="{WIDTH}">' if file in files else ""
 
 
-def _base(manifest: dict[str, Any]) -> dict[str, str]:
+def _base(manifest: Manifest) -> dict[str, str]:
     """Return the base's name and revision, and how a command is told where it is.
 
     A base that was a folder has to be named."""
-    base = manifest["base"]
-    known = base["hub"] or base["model"] == embedded.NAME
-    where = f"[{base['model']}](https://huggingface.co/{base['model']})" if base["hub"] else f"`{base['model']}`"
-    revision = f" at revision `{base['revision']}`" if base["revision"] else ""
-    told = "" if base["hub"] else ", which comes with monoglot" if known else ", a folder: `BASE` is where you have it"
+    base = manifest.base
+    known = base.hub or base.model == embedded.NAME
+    where = f"[{base.model}](https://huggingface.co/{base.model})" if base.hub else f"`{base.model}`"
+    revision = f" at revision `{base.revision}`" if base.revision else ""
+    told = "" if base.hub else ", which comes with monoglot" if known else ", a folder: `BASE` is where you have it"
     return {
         "base": f"{where}{revision}{told}",
         "base_option": "" if known else " --base BASE",
@@ -187,14 +185,17 @@ def _base(manifest: dict[str, Any]) -> dict[str, str]:
     }
 
 
-def _samples(manifest: dict[str, Any]) -> list[tuple[str, str]]:
+def _samples(manifest: Manifest) -> list[tuple[str, str]]:
     """Three real answers, the first to a prompt in each of the first three languages: chosen by rule."""
-    found = (manifest.get("evaluation") or {}).get("activated")
+    found = manifest.measures.get("activated")
     if found:
-        first = {sample["language"]: (sample["prompt"], sample["this model"]) for sample in reversed(found["samples"])}
+        first = {
+            sample["language"]: (sample["prompt"], sample.get("this model", ""))
+            for sample in reversed(found.get("samples") or [])
+        }
         pairs = [first[code] for code in found["by_language"] if code in first]
     else:
-        pairs = [(one["prompt"], one["answer"]) for one in (manifest.get("strength") or {}).get("samples", [])]
+        pairs = [(one["prompt"], one["answer"]) for one in (manifest.strength["samples"] if manifest.strength else ())]
     return [(tables.cell(prompt), tables.cell(answer)) for prompt, answer in pairs[:3]]
 
 
@@ -205,9 +206,8 @@ def card_writer(method: dict[str, Any]) -> Describe:
     """
     from ..editor.edits import recipe as recipes
 
-    def describe(manifest: dict[str, Any], base_folder: Path) -> str:
-        base = {key: manifest["base"][key] for key in ("model", "revision", "fingerprint")}
-        recipe = recipes.of_data({"format": recipes.FORMAT, "base": base, **manifest["recipe"]})
+    def describe(manifest: Manifest, base_folder: Path) -> str:
+        recipe = replace(manifest.recipe, base=manifest.base.identity)
         return render(manifest, base_folder, recipes.to_yaml(recipe), method)
 
     return describe

@@ -9,14 +9,17 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ..editor.edits import manifest, recipe
-from ..editor.errors import MonoglotError, VerificationError
+from ..editor.edits import manifest as manifest_file
+from ..editor.edits import recipe
+from ..editor.edits.manifest import Manifest
+from ..editor.errors import VerificationError
 from ..editor.files.kinds import FILE
 from ..editor.measures import findings
+from ..editor.measures.findings import Findings
 from ..editor.neurons import neurons
 from ..editor.version import VERSION
 from .figures import draw as figures
@@ -33,8 +36,6 @@ SAMPLES = {
     "same_language": {"base": "base", "this model": "this model", "random neurons": "random neurons"},
     "deactivate_each": {"none": "nothing off", "random": "random neurons off", "off": "its own language off"},
 }
-MALFORMED = (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError)
-AGAIN = "Measure again with `monoglot evaluate`."
 CONTROLS = {code: None for code in (*range(32), *range(127, 160)) if chr(code) not in "\t\n"}
 
 
@@ -74,20 +75,14 @@ def read(folder: Path) -> Report:
     if not folder.is_dir():
         raise VerificationError(f"there is no folder {folder}.")
     if (folder / FILE).is_file():
-        name, make, source = FILE, _of_checkpoint, manifest.read(folder)
+        found = _of_checkpoint(folder, manifest_file.read(folder))
     elif (folder / findings.FILE).is_file():
-        name, make, source = findings.FILE, _of_findings, findings.read(folder)
+        found = _of_findings(findings.read(folder))
     else:
         raise VerificationError(
             f"{folder} has neither {FILE} nor {findings.FILE}, so there is nothing to report on. Name a checkpoint "
             "that monoglot made, or a folder that `monoglot evaluate MODEL NEURONS -o FOLDER` wrote."
         )
-    try:
-        found = make(folder, source)
-    except MonoglotError:
-        raise
-    except MALFORMED as error:
-        raise VerificationError(f"{folder / name} is not what monoglot writes ({_reason(error)}). {AGAIN}") from None
     if not (found.sections or found.effect or found.verdicts):
         raise VerificationError(
             f"nothing was measured of {folder} yet. Run `monoglot evaluate {folder.name} --all`, or `monoglot verify "
@@ -96,54 +91,46 @@ def read(folder: Path) -> Report:
     return found
 
 
-def _reason(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"
-
-
-def _of_checkpoint(folder: Path, record: dict[str, Any]) -> Report:
-    base = record["base"]
-    asked = recipe.of_data(
-        {"format": recipe.FORMAT, "base": {key: base[key] for key in ("model", "revision", "fingerprint")}}
-        | record["recipe"]
-    )
+def _of_checkpoint(folder: Path, manifest: Manifest) -> Report:
+    base, data = manifest.base, manifest.to_data()
     found = folder / "neurons.json"
     facts = {
-        "base": f"{base['model']}{_revision(base)}",
-        "family": f"{base['model_type']}, {base['layers']} layers × {base['width']:,} feed-forward neurons",
+        "base": f"{base.model}{_revision(base.revision)}",
+        "family": f"{base.model_type}, {base.layers} layers × {base.width:,} feed-forward neurons",
         "neurons found by": wording.found_by(neurons.load(found).method) if found.is_file() else "",
-        "edited": wording.weights_note(record),
-        "constants": wording.carrier(record),
+        "edited": wording.weights_note(manifest),
+        "constants": wording.carrier(manifest),
     }
     return _report(
-        wording.title(record),
-        wording.summary(record),
+        wording.title(manifest),
+        wording.summary(manifest),
         facts,
-        record.get("evaluation") or {},
-        record.get("strength"),
-        {key: record.get(key) for key in ("base", "recipe", "edited", "kept", "certificate", "strength", "evaluation")},
-        edits=tables.edits(record),
-        recipe=recipe.to_yaml(asked),
-        calibration=next(iter(tables.calibration(record["carrier"])), None),
-        verdicts=tuple(wording.verdicts(record)),
-        effect=next(iter(tables.effect(record["certificate"])), None),
+        manifest.measures,
+        manifest.strength,
+        {key: data.get(key) for key in ("base", "recipe", "edited", "kept", "certificate", "strength", "evaluation")},
+        edits=tables.edits(manifest),
+        recipe=recipe.to_yaml(replace(manifest.recipe, base=base.identity)),
+        calibration=next(iter(tables.calibration(manifest.carrier)), None),
+        verdicts=tuple(wording.verdicts(manifest.certificate)),
+        effect=next(iter(tables.effect(manifest.certificate)), None),
     )
 
 
-def _of_findings(folder: Path, record: dict[str, Any]) -> Report:
-    model = record["model"]
+def _of_findings(found: Findings) -> Report:
+    model, data = found.model, found.to_data()
     facts = {
-        "model": f"{model['name']}{_revision(model)}",
-        "family": f"{model['model_type']}, {model['layers']} layers × {model['width']:,} feed-forward neurons",
-        "neurons found by": wording.found_by(record["neurons"]["method"]),
+        "model": f"{model.name}{_revision(model.revision)}",
+        "family": f"{model.model_type}, {model.layers} layers × {model.width:,} feed-forward neurons",
+        "neurons found by": wording.found_by(found.neurons.method),
     }
     return _report(
-        f"Language neurons of {model['name'].rsplit('/', 1)[-1]}",
-        f"What the language-specific neurons of {model['name']} do, measured by switching them off. The model itself is "
+        f"Language neurons of {model.name.rsplit('/', 1)[-1]}",
+        f"What the language-specific neurons of {model.name} do, measured by switching them off. The model itself is "
         "unchanged.",
         facts,
-        record["evaluation"],
+        found.evaluation.measures,
         None,
-        {key: record[key] for key in ("model", "neurons", "evaluation")},
+        {key: data[key] for key in ("model", "neurons", "evaluation")},
     )
 
 
@@ -180,8 +167,8 @@ def _report(
     )  # fmt: skip
 
 
-def _revision(model: Mapping[str, Any]) -> str:
-    return f" at {model['revision'][:12]}" if model.get("revision") else ""
+def _revision(revision: str | None) -> str:
+    return f" at {revision[:12]}" if revision else ""
 
 
 def html(report: Report) -> str:
@@ -207,12 +194,9 @@ def html(report: Report) -> str:
 def _drawn(report: Report) -> dict[str, dict[str, str]]:
     """Draw the figures as SVG, by name and theme; none without matplotlib."""
     drawn: dict[str, dict[str, str]] = {}
-    try:
-        for theme in THEMES if available() else ():
-            for name, figure in figures.draw(report.evaluation, report.strength, theme).items():
-                drawn.setdefault(name, {})[theme] = figures.svg(figure)
-    except MALFORMED as error:
-        raise VerificationError(f"what was measured cannot be drawn ({_reason(error)}). {AGAIN}") from None
+    for theme in THEMES if available() else ():
+        for name, figure in figures.draw(report.evaluation, report.strength, theme).items():
+            drawn.setdefault(name, {})[theme] = figures.svg(figure)
     return drawn
 
 

@@ -1,5 +1,6 @@
 """What commands print of a baked checkpoint."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -7,70 +8,64 @@ import click
 from .console import answer, note, table
 
 if TYPE_CHECKING:
+    from ..cards.words.tables import Edited
     from ..editor.edits.bake import Baked
+    from ..editor.edits.manifest import Carrier
+
+SHOWN = ("neurons_edited", "edited", "kept", "carrier", "rounding", "strength", "left_out")
 
 
 def show_baked(baked: "Baked", as_json: bool) -> None:
     manifest = baked.manifest
     if as_json:
+        data = manifest.to_data()
         answer(
             {
                 "folder": str(baked.folder),
-                "neurons_edited": manifest["neurons_edited"],
-                "edited": manifest["edited"],
-                "kept": manifest["kept"],
-                "carrier": manifest["carrier"],
-                "rounding": manifest["rounding"],
-                "strength": manifest.get("strength"),
-                "left_out": manifest["left_out"],
-                "sha256": {name: entry["sha256"] for name, entry in manifest["files"].items()},
+                **{key: data.get(key) for key in SHOWN},
+                "sha256": {name: entry.sha256 for name, entry in manifest.files.items()},
             }
         )
         return
-    if searched := manifest.get("strength"):
-        show_curve(searched)
+    if manifest.strength:
+        show_curve(manifest.strength)
     show_edits(baked.folder.name, manifest)
-    if carrier := manifest["carrier"]:
-        _show_carrier(carrier, manifest["rounding"])
+    if manifest.carrier:
+        _show_carrier(manifest.carrier, manifest.rounding)
     note_shared(manifest)
-    if manifest["left_out"]:
-        note(f"Left behind, as they are no part of the model: {', '.join(manifest['left_out'])}.")
+    if manifest.left_out:
+        note(f"Left behind, as they are no part of the model: {', '.join(manifest.left_out)}.")
 
 
-def show_edits(name: str, manifest: dict[str, Any]) -> None:
+def show_edits(name: str, manifest: "Edited") -> None:
     """What was done to which language."""
     from ..cards.words.wording import operation
 
     rows = [
-        (
-            edit["language"],
-            operation(edit),
-            manifest["edited"][edit["language"]],
-            manifest["kept"][edit["language"]],
-        )
-        for edit in manifest["recipe"]["edits"]
+        (edit.language, operation(edit), manifest.edited[edit.language], manifest.kept[edit.language])
+        for edit in manifest.recipe.edits
     ]
     table(
-        f"{name}: {manifest['neurons_edited']:,} neurons edited",
+        f"{name}: {manifest.neurons_edited:,} neurons edited",
         ("language", "operation", "neurons edited", "kept, shared"),
         rows,
     )
 
 
-def note_shared(manifest: dict[str, Any]) -> None:
-    for language, kept in manifest["kept"].items():
-        if kept > manifest["edited"][language]:
+def note_shared(manifest: "Edited") -> None:
+    for language, kept in manifest.kept.items():
+        if kept > manifest.edited[language]:
             note(
                 f"Most neurons of {language} are shared with other languages and were kept, so the effect is weaker: "
                 "--shared edit takes them too."
             )
 
 
-def _show_carrier(carrier: dict[str, Any], rounding: dict[str, float]) -> None:
+def _show_carrier(carrier: "Carrier", rounding: Mapping[str, float]) -> None:
     """Where the constants went, and what that costs."""
     cast = ", ".join(f"{what} {error:.1e}" for what, error in rounding.items())
-    click.echo(f"carrier: {carrier['name']}; rounding to the checkpoint's dtype, relative: {cast or 'none'}")
-    if not carrier["calibration"]:
+    click.echo(f"carrier: {carrier.name}; rounding to the checkpoint's dtype, relative: {cast or 'none'}")
+    if not carrier.calibration:
         return
     table(
         "calibration, on text that it was not fitted to",
@@ -78,20 +73,20 @@ def _show_carrier(carrier: dict[str, Any], rounding: dict[str, float]) -> None:
         [
             (
                 number,
-                f"{row['mean']:.3f}",
-                f"{row['deviation']:.3f}",
-                "–" if row["first_token"] is None else f"{row['first_token']:.2f}",
-                row["worst_kind"],
-                f"{row['worst']:.2f}",
-                f"{row['level']:g}",
-                f"{row['after']:.1%}" + (" left out" if number in carrier["layers_left_out"] else ""),
+                f"{row.mean:.3f}",
+                f"{row.deviation:.3f}",
+                "–" if row.first_token is None else f"{row.first_token:.2f}",
+                row.worst_kind,
+                f"{row.worst:.2f}",
+                f"{row.level:g}",
+                f"{row.after:.1%}" + (" left out" if number in carrier.layers_left_out else ""),
             )
-            for number, row in enumerate(carrier["calibration"])
+            for number, row in enumerate(carrier.calibration)
         ],
     )
 
 
-def show_curve(curve: dict[str, Any]) -> None:
+def show_curve(curve: Mapping[str, Any]) -> None:
     """The curve as a table, and what the checkpoint wrote."""
     import click
 

@@ -17,9 +17,9 @@ from .edits import calibration as calibration_file
 from .edits import manifest as manifest_file
 from .edits import recipe as recipe_file
 from .edits.carriers import choose, has_biases, ignored_biases, refusals
-from .edits.manifest import check_recipe, compare_files
+from .edits.manifest import compare_files, recipe_record
 from .edits.recipe import CONSTANT_OPS, OPS
-from .errors import CheckpointError, ModelError, RecipeError, VerificationError
+from .errors import CheckpointError, ModelError
 from .files.checkpoint import Checkpoint, parse_json, read_checkpoint, read_config, read_shard
 from .files.fingerprint import fingerprint
 from .files.gguf import MAGIC
@@ -199,37 +199,25 @@ def _layout(feed_forward: FeedForward) -> str:
 
 
 def _of_manifest(folder: Path, hashes: bool) -> dict[str, Any]:
-    record = manifest_file.read(folder)
-    try:
-        check_recipe(record)
-        strength, certificate = record.get("strength"), dict(record["certificate"] or {})
-        revision = record["base"]["revision"]
-        found = {
-            "kind": "checkpoint",
-            "monoglot": str(record["monoglot"]),
-            "base": {
-                "model": str(record["base"]["model"]),
-                "revision": None if revision is None else str(revision),
-                "fingerprint": str(record["base"]["fingerprint"]),
-            },
-            "recipe": dict(record["recipe"]),
-            "neurons_edited": int(record["neurons_edited"]),
-            "edited": {k: int(record["edited"][k]) for k in (edit["language"] for edit in record["recipe"]["edits"])},
-            "kept": {k: int(record["kept"][k]) for k in record["edited"]},
-            "constants_in": record["carrier"] and str(record["carrier"]["name"]),
-            "layers_left_out": list((record["carrier"] or {}).get("layers_left_out", ())),
-            "strength": strength and {"language": str(strength["language"]), "reached": bool(strength["reached"])},
-            "certificate": {
-                name: bool(certificate[name]["passed"]) for name in ("bytes", "logits") if name in certificate
-            },
-            "evaluation": sorted(record.get("evaluation") or {}),
-            "files": compare_files(folder, record["files"], hashes=hashes),
-        }
-    except (RecipeError, KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-        raise VerificationError(
-            f"{folder / FILE} is malformed ({type(error).__name__}: {error}). Bake the checkpoint again."
-        ) from None
-    return found
+    manifest = manifest_file.read(folder)
+    carrier, strength = manifest.carrier, manifest.strength
+    return {
+        "kind": "checkpoint",
+        "monoglot": manifest.monoglot,
+        "base": vars(manifest.base.identity),
+        "recipe": recipe_record(manifest.recipe),
+        "neurons_edited": manifest.neurons_edited,
+        "edited": {edit.language: manifest.edited[edit.language] for edit in manifest.recipe.edits},
+        "kept": {language: manifest.kept[language] for language in manifest.edited},
+        "constants_in": carrier and carrier.name,
+        "layers_left_out": list(carrier.layers_left_out) if carrier else [],
+        "strength": strength and {"language": strength["language"], "reached": strength["reached"]},
+        "certificate": {name: proof.passed for name, proof in manifest.certificate.proofs.items()}
+        if manifest.certificate
+        else {},
+        "evaluation": sorted(manifest.measures),
+        "files": compare_files(folder, manifest.files, hashes=hashes),
+    }
 
 
 # The other files

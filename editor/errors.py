@@ -4,6 +4,7 @@
     ├── ModelError          no such model, not a safetensors checkpoint, quantised, an unknown family, a config or a chat
     │   │                   template that cannot be used
     │   └── CheckpointError malformed bytes: truncated, overlapping, an index that points elsewhere, NaN
+    ├── MalformedError      data that is not what its format says; each reader makes its own error of it, with place and step
     ├── CorpusError         no text, too little text, an unreadable file
     ├── StatisticsError     a statistics file that is malformed or does not fit its partner
     ├── NeuronsError        neurons that do not fit the model, or a language that is not among them
@@ -34,6 +35,10 @@ class ModelError(MonoglotError):
 
 class CheckpointError(ModelError):
     """The bytes of a checkpoint are malformed."""
+
+
+class MalformedError(MonoglotError):
+    """Data is not what its format says."""
 
 
 class CorpusError(MonoglotError):

@@ -164,29 +164,29 @@ def _strength(output: Path, request: Request) -> tuple[float | None, tuple[int, 
         return None if request.strength is None else float(request.strength), None, True
     asked = (request.target_accuracy, digest(prompts_of(request)))
     try:
-        found = manifest.read(output)["strength"]
-        if (found["target_accuracy"], found["prompts"]) == asked:
-            first, last = found["layers"]
-            return float(found["checkpoint"][-1]["strength"]), (first, last), True
-    except (VerificationError, KeyError, TypeError, ValueError, IndexError):
-        pass
+        found = manifest.read(output).strength
+    except VerificationError:
+        found = None
+    if found and found["checkpoint"] and (found.get("target_accuracy"), found.get("prompts")) == asked:
+        first, last = found["layers"]
+        return found["checkpoint"][-1]["strength"], (first, last), True
     return 1.0, None, False
 
 
 def _same_recipe(output: Path, target: Target, recipe: Recipe) -> bool:
     """Whether `output` was already baked from this base and recipe, by this version."""
     try:
-        record = manifest.read(output)
+        there = manifest.read(output)
     except VerificationError:
         return False
-    return bool(
-        record["monoglot"] == VERSION
-        and record["base"]["model"] == target.base.model
-        and record["base"]["fingerprint"] == target.fingerprint
-        and record["recipe"] == manifest.recipe_record(recipe)
+    return (
+        there.monoglot == VERSION
+        and there.base.model == target.base.model
+        and there.base.fingerprint == target.fingerprint
+        and manifest.recipe_record(there.recipe) == manifest.recipe_record(recipe)
     )
 
 
 def _same_neurons(output: Path, neurons: Neurons) -> bool:
     entry = manifest.entry(neurons_file.serialise(neurons).encode())
-    return bool(manifest.read(output)["files"][NEURONS] == entry)
+    return manifest.read(output).files.get(NEURONS) == entry

@@ -17,7 +17,7 @@ from .editor.describe import describe
 from .editor.edits import recipe as recipe_file
 from .editor.edits.bake import Baked
 from .editor.edits.fit import open_calibration
-from .editor.edits.manifest import read
+from .editor.edits.manifest import open_source, read
 from .editor.edits.recipe import Recipe
 from .editor.edits.request import Request
 from .editor.errors import RecipeError
@@ -32,7 +32,7 @@ from .editor.measures.measure import evaluate as measure
 from .editor.measures.options import GENERATE, OF_NEURONS, Options
 from .editor.measures.search import bake_recipe, bake_requested
 from .editor.measures.subject import open_subject
-from .editor.models.source import resolve, resolve_base
+from .editor.models.source import resolve
 from .editor.models.target import open_target
 from .editor.neurons import find as methods
 from .editor.neurons import neurons as neurons_file
@@ -235,7 +235,7 @@ def verify(
 ) -> Proof:
     """Prove that a checkpoint is its base with the recipe's edits and nothing else; `fast` compares bytes alone."""
     place = Path(folder)
-    target = open_target(resolve_base(read(place)["base"], None if base is None else str(base), beside=place))
+    target = open_target(open_source(read(place).base, None if base is None else str(base), beside=place))
     path = None if neurons is None else Path(neurons)
     texts = texts_for(place, path, _words(corpus), _words(languages), told)
     return prove(

@@ -1,9 +1,10 @@
 """What was measured, as the Hub's `model-index`: perplexity and the share of answers in the language, before and after."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
+from ...editor.edits.manifest import Manifest
 from ...editor.text import languages
 from ..words import wording
 from ..words.amounts import number
@@ -17,26 +18,27 @@ ASKED = {
 TASK = "text-generation"
 
 
-def model_index(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
+def model_index(manifest: Manifest) -> list[dict[str, Any]]:
     """Return a result for each language and kind of text, with the base's figures beside this model's; empty without any."""
     from huggingface_hub import ModelCardData
 
     found = [*_perplexity(manifest), *_answers(manifest)]
     if not found:
         return []
-    data = ModelCardData(eval_results=found, model_name=wording.title(dict(manifest)))
+    data = ModelCardData(eval_results=found, model_name=wording.title(manifest))
     index: list[dict[str, Any]] = data.to_dict()["model-index"]
     return index
 
 
-def _perplexity(manifest: Mapping[str, Any]) -> Iterator[Any]:
+def _perplexity(manifest: Manifest) -> Iterator[Any]:
     """exp of the mean log-loss of a token, on the text that `verify` held out."""
     from huggingface_hub import EvalResult
 
-    loss = ((manifest.get("certificate") or {}).get("effect") or {}).get("log_loss") or {}
-    for code in loss.get("base") or {}:
+    effect = manifest.certificate.effect if manifest.certificate else None
+    loss = effect.log_loss if effect else {}
+    for code in loss.get("base", {}):
         for model, name in (("this model", "perplexity"), ("base", "perplexity of the base")):
-            value = _rounded(math.exp(min(number((loss.get(model) or {}).get(code)), 100)))
+            value = _rounded(math.exp(min(number(loss.get(model, {}).get(code)), 100)))
             if not math.isnan(value):
                 yield EvalResult(
                     task_type=TASK, dataset_type="held-out-text", dataset_name=f"held-out text in {languages.name(code)}",
@@ -44,11 +46,11 @@ def _perplexity(manifest: Mapping[str, Any]) -> Iterator[Any]:
                 )  # fmt: skip
 
 
-def _answers(manifest: Mapping[str, Any]) -> Iterator[Any]:
+def _answers(manifest: Manifest) -> Iterator[Any]:
     from huggingface_hub import EvalResult
 
     for kind, said in ASKED.items():
-        found = (manifest.get("evaluation") or {}).get(kind) or {}
+        found = manifest.measures.get(kind) or {}
         for code, by in (found.get("by_language") or {}).items():
             for model, name in (("this model", ""), ("base", ", the base")):
                 value = _rounded(number((by.get(model) or {}).get("accuracy")))

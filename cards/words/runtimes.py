@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ...editor import embedded
+from ...editor.edits.manifest import Manifest
 from .tables import Table
 
 ALIKE = "vLLM, llama.cpp, CTranslate2, MLX, ONNX Runtime and OpenVINO"
@@ -56,35 +57,28 @@ NOTE = (
 NO_GGUF = ("opt", "xglm", "gptj", "gpt_neo", "helium")  # families that llama.cpp's converter does not know
 
 
-def carrier(manifest: Mapping[str, Any]) -> str:
-    return str((manifest["carrier"] or {}).get("name", "none"))
+def advice(manifest: Manifest) -> str:
+    said = ADVICE[manifest.carrier_name]
+    return said.replace(f"{SAME}.", RESPELLED) if manifest.recipe.compat_config else said
 
 
-def advice(manifest: Mapping[str, Any]) -> str:
-    said = ADVICE[carrier(manifest)]
-    return said.replace(f"{SAME}.", RESPELLED) if manifest["recipe"].get("compat_config") else said
-
-
-def unconvertible(manifest: Mapping[str, Any]) -> str:
+def unconvertible(manifest: Manifest) -> str:
     """Say what llama.cpp's converter does not know of a checkpoint; empty where it knows it all."""
-    base = manifest["base"]
-    if base["model"] == embedded.NAME and not base["hub"]:
+    base = manifest.base
+    if base.model == embedded.NAME and not base.hub:
         return "tokenizer"
-    return "architecture" if base["model_type"] in NO_GGUF and carrier(manifest) != "llama" else ""
+    return "architecture" if base.model_type in NO_GGUF and manifest.carrier_name != "llama" else ""
 
 
-def checked(manifest: Mapping[str, Any]) -> Table | None:
+def checked(manifest: Manifest) -> Table | None:
     """Make the table of runtimes that were run and their outcomes, from the manifest's `runtimes`, where it has them."""
-    found = manifest.get("runtimes")
-    return conformance_table(found) if isinstance(found, Mapping) and found else None
+    return conformance_table(manifest.runtimes) if manifest.runtimes else None
 
 
 def conformance_table(found: Mapping[str, Any]) -> Table:
     """{name: {version, verdict, prompts, told_apart, to_steered, to_base}} as a table, for the console and the card."""
     rows = []
     for name, one in found.items():
-        if not isinstance(one, Mapping):
-            continue
         ours, base = (one.get(key) or {} for key in ("to_steered", "to_base"))
         rows.append(
             (
@@ -108,11 +102,11 @@ def conformance_table(found: Mapping[str, Any]) -> Table:
     return Table("runtimes", columns, tuple(rows), NOTE)
 
 
-def proved(manifest: Mapping[str, Any]) -> str:
+def proved(manifest: Manifest) -> str:
     """Say what the certificate proves for transformers, which `verify` runs."""
-    logits = (manifest.get("certificate") or {}).get("logits")
+    logits = manifest.certificate.logits if manifest.certificate else None
     if not logits:
         return "None yet: `monoglot verify` runs it in transformers."
-    if not logits["passed"]:
+    if not logits.passed:
         return "transformers, where it does **not** do what the recipe says: see above. Others not yet."
     return "transformers: its logits were compared, see above. Others not yet."

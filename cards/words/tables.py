@@ -8,8 +8,11 @@ import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
+from ...editor.edits.certificate import Certificate
+from ...editor.edits.manifest import Carrier
+from ...editor.edits.recipe import Recipe
 from ...editor.neurons.profile import ends
 from ...editor.text import languages
 from .amounts import NONE, change, count, number, or_dash, perplexity_figure, share
@@ -52,6 +55,19 @@ class Table:
     rows: tuple[tuple[str, ...], ...]
     note: str = ""
     marked: frozenset[tuple[int, int]] = frozenset()
+
+
+class Edited(Protocol):
+    """A checkpoint or a GGUF file as its record says what was done: the recipe, and how many neurons of each language."""
+
+    @property
+    def recipe(self) -> Recipe: ...
+    @property
+    def edited(self) -> Mapping[str, int]: ...
+    @property
+    def kept(self) -> Mapping[str, int]: ...
+    @property
+    def neurons_edited(self) -> int: ...
 
 
 def every(evaluation: Mapping[str, Any], strength: Mapping[str, Any] | None = None) -> list[Table]:
@@ -306,29 +322,24 @@ def strength(found: Mapping[str, Any]) -> list[Table]:
     return [Table(f"strength, for answers in {languages.name(found['language'])}", head, rows, marked=marked)]
 
 
-def edits(manifest: Mapping[str, Any]) -> Table:
+def edits(manifest: Edited) -> Table:
     """Tabulate what was changed."""
     rows = tuple(
-        (
-            edit["language"],
-            operation(edit),
-            count(manifest["edited"][edit["language"]]),
-            count(manifest["kept"][edit["language"]]),
-        )
-        for edit in manifest["recipe"]["edits"]
+        (edit.language, operation(edit), count(manifest.edited[edit.language]), count(manifest.kept[edit.language]))
+        for edit in manifest.recipe.edits
     )
     head = ("language", "operation", "neurons edited", "kept, as another language measured shares them")
     return Table("what was changed", head, rows)
 
 
-def effect(certificate: Mapping[str, Any] | None) -> list[Table]:
+def effect(certificate: Certificate | None) -> list[Table]:
     """Tabulate what a checkpoint does to text in each language, as `verify` measured it."""
-    if not certificate or "effect" not in certificate:
+    if certificate is None or certificate.effect is None:
         return []
-    loss = certificate["effect"]["log_loss"]
+    loss = certificate.effect.log_loss
     rows = []
-    for code, tokens in certificate["effect"]["tokens"].items():
-        base, this, random = (number(loss[name][code]) for name in MODELS)
+    for code, tokens in certificate.effect.tokens.items():
+        base, this, random = (number(loss.get(name, {}).get(code)) for name in MODELS)
         rows.append(
             (
                 f"perplexity on {code} ({tokens:,} tokens)",
@@ -340,16 +351,16 @@ def effect(certificate: Mapping[str, Any] | None) -> list[Table]:
     return [Table("effect on held-out text", head, tuple(rows))]
 
 
-def calibration(carrier: Mapping[str, Any] | None) -> list[Table]:
+def calibration(carrier: Carrier | None) -> list[Table]:
     """How well a direction stands in for the constant 1, by layer."""
-    layers = (carrier or {}).get("calibration") or []
+    layers = (carrier and carrier.calibration) or ()
     rows = tuple(
         (
             str(layer),
-            f"{row['mean']:.3f} ± {row['deviation']:.3f}",
-            or_dash(row["first_token"], "{:.2f}".format),
-            f"{row['worst_kind']}, {row['worst']:.2f}",
-            f"{row['after']:.1%}",
+            f"{row.mean:.3f} ± {row.deviation:.3f}",
+            or_dash(row.first_token, "{:.2f}".format),
+            f"{row.worst_kind}, {row.worst:.2f}",
+            f"{row.after:.1%}",
         )
         for layer, row in enumerate(layers)
     )

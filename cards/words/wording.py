@@ -1,9 +1,12 @@
 """A checkpoint in words: what was done to it, where its constants live, and what was proved. From the manifest alone."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
 from ...editor import embedded
+from ...editor.edits.certificate import Agreement, Approximation, BytesProof, Certificate, LogitsProof
+from ...editor.edits.manifest import Manifest
+from ...editor.edits.recipe import Edit
 from ...editor.neurons.neurons import SETTINGS
 from ...editor.text import languages
 from .amounts import small
@@ -14,34 +17,17 @@ METHODS = {  # the neurons were found by …
 }  # fmt: skip
 
 
-def activated(manifest: dict[str, Any]) -> list[str]:
-    """Return the languages that the model is to answer in.
-
-    They are those with a constant of their own, not held at another's, and the one that a strength was searched for.
-    """
-    searched = (manifest.get("strength") or {}).get("language")
-    return [
-        edit["language"]
-        for edit in manifest["recipe"]["edits"]
-        if edit["language"] == searched or (edit["op"] in ("pin", "add", "shift") and "@" not in edit.get("value", ""))
-    ]
-
-
-def deactivated(manifest: dict[str, Any]) -> list[str]:
-    return [edit["language"] for edit in manifest["recipe"]["edits"] if edit["op"] == "deactivate"]
-
-
-def weights_note(manifest: dict[str, Any]) -> str:
-    total = manifest["base"]["layers"] * manifest["base"]["width"]
+def weights_note(manifest: Manifest) -> str:
+    total = manifest.base.layers * manifest.base.width
     return (
-        f"{manifest['neurons_edited']:,} of {total:,} feed-forward neurons were edited in the weights; every other byte of "
+        f"{manifest.neurons_edited:,} of {total:,} feed-forward neurons were edited in the weights; every other byte of "
         "them is the base's."
     )
 
 
-def config_note(manifest: dict[str, Any]) -> str:
+def config_note(manifest: Manifest) -> str:
     """Say what was added to config.json, where something was."""
-    if not manifest["recipe"].get("compat_config"):
+    if not manifest.recipe.compat_config:
         return ""
     return (
         "Its config.json says in the older spelling too, with keys such as `torch_dtype` and `rope_theta`, what the base's "
@@ -49,10 +35,10 @@ def config_note(manifest: dict[str, Any]) -> str:
     )
 
 
-def operation(edit: dict[str, Any]) -> str:
+def operation(edit: Edit) -> str:
     """Say in words what an edit does, as tables show it."""
-    op, strength = edit["op"], edit.get("strength")
-    value, _, held = str(edit.get("value")).partition("@")
+    strength = edit.strength
+    value, _, held = str(edit.value).partition("@")
     amount = f"the {value}" if strength in (1, None) else f"{strength:g} × the {value}"
     text = f" on {languages.listed([held])} text" if held else ""
     words = {
@@ -62,34 +48,34 @@ def operation(edit: dict[str, Any]) -> str:
         "add": f"{amount}{text} added",
         "shift": f"input shifted by {amount}{text}",
     }
-    where = f" in layers {edit['layers'][0]} to {edit['layers'][1]}" if edit.get("layers") else ""
-    return words[op] + where
+    where = f" in layers {edit.layers[0]} to {edit.layers[1]}" if edit.layers else ""
+    return words[edit.op] + where
 
 
-def title(manifest: dict[str, Any]) -> str:
-    ours, edits = _is_embedded(manifest), manifest["recipe"]["edits"]
-    short = "The embedded model" if ours else manifest["base"]["model"].rsplit("/", 1)[-1]
-    active, off = activated(manifest), deactivated(manifest)
+def title(manifest: Manifest) -> str:
+    ours, edits = _is_embedded(manifest), manifest.recipe.edits
+    short = "The embedded model" if ours else manifest.base.model.rsplit("/", 1)[-1]
+    active, off = manifest.activated, manifest.deactivated
     if active:
         return f"{short} in {languages.listed(active)}"
     if off:
         return f"{short} without {languages.listed(off)}"
-    how = "scaled" if all(edit["op"] == "scale" for edit in edits) else "edited"
-    return f"{short}, {languages.listed([edit['language'] for edit in edits])} {how}"
+    how = "scaled" if all(edit.op == "scale" for edit in edits) else "edited"
+    return f"{short}, {languages.listed([edit.language for edit in edits])} {how}"
 
 
-def _is_embedded(manifest: dict[str, Any]) -> bool:
-    return manifest["base"]["model"] == embedded.NAME and not manifest["base"]["hub"]
+def _is_embedded(manifest: Manifest) -> bool:
+    return manifest.base.model == embedded.NAME and not manifest.base.hub
 
 
-def summary(manifest: dict[str, Any]) -> str:
+def summary(manifest: Manifest) -> str:
     """Say in one sentence what the checkpoint is."""
-    edits, active = manifest["recipe"]["edits"], activated(manifest)
-    base = "the model that comes with monoglot" if _is_embedded(manifest) else manifest["base"]["model"]
+    edits, active = manifest.recipe.edits, manifest.activated
+    base = "the model that comes with monoglot" if _is_embedded(manifest) else manifest.base.model
     groups: dict[str, list[str]] = {}
     for edit in edits:
-        verb = {"add": "have", "shift": "have their"}.get(edit["op"], "are")
-        groups.setdefault(f"{verb} {operation(edit)}", []).append(edit["language"])
+        verb = {"add": "have", "shift": "have their"}.get(edit.op, "are")
+        groups.setdefault(f"{verb} {operation(edit)}", []).append(edit.language)
     parts = [f"its neurons for {languages.listed(codes)} {words}" for words, codes in groups.items()]
     if active:
         return f"This is {base}, made to answer in {languages.listed(active)}: {'; '.join(parts)}."
@@ -108,9 +94,9 @@ def found_by(method: dict[str, Any]) -> str:
     return f"{title} ({', '.join(settings)}{f'; tokens: {amounts}' if amounts else ''})"
 
 
-def form(manifest: dict[str, Any]) -> str:
+def form(manifest: Manifest) -> str:
     """Say what kind of checkpoint it is."""
-    name = (manifest["carrier"] or {}).get("name")
+    name = manifest.carrier_name
     if name == "flag":
         return (
             "with the base's architecture and tokenizer, and biases in its feed-forward layers that a key of its config "
@@ -124,9 +110,9 @@ def form(manifest: dict[str, Any]) -> str:
     return "with the base's architecture, tensor names, shapes and tokenizer"
 
 
-def carrier(manifest: dict[str, Any]) -> str:
+def carrier(manifest: Manifest) -> str:
     """Where the constants live, and what storing them cost."""
-    carrier = manifest["carrier"]
+    carrier = manifest.carrier
     if not carrier:
         return ""
     where = {
@@ -135,9 +121,9 @@ def carrier(manifest: dict[str, Any]) -> str:
         "llama": "They are biases of the Llama that the model was rewritten as: exact.",
         "calibrated": "The model has no biases. In each layer a direction w of the feed-forward input with w·x ≈ 1 on real "
         "text stands in for the constant 1: approximate, with the error below.",
-    }[carrier["name"]]
-    cast = ", ".join(f"{small(error)} in {what}" for what, error in manifest["rounding"].items() if error)
-    left = carrier["layers_left_out"]
+    }[carrier.name]
+    cast = ", ".join(f"{small(error)} in {what}" for what, error in manifest.rounding.items() if error)
+    left = carrier.layers_left_out
     omitted = (
         f" The constants of layer{'s' * (len(left) > 1)} {', '.join(map(str, left))} were left out: the error there is "
         "too large."
@@ -145,7 +131,7 @@ def carrier(manifest: dict[str, Any]) -> str:
         else ""
     )
     cost = f"cost a relative {cast}" if cast else "cost nothing"
-    spare = carrier.get("spare_neurons")
+    spare = carrier.spare_neurons
     room = f" {spare:,} neurons that are hardly ever active gave up their places to what is added." if spare else ""
     return f"{where} Rounding to the checkpoint's dtype {cost}.{omitted}{room}"
 
@@ -160,60 +146,66 @@ class Verdict(NamedTuple):
         return f"**{self.alarm}**: {self.text}" if self.alarm else self.text
 
 
-def verdicts(manifest: dict[str, Any]) -> list[Verdict]:
+def verdicts(certificate: Certificate | None) -> list[Verdict]:
     """List what was proved; what was not looked at is left out."""
-    certificate = manifest["certificate"] or {}
-    made = {"bytes": bytes_verdict, "logits": logits_verdict, "approximation": distance}
-    return [say(certificate) for key, say in made.items() if key in certificate]
+    if certificate is None:
+        return []
+    found = [bytes_verdict(certificate.bytes)]
+    if certificate.logits:
+        found.append(logits_verdict(certificate.logits, stand_in=certificate.approximation is not None))
+    if certificate.approximation:
+        found.append(distance(certificate.approximation))
+    return found
 
 
-def bytes_verdict(certificate: dict[str, Any]) -> Verdict:
-    found = certificate["bytes"]
-    if not found["passed"]:
-        return Verdict(found["problems"][0], "The bytes are not what the recipe says")
+def bytes_verdict(found: BytesProof) -> Verdict:
+    if not found.passed:
+        return Verdict(_first(found.problems), "The bytes are not what the recipe says")
     return Verdict(
-        f"Compared with the base byte for byte: {found['changed_columns']:,} rows and columns in "
-        f"{found['edited_tensors']} tensors changed, exactly the recipe's; the other {found['identical_tensors']} tensors "
+        f"Compared with the base byte for byte: {found.changed_columns:,} rows and columns in "
+        f"{found.edited_tensors} tensors changed, exactly the recipe's; the other {found.identical_tensors} tensors "
         "are identical."
     )
 
 
-def logits_verdict(certificate: dict[str, Any]) -> Verdict:
-    logits = certificate["logits"]
-    if not logits["passed"]:
-        return Verdict(logits["problems"][0], "The checkpoint does not behave like the hooked base")
-    rows = logits["by_language"].values()
-    stand_in = ", with the same stand-in for the constant," if "approximation" in certificate else ""
+def logits_verdict(found: LogitsProof, *, stand_in: bool) -> Verdict:
+    if not found.passed:
+        return Verdict(_first(found.problems), "The checkpoint does not behave like the hooked base")
+    rows = found.by_language.values()
+    same = ", with the same stand-in for the constant," if stand_in else ""
     how = (
-        f"Compared with the base under forward hooks that do the same at run time{stand_in} on "
-        f"{sum(row['positions'] for row in rows):,} positions in {len(rows)} language{'s' * (len(rows) != 1)}: "
+        f"Compared with the base under forward hooks that do the same at run time{same} on "
+        f"{sum(row.positions for row in rows):,} positions in {len(rows)} language{'s' * (len(rows) != 1)}: "
     )
-    if max(row["max_logit"] for row in rows) == 0:
+    if max((row.max_logit for row in rows), default=0) == 0:
         return Verdict(f"{how}every logit is the same, to the bit.")
     return Verdict(how + _difference(rows))
 
 
-def _difference(rows: Collection[dict[str, Any]]) -> str:
+def _first(problems: Sequence[str]) -> str:
+    return problems[0] if problems else "No reason is given."
+
+
+def _difference(rows: Collection[Agreement]) -> str:
     return (
-        f"the largest difference of a logit is {small(max(row['max_logit'] for row in rows))} (logits reach "
-        f"{max(row['largest_logit'] for row in rows):.0f}), mean KL at most {small(max(row['kl'] for row in rows))} nats, "
-        f"the same top token in at least {min(row['same_top'] for row in rows):.2%}."
+        f"the largest difference of a logit is {small(max(row.max_logit for row in rows))} (logits reach "
+        f"{max(row.largest_logit for row in rows):.0f}), mean KL at most {small(max(row.kl for row in rows))} nats, "
+        f"the same top token in at least {min(row.same_top for row in rows):.2%}."
     )
 
 
-def distance(certificate: dict[str, Any]) -> Verdict:
+def distance(found: Approximation) -> Verdict:
     """How far a calibrated checkpoint is from the exact constants."""
-    found = certificate["approximation"]
-    off = found["activation"]
+    off = found.activation
     how = "Against the base with the exact constants, which the stand-in approximates: "
     return Verdict(
-        f"{how}{_difference(found['by_language'].values())} The activations themselves are off by {off['all']:.1%} in the "
-        f"root mean square (worst layer {off['worst_layer']:.1%}), on the first token of a text by up to "
-        f"{off['first_token']:.0%}."
+        f"{how}{_difference(found.by_language.values())} The activations themselves are off by {off.all:.1%} in the "
+        f"root mean square (worst layer {off.worst_layer:.1%}), on the first token of a text by up to "
+        f"{off.first_token:.0%}."
     )
 
 
-def commit_message(record: Mapping[str, Any]) -> str:
+def commit_message(manifest: Manifest) -> str:
     """Say what a commit of a checkpoint is: "google/gemma-3-270m: zh deactivated (monoglot 0.1.0)"."""
-    edits = ", ".join(f"{edit['language']} {operation(edit)}" for edit in record["recipe"]["edits"])
-    return f"{record['base']['model']}: {edits} (monoglot {record['monoglot']})"
+    edits = ", ".join(f"{edit.language} {operation(edit)}" for edit in manifest.recipe.edits)
+    return f"{manifest.base.model}: {edits} (monoglot {manifest.monoglot})"

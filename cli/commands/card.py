@@ -1,12 +1,15 @@
 """monoglot card: README.md from the manifest, once more; or a check of its metadata."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
 from ...cards.refresh import writer
 from ..console import answer, note
+
+if TYPE_CHECKING:
+    from ...editor.edits.manifest import Manifest
 
 
 @click.command("card")
@@ -75,16 +78,16 @@ def check(folder: Path, as_json: bool) -> None:
     note(f"The metadata of {path} is as the Hub takes it.")
 
 
-def folder_of_base(record: dict[str, Any], base: str | None, *, beside: Path) -> Path:
+def folder_of_base(manifest: "Manifest", base: str | None, *, beside: Path) -> Path:
     """The base's folder; of one on the Hub that was not named, a folder with its card and its licence alone."""
-    from ...editor.edits.manifest import check_base
-    from ...editor.models.source import fetch, resolve_base
+    from ...editor.edits.manifest import check_base, open_source
+    from ...editor.models.source import fetch
     from ...editor.models.target import open_target
 
-    known = record["base"]
-    if known["hub"] and not base:
-        at = f"@{known['revision']}" if known["revision"] else ""
-        return fetch(f"{known['model']}{at}", ("README.md", "LICENSE"))
-    source = resolve_base(known, base, beside=beside)
-    check_base(record, open_target(source))
+    known = manifest.base
+    if known.hub and not base:
+        at = f"@{known.revision}" if known.revision else ""
+        return fetch(f"{known.model}{at}", ("README.md", "LICENSE"))
+    source = open_source(known, base, beside=beside)
+    check_base(manifest, open_target(source))
     return source.folder

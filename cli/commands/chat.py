@@ -115,17 +115,18 @@ def command(
 def base_folder(folder: Path, named: str | None) -> Path:
     """Where the base of the checkpoint in `folder` is; or the model that is named."""
     from ...editor.edits import manifest
+    from ...editor.edits.manifest import open_source
     from ...editor.files.checkpoint import read_checkpoint
     from ...editor.files.fingerprint import fingerprint
     from ...editor.files.kinds import FILE
-    from ...editor.models.source import resolve, resolve_base
+    from ...editor.models.source import resolve
 
     if not named:
-        found: Path = resolve_base(manifest.read(folder)["base"], None, beside=folder).folder
+        found: Path = open_source(manifest.read(folder).base, None, beside=folder).folder
         return found
     found = resolve(named).folder
     record = manifest.read(folder) if (folder / FILE).is_file() else None
-    if record and fingerprint(read_checkpoint(found)) != record["base"]["fingerprint"]:
+    if record and fingerprint(read_checkpoint(found)) != record.base.fingerprint:
         note(f"{named} is not the model that {folder.name} was made from.")
     return found
 

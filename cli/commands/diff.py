@@ -11,6 +11,7 @@ import click
 from ..console import answer, bar, note, table
 
 if TYPE_CHECKING:
+    from ...editor.edits.manifest import Manifest
     from ...editor.edits.recipe import Recipe
     from ...editor.neurons.neurons import Neurons
     from ...editor.proof.as_recipe import Said
@@ -120,8 +121,8 @@ def data(found: "Difference", said: "Said") -> dict[str, Any]:
         "recipe": recipes.as_data(said.recipe) if said.recipe else None,
         "no_recipe": said.reason or None,
         "made_by_recipe": {
-            side: {"base": record["base"], "recipe": record["recipe"]} if record else None
-            for side, record in zip("AB", found.records, strict=True)
+            side: {key: manifest.to_data()[key] for key in ("base", "recipe")} if manifest else None
+            for side, manifest in zip("AB", found.manifests, strict=True)
         },
     }
 
@@ -224,12 +225,12 @@ def _first_rows(title: str, columns: tuple[str, ...], rows: Sequence[tuple[str, 
 def _recipe(found: "Difference", said: "Said", recipe_path: Path | None) -> None:
     from ...cards.words import wording
 
-    a, b = found.records
-    for side, record, other in (("B", b, 0), ("A", a, 1)):
-        if record and record["base"]["fingerprint"] == found.fingerprints[other]:
-            click.echo(f"{side} was made from {'AB'[other]} by monoglot {record['monoglot']}:")
-            for edit in record["recipe"]["edits"]:
-                click.echo(f"  {edit['language']}: {wording.operation(edit)}")
+    a, b = found.manifests
+    for side, manifest, other in (("B", b, 0), ("A", a, 1)):
+        if manifest and manifest.base.fingerprint == found.fingerprints[other]:
+            click.echo(f"{side} was made from {'AB'[other]} by monoglot {manifest.monoglot}:")
+            for edit in manifest.recipe.edits:
+                click.echo(f"  {edit.language}: {wording.operation(edit)}")
     if a and b:
         _recipes(a, b)
     if said.recipe and said.neurons:
@@ -243,16 +244,18 @@ def _recipe(found: "Difference", said: "Said", recipe_path: Path | None) -> None
         click.echo(f"as a recipe: no, {said.reason}")
 
 
-def _recipes(a: dict[str, Any], b: dict[str, Any]) -> None:
+def _recipes(a: "Manifest", b: "Manifest") -> None:
     """Two checkpoints of monoglot's: what either does to each language."""
     from ...cards.words import wording
+    from ...editor.edits.manifest import recipe_record
 
-    if a["base"]["fingerprint"] != b["base"]["fingerprint"]:
-        click.echo(f"They were made from other models: A from {a['base']['model']}, B from {b['base']['model']}.")
+    if a.base.fingerprint != b.base.fingerprint:
+        click.echo(f"They were made from other models: A from {a.base.model}, B from {b.base.model}.")
         return
-    ours, theirs = ({edit["language"]: wording.operation(edit) for edit in each["recipe"]["edits"]} for each in (a, b))
+    ours, theirs = ({edit.language: wording.operation(edit) for edit in each.recipe.edits} for each in (a, b))
+    one_recipe, other_recipe = (recipe_record(each.recipe) for each in (a, b))
     settings = [
-        (name, a["recipe"].get(key), b["recipe"].get(key))
+        (name, one_recipe.get(key), other_recipe.get(key))
         for key, name in (
             ("shared", "shared neurons"),
             ("carrier", "carrier"),
@@ -261,7 +264,7 @@ def _recipes(a: dict[str, Any], b: dict[str, Any]) -> None:
         )
     ]
     table(
-        f"recipes for {a['base']['model']}",
+        f"recipes for {a.base.model}",
         ("language", "A", "B"),
         [
             *((k, ours.get(k, "not edited"), theirs.get(k, "not edited")) for k in dict.fromkeys([*ours, *theirs])),

@@ -209,11 +209,9 @@ def gguf(found: dict[str, Any]) -> None:
 
 
 def _converted(made: dict[str, Any]) -> Lines:
-    from ...editor.gguf import converted
-
     base = made["checkpoint"]["base"]["model"]
     yield "converted from", f"a checkpoint of {base} by monoglot {made['monoglot']}, to {made['type']}"
-    yield "edits", converted.edits(made)
+    yield "edits", ", ".join(f"{edit['op']} {edit['language']}" for edit in made["checkpoint"]["recipe"]["edits"])
     if survival := made["survival"]:
         kept = "fades" if survival["faded"] else "survives"
         yield "steering", f"{kept}: KL(unquantised ‖ {made['type']}) {survival['kl']:.2g} nats"

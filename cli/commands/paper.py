@@ -1,6 +1,7 @@
 """monoglot paper: the paper's experiments on a model, from its text to one page."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,6 +65,7 @@ def command(
     \b
     monoglot paper google/gemma-3-270m --corpus texts/ -o findings
     """
+    from ...editor.edits.evaluation import Evaluation
     from ...editor.measures import findings, measure
     from ...editor.measures.compare_methods import find_all
     from ...editor.measures.subject import Subject
@@ -92,26 +94,26 @@ def command(
     kept = findings.of_folder(output, model_info(target), subject.neurons)
     asked = {"text_tokens": text_tokens, "context": context, "prompts": prompts, "count": count, "corpus": known.texts,
              "aligned": str(aligned) if aligned else None, "rate": rate, "quantile": quantile}  # fmt: skip
-    if kept.get("settings") != findings.plain(asked):
-        kept["evaluation"], kept["settings"] = {}, findings.plain(asked)
+    if kept.settings != findings.plain(asked):
+        kept = replace(kept, evaluation=Evaluation({}), settings=findings.plain(asked))
     listening = listener()
     steps: dict[str, Callable[[], Any]] = {
         "profile": lambda: measure.profile(subject, options, listening),
         "overlap": lambda: measure.overlap(subject, options, listening),
         "methods": lambda: methods(subject, known, sets, texts, options, rate, quantile),
-        "perplexity": lambda: kept["evaluation"]["methods"]["methods"]["lape"]["perplexity"],
+        "perplexity": lambda: kept.evaluation.measures["methods"]["methods"]["lape"]["perplexity"],
         "similarity": lambda: measure.similarity(subject, options, listening),
         "deactivate_each": lambda: measure.deactivate_each(subject, options, listening),
     }
     for number, (name, step) in enumerate(steps.items(), start=1):
-        if name in kept["evaluation"]:
+        if name in kept.evaluation.measures:
             note(f"{name}: there already")
             continue
         note(f"{name} ({number} of {len(steps)})")
-        kept["evaluation"][name] = step()
+        kept = replace(kept, evaluation=kept.evaluation.adding({name: step()}))
         findings.write(output, kept, subject.neurons)
     neurons.save(subject.neurons, output / findings.NEURONS)
-    finish(output, kept["evaluation"], as_json)
+    finish(output, kept.evaluation.to_data(), as_json)
 
 
 def check_same(output: Path, settings: dict[str, Any], languages: list[str]) -> None:
@@ -126,7 +128,7 @@ def check_same(output: Path, settings: dict[str, Any], languages: list[str]) -> 
         )
     if not (output / findings.FILE).is_file():
         return
-    before = findings.read(output).get("settings") or {}
+    before = findings.read(output).settings or {}
     for name, value in settings.items():
         if before.get(name, value) != value:
             raise OutputError(

@@ -110,7 +110,7 @@ def command(
         )
     from ...cards.maker import CARD
     from ...editor.edits import manifest
-    from ...editor.models.source import resolve_base
+    from ...editor.edits.manifest import open_source
     from ...editor.models.target import open_target
     from ...editor.proof.prove import prove, texts_for
 
@@ -122,7 +122,7 @@ def command(
         )
     wanted = names(runtimes) if runtimes is not None else []
     record = manifest.read(folder)
-    target = open_target(resolve_base(record["base"], base, beside=folder))
+    target = open_target(open_source(record.base, base, beside=folder))
     if wanted:
         _in_runtimes(folder, target, neurons_file, wanted, pythons, prompts, timeout, as_json)
         return
@@ -157,7 +157,7 @@ def _in_runtimes(
     interpreters = process.interpreters(pythons)
     found = neurons.load(neurons_file or folder / NEURONS)
     proof = prove(folder, target, None, neurons_path=neurons_file, card=CARD, listener=listener())
-    failed = bool(proof.certificate["bytes"]["problems"])
+    failed = bool(proof.certificate.bytes.problems)
     if failed or not as_json:
         show_proof(proof, True, as_json=as_json, silent=not failed)
     if failed:

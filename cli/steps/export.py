@@ -75,7 +75,7 @@ def run_export(
     note(f"The card is {output / 'README.md'}; statistics and neurons are in {done.work}.")
     pushed = {"pushed": finish(output, push, yes, silent=as_json)} if push and done.passed else {}
     if as_json:
-        record = manifest.read(output)
+        record = manifest.read(output).to_data()
         keys = ("neurons_edited", "edited", "kept", "carrier", "rounding", "strength", "certificate")
         answer({"folder": str(output), **{key: record.get(key) for key in keys}, **pushed})
     return done.passed

@@ -1,5 +1,6 @@
 """What `bake` and `verify` do with GGUF files, and how `inspect` shows them."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,13 +46,19 @@ def bake(model: Path, found: "Neurons", recipe: "Recipe", output: Path, force: b
             model, found, recipe, output, force=force,
             progress=in_megabytes(update),
         )  # fmt: skip
-    record = baked.record
+    about = baked.sidecar
     if as_json:
-        answer({"file": str(output), **{key: record[key] for key in ("neurons_edited", "edited", "kept", "base")},
-                "sha256": record["file"]["sha256"], "size": record["file"]["size"]})  # fmt: skip
+        data = about.to_data()
+        answer(
+            {
+                "file": str(output),
+                **{key: data[key] for key in ("neurons_edited", "edited", "kept", "base")},
+                **data["file"],
+            }
+        )
     else:
-        show_edits(output.name, record)
-    note_shared(record)
+        show_edits(output.name, about)
+    note_shared(about)
     _about_origin(model, found)
     note(f"Wrote {output} and {sidecar_of(output)}. Prove it with: monoglot verify {output} --base {model}")
 
@@ -68,11 +75,10 @@ def _about_origin(model: Path, found: "Neurons") -> None:
         )
         return
     origin = converted.read(model)
-    base = origin["checkpoint"]["base"]
-    if found.model and found.model.fingerprint != base.get("fingerprint"):
-        note(f"Warning: the neurons are {whose}, {model.name} was converted from a checkpoint of {base['model']}.")
-    said = converted.edits(origin)
-    note(f"{model.name} was converted from a checkpoint that has edits of its own: {said}. These stay.")
+    base = origin.checkpoint.base
+    if found.model and found.model.fingerprint != base.fingerprint:
+        note(f"Warning: the neurons are {whose}, {model.name} was converted from a checkpoint of {base.model}.")
+    note(f"{model.name} was converted from a checkpoint that has edits of its own: {origin.edits}. These stay.")
 
 
 def verify(path: Path, base: str | None, neurons_file: Path | None, as_json: bool) -> bool:
@@ -87,17 +93,17 @@ def verify(path: Path, base: str | None, neurons_file: Path | None, as_json: boo
     if base and not is_gguf(base):
         raise ModelError(f"{base} is not a GGUF file. The base of {path} is the GGUF file that it was made from.")
     found = neurons.load(neurons_file) if neurons_file else None
-    record = sidecar.read(path)
+    before = sidecar.read(path)
     with bar("verify", "MB") as update:
         result = verify_gguf(
             path, base_of(path, Path(base).expanduser() if base else None), neurons=found,
             progress=in_megabytes(update),
         )  # fmt: skip
-    record["certificate"] = {"bytes": result.record()}
+    about = replace(before, certificate=result.certificate)
     if neurons_file is None or not result.problems:  # a failure against other neurons than its own says nothing of it
-        sidecar.write(path, record)
+        sidecar.write(path, about)
     if as_json:
-        answer(record["certificate"])
+        answer(about.to_data()["certificate"])
     else:
         click.echo(
             f"bytes: {result.rows:,} rows of zeros in {result.tensors} tensors, {result.other_tensors} tensors and all else "

@@ -106,7 +106,7 @@ def run_push(
         note("Nothing was written.")
         raise SystemExit(1)
     with _left_at_once(), _plain_progress():
-        done = carry_out(push, message or commit_message(package.record), listener=listener())
+        done = carry_out(push, message or commit_message(package.manifest), listener=listener())
     note(f"{done.repo} has it whole: {len(package.files)} files compared.")
     if done.pull_request:
         note("The pull request is a draft: publish it on its page when it is ready.")

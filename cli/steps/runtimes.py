@@ -28,13 +28,14 @@ def conform(
     from ...cards.refresh import renew
     from ...editor.edits import manifest
     from ...editor.edits.carriers import EXACT
+    from ...editor.edits.evaluation import Run
+    from ...editor.files import schema
     from ...editor.files.output import updating
     from ...editor.live.load import load_model
     from ...editor.models.hf import load_tokenizer
     from ...editor.runtimes import conformance, process
 
     record = manifest.read(folder)
-    carrier = (record["carrier"] or {}).get("name")
     if absent := [language for language in found.languages if language not in asked_in]:
         note(f"No prompts in {', '.join(absent)}: these are not asked. Give some with --prompts.")
     base = target.source.folder
@@ -51,7 +52,7 @@ def conform(
                 tokenizer,
                 asked_in,
                 noise=max(noises.values()),
-                biased=carrier in EXACT,
+                biased=record.carrier_name in EXACT,
                 progress=update,
             )
         del steered, plain  # the runtimes need the memory
@@ -65,7 +66,7 @@ def conform(
             continue  # nothing was learned: what was measured of these bytes before stays
         with updating(folder):
             now = manifest.unchanged(folder, record)
-            now["runtimes"] = {**(now.get("runtimes") or {}), one.name: outcome.record()}
+            now = replace(now, runtimes={**(now.runtimes or {}), one.name: schema.read(Run, outcome.record())})
             lines = renew(folder, now, found.method, base)
         for line in lines:
             note(f"Note: {line}")

@@ -1,12 +1,14 @@
 """Show a certificate."""
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import click
 
 from ..console import answer, note, table
 
 if TYPE_CHECKING:
+    from ...editor.edits.certificate import Agreement, Certificate
     from ...editor.proof.prove import Proof
 
 
@@ -15,10 +17,10 @@ def show_proof(proof: "Proof", fast: bool, *, as_json: bool = False, silent: boo
     certificate, problems = proof.certificate, proof.problems
     for line in proof.notes:
         note(f"Note: {line}")
-    if fast and "logits" in certificate:
+    if fast and certificate.logits:
         note("The bytes are those whose logits were compared before: that part of the certificate is kept.")
     if as_json:
-        answer(certificate)
+        answer(certificate.to_data())
     elif not silent:
         _show_tables(certificate)
     for problem in problems[:10]:
@@ -28,26 +30,25 @@ def show_proof(proof: "Proof", fast: bool, *, as_json: bool = False, silent: boo
     note(f"{proof.folder} is {'NOT ' if problems else ''}what its recipe says.")
 
 
-def _show_tables(certificate: dict[str, Any]) -> None:
+def _show_tables(certificate: "Certificate") -> None:
     from ...cards.words.amounts import change, perplexity
 
-    found = certificate["bytes"]
+    proof = certificate.bytes
     click.echo(
-        f"bytes: {found['changed_columns']:,} columns changed in {found['edited_tensors']} tensors, "
-        f"{found['identical_tensors']} tensors identical"
+        f"bytes: {proof.changed_columns:,} columns changed in {proof.edited_tensors} tensors, "
+        f"{proof.identical_tensors} tensors identical"
     )
-    if "logits" in certificate:
-        _show_difference("baked against hooked", certificate["logits"]["by_language"])
-    if "approximation" in certificate:
-        found = certificate["approximation"]
-        _show_difference("baked against the exact constants, which a direction approximates", found["by_language"])
-        off = found["activation"]
+    if certificate.logits:
+        _show_difference("baked against hooked", certificate.logits.by_language)
+    if found := certificate.approximation:
+        _show_difference("baked against the exact constants, which a direction approximates", found.by_language)
+        off = found.activation
         click.echo(
-            f"activations that should be constant are off by {off['all']:.1%} (root mean square; worst layer "
-            f"{off['worst_layer']:.1%}), on a text's first token by up to {off['first_token']:.0%}"
+            f"activations that should be constant are off by {off.all:.1%} (root mean square; worst layer "
+            f"{off.worst_layer:.1%}), on a text's first token by up to {off.first_token:.0%}"
         )
-    if "effect" in certificate:
-        loss = certificate["effect"]["log_loss"]
+    if certificate.effect:
+        loss = certificate.effect.log_loss
         table(
             "effect on held-out text",
             ("text in", "perplexity, base", "this model", "random neurons", "Δ log-loss", "Δ by random"),
@@ -65,19 +66,19 @@ def _show_tables(certificate: dict[str, Any]) -> None:
         )
 
 
-def _show_difference(title: str, by_language: dict[str, Any]) -> None:
+def _show_difference(title: str, by_language: "Mapping[str, Agreement]") -> None:
     table(
         title,
         ("text in", "positions", "largest difference", "of logits up to", "KL, nats", "same top token"),
         [
             (
                 k,
-                r["positions"],
-                f"{r['max_logit']:.1e}",
-                f"{r['largest_logit']:.0f}",
-                f"{r['kl']:.1e}",
-                f"{r['same_top']:.2%}",
+                row.positions,
+                f"{row.max_logit:.1e}",
+                f"{row.largest_logit:.0f}",
+                f"{row.kl:.1e}",
+                f"{row.same_top:.2%}",
             )
-            for k, r in by_language.items()
+            for k, row in by_language.items()
         ],
     )

@@ -28,12 +28,13 @@ from ..models.target import Target, about_sampled, check_unchanged
 from ..neurons import neurons as neurons_file
 from ..neurons.neurons import Neurons
 from . import calibration as calibration_file
-from . import manifest
+from . import manifest as manifest_file
 from . import recipe as recipe_file
 from .calibration import Calibration
 from .card_maker import Describe
 from .carriers import Carried, carried
 from .layout import Layout, layout
+from .manifest import FileEntry, Manifest
 from .recipe import Recipe
 from .tensor_edits import Editing, TensorEdit
 
@@ -61,7 +62,7 @@ class Baked:
 
     target: Target
     folder: Path
-    manifest: dict[str, Any]
+    manifest: Manifest
     carried: Carried
     left_out: tuple[str, ...]
 
@@ -134,18 +135,18 @@ def _bake(
     if what.calibration:
         made[calibration_file.FILE] = calibration_file.serialise(what.calibration)
     with staged_folder(
-        destination, size=size + sum(map(len, made.values())), force=force, whole=manifest.check_whole
+        destination, size=size + sum(map(len, made.values())), force=force, whole=manifest_file.check_whole
     ) as staging:
         written = _write_files(sources, staging, files, advance)
         check_unchanged(target)
         written |= {name: _write(staging / name, data) for name, data in made.items()}
-        record = manifest.new(target, recipe, what, files.rounding.relative, written, left_out)
+        manifest = manifest_file.new(target, recipe, what, files.rounding.relative, written, left_out)
         if describe:
-            card = describe(record, folder)
-            record["card"] = card_text.memory(card)
-            written["README.md"] = _write(staging / "README.md", card.encode())
-        manifest.write(staging, record)
-    return Baked(target, destination, record, what, left_out)
+            card = describe(manifest, folder)
+            _write(staging / "README.md", card.encode())
+            manifest = replace(manifest, card=card_text.memory(card)).with_file("README.md", card.encode())
+        manifest_file.write(staging, manifest)
+    return Baked(target, destination, manifest, what, left_out)
 
 
 def side_files(checkpoint: Checkpoint) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -178,7 +179,7 @@ class _Threads:
 
 def _write_files(
     files: Mapping[str, tuple[bytes, Shard]], staging: Path, plan: Layout, advance: Callable[[int], None]
-) -> dict[str, Any]:
+) -> dict[str, FileEntry]:
     """Stream every file to its name in the staging folder; their sizes and sha256, in the order of `files`."""
     synced: list[Future[None]] = []
     with ThreadPoolExecutor(1) as hasher, ThreadPoolExecutor(1) as writer, ThreadPoolExecutor(1) as syncer:
@@ -200,7 +201,7 @@ def _write_file(
     threads: _Threads,
     synced: list[Future[None]],
     advance: Callable[[int], None],
-) -> dict[str, Any]:
+) -> FileEntry:
     """Stream one file under another header, perhaps; its size and sha256. `synced` is to be awaited."""
     digest = hashlib.sha256(header)
     edits = plan.edits
@@ -243,7 +244,7 @@ def _write_file(
         finally:  # no thread may write to a file that is closed
             wait([future for futures in pending for future in futures])
         synced.append(threads.syncer.submit(_sync, os.dup(out.fileno())))
-    return {"sha256": digest.hexdigest(), "size": file.size - len(file.header) + len(header)}
+    return FileEntry(digest.hexdigest(), file.size - len(file.header) + len(header))
 
 
 def _as_private(source: Any, out: Any) -> None:
@@ -305,11 +306,11 @@ def _sync(descriptor: int) -> None:
         os.close(descriptor)
 
 
-def _write(path: Path, data: bytes) -> dict[str, Any]:
+def _write(path: Path, data: bytes) -> FileEntry:
     with path.open("wb") as writer:
         writer.write(data)
         _flush(writer)
-    return manifest.entry(data)
+    return manifest_file.entry(data)
 
 
 def _flush(writer: BinaryIO) -> None:

@@ -5,16 +5,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import manifest
+from . import manifest as manifest_file
+from .manifest import Manifest
 
-Describe = Callable[[dict[str, Any], Path], str]  # manifest, folder of the base -> README.md
+Describe = Callable[[Manifest, Path], str]  # manifest, folder of the base -> README.md
 Files = Mapping[str, bytes]  # by their names in the checkpoint
 
 
 def _only_manifest(
-    folder: Path, record: dict[str, Any], method: dict[str, Any], base_folder: Path, more: Files
+    folder: Path, manifest: Manifest, method: dict[str, Any], base_folder: Path, more: Files
 ) -> tuple[str, ...]:
-    manifest.write_with(folder, record, more)
+    manifest_file.write_with(folder, manifest, more)
     return ()
 
 
@@ -32,7 +33,7 @@ class CardMaker:
     """
 
     writer: Callable[[dict[str, Any]], Describe] | None = None
-    renew: Callable[[Path, dict[str, Any], dict[str, Any], Path, Files], tuple[str, ...]] = _only_manifest
+    renew: Callable[[Path, Manifest, dict[str, Any], Path, Files], tuple[str, ...]] = _only_manifest
     draw: Callable[[Mapping[str, Any], Mapping[str, Any] | None], Files] = _no_figures
 
     def describe(self, method: dict[str, Any]) -> Describe | None:

@@ -1,105 +1,247 @@
 """`monoglot.json`: what a checkpoint is made of, and what was proved about it.
 
-    {"format": 1, "monoglot": version, "base": {model, revision, fingerprint, model_type, layers, width},
+    {"format": 1, "monoglot": version, "base": {model, revision, fingerprint, hub, model_type, layers, width},
      "recipe": {…}, "edited": {"zh": 53}, "kept": {"zh": 12}, "neurons_edited": 53,
      "carrier": null | {name, layers_left_out, spare_neurons, calibration: null | [per layer {…}]},
      "rounding": {weights, biases}, "left_out": […], "files": {name: {sha256, size}}, "certificate": null | {…},
-     "card": {body, metadata: {key: sha256}}}
+     "card": {body, metadata: {key: sha256}}, "strength": {…}, "evaluation": {…}, "runtimes": {name: {…}}}
 
-It holds no time, no path and no user's name, so the same inputs give the same file.
+The last four are there once something was written or measured. It holds no time, no path and no user's name, so the same
+inputs give the same file. What is read is checked whole: a name never leaves the folder, a value is of its type.
 """
 
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from ..errors import CheckpointError, MonoglotError, OutputError, RecipeError, VerificationError
-from ..files import kinds
+from ..errors import CheckpointError, MalformedError, MonoglotError, OutputError, RecipeError, VerificationError
+from ..files import kinds, schema
 from ..files.checkpoint import parse_json
 from ..files.kinds import FILE
 from ..files.output import finish_pending, replace_file, replace_together
+from ..files.schema import Count, Figure, FileName, Form, Sha256, Size
 from ..files.streams import sha256
+from ..models import identity
+from ..models.source import Source, resolve_base
 from ..models.target import Target, is_sampled
 from ..neurons.neurons import Neurons
 from ..version import VERSION
 from . import calibration as calibration_file
 from . import recipe as recipe_file
 from .calibration import Calibration
-from .carriers import Carried, carried
+from .carriers import EXACT, Carried, carried
+from .certificate import Certificate
+from .evaluation import Evaluation, Run, Search
 from .recipe import Recipe
 
 FORMAT = 1
 CARD = "README.md"
 FIGURES = "figures/"
+NAMES = (*EXACT, "calibrated")  # of carriers
+PARTS = ("card", "strength", "evaluation", "runtimes")  # what is there once it was written or measured
+
+
+@dataclass(frozen=True)
+class Base:
+    """The model that a checkpoint was made from."""
+
+    model: str
+    revision: str | None
+    fingerprint: str
+    hub: bool
+    model_type: str
+    layers: Size
+    width: Size
+
+    @property
+    def identity(self) -> identity.Base:
+        """The base as a recipe names it."""
+        return identity.Base(self.model, self.revision, self.fingerprint)
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    """The sha256 and the size in bytes of a file."""
+
+    sha256: Sha256
+    size: Count
+
+
+@dataclass(frozen=True)
+class CalibratedLayer:
+    """How well a direction stands in for the constant 1 in one layer: see calibration."""
+
+    level: Figure
+    ridge: Figure
+    mean: Figure
+    deviation: Figure
+    after: Figure
+    worst_kind: str
+    worst: Figure
+    first_token: Figure | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Carrier:
+    """Where the constants are, and what that cost."""
+
+    name: Annotated[str, Form(NAMES.__contains__, f"one of {', '.join(NAMES)}")]
+    layers_left_out: tuple[Count, ...]
+    spare_neurons: Count | None = None
+    calibration: tuple[CalibratedLayer, ...] | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """A checkpoint as it says it is. `files` and `edited` are by name and by language; `arrived` are the parts that came
+    after baking, in the order in which they came and are written."""
+
+    format: int = FORMAT
+    monoglot: str
+    base: Base
+    recipe: Recipe
+    edited: dict[str, Count]
+    kept: dict[str, Count]
+    neurons_edited: Count
+    carrier: Carrier | None
+    rounding: dict[str, Figure]
+    left_out: tuple[str, ...]
+    files: dict[FileName, FileEntry]
+    certificate: Certificate | None
+    card: dict[str, Any] | None = None
+    strength: Search | None = None
+    evaluation: Evaluation | None = None
+    runtimes: dict[str, Run] | None = None
+    arrived: tuple[str, ...] = ()
+
+    @classmethod
+    def of_data(cls, data: Any) -> "Manifest":
+        """Read what the file holds. Raises MalformedError."""
+        found = schema.mapping(data, "")
+        given = schema.fields(cls, found, "", apart=("recipe", "evaluation", "arrived"))
+        if "evaluation" in found and found["evaluation"] is not None:
+            given["evaluation"] = Evaluation.of_data(found["evaluation"])
+        arrived = tuple(key for key in found if key in PARTS)
+        made = cls(**given, recipe=read_recipe(found, given["base"].identity), arrived=arrived)
+        check_counts(made.recipe, edited=made.edited, kept=made.kept)
+        return made
+
+    def to_data(self) -> dict[str, Any]:
+        """Give what the file holds, in its order."""
+        whole = {key: value for key, value in vars(self).items() if key not in (*PARTS, "arrived")}
+        parts = {key: getattr(self, key) for key in dict.fromkeys((*self.arrived, *PARTS))}
+        parts = {key: value for key, value in parts.items() if value is not None}
+        own = {"recipe": recipe_record(self.recipe)}
+        if self.evaluation is not None:
+            own["evaluation"] = self.evaluation.to_data()
+        return {key: own[key] if key in own else schema.to_data(value) for key, value in (whole | parts).items()}
+
+    @property
+    def activated(self) -> tuple[str, ...]:
+        """The languages that the model was made to speak: those with a constant of their own, not held at another's, and
+        the one that a strength was searched for."""
+        searched = self.strength["language"] if self.strength else None
+        own = self.recipe.activated
+        return tuple(edit.language for edit in self.recipe.edits if edit.language in own or edit.language == searched)
+
+    @property
+    def deactivated(self) -> tuple[str, ...]:
+        """The languages that are switched off."""
+        return tuple(edit.language for edit in self.recipe.edits if edit.op == "deactivate")
+
+    @property
+    def carrier_name(self) -> str:
+        """Where the constants are; "none" where there are none."""
+        return self.carrier.name if self.carrier else "none"
+
+    @property
+    def measures(self) -> Mapping[str, Mapping[str, Any]]:
+        """What was measured, by measure; empty where nothing was."""
+        return self.evaluation.measures if self.evaluation else {}
+
+    def with_file(self, name: str, data: bytes) -> "Manifest":
+        """List a file with these bytes."""
+        return replace(self, files={**self.files, name: entry(data)})
+
+
+def read_recipe(data: Mapping[str, Any], base: identity.Base) -> Recipe:
+    """Read the recipe that a record holds without its base. Raises MalformedError."""
+    if "recipe" not in data:
+        raise MalformedError("it has no recipe")
+    recorded = schema.mapping(data["recipe"], "recipe")
+    try:
+        return recipe_file.of_data({**recorded, "format": recipe_file.FORMAT, "base": vars(base)})
+    except RecipeError as error:
+        raise MalformedError(f"the manifest's recipe cannot be read: {error}") from None
+
+
+def check_counts(recipe: Recipe, **counts: Mapping[str, int]) -> None:
+    """Raise MalformedError when a count of neurons lacks a language that the recipe edits."""
+    for what, known in counts.items():
+        if lacking := [edit.language for edit in recipe.edits if edit.language not in known]:
+            raise MalformedError(f"{what} has no {lacking[0]}, which the recipe edits")
 
 
 def new(
-    target: "Target",
-    recipe: "Recipe",
-    what: "Carried",
+    target: Target,
+    recipe: Recipe,
+    what: Carried,
     rounding: dict[str, float],
-    files: dict[str, Any],
+    files: dict[str, FileEntry],
     left_out: tuple[str, ...],
-) -> dict[str, Any]:
-    """The manifest of a freshly baked checkpoint. `files` may be added to until it is written."""
-    return {
-        "format": FORMAT,
-        "monoglot": VERSION,
-        "base": vars(recipe.base)
-        | {
-            "hub": target.source.hub,
-            "model_type": target.feed_forward.model_type,
-            "layers": target.feed_forward.layers,
-            "width": target.feed_forward.width,
-        },
-        "recipe": recipe_record(recipe),
-        "edited": what.plan.edited,
-        "kept": what.plan.kept,
-        "neurons_edited": what.plan.size,
-        "carrier": _carrier(what),
-        "rounding": rounding,
-        "left_out": list(left_out),
-        "files": files,
-        "certificate": None,
-    }
+) -> Manifest:
+    """Make the manifest of a freshly baked checkpoint."""
+    own = target.feed_forward
+    base = Base(
+        recipe.base.model, recipe.base.revision, target.fingerprint, target.source.hub, own.model_type, own.layers, own.width
+    )  # fmt: skip
+    return Manifest(
+        monoglot=VERSION, base=base, recipe=recipe, edited=what.plan.edited, kept=what.plan.kept,
+        neurons_edited=what.plan.size, carrier=_carrier(what), rounding=rounding, left_out=left_out, files=files,
+        certificate=None,
+    )  # fmt: skip
 
 
-def recipe_record(recipe: "Recipe") -> dict[str, Any]:
+def recipe_record(recipe: Recipe) -> dict[str, Any]:
     """A recipe without its base, as the manifest keeps it."""
-    from .recipe import as_data
-
-    data = as_data(recipe)
+    data = recipe_file.as_data(recipe)
     return {key: data[key] for key in data if key not in ("format", "base", "neurons")}
 
 
-def _carrier(what: "Carried") -> dict[str, Any] | None:
+def _carrier(what: Carried) -> Carrier | None:
     if what.carrier is None:
         return None
-    return {
-        "name": what.carrier,
-        "layers_left_out": list(what.left_out),
-        "spare_neurons": what.spared,
-        "calibration": what.calibration.record() if what.calibration else None,
-    }
+    layers = [CalibratedLayer(**layer) for layer in what.calibration.record()] if what.calibration else None
+    return Carrier(
+        name=what.carrier, layers_left_out=what.left_out, spare_neurons=what.spared,
+        calibration=tuple(layers) if layers is not None else None,
+    )  # fmt: skip
 
 
-def entry(data: bytes) -> dict[str, Any]:
+def entry(data: bytes) -> FileEntry:
     """What `files` says of a file with these bytes."""
-    return {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data)}
+    return FileEntry(hashlib.sha256(data).hexdigest(), len(data))
 
 
-def serialise(manifest: dict[str, Any]) -> bytes:
-    return (json.dumps(manifest, indent=1, ensure_ascii=False) + "\n").encode()
+def serialise(manifest: Manifest) -> bytes:
+    """The bytes of the file."""
+    return (json.dumps(manifest.to_data(), indent=1, ensure_ascii=False) + "\n").encode()
 
 
-def write(folder: Path, manifest: dict[str, Any]) -> None:
+def write(folder: Path, manifest: Manifest) -> None:
+    """Write the manifest of a checkpoint, whole or not at all. Raises OutputError."""
     replace_file(folder / FILE, serialise(manifest))
 
 
-def read(folder: Path) -> dict[str, Any]:
-    """Raises VerificationError when the folder is no checkpoint of monoglot's, or of an unknown format."""
+def read(folder: Path) -> Manifest:
+    """Read the manifest of a checkpoint.
+
+    Raises VerificationError when the folder is no checkpoint of monoglot's, or its manifest is malformed or of an unknown
+    format.
+    """
     path = folder / FILE
     if not folder.is_dir():
         raise VerificationError(kinds.instead(folder, "a checkpoint") or f"there is no folder {folder}.")
@@ -107,29 +249,38 @@ def read(folder: Path) -> dict[str, Any]:
         raise VerificationError(f"{folder} has no {FILE}: it was not made by monoglot.")
     finish_pending(folder)  # of a run that was killed while it wrote
     try:
-        manifest = parse_json(path.read_bytes(), str(path))
+        data = parse_json(path.read_bytes(), str(path))
     except CheckpointError as error:
         raise VerificationError(str(error)) from None
-    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-        found = manifest.get("format") if isinstance(manifest, dict) else None
+    if not isinstance(data, dict) or data.get("format") != FORMAT:
+        found = data.get("format") if isinstance(data, dict) else None
         raise VerificationError(f"{path} has format {found!r}, this version reads {FORMAT}. Upgrade monoglot.")
-    return manifest
+    try:
+        return Manifest.of_data(data)
+    except MalformedError as error:
+        raise VerificationError(
+            f"{path} is not what monoglot writes, it is malformed ({str(error).removesuffix('.')}). Bake the "
+            "checkpoint again."
+        ) from None
 
 
-def replace_text(folder: Path, manifest: dict[str, Any], name: str, text: str) -> None:
+def replace_text(folder: Path, manifest: Manifest, name: str, text: str) -> Manifest:
     """Write a text file of the checkpoint anew, together with its hash in the manifest."""
-    write_with(folder, manifest, {name: text.encode()})
+    return write_with(folder, manifest, {name: text.encode()})
 
 
 def write_with(
-    folder: Path, manifest: dict[str, Any], listed: Mapping[str, bytes], unlisted: Mapping[str, bytes] | None = None
-) -> None:
-    """Write the manifest and other files of the checkpoint: all of them, or none. Those that are `listed` it then lists."""
-    manifest["files"].update({name: entry(data) for name, data in listed.items()})
+    folder: Path, manifest: Manifest, listed: Mapping[str, bytes], unlisted: Mapping[str, bytes] | None = None
+) -> Manifest:
+    """Write the manifest and other files of the checkpoint: all of them, or none. Those that are `listed` it then lists; give
+    it as it was written."""
+    for name, data in listed.items():
+        manifest = manifest.with_file(name, data)
     replace_together(folder, {**(unlisted or {}), **listed, FILE: serialise(manifest)})
+    return manifest
 
 
-def unchanged(folder: Path, before: Mapping[str, Any]) -> dict[str, Any]:
+def unchanged(folder: Path, before: Manifest) -> Manifest:
     """The manifest as it is now, to be added to, where it is still that of the same checkpoint.
 
     Whoever measured for hours adds to what others have written meanwhile, and not to another checkpoint that took the
@@ -143,20 +294,15 @@ def unchanged(folder: Path, before: Mapping[str, Any]) -> dict[str, Any]:
     return now
 
 
-def _made_of(record: Mapping[str, Any]) -> Any:
+def _made_of(manifest: Manifest) -> Any:
     """What a checkpoint was when it was baked: everything but what later commands write anew."""
-    files = record.get("files")
-    baked = (
-        {k: v for k, v in files.items() if k != CARD and not k.startswith(FIGURES)}
-        if isinstance(files, dict)
-        else files
-    )
-    return [baked, *(record.get(key) for key in ("base", "recipe", "edited", "carrier"))]
+    files = {name: own for name, own in manifest.files.items() if name != CARD and not name.startswith(FIGURES)}
+    return [files, manifest.base, manifest.recipe, manifest.edited, manifest.carrier]
 
 
 def check_whole(folder: Path) -> None:
     """Raise OutputError unless every file that the manifest in a folder lists is there with its size."""
-    found = compare_files(folder, read(folder)["files"], hashes=False)
+    found = compare_files(folder, read(folder).files, hashes=False)
     if wrong := [*found["missing"], *found["changed"]]:
         raise OutputError(
             f"{', '.join(wrong[:5])} went missing or changed while the checkpoint was written, so it was not published. See "
@@ -164,59 +310,52 @@ def check_whole(folder: Path) -> None:
         )
 
 
-def check_recipe(record: Mapping[str, Any]) -> None:
-    """Raise RecipeError, KeyError or TypeError when a manifest's recipe is not one."""
-    base = {"model": str(record["base"]["model"])}
-    recipe_file.of_data({**record["recipe"], "format": recipe_file.FORMAT, "base": base})
-
-
-def compare_files(folder: Path, listed: Mapping[str, Any], *, hashes: bool) -> dict[str, Any]:
+def compare_files(folder: Path, listed: Mapping[str, FileEntry], *, hashes: bool) -> dict[str, Any]:
     """The manifest's files as they are now: how many, by what they were compared, which are missing or others."""
     missing, changed = [], []
-    for name, entry in listed.items():
+    for name, own in listed.items():
         path = folder / name
         if not path.is_file():
             missing.append(name)
-        elif path.stat().st_size != entry["size"] or (hashes and sha256(path) != entry["sha256"]):
+        elif path.stat().st_size != own.size or (hashes and sha256(path) != own.sha256):
             changed.append(name)
     return {"listed": len(listed), "by": "sha256" if hashes else "size", "missing": missing, "changed": changed}
 
 
-def recipe_of(record: Mapping[str, Any], target: Target) -> Recipe:
-    """The recipe that a manifest records. Raises VerificationError when it can't be read."""
-    try:
-        data = {**record["recipe"], "format": recipe_file.FORMAT, "base": vars(target.base)}
-    except (KeyError, TypeError) as error:
-        raise VerificationError(f"the manifest's recipe cannot be read ({error!r}).") from None
-    try:
-        return recipe_file.of_data(data)
-    except RecipeError as error:
-        raise VerificationError(f"the manifest's recipe cannot be read: {error}") from None
+def recipe_of(manifest: Manifest, target: Target) -> Recipe:
+    """The recipe that a manifest records, for a model that is at hand."""
+    return replace(manifest.recipe, base=target.base)
 
 
 def carried_in(folder: Path, target: Target, neurons: Neurons) -> Carried:
     """What the manifest in `folder` says was done, with the calibration that lies beside it. Raises VerificationError."""
-    record = read(folder)
-    check_base(record, target)
+    manifest = read(folder)
+    check_base(manifest, target)
     calibration: Calibration | None = None
     try:
         if (folder / calibration_file.FILE).is_file():
             calibration = calibration_file.load(folder / calibration_file.FILE)
-        return carried(target, recipe_of(record, target), neurons, calibration)
-    except VerificationError:
-        raise
+        return carried(target, recipe_of(manifest, target), neurons, calibration)
     except MonoglotError as error:
         raise VerificationError(f"what {folder} says of itself cannot be carried out: {error}") from None
 
 
-def check_base(record: Mapping[str, Any], target: Target) -> None:
+def check_base(manifest: Manifest, target: Target) -> None:
     """Raise VerificationError when `target` is not the model that the checkpoint was made from.
 
     The fingerprint that an earlier version gave it is enough: whoever goes on holds the bytes against each other.
     """
-    recorded = record["base"]["fingerprint"]
+    recorded = manifest.base.fingerprint
     if recorded != target.fingerprint and not is_sampled(target, recorded):
         raise VerificationError(
-            f"{target.source.name} is not the model this checkpoint was made from ({record['base']['model']}): "
-            f"its fingerprint is {target.fingerprint[:12]}…, not {str(record['base']['fingerprint'])[:12]}…."
+            f"{target.source.name} is not the model this checkpoint was made from ({manifest.base.model}): "
+            f"its fingerprint is {target.fingerprint[:12]}…, not {manifest.base.fingerprint[:12]}…."
         )
+
+
+def open_source(base: Base, named: str | None, *, beside: Path) -> Source:
+    """Find the base of the checkpoint in `beside`: the one that is named, else the one that its manifest names.
+
+    Raises ModelError when it can't be found.
+    """
+    return resolve_base(base.model, base.revision, base.hub, named, beside=beside)

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from ..edits import manifest
+from ..edits.manifest import FileEntry
 from ..edits.plan import Plan, plan
 from ..edits.recipe import Recipe
 from ..errors import CheckpointError, NeuronsError, OutputError, RecipeError
@@ -28,6 +28,7 @@ from ..neurons import neurons as neurons_file
 from ..neurons.neurons import Neurons
 from ..version import VERSION
 from . import sidecar
+from .sidecar import Base, Found, NeuronsOf, Sidecar
 from .up_projection import Up, locate_up
 
 PIECE = 16 * 2**20  # bytes, handed from thread to thread
@@ -44,7 +45,7 @@ class BakedGguf:
     """What `bake_gguf` made, and the sidecar as written."""
 
     path: Path
-    record: dict[str, Any]
+    sidecar: Sidecar
 
 
 def bake_gguf(
@@ -71,27 +72,23 @@ def bake_gguf(
     beside = sidecar.sidecar_of(destination)
     with staged_file(destination, size=gguf.size, beside=beside, check=_checker(model, force)) as staging:
         before, after = _copy(gguf, ranges, staging / destination.name, progress)
-        record = {
-            "format": sidecar.FORMAT,
-            "monoglot": VERSION,
-            "base": {
-                "name": model.name, "sha256": before, "size": gguf.size, "architecture": gguf.architecture,
-                "layers": up.layers, "width": up.width,
-            },
-            "recipe": manifest.recipe_record(recipe),
-            "neurons": _whose(neurons),
-            "edited": planned.edited,
-            "kept": planned.kept,
-            "neurons_edited": planned.size,
-            "cleared": cleared,
-            "file": {"sha256": after, "size": gguf.size},
-            "certificate": None,
-        }  # fmt: skip
+        about = Sidecar(
+            monoglot=VERSION,
+            base=Base(model.name, before, gguf.size, gguf.architecture, up.layers, up.width),
+            recipe=recipe,
+            neurons=_whose(neurons),
+            edited=planned.edited,
+            kept=planned.kept,
+            neurons_edited=planned.size,
+            cleared=tuple(map(tuple, cleared)),
+            file=FileEntry(after, gguf.size),
+            certificate=None,
+        )
         with (staging / beside.name).open("wb") as file:
-            file.write(sidecar.serialise(record))
+            file.write(sidecar.serialise(about))
             file.flush()
             os.fsync(file.fileno())
-    return BakedGguf(destination, record)
+    return BakedGguf(destination, about)
 
 
 def check_operations(recipe: Recipe) -> None:
@@ -136,12 +133,9 @@ def within(ranges: Sequence[Range], begin: int, end: int) -> list[Range]:
     return [(max(a, begin), min(b, end)) for a, b in ranges if a < end and b > begin]
 
 
-def _whose(neurons: Neurons) -> dict[str, Any]:
-    model = neurons.model
-    return {
-        "sha256": hashlib.sha256(neurons_file.serialise(neurons).encode()).hexdigest(),
-        "model": {"name": model.name, "fingerprint": model.fingerprint} if model else None,
-    }
+def _whose(neurons: Neurons) -> NeuronsOf:
+    digest = hashlib.sha256(neurons_file.serialise(neurons).encode()).hexdigest()
+    return NeuronsOf(digest, Found(neurons.model.name, neurons.model.fingerprint) if neurons.model else None)
 
 
 def _checker(model: Path, force: bool) -> Callable[[Path], None]:

@@ -21,8 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..edits import manifest
-from ..edits.manifest import compare_files
+from ..edits import manifest as manifest_file
+from ..edits.manifest import FileEntry, Manifest, compare_files
 from ..errors import OutputError, RunError, VerificationError
 from ..files.output import replace_file, staged_file
 from ..files.streams import sha256
@@ -32,6 +32,7 @@ from ..runtimes import process
 from ..text.identify import share
 from ..version import VERSION
 from . import converted
+from .converted import Origin, Record, Survived
 
 OWN = ("f32", "f16", "bf16", "q8_0")  # the converter's
 BY_QUANTIZER = (
@@ -67,14 +68,10 @@ class Survival:
         before, after = self.means
         return after < before - FADED if self.wanted == "activated" else after > before + FADED
 
-    def record(self) -> dict[str, Any]:
-        return {
-            "wanted": self.wanted,
-            "shares": {language: [round(one, 4) for one in pair] for language, pair in self.shares.items()},
-            "kl": float(f"{self.kl:.3g}"),
-            "positions": self.positions,
-            "faded": self.faded,
-        }
+    def record(self) -> Survived:
+        """What is kept of it: figures rounded to what they are worth."""
+        shares = {language: (round(one, 4), round(two, 4)) for language, (one, two) in self.shares.items()}
+        return Survived(self.wanted, shares, float(f"{self.kl:.3g}"), self.positions, self.faded)
 
 
 @dataclass(frozen=True)
@@ -106,8 +103,8 @@ def convert(
     Raises VerificationError for a folder that is no checkpoint of monoglot's, RunError when the converter, the quantizer or
     llama.cpp is not there or fails, OutputError.
     """
-    record = manifest.read(folder)
-    _as_baked(folder, record, destination)
+    manifest = manifest_file.read(folder)
+    _as_baked(folder, manifest, destination)
     plain = _plain(folder)
     kind = quantise or plain
     program = _quantizer(quantizer) if kind in BY_QUANTIZER else None
@@ -125,30 +122,30 @@ def convert(
             else:
                 _write(folder, made, kind, python, timeout)
             survival = compare(
-                folder, record, whole, made, prompts or {}, python=python, timeout=timeout, progress=progress
+                folder, manifest, whole, made, prompts or {}, python=python, timeout=timeout, progress=progress
             )
             whole.unlink()
         digest = sha256(made)
-        about = {
-            "format": manifest.FORMAT,
-            "monoglot": VERSION,
-            "checkpoint": {"base": record["base"], "recipe": record["recipe"]},
-            "type": kind,
-            "file": {"sha256": digest, "size": made.stat().st_size},
-            "survival": survival.record() if survival else None,
-        }
-        replace_file(staging / beside.name, (json.dumps(about, indent=1, ensure_ascii=False) + "\n").encode())
+        about = Record(
+            manifest_file.FORMAT,
+            VERSION,
+            Origin(manifest.base, manifest.recipe),
+            kind,
+            FileEntry(digest, made.stat().st_size),
+            survival.record() if survival else None,
+        )
+        replace_file(staging / beside.name, (json.dumps(about.to_data(), indent=1, ensure_ascii=False) + "\n").encode())
         found = Converted(destination, kind, made.stat().st_size, digest, survival)
     return found
 
 
-def _as_baked(folder: Path, record: Mapping[str, Any], destination: Path) -> None:
+def _as_baked(folder: Path, manifest: Manifest, destination: Path) -> None:
     """Raise VerificationError where the files are others than were baked, OutputError for a place among them."""
     if folder.resolve() in destination.absolute().resolve().parents:
         raise OutputError(
             f"{destination} lies in the checkpoint itself, which would then hold more than its manifest says."
         )
-    found = compare_files(folder, record["files"], hashes=True)
+    found = compare_files(folder, manifest.files, hashes=True)
     if wrong := [*found["missing"], *found["changed"]]:
         raise VerificationError(
             f"{folder} is not what was baked: {', '.join(wrong[:5])} missing, or of another sha256. Bake it again."
@@ -211,7 +208,7 @@ def _quantise(program: str, whole: Path, made: Path, kind: str, timeout: float) 
 
 def compare(
     folder: Path,
-    record: Mapping[str, Any],
+    manifest: Manifest,
     whole: Path,
     made: Path,
     prompts: Mapping[str, Sequence[str]],
@@ -222,7 +219,7 @@ def compare(
 ) -> Survival:
     """Run the unquantised and the quantised file in llama.cpp. Raises RunError, and VerificationError when no prompt is in
     a language that says something."""
-    kind, wanted = _wanted(record, prompts)
+    kind, wanted = _wanted(manifest, prompts)
     if not wanted:
         raise VerificationError(
             f"there are no prompts that would tell whether the steering survives ({', '.join(prompts) or 'none at all'}). "
@@ -259,16 +256,12 @@ def compare(
     return Survival(kind, shares, sum(kls) / max(1, len(kls)), len(kls), tuple(samples[k] for k in wanted))
 
 
-def _wanted(record: Mapping[str, Any], prompts: Mapping[str, Sequence[str]]) -> tuple[str, dict[str, list[str]]]:
+def _wanted(manifest: Manifest, prompts: Mapping[str, Sequence[str]]) -> tuple[str, dict[str, list[str]]]:
     """Which answers count, by the prompt's language: those in an activated language to prompts in others; else those in a
     language that is off, or scaled, to prompts in it."""
-    edits = record["recipe"]["edits"]
-    active = [
-        one["language"] for one in edits if one["op"] in ("pin", "add", "shift") and "@" not in one.get("value", "")
-    ]
-    if active:
+    if active := list(manifest.activated):
         return "activated", {language: active for language in prompts if language not in active}
-    edited = [one["language"] for one in edits]
+    edited = [edit.language for edit in manifest.recipe.edits]
     return "deactivated", {language: [language] for language in prompts if language in edited}
 
 

@@ -4,16 +4,70 @@
  "file": {sha256, size}, "survival": null | {wanted, shares, kl, positions, faded}}
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import CheckpointError, VerificationError
+from ..edits.manifest import Base, FileEntry, read_recipe, recipe_record
+from ..edits.recipe import Recipe
+from ..errors import CheckpointError, MalformedError, VerificationError
+from ..files import schema
 from ..files.checkpoint import parse_json
+from ..files.schema import Count, Figure
 
 SUFFIX = ".convert.json"
 LARGEST = 2**24  # bytes
 AGAIN = "Convert the checkpoint again."
-KEYS = {"monoglot", "checkpoint", "type", "file", "survival"}
+
+
+@dataclass(frozen=True)
+class Origin:
+    """The checkpoint that was converted: its base, and what was done to it."""
+
+    base: Base
+    recipe: Recipe
+
+
+@dataclass(frozen=True)
+class Survived:
+    """How the quantised file did beside the unquantised one: see convert."""
+
+    wanted: str
+    shares: dict[str, tuple[float, float]]
+    kl: Figure
+    positions: Count
+    faded: bool
+
+
+@dataclass(frozen=True)
+class Record:
+    """What a GGUF file was converted from."""
+
+    format: int
+    monoglot: str
+    checkpoint: Origin
+    type: str
+    file: FileEntry
+    survival: Survived | None
+
+    @classmethod
+    def of_data(cls, data: Any) -> "Record":
+        """Read what the file holds. Raises MalformedError."""
+        given = schema.fields(cls, data, "", apart=("checkpoint",))
+        origin = schema.keys(data.get("checkpoint"), "checkpoint", ("base", "recipe"), ("base", "recipe"))
+        base = schema.read(Base, origin["base"], "checkpoint.base")
+        return cls(**given, checkpoint=Origin(base, read_recipe(origin, base.identity)))
+
+    def to_data(self) -> dict[str, Any]:
+        """Give what the file holds, in its order."""
+        made = {key: schema.to_data(value) for key, value in vars(self).items() if key != "checkpoint"}
+        origin = {"base": schema.to_data(self.checkpoint.base), "recipe": recipe_record(self.checkpoint.recipe)}
+        return {key: origin if key == "checkpoint" else made[key] for key in vars(self)}
+
+    @property
+    def edits(self) -> str:
+        """What was done to the checkpoint, in a few words: "deactivate zh, add fr"."""
+        return ", ".join(f"{edit.op} {edit.language}" for edit in self.checkpoint.recipe.edits)
 
 
 def beside(path: Path) -> Path:
@@ -21,18 +75,13 @@ def beside(path: Path) -> Path:
     return path.with_name(f"{path.name}{SUFFIX}")
 
 
-def read(path: Path) -> dict[str, Any]:
-    """What lies beside a GGUF file. Raises VerificationError when it is malformed."""
+def read(path: Path) -> Record:
+    """Read what lies beside a GGUF file. Raises VerificationError when it is malformed."""
     file = beside(path)
-    found = parsed(file, LARGEST, AGAIN)
-    parts = {"file": {"sha256", "size"}, "checkpoint": {"base", "recipe"}}
-    whole = isinstance(found, dict) and found.keys() >= KEYS
-    if not whole or not all(
-        isinstance(found[part], dict) and found[part].keys() >= keys for part, keys in parts.items()
-    ):
-        raise VerificationError(f"{file} is malformed. {AGAIN}")
-    checked: dict[str, Any] = found
-    return checked
+    try:
+        return Record.of_data(parsed(file, LARGEST, AGAIN))
+    except MalformedError as error:
+        raise VerificationError(f"{file} is malformed ({str(error).removesuffix('.')}). {AGAIN}") from None
 
 
 def parsed(file: Path, largest: int, again: str) -> Any:
@@ -45,8 +94,3 @@ def parsed(file: Path, largest: int, again: str) -> Any:
         raise VerificationError(str(error)) from None
     except OSError as error:
         raise VerificationError(f"{file} cannot be read: {error.strerror}. Check its permissions.") from None
-
-
-def edits(found: dict[str, Any]) -> str:
-    """What was done to the checkpoint, in a few words: "deactivate zh, add fr"."""
-    return ", ".join(f"{edit['op']} {edit['language']}" for edit in found["checkpoint"]["recipe"]["edits"])

@@ -1,10 +1,10 @@
 """What a GGUF file is, and what was done to it."""
 
 from collections import Counter
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..edits.manifest import FileEntry
 from ..errors import ModelError
 from ..files.gguf import read_gguf
 from ..files.streams import sha256
@@ -46,19 +46,17 @@ def of_gguf(path: Path, *, hashes: bool = False) -> dict[str, Any]:
         }
     if converted_file.beside(path).is_file():
         about = converted_file.read(path)
-        made = {key: about[key] for key in ("monoglot", "checkpoint", "type", "survival")}
-        found["converted"] = made | {"file": _compared(path, about["file"], hashes)}
+        made = {key: value for key, value in about.to_data().items() if key not in ("format", "file")}
+        found["converted"] = made | {"file": _compared(path, about.file, hashes)}
     if sidecar.sidecar_of(path).is_file():
-        record = sidecar.read(path)
-        made = {key: record[key] for key in ("monoglot", "base", "recipe", "neurons_edited", "edited", "kept")}
-        found["made"] = made | {
-            "certificate": record["certificate"],
-            "file": _compared(path, record["file"], hashes),
-        }
+        said = sidecar.read(path)
+        shown = ("monoglot", "base", "recipe", "neurons_edited", "edited", "kept", "certificate")
+        data = said.to_data()
+        found["made"] = {key: data[key] for key in shown} | {"file": _compared(path, said.file, hashes)}
     return found
 
 
-def _compared(path: Path, listed: Mapping[str, Any], hashes: bool) -> dict[str, Any]:
+def _compared(path: Path, listed: FileEntry, hashes: bool) -> dict[str, Any]:
     """Whether a file is still what its record lists, and by what they were compared."""
-    same = path.stat().st_size == listed["size"] and (not hashes or sha256(path) == listed["sha256"])
+    same = path.stat().st_size == listed.size and (not hashes or sha256(path) == listed.sha256)
     return {"by": "sha256" if hashes else "size", "same": same}

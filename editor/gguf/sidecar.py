@@ -10,30 +10,119 @@ inputs give the same file.
 """
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..edits import recipe as recipe_file
-from ..errors import CheckpointError, RecipeError, VerificationError
+from ..edits.manifest import FileEntry, check_counts, read_recipe, recipe_record
+from ..edits.recipe import Recipe
+from ..errors import CheckpointError, MalformedError, VerificationError
+from ..files import schema
 from ..files.checkpoint import parse_json
 from ..files.output import replace_file
+from ..files.schema import Count, FileName, Sha256, Size
+from ..models import identity
 from . import converted
 
 FORMAT = 1
 LARGEST = 2**28  # bytes
 
 
+@dataclass(frozen=True)
+class Base:
+    """The file that was edited."""
+
+    name: FileName
+    sha256: Sha256
+    size: Count
+    architecture: str
+    layers: Size
+    width: Size
+
+
+@dataclass(frozen=True)
+class Found:
+    """The model that neurons were found in."""
+
+    name: str
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class NeuronsOf:
+    """The neurons that were cleared: the sha256 of their file, and whose they are where that is known."""
+
+    sha256: Sha256
+    model: Found | None
+
+
+@dataclass(frozen=True)
+class Proof:
+    """The comparison with the base byte by byte."""
+
+    passed: bool
+    cleared_rows: Count
+    zero_before: Count
+    edited_tensors: Count
+    identical_tensors: Count
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """What was proved."""
+
+    bytes: Proof
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sidecar:
+    """A GGUF file as its sidecar says it is. `cleared` are the neurons by layer."""
+
+    format: int = FORMAT
+    monoglot: str
+    base: Base
+    recipe: Recipe
+    neurons: NeuronsOf
+    edited: dict[str, Count]
+    kept: dict[str, Count]
+    neurons_edited: Count
+    cleared: tuple[tuple[Count, ...], ...]
+    file: FileEntry
+    certificate: Certificate | None
+
+    @classmethod
+    def of_data(cls, data: Any) -> "Sidecar":
+        """Read what the file holds. Raises MalformedError."""
+        given = schema.fields(cls, data, "", apart=("recipe",))
+        made = cls(**given, recipe=read_recipe(data, identity.Base(given["base"].name)))
+        if len(made.cleared) != made.base.layers:
+            raise MalformedError(
+                f"cleared names neurons of {len(made.cleared)} layers, the base has {made.base.layers}"
+            )
+        for number, layer in enumerate(made.cleared):
+            if list(layer) != sorted(set(layer)) or any(neuron >= made.base.width for neuron in layer):
+                raise MalformedError(f"cleared[{number}] are not neurons below {made.base.width} in order, each once")
+        check_counts(made.recipe, edited=made.edited, kept=made.kept)
+        return made
+
+    def to_data(self) -> dict[str, Any]:
+        """Give what the file holds, in its order."""
+        own = {key: schema.to_data(value) for key, value in vars(self).items() if key != "recipe"}
+        return {key: recipe_record(self.recipe) if key == "recipe" else own[key] for key in vars(self)}
+
+
 def sidecar_of(path: Path) -> Path:
     return path.with_name(f"{path.name}.json")
 
 
-def serialise(record: dict[str, Any]) -> bytes:
-    return (json.dumps(record, ensure_ascii=False) + "\n").encode()
+def serialise(sidecar: Sidecar) -> bytes:
+    """The bytes of the file."""
+    return (json.dumps(sidecar.to_data(), ensure_ascii=False) + "\n").encode()
 
 
-def write(path: Path, record: dict[str, Any]) -> None:
-    """`path` is that of the GGUF file. Raises OutputError."""
-    replace_file(sidecar_of(path), serialise(record))
+def write(path: Path, sidecar: Sidecar) -> None:
+    """Write the sidecar of the GGUF file `path`. Raises OutputError."""
+    replace_file(sidecar_of(path), serialise(sidecar))
 
 
 def is_ours(sidecar: Path) -> bool:
@@ -45,8 +134,8 @@ def is_ours(sidecar: Path) -> bool:
     return isinstance(data, dict) and {"format", "monoglot", "base", "file"} <= data.keys()
 
 
-def read(path: Path) -> dict[str, Any]:
-    """What lies beside the GGUF file `path`, checked. Raises VerificationError when either is missing, when it is malformed,
+def read(path: Path) -> Sidecar:
+    """Read what lies beside the GGUF file `path`. Raises VerificationError when either is missing, when it is malformed,
     or of an unknown format."""
     sidecar = sidecar_of(path)
     if not path.is_file():
@@ -58,36 +147,13 @@ def read(path: Path) -> dict[str, Any]:
         )
     if not sidecar.is_file():
         raise VerificationError(f"{path} has no {sidecar.name} beside it: it was not made by monoglot, or lost it.")
-    record = converted.parsed(sidecar, LARGEST, "Bake the file again.")
-    if not isinstance(record, dict) or record.get("format") != FORMAT:
-        found = record.get("format") if isinstance(record, dict) else None
+    data = converted.parsed(sidecar, LARGEST, "Bake the file again.")
+    if not isinstance(data, dict) or data.get("format") != FORMAT:
+        found = data.get("format") if isinstance(data, dict) else None
         raise VerificationError(f"{sidecar} has format {found!r}, this version reads {FORMAT}. Upgrade monoglot.")
     try:
-        _check(record)
-    except (KeyError, TypeError, ValueError, AttributeError, RecipeError) as error:
+        return Sidecar.of_data(data)
+    except MalformedError as error:
         raise VerificationError(
-            f"{sidecar} is malformed ({type(error).__name__}: {error}). Bake the file again with `force`."
+            f"{sidecar} is malformed ({str(error).removesuffix('.')}). Bake the file again with `force`."
         ) from None
-    return record
-
-
-def _check(record: dict[str, Any]) -> None:
-    """Raise one of many errors when something that is used isn't what it should be."""
-    base, file = record["base"], record["file"]
-    texts = (record["monoglot"], base["name"], base["sha256"], base["architecture"], file["sha256"])
-    whole = (base["size"], base["layers"], base["width"], file["size"], record["neurons_edited"])
-    recipe = recipe_file.of_data({**record["recipe"], "format": recipe_file.FORMAT, "base": {"model": "base"}})
-    counts = [record[what][edit.language] for what in ("edited", "kept") for edit in recipe.edits]
-    if not all(isinstance(text, str) for text in texts) or not all(type(n) is int for n in (*whole, *counts)):
-        raise ValueError("texts and whole numbers are expected in its base and its file")
-    cleared = record["cleared"]
-    if len(cleared) != base["layers"]:
-        raise ValueError(f"it names neurons of {len(cleared)} layers")
-    for layer in cleared:
-        if not isinstance(layer, list) or not all(type(j) is int and 0 <= j < base["width"] for j in layer):
-            raise ValueError("the neurons of a layer are not whole numbers below its width")
-        if layer != sorted(set(layer)):
-            raise ValueError("the neurons of a layer are not in order, each once")
-    certificate = record["certificate"]
-    if certificate is not None and type(certificate["bytes"]["passed"]) is not bool:
-        raise ValueError("its certificate does not say whether it passed")

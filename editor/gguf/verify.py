@@ -6,20 +6,20 @@ hashed meanwhile, and have to be the ones that the sidecar names.
 
 import hashlib
 from collections import Counter
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ..edits.recipe import FORMAT, of_data
 from ..errors import MonoglotError, VerificationError
 from ..files.gguf import Gguf, read_gguf
 from ..neurons.neurons import Neurons
 from . import sidecar
 from .bake import Progress, Range, clear, merged, planned_for, within
+from .sidecar import Certificate, Proof, Sidecar
 from .up_projection import Up, locate_up
 
 CHUNK = 4 * 2**20  # bytes
@@ -36,15 +36,10 @@ class GgufBytes:
     other_tensors: int
     problems: tuple[str, ...]
 
-    def record(self) -> dict[str, Any]:
+    @property
+    def certificate(self) -> Certificate:
         """What the sidecar keeps of it."""
-        return {
-            "passed": not self.problems,
-            "cleared_rows": self.rows,
-            "zero_before": self.zero_before,
-            "edited_tensors": self.tensors,
-            "identical_tensors": self.other_tensors,
-        }
+        return Certificate(Proof(not self.problems, self.rows, self.zero_before, self.tensors, self.other_tensors))
 
 
 def base_of(path: Path, named: Path | None) -> Path:
@@ -54,7 +49,7 @@ def base_of(path: Path, named: Path | None) -> Path:
     """
     if named:
         return named
-    name = str(sidecar.read(path)["base"]["name"])
+    name = sidecar.read(path).base.name
     for folder in (path.absolute().parent, Path()):
         if Path(name).name == name and (folder / name).is_file():
             return folder / name
@@ -68,43 +63,39 @@ def verify_gguf(
 
     Raises VerificationError when the sidecar is missing or malformed, ModelError when the base isn't such a model.
     """
-    record = sidecar.read(path)
+    about = sidecar.read(path)
     gguf = read_gguf(base)
     up = locate_up(gguf)
-    about, file = record["base"], record["file"]
-    if (about["architecture"], about["layers"], about["width"]) != (gguf.architecture, up.layers, up.width):
+    if (about.base.architecture, about.base.layers, about.base.width) != (gguf.architecture, up.layers, up.width):
         raise VerificationError(
             f"{base} is not what {path} was made from: it is a {gguf.architecture} model of {up.layers} layers × {up.width}. "
-            f"Name {about['name']} with `base`."
+            f"Name {about.base.name} with `base`."
         )
-    problems = _of_neurons(gguf, up, record, neurons) if neurons else []
+    problems = _of_neurons(gguf, up, about, neurons) if neurons else []
     size = path.stat().st_size
     if size != gguf.size:
         problems.append(f"{path} has {size:,} bytes, {base} has {gguf.size:,}")
-    ranges = merged(up.ranges(record["cleared"]))
+    ranges = merged(up.ranges(about.cleared))
     differing, hashes = _compare(path, gguf, ranges, progress)
     problems += differing
-    for name, digest, said in ((base, hashes[0], about["sha256"]), (path, hashes[1], file["sha256"])):
+    for name, digest, said in ((base, hashes[0], about.base.sha256), (path, hashes[1], about.file.sha256)):
         if digest != said:
             problems.append(f"{name} has the sha256 {digest[:12]}…, its sidecar says {said[:12]}…")
-    edited = sum(bool(layer) for layer in record["cleared"])
-    rows = sum(map(len, record["cleared"]))
-    if rows != record["neurons_edited"]:
-        problems.append(f"the sidecar counts {record['neurons_edited']:,} neurons and names {rows:,}")
-    tensors = edited + sum(bool(bias and layer) for bias, layer in zip(up.biases, record["cleared"], strict=True))
-    return GgufBytes(
-        rows, _zero_rows(gguf, up, record["cleared"]), tensors, len(gguf.tensors) - tensors, tuple(problems)
-    )
+    edited = sum(bool(layer) for layer in about.cleared)
+    rows = sum(map(len, about.cleared))
+    if rows != about.neurons_edited:
+        problems.append(f"the sidecar counts {about.neurons_edited:,} neurons and names {rows:,}")
+    tensors = edited + sum(bool(bias and layer) for bias, layer in zip(up.biases, about.cleared, strict=True))
+    return GgufBytes(rows, _zero_rows(gguf, up, about.cleared), tensors, len(gguf.tensors) - tensors, tuple(problems))
 
 
-def _of_neurons(gguf: Gguf, up: Up, record: dict[str, Any], neurons: Neurons) -> list[str]:
-    recipe = of_data({**record["recipe"], "format": FORMAT, "base": {"model": record["base"]["name"]}})
+def _of_neurons(gguf: Gguf, up: Up, about: Sidecar, neurons: Neurons) -> list[str]:
     try:
-        planned = planned_for(gguf, up, recipe, neurons)
+        planned = planned_for(gguf, up, about.recipe, neurons)
     except MonoglotError as error:
         return [str(error)]
-    wanted = [layer.neurons.tolist() for layer in planned.layers]
-    wrong = [layer for layer, own in enumerate(wanted) if own != record["cleared"][layer]]
+    wanted = [tuple(layer.neurons.tolist()) for layer in planned.layers]
+    wrong = [layer for layer, own in enumerate(wanted) if own != about.cleared[layer]]
     return [f"the neurons to clear are others, in {len(wrong)} layers, the first of them {wrong[0]}"] if wrong else []
 
 
@@ -168,7 +159,7 @@ class _Places:
         return said
 
 
-def _zero_rows(gguf: Gguf, up: Up, cleared: list[list[int]]) -> int:
+def _zero_rows(gguf: Gguf, up: Up, cleared: Sequence[Sequence[int]]) -> int:
     """How many of the neurons had a row of zeros in the base already."""
     count = 0
     with gguf.path.open("rb") as file:

@@ -4,10 +4,11 @@ import hashlib
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from typing import Any
+from pathlib import Path
 
-from ..edits import manifest
+from ..edits import manifest as manifest_file
+from ..edits.certificate import Certificate
+from ..edits.manifest import Manifest
 from ..errors import PublishError
 from ..files.kinds import FILE
 
@@ -29,7 +30,7 @@ class Package:
     """A checkpoint that was found whole: what would be uploaded by name, what else is in the folder, what to know of it."""
 
     folder: Path
-    record: Mapping[str, Any]
+    manifest: Manifest
     files: Mapping[str, Local]
     left_out: tuple[str, ...]
     notes: tuple[str, ...]
@@ -47,44 +48,38 @@ def check(
     Raises VerificationError for a folder without a manifest; PublishError when a file is missing or has another sha256, the
     certificate is missing or says that the proof failed (unless `unverified`), or the card's metadata cannot be read.
     """
-    record = manifest.read(folder)
-    listed = record.get("files")
-    if not isinstance(listed, dict) or not all(isinstance(file, dict) and "sha256" in file for file in listed.values()):
-        raise PublishError(f"{folder / FILE} does not say which files the checkpoint has. Bake it anew.")
-    for name in listed:
-        if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts or "\\" in name:
-            raise PublishError(f"{folder / FILE} lists {name}, which is outside the folder. Bake it anew.")
+    manifest = manifest_file.read(folder)
+    listed = manifest.files
     if missing := [name for name in listed if not (folder / name).is_file()]:
         raise PublishError(
             f"{folder} lacks {_some(missing)}, which its manifest lists. Copy it there again, or bake anew."
         )
-    notes = _certified(folder, record, unverified)
+    notes = _certified(folder, manifest.certificate, unverified)
     _check_card(folder / CARD)
     whole = sum((folder / name).stat().st_size for name in listed)
     files, done = {}, 0
     for name, entry in listed.items():
         found = _hashed(folder / name, name, done, whole, progress)
         done += found.size
-        if found.sha256 != entry["sha256"]:
+        if found.sha256 != entry.sha256:
             if name != CARD:
                 raise PublishError(
                     f"{folder / name} is not the file that the manifest lists: its sha256 is {found.sha256[:12]}…, not "
-                    f"{str(entry['sha256'])[:12]}…. Copy it there again, or bake anew."
+                    f"{entry.sha256[:12]}…. Copy it there again, or bake anew."
                 )
             notes.append(f"{CARD} was edited after monoglot wrote it. It is uploaded as it is.")
         files[name] = found
     files[FILE] = _hashed(folder / FILE, FILE, done, whole, None)
     there = (path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if path.is_file())
-    return Package(folder, record, files, tuple(name for name in there if name not in files), tuple(notes))
+    return Package(folder, manifest, files, tuple(name for name in there if name not in files), tuple(notes))
 
 
-def _certified(folder: Path, record: Mapping[str, Any], unverified: bool) -> list[str]:
+def _certified(folder: Path, certificate: Certificate | None, unverified: bool) -> list[str]:
     """Notes on the certificate. Raises PublishError where it does not say that the proof passed, unless `unverified`."""
-    proofs = {name: proof for name, proof in (record.get("certificate") or {}).items() if isinstance(proof, dict)}
-    failed = [name for name in ("bytes", "logits") if name in proofs and proofs[name].get("passed") is not True]
-    if failed:
-        problem = next(iter(proofs[failed[0]].get("problems") or ["no reason is given"]))
-        said = f"the proof of {folder} failed, in its {failed[0]}: {str(problem).rstrip('.')}."
+    proofs = certificate.proofs if certificate else {}
+    if failed := next((name for name, proof in proofs.items() if not proof.passed), None):
+        problem = next(iter(proofs[failed].problems), "no reason is given")
+        said = f"the proof of {folder} failed, in its {failed}: {problem.rstrip('.')}."
         step = "Bake it anew"
     elif "bytes" not in proofs:
         said, step = f"{folder} was not verified.", f"Run `monoglot verify {folder}`"

@@ -1,10 +1,10 @@
 """A push in two steps: look at everything and write nothing, then publish what was looked at."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from ..edits.manifest import Manifest
 from ..errors import PublishError
 from ..progress import NOBODY, Listener
 from .connection import Connection, open_hub
@@ -83,7 +83,7 @@ def carry_out(push: Push, message: str, *, listener: Listener = NOBODY) -> Publi
 def push(
     folder: Path,
     repo: str,
-    message: Callable[[Mapping[str, Any]], str],
+    message: Callable[[Manifest], str],
     *,
     private: bool | None = None,
     revision: str | None = None,
@@ -100,4 +100,4 @@ def push(
     package = pack(folder, repo, unverified=unverified, card_problems=card_problems, listener=listener)
     hub = open_hub(told=listener.told)
     ready = prepare(hub, package, repo, private=private, revision=revision, create_pr=create_pr, tag=tag)
-    return carry_out(ready, message(package.record), listener=listener)
+    return carry_out(ready, message(package.manifest), listener=listener)

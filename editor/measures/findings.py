@@ -9,10 +9,14 @@ its manifest.
 
 import hashlib
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import CheckpointError, FindingsError, OutputError
+from ..edits.evaluation import Evaluation
+from ..errors import CheckpointError, FindingsError, MalformedError, OutputError
+from ..files import schema
 from ..files.checkpoint import parse_json
 from ..files.output import replace_file
 from ..models.identity import ModelInfo
@@ -25,14 +29,50 @@ NEURONS = "neurons.json"
 OURS = (FILE, NEURONS, "stats.safetensors", "report.html", "report.md", "figures")  # what may lie there
 
 
-def about(model: ModelInfo, neurons: Neurons) -> dict[str, Any]:
-    """What findings are of."""
+@dataclass(frozen=True)
+class NeuronsOf:
+    """The neurons that were measured: the sha256 of their file, and how they were found."""
+
+    sha256: str
+    method: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What was measured of a model with some neurons, and how `monoglot paper` was asked to."""
+
+    format: int
+    model: ModelInfo
+    neurons: NeuronsOf
+    evaluation: Evaluation
+    settings: dict[str, Any] | None = None
+
+    @classmethod
+    def of_data(cls, data: Any) -> "Findings":
+        """Read what the file holds. Raises MalformedError."""
+        given = schema.fields(cls, data, "", apart=("evaluation",))
+        return cls(**given, evaluation=Evaluation.of_data(data.get("evaluation")))
+
+    def to_data(self) -> dict[str, Any]:
+        """Give what the file holds."""
+        subject = {key: schema.to_data(value) for key, value in vars(self).items() if key != "evaluation"}
+        settings = {"settings": subject.pop("settings")} if self.settings is not None else {}
+        subject.pop("settings", None)
+        return {**subject, "evaluation": self.evaluation.to_data(), **settings}
+
+
+def plain(data: Any) -> Any:
+    """As JSON gives it back: tuples as lists, keys as text."""
+    return json.loads(json.dumps(data))
+
+
+def about(model: ModelInfo, neurons: Neurons) -> Findings:
+    """Findings of a model and its neurons, before anything was measured."""
     text = neurons_file.serialise(neurons).encode()
-    return {
-        "format": FORMAT,
-        "model": vars(model),
-        "neurons": {"sha256": hashlib.sha256(text).hexdigest(), "method": neurons.method},
-    }
+    method: dict[str, Any] = json.loads(
+        json.dumps(neurons.method)
+    )  # as JSON gives it back: tuples as lists, keys as text
+    return Findings(FORMAT, model, NeuronsOf(hashlib.sha256(text).hexdigest(), method), Evaluation({}))
 
 
 def check_place(folder: Path) -> None:
@@ -48,27 +88,22 @@ def check_place(folder: Path) -> None:
         raise OutputError(f"{folder} has other things in it ({sorted(others)[0]}). Choose another folder.")
 
 
-def of_folder(folder: Path, model: ModelInfo, neurons: Neurons) -> dict[str, Any]:
+def of_folder(folder: Path, model: ModelInfo, neurons: Neurons) -> Findings:
     """The findings that a folder already has of this model and these neurons, or none yet.
 
     Raises OutputError when it is a file, has findings of others, or other things in it.
     """
     check_place(folder)
-    subject = plain(about(model, neurons))
+    subject = about(model, neurons)
     if not (folder / FILE).is_file():
-        return {**subject, "evaluation": {}}
+        return subject
     found = read(folder)
-    if any(found.get(key) != subject[key] for key in ("model", "neurons")):
+    if (found.model, found.neurons) != (subject.model, subject.neurons):
         raise OutputError(f"{folder} has findings of another model, or of other neurons. Choose another folder.")
     return found
 
 
-def plain(data: Any) -> Any:
-    """As JSON gives it back: tuples as lists, keys as text."""
-    return json.loads(json.dumps(data))
-
-
-def read(folder: Path) -> dict[str, Any]:
+def read(folder: Path) -> Findings:
     """Raises FindingsError when the folder has no findings, or they are malformed or of an unknown format."""
     path = folder / FILE
     if not path.is_file():
@@ -85,18 +120,22 @@ def read(folder: Path) -> dict[str, Any]:
             f"{path} has format {version!r}, this version reads {FORMAT}. Upgrade monoglot, or measure again into another "
             "folder."
         )
-    if not isinstance(found.get("evaluation"), dict):
-        raise FindingsError(f"{path} is damaged: it has no measures. Measure again into another folder.")
-    return dict(found)
+    try:
+        return Findings.of_data(found)
+    except MalformedError as error:
+        raise FindingsError(
+            f"{path} is not what monoglot writes ({error}). Measure again into another folder."
+        ) from None
 
 
-def write(folder: Path, found: dict[str, Any], neurons: Neurons) -> None:
+def write(folder: Path, found: Findings, neurons: Neurons) -> None:
+    """Write findings and the neurons that they are of. Raises OutputError."""
     folder.mkdir(parents=True, exist_ok=True)
     neurons_file.save(neurons, folder / NEURONS)
-    replace_file(folder / FILE, (json.dumps(found, indent=1, ensure_ascii=False) + "\n").encode())
+    replace_file(folder / FILE, (json.dumps(found.to_data(), indent=1, ensure_ascii=False) + "\n").encode())
 
 
-def narrower(before: dict[str, Any], now: dict[str, Any]) -> str:
+def narrower(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     """What an earlier measurement had and a new one lacks, in words: prompts, tokens or texts of a language, and marks;
     empty where it lacks nothing."""
     (what, were), (_, are) = _breadth(before), _breadth(now)
@@ -108,7 +147,7 @@ def narrower(before: dict[str, Any], now: dict[str, Any]) -> str:
     return "; ".join(lost)
 
 
-def _breadth(measured: dict[str, Any]) -> tuple[str, dict[str, int]]:
+def _breadth(measured: Mapping[str, Any]) -> tuple[str, dict[str, int]]:
     """What a measurement counts, and how much of it it had, per language or pair of them."""
     for what in ("prompts", "tokens"):
         if isinstance(measured.get(what), dict):

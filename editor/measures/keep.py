@@ -1,15 +1,18 @@
 """Findings kept after each measure, so that an interruption loses one at most."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..edits import manifest
 from ..edits.card_maker import NO_CARD, CardMaker
+from ..edits.evaluation import Evaluation
+from ..edits.manifest import Manifest, unchanged
 from ..files.output import updating
 from ..models.target import model_info
 from ..progress import Told, unheard
 from . import findings
+from .findings import Findings
 from .subject import Subject
 
 Keep = Callable[[dict[str, Any]], dict[str, Any]]
@@ -22,12 +25,12 @@ def keeper(subject: Subject, output: Path | None, *, card: CardMaker = NO_CARD, 
     one they are kept nowhere. A person is told where they replace what was measured on more. Raises OutputError as
     `findings.of_folder`.
     """
-    if subject.folder is not None and subject.record is not None:
-        before = dict(subject.record.get("evaluation") or {})
-        write = _into_checkpoint(subject, subject.folder, subject.record, card, told)
+    if subject.folder is not None and subject.manifest is not None:
+        before = dict(subject.manifest.measures)
+        write = _into_checkpoint(subject, subject.folder, subject.manifest, card, told)
     elif output is not None:
         kept = findings.of_folder(output, model_info(subject.target), subject.neurons)
-        before = dict(kept["evaluation"])
+        before = dict(kept.evaluation.measures)
         write = _into_folder(subject, output, kept)
     else:
         return dict
@@ -41,30 +44,33 @@ def keeper(subject: Subject, output: Path | None, *, card: CardMaker = NO_CARD, 
     return keep
 
 
-def _into_folder(subject: Subject, output: Path, kept: dict[str, Any]) -> Keep:
+def _into_folder(subject: Subject, output: Path, kept: Findings) -> Keep:
+    evaluation = kept.evaluation
+
     def write(found: dict[str, Any]) -> dict[str, Any]:
-        kept["evaluation"] = {**kept["evaluation"], **found}
-        findings.write(output, kept, subject.neurons)
-        return dict(kept["evaluation"])
+        nonlocal evaluation
+        evaluation = evaluation.adding(found)
+        findings.write(output, replace(kept, evaluation=evaluation), subject.neurons)
+        return evaluation.to_data()
 
     return write
 
 
-def _into_checkpoint(subject: Subject, folder: Path, record: dict[str, Any], card: CardMaker, told: Told) -> Keep:
+def _into_checkpoint(subject: Subject, folder: Path, before: Manifest, card: CardMaker, told: Told) -> Keep:
     """Write the manifest with its figures, and the card anew with what a person wrote on it kept."""
     said: set[str] = set()  # each measure would say the same of the card
 
     def write(found: dict[str, Any]) -> dict[str, Any]:
         with updating(folder):
-            now = manifest.unchanged(folder, record)
-            now["evaluation"] = {**(now.get("evaluation") or {}), **found}
-            drawn = card.draw(now["evaluation"], now.get("strength"))
+            now = unchanged(folder, before)
+            evaluation = (now.evaluation or Evaluation({})).adding(found)
+            drawn = card.draw(evaluation.measures, now.strength)
+            now = replace(now, evaluation=evaluation)
             lines = card.renew(folder, now, subject.neurons.method, subject.target.source.folder, drawn)
-        record.update(now)
         for line in lines:
             if line not in said:
                 told(f"Note: {line}")
             said.add(line)
-        return dict(record["evaluation"])
+        return evaluation.to_data()
 
     return write

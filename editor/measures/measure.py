@@ -11,7 +11,7 @@ from typing import Any
 
 from .. import embedded
 from ..edits.hooks import random_plan, steered
-from ..edits.manifest import carried_in, recipe_of
+from ..edits.manifest import carried_in
 from ..errors import CorpusError, VerificationError
 from ..live.logits import Variant
 from ..models.target import Target
@@ -101,14 +101,12 @@ def _rounded(value: Any) -> Any:
 
 def generate(subject: Subject, options: Options, listener: Listener = NOBODY) -> tuple[str, dict[str, Any]]:
     """Which language the checkpoint answers in, beside its base and random neurons: the record's key, and what was found."""
-    if subject.folder is None or subject.record is None:
+    if subject.folder is None or subject.manifest is None:
         raise VerificationError(
             f"{subject.target.source.name} is no checkpoint of monoglot's, so it has no edits to measure."
         )
     plan = carried_in(subject.folder, subject.target, subject.neurons).plan
-    activated = recipe_of(subject.record, subject.target).activated or tuple(
-        filter(None, [(subject.record.get("strength") or {}).get("language")])
-    )
+    activated = subject.manifest.activated
     key = "activated"
     if options.answer_in:
         key, activated = "asked", (options.answer_in,)

@@ -12,10 +12,12 @@ from ..edits.bake import Baked, bake, check_place
 from ..edits.calibration import Calibration
 from ..edits.card_maker import NO_CARD, CardMaker
 from ..edits.carriers import carried
+from ..edits.evaluation import Search
 from ..edits.plan import Plan
 from ..edits.recipe import Recipe
 from ..edits.request import AUTO, Request
 from ..errors import MonoglotWarning
+from ..files import schema
 from ..files.output import check_free, updating
 from ..live.load import load_model
 from ..live.modules import activation_modules
@@ -112,14 +114,15 @@ def bake_requested(
     if not best.good(request.target_accuracy):
         warnings.warn(strength.advice(best, language, request.target_accuracy), MonoglotWarning, stacklevel=2)
     with updating(output):
-        record = manifest.unchanged(output, baked.manifest)
-        record["strength"] = {
+        now = manifest.unchanged(output, baked.manifest)
+        searched = {
             **strength.to_json(curve, tried, strength.samples(task, best)),
             "layers": list(layers),
             "prompts": digest(asked),
         }
-        card.renew(output, record, neurons.method, target.source.folder, {})
-    return replace(baked, manifest=record)
+        now = replace(now, strength=schema.read(Search, searched, "strength"))
+        card.renew(output, now, neurons.method, target.source.folder, {})
+    return replace(baked, manifest=now)
 
 
 def bake_recipe(

@@ -6,13 +6,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ..edits import manifest
+from ..edits import manifest as manifest_file
+from ..edits.manifest import Manifest, open_source
 from ..errors import MonoglotWarning, NeuronsError
 from ..files.kinds import FILE
 from ..live.load import load_model
 from ..live.modules import activation_modules
 from ..models.hf import load_tokenizer
-from ..models.source import resolve, resolve_base
+from ..models.source import resolve
 from ..models.target import Target, about_sampled, open_target
 from ..neurons import neurons as neurons_file
 from ..neurons.neurons import Neurons, check_fit
@@ -20,12 +21,12 @@ from ..neurons.neurons import Neurons, check_fit
 
 @dataclass
 class Subject:
-    """`folder` and `record`, its manifest, are those of the checkpoint. The base is loaded when it is first asked for."""
+    """`folder` and `manifest` are those of the checkpoint. The base is loaded when it is first asked for."""
 
     target: Target
     neurons: Neurons
     folder: Path | None = None
-    record: dict[str, Any] | None = None
+    manifest: Manifest | None = None
     device: str = "auto"
     dtype: str = "auto"
 
@@ -57,15 +58,15 @@ def open_subject(
     """
     folder = Path(model)
     if neurons_path is None or (folder / FILE).is_file():
-        record = manifest.read(folder)
-        target = open_target(resolve_base(record["base"], base, beside=folder))
+        manifest = manifest_file.read(folder)
+        target = open_target(open_source(manifest.base, base, beside=folder))
         own = neurons_file.load(folder / "neurons.json")
         if neurons_path and neurons_file.serialise(neurons_file.load(neurons_path)) != neurons_file.serialise(own):
             raise NeuronsError(
                 f"{folder} was made with other neurons than those in {neurons_path}. Leave the file out, or measure the "
                 "neurons on the base."
             )
-        return Subject(target, own, folder, record, device, dtype)
+        return Subject(target, own, folder, manifest, device, dtype)
     found = neurons_file.load(neurons_path)
     target = open_target(resolve(model))
     check_fit(found, target.feed_forward.layers, target.feed_forward.width, target.source.name)

@@ -9,7 +9,6 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from .. import embedded
 from ..errors import ModelError
@@ -139,13 +138,12 @@ def _from_hub(model_id: str, revision: str, only: Sequence[str] | None = None) -
     return Source(Path(folder), model_id, Path(folder).name, hub=True)
 
 
-def resolve_base(base: dict[str, Any], named: str | None, *, beside: Path) -> Source:
-    """The base of a checkpoint: the one that is named, else what its manifest says, looked for as a folder beside the
-    checkpoint or here, then on the Hub."""
+def resolve_base(name: str, revision: str | None, hub: bool, named: str | None, *, beside: Path) -> Source:
+    """Find the base of a checkpoint: the one that is `named`, else the one that its manifest calls `name`, looked for as a
+    folder beside the checkpoint or here, then on the Hub."""
     if named:
         return resolve(named)
-    name, revision = str(base["model"]), base["revision"]
-    if base["hub"]:
+    if hub:
         return resolve(f"{name}@{revision}" if revision else name)
     for folder in (beside.absolute().parent / name, Path(name)):
         if folder.is_dir() and Path(name).name == name:

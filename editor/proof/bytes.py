@@ -18,14 +18,13 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from ..edits import manifest as manifest_file
 from ..edits.bake import OWN_FILES, side_files
 from ..edits.layout import Layout, layout
-from ..edits.manifest import carried_in
+from ..edits.manifest import Manifest, carried_in
 from ..edits.tensor_edits import Editing
 from ..errors import MonoglotError, RecipeError, VerificationError
 from ..files import floats
@@ -51,20 +50,20 @@ class Bytes:
 
 def verify_bytes(folder: Path, target: Target, neurons: Neurons) -> Bytes:
     """(a), from the bytes alone, in constant memory."""
-    record = manifest_file.read(folder)
+    manifest = manifest_file.read(folder)
     try:
         expected = layout(target, carried_in(folder, target, neurons))
     except RecipeError as error:
         raise VerificationError(f"what {folder} says of itself cannot be carried out: {error}") from None
     hasher = ThreadPoolExecutor(1)  # goes through a shard beside the comparison, so that the disk is asked once
     try:
-        hashes = {name: hasher.submit(_sha256, folder / name) for name in record["files"] if (folder / name).is_file()}
+        hashes = {name: hasher.submit(_sha256, folder / name) for name in manifest.files if (folder / name).is_file()}
         found = _compare(folder, target, expected, hashes)
         notes: list[str] = []
-        problems = (*_file_problems(folder, record, hashes, notes), *found.problems)
+        problems = (*_file_problems(folder, manifest, hashes, notes), *found.problems)
     finally:
         hasher.shutdown(cancel_futures=True)
-    return replace(found, files=len(record["files"]), problems=problems, notes=tuple(notes))
+    return replace(found, files=len(manifest.files), problems=problems, notes=tuple(notes))
 
 
 def _compare(folder: Path, target: Target, expected: Layout, hashes: Mapping[str, Future[str]]) -> Bytes:
@@ -114,18 +113,18 @@ def _compare(folder: Path, target: Target, expected: Layout, hashes: Mapping[str
 
 
 def _file_problems(
-    folder: Path, record: Mapping[str, Any], hashes: Mapping[str, Future[str]], notes: list[str]
+    folder: Path, manifest: Manifest, hashes: Mapping[str, Future[str]], notes: list[str]
 ) -> Iterator[str]:
     """sha256 of every file; what is there but not in the manifest. A card that a person edited is a note, no problem."""
-    for name, entry in record["files"].items():
+    for name, entry in manifest.files.items():
         if name not in hashes:
             yield f"{name} is missing."
-        elif hashes[name].result() != entry["sha256"]:
+        elif hashes[name].result() != entry.sha256:
             if name == "README.md":
                 notes.append("README.md was edited after monoglot wrote it.")
             else:
                 yield f"{name} has another sha256 than the manifest says."
-    known = {*record["files"], *OWN_FILES}
+    known = {*manifest.files, *OWN_FILES}
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
         if path.is_file() and name not in known and not any(part.startswith(".") for part in name.split("/")):

@@ -1,76 +1,60 @@
-"""The certificate: what `verify` measured, as it stands in the manifest."""
+"""Make the certificate of what `verify` measured."""
 
-from collections.abc import Mapping
-from typing import Any
-
+from ..edits.certificate import (
+    Agreement,
+    Approximation,
+    BytesProof,
+    Certificate,
+    Deviation,
+    Effect,
+    LogitsProof,
+)
 from ..live.log_loss import Difference
 from .bytes import Bytes
 from .logits import Logits
 
 
-def make_certificate(found: Bytes, logits: Logits | None) -> dict[str, Any]:
-    """What goes into the manifest: figures rounded to what they are worth, no times, no paths."""
-    result: dict[str, Any] = {
-        "bytes": {
-            "passed": not found.problems,
-            "edited_tensors": found.tensors,
-            "changed_columns": found.columns,
-            "identical_tensors": found.other_tensors,
-            "problems": list(found.problems),
-        }
+def make_certificate(found: Bytes, logits: Logits | None) -> Certificate:
+    """Put what was found together for the manifest: figures rounded to what they are worth, no times, no paths."""
+    proof = BytesProof(not found.problems, found.tensors, found.columns, found.other_tensors, found.problems)
+    if not logits:
+        return Certificate(proof)
+    measured = logits.measured
+    approximation = None
+    if logits.approximation:
+        deviation = logits.approximation.deviation
+        approximation = Approximation(
+            {language: _agreement(each) for language, each in logits.approximation.difference.items()},
+            {language: round(loss, 4) for language, loss in logits.approximation.log_loss.items()},
+            Deviation(
+                _rounded(deviation["all"]),
+                _rounded(max(deviation["layers"].values(), default=0.0)),
+                _rounded(max(map(abs, deviation["first_token"].values()), default=0.0)),
+            ),
+        )
+    by_language = {language: _agreement(each) for language, each in measured.difference["hooked"].items()}
+    log_loss = {
+        name: {language: round(value, 4) for language, value in by.items()}
+        for name, by in measured.log_loss.items()
+        if name not in ("hooked", "exact")
     }
-    if logits:
-        measured = logits.measured
-        result["logits"] = {
-            "passed": not logits.problems,
-            "bound": logits.bound,
-            "problems": list(logits.problems),
-            "by_language": {
-                language: _figures(difference) for language, difference in measured.difference["hooked"].items()
-            },
-        }
-        if logits.approximation:
-            found_there = logits.approximation
-            deviation = found_there.deviation
-            result["approximation"] = {
-                "by_language": {language: _figures(d) for language, d in found_there.difference.items()},
-                "log_loss_exact": {language: round(loss, 4) for language, loss in found_there.log_loss.items()},
-                "activation": {
-                    "all": float(f"{deviation['all']:.3g}"),
-                    "worst_layer": float(f"{max(deviation['layers'].values(), default=0.0):.3g}"),
-                    "first_token": float(f"{max(map(abs, deviation['first_token'].values()), default=0.0):.3g}"),
-                },
-            }
-        result["effect"] = {
-            "tokens": measured.tokens,
-            "log_loss": {
-                name: {language: round(value, 4) for language, value in by_language.items()}
-                for name, by_language in measured.log_loss.items()
-                if name not in ("hooked", "exact")
-            },
-        }
-    return result
+    return Certificate(
+        proof,
+        LogitsProof(not logits.problems, logits.bound, logits.problems, by_language),
+        approximation,
+        Effect(measured.tokens, log_loss),
+    )
 
 
-def with_earlier(made: dict[str, Any], before: Mapping[str, Any] | None) -> dict[str, Any]:
-    """A certificate of the bytes alone, with what an earlier one says of the logits, which are compared only when the bytes
-    are what the recipe makes of the base: where they are now, they are the same bytes."""
-    earlier = before if isinstance(before, Mapping) else {}
-    if not made["bytes"]["passed"] or not isinstance(earlier.get("logits"), Mapping):
-        return made
-    return {**earlier, **made}
+def _agreement(difference: Difference) -> Agreement:
+    return Agreement(
+        difference.positions,
+        _rounded(difference.max_logit),
+        _rounded(difference.scale),
+        _rounded(difference.kl),
+        round(difference.same_top, 5),
+    )
 
 
-def failures(certificate: Mapping[str, Any]) -> list[str]:
-    """All that is not as the recipe says."""
-    return [*certificate["bytes"]["problems"], *certificate.get("logits", {"problems": []})["problems"]]
-
-
-def _figures(difference: Difference) -> dict[str, Any]:
-    return {
-        "positions": difference.positions,
-        "max_logit": float(f"{difference.max_logit:.3g}"),
-        "largest_logit": float(f"{difference.scale:.3g}"),
-        "kl": float(f"{difference.kl:.3g}"),
-        "same_top": round(difference.same_top, 5),
-    }
+def _rounded(value: float) -> float:
+    return float(f"{value:.3g}")

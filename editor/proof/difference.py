@@ -26,7 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..edits import manifest as manifest_file
-from ..edits.manifest import check_recipe
+from ..edits.manifest import Manifest
 from ..errors import MonoglotError
 from ..files import floats
 from ..files.checkpoint import CONFIG, INDEX, ITEM_BITS, Checkpoint, parse_json, read_checkpoint
@@ -66,7 +66,7 @@ class Difference:
     """`only`: names of tensors in the one and in the other. `other_form`: name -> what dtype and shape it has in each.
     `config` and `metadata`: dotted key -> (value, value), ABSENT for a key that is not there; `respelled` are those of the
     config that say in the older spelling what the other says in the newer alone. `files`: name -> "changed",
-    "only in A" or "only in B"; `same_files` are the equal ones. `shards`: how many each has. `records`: the manifests of
+    "only in A" or "only in B"; `same_files` are the equal ones. `shards`: how many each has. `manifests`: those of
     those that monoglot made."""
 
     only: tuple[tuple[str, ...], tuple[str, ...]]
@@ -79,7 +79,7 @@ class Difference:
     same_files: tuple[str, ...]
     shards: tuple[int, int]
     fingerprints: tuple[str, str]
-    records: tuple[dict[str, Any] | None, dict[str, Any] | None] = (None, None)
+    manifests: tuple[Manifest | None, Manifest | None] = (None, None)
     respelled: tuple[str, ...] = ()
 
     @property
@@ -120,7 +120,7 @@ def difference(a: Source, b: Source, progress: Progress | None = None) -> Differ
         same_files=same_files,
         shards=(len(one.shards), len(other.shards)),
         fingerprints=(fingerprint(one), fingerprint(other)),
-        records=(_record(a.folder), _record(b.folder)),
+        manifests=(_manifest(a.folder), _manifest(b.folder)),
         respelled=_respelled(config, one.config, other.config),
     )
 
@@ -135,14 +135,12 @@ def _form(place: Place) -> str:
     return f"{tensor.dtype} {' × '.join(map(str, tensor.shape)) or 'one number'}"
 
 
-def _record(folder: Path) -> dict[str, Any] | None:
-    """The manifest, if there is one whose recipe can be read."""
+def _manifest(folder: Path) -> Manifest | None:
+    """The manifest, if there is one that can be read."""
     try:
-        record = manifest_file.read(folder)
-        check_recipe(record)
-    except (MonoglotError, KeyError, TypeError):
+        return manifest_file.read(folder)
+    except MonoglotError:
         return None
-    return record
 
 
 # Tensors

@@ -1,20 +1,20 @@
 """The proof of a checkpoint, from its bytes to the certificate in its manifest and on its card."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from .. import embedded
 from ..edits import manifest
 from ..edits.card_maker import NO_CARD, CardMaker
+from ..edits.certificate import Certificate
 from ..files.output import updating
 from ..models.target import Target
 from ..neurons import neurons as neurons_file
 from ..progress import NOBODY, Listener, Told, unheard
 from ..text.corpus import Text, open_corpus
 from .bytes import verify_bytes
-from .certificate import failures, make_certificate, with_earlier
+from .certificate import make_certificate
 from .logits import verify_live
 from .settings import CONTEXT, TOKENS
 
@@ -26,13 +26,13 @@ class Proof:
     """What was proved of a checkpoint: the certificate as it stands in the manifest, and notes on files that may differ."""
 
     folder: Path
-    certificate: dict[str, Any]
+    certificate: Certificate
     notes: tuple[str, ...] = ()
 
     @property
     def problems(self) -> list[str]:
         """All that is not as the recipe says."""
-        return failures(self.certificate)
+        return self.certificate.problems
 
     @property
     def passed(self) -> bool:
@@ -75,14 +75,14 @@ def prove(
     made = make_certificate(in_bytes, logits)
     lines: tuple[str, ...] = ()
     with updating(folder):
-        record = manifest.unchanged(folder, before)
-        record["certificate"] = made if texts else with_earlier(made, record["certificate"])
-        if neurons_path is None or not failures(record["certificate"]):
+        now = manifest.unchanged(folder, before)
+        certificate = made if texts else made.with_earlier(now.certificate)
+        if neurons_path is None or not certificate.problems:
             # a failure against other neurons than its own says nothing of it
-            lines = card.renew(folder, record, neurons.method, target.source.folder, {})
+            lines = card.renew(folder, replace(now, certificate=certificate), neurons.method, target.source.folder, {})
     for line in lines:
         listener.told(f"Note: {line}")
-    return Proof(folder, record["certificate"], in_bytes.notes)
+    return Proof(folder, certificate, in_bytes.notes)
 
 
 def texts_for(

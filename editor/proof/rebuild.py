@@ -9,9 +9,8 @@ what was measured since. Nor has what was drawn or added afterwards, which `bake
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from ..edits import calibration as calibration_file
 from ..edits import manifest as manifest_file
@@ -20,11 +19,11 @@ from ..edits.bake import Progress, bake, check_place
 from ..edits.calibration import Calibration
 from ..edits.card_maker import NO_CARD, CardMaker, Describe
 from ..edits.fit import open_calibration
-from ..edits.manifest import recipe_of
+from ..edits.manifest import Manifest, open_source, recipe_of
 from ..errors import MonoglotError, RecipeError, VerificationError
 from ..files.kinds import FILE
 from ..files.output import check_free
-from ..models.source import Source, fetch, resolve_base
+from ..models.source import Source, fetch
 from ..models.target import Target, open_target
 from ..neurons import neurons as neurons_file
 from ..progress import NOBODY, Listener, in_megabytes
@@ -49,24 +48,18 @@ class Rebuilt:
     excused: dict[str, str]
 
 
-def open_base(record: Mapping[str, Any], base: str | None, *, beside: Path) -> Target:
-    """The base that a manifest records, at its revision, or the one that is named. If that is the same model it goes by
+def open_base(manifest: Manifest, base: str | None, *, beside: Path) -> Target:
+    """Open the base that a manifest records, at its revision, or the one that is named. If that is the same model it goes by
     the name that the manifest has, as the recipe and the card do.
 
-    Raises ModelError when it can't be found, VerificationError when the manifest is malformed.
+    Raises ModelError when it can't be found.
     """
-    try:
-        recorded = record["base"]
-        name, revision, hub = str(recorded["model"]), recorded["revision"], bool(recorded["hub"])
-        wanted = recorded["fingerprint"]
-    except (KeyError, TypeError) as error:
-        raise VerificationError(f"the manifest's base cannot be read ({error!r}).") from None
-    target = open_target(resolve_base(dict(recorded), base, beside=beside))
-    if target.fingerprint != wanted:
+    recorded = manifest.base
+    target = open_target(open_source(recorded, base, beside=beside))
+    if target.fingerprint != recorded.fingerprint:
         return target
-    return Target(
-        Source(target.source.folder, name, revision, hub), target.checkpoint, target.feed_forward, target.fingerprint
-    )
+    source = Source(target.source.folder, recorded.model, recorded.revision, recorded.hub)
+    return replace(target, source=source)
 
 
 def rebuild(
@@ -86,25 +79,20 @@ def rebuild(
     raises.
     """
     check_place(folder, destination)
-    record = manifest_file.read(folder)
+    manifest = manifest_file.read(folder)
     if not (folder / NEURONS).is_file():
         raise VerificationError(f"{folder} has no {NEURONS}, so which neurons were edited is not known. Download it.")
     neurons = neurons_file.load(folder / NEURONS)
-    recipe = recipe_of(record, target)
-    try:
-        files = {str(name): str(entry["sha256"]) for name, entry in record["files"].items()}
-        carrier = (record["carrier"] or {}).get("name")
-        fingerprint, version = record["base"]["fingerprint"], str(record["monoglot"])
-    except (KeyError, TypeError, AttributeError) as error:
-        raise VerificationError(f"{folder / FILE} is malformed ({error!r}).") from None
-    calibration = _calibration(folder, target, carrier, calibration_path)
+    recipe = recipe_of(manifest, target)
+    files = {name: entry.sha256 for name, entry in manifest.files.items()}
+    calibration = _calibration(folder, target, manifest.carrier_name, calibration_path)
     baked = bake(
         target, neurons, recipe, destination, calibration=calibration, force=force, describe=describe, progress=progress
     )
-    made = {name: entry["sha256"] for name, entry in baked.manifest["files"].items()}
+    made = {name: entry.sha256 for name, entry in baked.manifest.files.items()}
     changed = [
-        *([] if fingerprint == target.fingerprint else [_other_base(record, target)]),
-        *([] if version == VERSION else [f"it was made by monoglot {version}, this is {VERSION}"]),
+        *([] if manifest.base.fingerprint == target.fingerprint else [_other_base(manifest, target)]),
+        *([] if manifest.monoglot == VERSION else [f"it was made by monoglot {manifest.monoglot}, this is {VERSION}"]),
     ]
     differ: dict[str, str] = {}
     excused: dict[str, str] = {}
@@ -112,7 +100,9 @@ def rebuild(
         if files.get(name) == made.get(name):
             continue
         if name == CARD:
-            excused[name] = _about_card(folder, record, files.get(name), _with_all(record, target, describe), changed)
+            excused[name] = _about_card(
+                folder, manifest, files.get(name), _with_all(manifest, target, describe), changed
+            )
         elif name.startswith("figures/"):
             excused[name] = "drawn by `evaluate`, not by `bake`"
         else:
@@ -147,7 +137,7 @@ def rebuild_named(
         )  # fmt: skip
 
 
-def _calibration(folder: Path, target: Target, carrier: str | None, named: Path | None) -> Calibration | None:
+def _calibration(folder: Path, target: Target, carrier: str, named: Path | None) -> Calibration | None:
     if carrier != "calibrated":
         if named:
             raise RecipeError("the checkpoint's constants need no calibration. Leave `calibration` out.")
@@ -162,31 +152,29 @@ def _calibration(folder: Path, target: Target, carrier: str | None, named: Path 
     return open_calibration(named or own, target)
 
 
-def _other_base(record: Mapping[str, Any], target: Target) -> str:
+def _other_base(manifest: Manifest, target: Target) -> str:
     return (
         f"the base is another one: fingerprint {target.fingerprint[:12]}…, "
-        f"{record['base']['model']} had {str(record['base']['fingerprint'])[:12]}…"
+        f"{manifest.base.model} had {manifest.base.fingerprint[:12]}…"
     )
 
 
-def _with_all(record: dict[str, Any], target: Target, describe: Describe | None) -> str | None:
+def _with_all(manifest: Manifest, target: Target, describe: Describe | None) -> str | None:
     """The card as it would be with all that was measured of the first one."""
     try:
-        return describe(record, target.source.folder) if describe else None
-    except (MonoglotError, KeyError, TypeError, ValueError, AttributeError):  # malformed measurements
+        return describe(manifest, target.source.folder) if describe else None
+    except MonoglotError:  # metadata that the Hub refuses
         return None
 
 
-def _about_card(
-    folder: Path, record: Mapping[str, Any], listed: str | None, again: str | None, changed: list[str]
-) -> str:
+def _about_card(folder: Path, manifest: Manifest, listed: str | None, again: str | None, changed: list[str]) -> str:
     """Why the card is another one. `again` is what `_with_all` gives."""
     if listed is None:
         return "the first one had none"
     if again is None:
         return "it was not written again"
-    measured = [what for key, what in MEASURED.items() if record.get(key)]
-    if manifest_file.entry(again.encode())["sha256"] == listed:
+    measured = [what for key, what in MEASURED.items() if getattr(manifest, key)]
+    if manifest_file.entry(again.encode()).sha256 == listed:
         return f"the first one also tells {', '.join(measured)}; written with that it is the same"
     if _edited(folder / CARD, listed):
         return "the first one was edited by hand since"
@@ -217,4 +205,4 @@ def _why(
 
 def _edited(path: Path, listed: str | None) -> bool:
     """Whether a file that is there has another sha256 than the manifest lists."""
-    return path.is_file() and manifest_file.entry(path.read_bytes())["sha256"] != listed
+    return path.is_file() and manifest_file.entry(path.read_bytes()).sha256 != listed

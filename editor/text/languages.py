@@ -5,6 +5,7 @@ one.
 """
 
 import re
+from collections.abc import Iterable
 
 NAMES = {
     "ar": "Arabic", "bg": "Bulgarian", "bn": "Bengali", "ca": "Catalan", "cs": "Czech", "da": "Danish", "de": "German",
@@ -49,7 +50,7 @@ def name(code: str) -> str:
     return NAMES.get(code, code)
 
 
-def listed(codes: list[str]) -> str:
+def listed(codes: Iterable[str]) -> str:
     """ "Chinese", "Chinese and French", "Chinese, French and Japanese"."""
     names = [name(code) for code in codes]
     return " and ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else "".join(names)

@@ -5,9 +5,12 @@ from typing import Any
 
 import pytest
 import yaml
+from support import checkpoints, folders
 
 from monoglot.cards import refresh
 from monoglot.editor.edits import manifest
+from monoglot.editor.edits.manifest import Manifest
+from monoglot.editor.errors import VerificationError
 from monoglot.editor.files import card_text
 
 PLACES = "".join(f"\n<!-- monoglot: yours, {name}. -->\n{card_text.END}\n" for name in ("about", "notes"))
@@ -21,14 +24,16 @@ def card(figure: str, **more: Any) -> str:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """With a card as monoglot wrote it."""
-    assert refresh.refresh(tmp_path, {"files": {}}, lambda: card("one")) == ()
+    assert refresh.refresh(tmp_path, Manifest.of_data(checkpoints.MANIFEST), lambda: card("one")) == ()
     return tmp_path
 
 
 def renewed(folder: Path, figure: str = "two", *, force: bool = False) -> tuple[str, tuple[str, ...]]:
-    record = manifest_of(folder)
-    notes = refresh.refresh(folder, record, lambda: card(figure), force=force)
-    assert manifest_of(folder) == record
+    before = manifest.read(folder)
+    found = refresh.refreshed(folder, before, lambda: card(figure), force=force)
+    notes = refresh.refresh(folder, before, lambda: card(figure), force=force)
+    expected = found.manifest if found.text is None else found.manifest.with_file("README.md", found.text.encode())
+    assert manifest_of(folder) == expected.to_data()
     return (folder / "README.md").read_text(), notes
 
 
@@ -40,7 +45,7 @@ def manifest_of(folder: Path) -> dict[str, Any]:
 
 
 def as_listed(folder: Path) -> bool:
-    return manifest_of(folder)["files"]["README.md"] == manifest.entry((folder / "README.md").read_bytes())
+    return manifest_of(folder)["files"]["README.md"] == folders.listed((folder / "README.md").read_bytes())
 
 
 def edited(folder: Path, *changes: tuple[str, str]) -> None:
@@ -80,8 +85,7 @@ def test_places_and_keys_of_a_person_survive_again_and_again(folder: Path) -> No
 
 def test_what_monoglot_comes_to_write_anew_is_added_beside_a_person_s(folder: Path) -> None:
     edited(folder, ("license: other", "license: mit"))
-    record = manifest_of(folder)
-    refresh.refresh(folder, record, lambda: card("two", pipeline_tag="text-generation"))
+    refresh.refresh(folder, manifest.read(folder), lambda: card("two", pipeline_tag="text-generation"))
     data, _ = card_text.split((folder / "README.md").read_text())
     assert data["pipeline_tag"] == "text-generation" and data["license"] == "mit"
 
@@ -107,8 +111,7 @@ def test_force_keeps_no_copy_of_what_does_not_change(folder: Path) -> None:
 @pytest.mark.parametrize("data", [b"---\nlicense: [\n---\n", b"---\nlicense: mit\n", b"---\na: \xff\n---\n"])
 def test_metadata_that_cannot_be_read_is_left_alone_too(folder: Path, data: bytes) -> None:
     (folder / "README.md").write_bytes(data)
-    record = manifest_of(folder)
-    (note,) = refresh.refresh(folder, record, lambda: card("two"))
+    (note,) = refresh.refresh(folder, manifest.read(folder), lambda: card("two"))
     assert (folder / "README.md").read_bytes() == data and "left as it is" in note and "--force" in note
     text, notes = renewed(folder, force=True)
     assert text.startswith("---\nlicense: other") and notes == () and (folder / "README.md.bak").read_bytes() == data
@@ -131,14 +134,17 @@ def test_a_manifest_that_remembers_nothing(folder: Path) -> None:
     """Then only an untouched card is rendered anew, and all on it is monoglot's."""
     record = manifest_of(folder)
     del record["card"]
-    manifest.write(folder, record)
+    folders.write_manifest(folder, record)
     text, notes = renewed(folder)
     assert card_text.split(text) == card_text.split(card("two")) and notes == ()
     record = manifest_of(folder)
-    record["card"] = "?"
-    manifest.write(folder, record)
+    del record["card"]
+    folders.write_manifest(folder, record)
     edited(folder, ("license: other", "license: mit"))
     assert "--force" in renewed(folder)[1][0]
+    folders.write_manifest(folder, {**record, "card": "?"})
+    with pytest.raises(VerificationError, match="card is not a mapping"):
+        manifest.read(folder)
 
 
 def test_windows_line_breaks_are_no_edit(folder: Path) -> None:
@@ -149,5 +155,5 @@ def test_windows_line_breaks_are_no_edit(folder: Path) -> None:
 
 def test_nothing_is_written_to_look(folder: Path) -> None:
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    found = refresh.refreshed(folder, manifest_of(folder), lambda: card("two"), force=True)
+    found = refresh.refreshed(folder, manifest.read(folder), lambda: card("two"), force=True)
     assert found.text is not None and {path.name: path.read_bytes() for path in folder.iterdir()} == before

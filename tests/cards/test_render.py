@@ -17,12 +17,13 @@ from huggingface_hub import ModelCard
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from scripts import card_blocks
-from support import measured
+from support import folders, measured
 
 from monoglot.cards import render
 from monoglot.cards.metadata import metadata
 from monoglot.cards.words.tables import wanted
-from monoglot.editor.errors import CardError, MonoglotWarning
+from monoglot.editor.edits.manifest import Manifest
+from monoglot.editor.errors import CardError, MalformedError, MonoglotWarning
 from monoglot.editor.files import card_text
 from monoglot.editor.text import languages
 
@@ -72,7 +73,7 @@ Its own words.
 def rendered(folder: Path, base_card: str | None = BASE_CARD, **changes: Any) -> str:
     if base_card is not None:
         (folder / "README.md").write_text(base_card)
-    return render.render({**copy.deepcopy(MANIFEST), **changes}, folder, "format: 1\n", METHOD)
+    return render.render(Manifest.of_data({**copy.deepcopy(MANIFEST), **changes}), folder, "format: 1\n", METHOD)
 
 
 def test_front_matter_is_what_the_hub_reads(tmp_path: Path) -> None:
@@ -186,6 +187,7 @@ def point(strength: float, accuracy: float) -> dict[str, Any]:
 
 STRENGTH = {
     "language": "fr",
+    "reached": True,
     "base": point(0, 0.1),
     "points": [point(0.5, 0.2), point(1.5, 0.9)],
     "checkpoint": [point(1.5, 0.75), point(2.0, 0.875)],
@@ -386,7 +388,8 @@ def test_what_a_constant_does_to_the_prompt_is_said(tmp_path: Path, verified: bo
 def test_the_distance_from_the_exact_constants_is_said_of_a_calibrated_carrier(tmp_path: Path) -> None:
     row = {**CERTIFICATE["logits"]["by_language"]["en"], "max_logit": 5.71, "kl": 0.038, "same_top": 0.828}
     activation = {"all": 0.015, "worst_layer": 0.024, "first_token": 0.8}
-    certificate = {**CERTIFICATE, "approximation": {"by_language": {"en": row}, "activation": activation}}
+    approximation = {"by_language": {"en": row}, "log_loss_exact": {"en": 3.0}, "activation": activation}
+    certificate = {**CERTIFICATE, "approximation": approximation}
     text = activated(tmp_path, "calibrated", certificate=certificate)
     well_formed(text)
     assert "with the same stand-in for the constant, on 512 positions" in text
@@ -412,14 +415,14 @@ def test_the_distance_from_the_exact_constants_is_said_of_a_calibrated_carrier(t
     ],
 )  # fmt: skip
 def test_every_method_in_words(method: dict[str, Any], words: str, tmp_path: Path) -> None:
-    assert f"{words} What goes" in render.render(copy.deepcopy(MANIFEST), tmp_path, "format: 1\n", method)
+    assert f"{words} What goes" in render.render(Manifest.of_data(MANIFEST), tmp_path, "format: 1\n", method)
 
 
 # --- what was measured -----------------------------------------------------------------------------------------------
 
 MEASURED = measured.evaluation()
 NAMES = ("perplexity", "deactivate_each", "profile", "overlap", "similarity")
-PICTURES = {f"figures/{name}.png": {} for name in (*NAMES, "strength")}
+PICTURES = {f"figures/{name}.png": folders.listed(b"") for name in (*NAMES, "strength")}
 HEADINGS = {
     "perplexity": "### What switching a language off does to text\n",
     "deactivate_each": "### What switching a language off does to answers\n",
@@ -539,7 +542,7 @@ def test_runtimes_come_from_the_manifest_or_from_what_is_known(tmp_path: Path) -
     found = {
         "transformers": {"version": "5.23.0", "verdict": "steered", **ran},
         "mlx": {"version": None, "verdict": "missing", "reason": "mlx is not installed"},
-        "x|y": {"verdict": "<b>"}, "odd": 3,
+        "x|y": {"verdict": "<b>"},
     }  # fmt: skip
     (rows,) = tables(said(runtimes=found))
     assert rows[0] == ["runtime", "version", "verdict", "base differs on", "as this model", "as the base",
@@ -547,7 +550,11 @@ def test_runtimes_come_from_the_manifest_or_from_what_is_known(tmp_path: Path) -
     assert rows[1] == ["transformers", "5.23.0", "steered", "6 of 7", "7 of 7", "1 of 7", "5e-06"]
     assert rows[2] == ["mlx", "–", "missing", "–", "–", "–", "–"] and rows[3][:3] == ["x|y", "–", "<b>"]
     assert len(rows) == 4 and "lost in silence" in said(runtimes=found)
-    assert "None yet" not in said(runtimes=found) and "None yet" in said(runtimes={}) and "None yet" in said(runtimes=3)
+    assert "None yet" not in said(runtimes=found) and "None yet" in said(runtimes={})
+    with pytest.raises(MalformedError, match=r"runtimes\.odd is not a mapping: it is 3"):
+        said(runtimes={**found, "odd": 3})
+    with pytest.raises(MalformedError, match="runtimes is not a mapping: it is 3"):
+        said(runtimes=3)
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from support import measured
 from monoglot.cards import report
 from monoglot.cards.figures import canvas
 from monoglot.cards.figures.canvas import LOOKS, THEMES, Theme
-from monoglot.editor.errors import VerificationError
+from monoglot.editor.errors import FindingsError, VerificationError
 
 MODEL = {
     "name": "org/base-270m", "revision": "9b0cfec0aa11bb22", "model_type": "gemma3_text", "layers": 18, "width": 2048,
@@ -31,7 +31,8 @@ MANIFEST: dict[str, Any] = {
     "format": 1, "monoglot": "0.1.0",
     "base": {"model": "org/base", "revision": None, "fingerprint": "f" * 64, "hub": True, "model_type": "llama", "layers": 18,
              "width": 2048},
-    "recipe": {"shared": "edit", "edits": [{"language": "fr", "op": "add", "strength": 1.5, "value": "mean"}]},
+    "recipe": {"shared": "edit", "carrier": "native", "slots": "spare", "tolerance": 0.15, "above_tolerance": "refuse",
+               "edits": [{"language": "fr", "op": "add", "strength": 1.5, "value": "mean"}]},
     "edited": {"fr": 40}, "kept": {"fr": 0}, "neurons_edited": 40,
     "carrier": {"name": "native", "layers_left_out": [], "calibration": None}, "rounding": {}, "left_out": [], "files": {},
     "certificate": {
@@ -56,7 +57,13 @@ def findings(folder: Path, **changes: Any) -> Path:
     folder.mkdir(exist_ok=True)
     evaluation = measured.evaluation(("en", "fr"))
     del evaluation["activated"]
-    record = {"format": 1, "model": MODEL, "neurons": {"method": METHOD}, "evaluation": evaluation, **changes}
+    record = {
+        "format": 1,
+        "model": MODEL,
+        "neurons": {"sha256": "0" * 64, "method": METHOD},
+        "evaluation": evaluation,
+        **changes,
+    }
     (folder / "evaluation.json").write_text(json.dumps(record), encoding="utf-8")
     return folder
 
@@ -203,15 +210,21 @@ def test_json_has_everything_and_is_json(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("evaluation", "words"),
     [
-        ({"perplexity": {"change": {}}}, "KeyError: 'base'"),
-        ({"profile": {"layers": {"en": 3}}}, "TypeError"),
-        ({"overlap": [1]}, "TypeError"),
-        ({"deactivate_each": {"rows": {"en": {"en": 3}}}}, "AttributeError"),
+        ({"perplexity": {"change": {}}}, "evaluation.perplexity has no base"),
+        ({"profile": {"layers": {"en": 3}}}, "evaluation.profile.layers.en is not a list: it is 3"),
+        ({"overlap": [1]}, "evaluation.overlap is not a mapping: it is a list"),
+        (
+            {"deactivate_each": {"rows": {"en": {"en": 3}}}},
+            "evaluation.deactivate_each.rows.en.en is not a mapping: it is 3",
+        ),
+        ({"guesses": {}}, "evaluation has the unknown measure 'guesses'; known: "),
     ],
 )
 def test_malformed_findings_are_refused(tmp_path: Path, evaluation: Any, words: str) -> None:
-    with pytest.raises(VerificationError, match=f"is not what monoglot writes .*{words}.*Measure again"):
+    with pytest.raises(VerificationError, match=f"is not what monoglot writes.*{words}.*again"):
         report.read(checkpoint(tmp_path, evaluation=evaluation))
+    with pytest.raises(FindingsError, match=f"is not what monoglot writes .*{words}.*Measure again"):
+        report.read(findings(tmp_path / "findings", evaluation=evaluation))
 
 
 def test_nothing_measured_yet_says_what_measures(tmp_path: Path) -> None:

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from support import tiny
+from support import checkpoints, folders, measured, tiny
 from support.folders import tree
 
 from monoglot.editor import embedded
-from monoglot.editor.edits import calibration, manifest
+from monoglot.editor.edits import calibration
 from monoglot.editor.edits.request import Request
 from monoglot.editor.export import _strength
 from monoglot.editor.live.generate import continuations
@@ -93,7 +93,7 @@ def test_every_carrier_is_baked_proved_and_baked_again_from_its_recipe(
     code, printed, err = monoglot("bake", *case.arguments, *options, "-o", out)
     assert code == 0, err
     carrier = str(case.arguments[3])
-    assert manifest.read(out)["carrier"]["name"] == carrier
+    assert folders.manifest_data(out)["carrier"]["name"] == carrier
     assert f"carrier: {carrier}; rounding" in printed
     assert (out / "calibration.monoglot").is_file() == (carrier == "calibrated")
     assert f"verify {out} --base {case.model}" in err
@@ -107,7 +107,7 @@ def test_every_carrier_is_baked_proved_and_baked_again_from_its_recipe(
     )
     assert code == 0, err
     assert err.endswith(f"{out} is what its recipe says.\n")
-    assert manifest.read(out)["certificate"]["logits"]["passed"]
+    assert folders.manifest_data(out)["certificate"]["logits"]["passed"]
 
 
 def test_others_are_all_that_are_not_activated(
@@ -221,7 +221,7 @@ def test_a_strength_is_searched_for(monoglot: Run, planted: neurons.Neurons, ask
     code, printed, err = monoglot("bake", embedded.NAME, tmp_path / "n.json", *options, "-o", out, "--json")
     assert code == 0, err
     curve = json.loads(printed)["strength"]  # nothing but JSON is printed
-    assert curve == manifest.read(out)["strength"]
+    assert curve == folders.manifest_data(out)["strength"]
     (strength,) = [edit["strength"] for edit in edits_of(out) if edit["language"] == "vi"]
     tried = [point["strength"] for point in curve["points"]]
     assert tried == sorted(tried) and curve["chosen"] == tried[-1]
@@ -249,7 +249,7 @@ def test_a_strength_is_searched_for(monoglot: Run, planted: neurons.Neurons, ask
     for file in out.glob("*.safetensors"):
         assert (again / file.name).read_bytes() == file.read_bytes(), file.name
     assert monoglot("verify", out, "--fast")[0] == 0
-    assert manifest.read(out)["strength"] == curve  # verify keeps it
+    assert folders.manifest_data(out)["strength"] == curve  # verify keeps it
 
 
 def test_a_search_leaves_an_evaluation_s_prompts_alone() -> None:
@@ -263,10 +263,11 @@ def test_a_search_is_settled_for_what_it_was_made_for(tmp_path: Path, asked: Pat
     """`export` searches anew when another share is wanted, or other prompts are asked."""
     assert _strength(tmp_path, Request(activate=("fr",), strength="auto")) == (1.0, None, False)
     searched = {
+        **measured.strength(),
         "target_accuracy": 0.9, "prompts": digest(prompts_of(Request())), "layers": [0, 4],
         "checkpoint": [{"strength": 2.0}, {"strength": 3.0}],
     }  # fmt: skip
-    manifest.write(tmp_path, {"format": manifest.FORMAT, "strength": searched})
+    folders.write_manifest(tmp_path, {**checkpoints.MANIFEST, "strength": searched})
     edits = {"activate": ("fr",), "strength": "auto"}
     assert _strength(tmp_path, Request(**edits)) == (3.0, (0, 4), True)
     assert _strength(tmp_path, Request(**edits, target_accuracy=0.8)) == (1.0, None, False)
@@ -288,7 +289,7 @@ def test_export_calibrates_once(monoglot: Run, saved: Callable[..., Path], corpu
     assert code == 0, err
     assert "carrier: calibrated" in printed and "calibration, on text that it was not fitted to" in printed
     assert (work / "calibration.monoglot").read_bytes() == (out / "calibration.monoglot").read_bytes()
-    record = manifest.read(out)
+    record = folders.manifest_data(out)
     assert record["carrier"]["name"] == "calibrated" and len(record["carrier"]["calibration"]) == tiny.LAYERS
     assert [edit["language"] for edit in record["recipe"]["edits"]] == ["zh", "en", "fr"]
     assert record["certificate"]["logits"]["passed"] and "approximation" in record["certificate"]

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import transformers
 from safetensors.torch import load_file, save_file
-from support import tiny
+from support import checkpoints, folders, measured, tiny
 
 from monoglot.editor.describe import describe
-from monoglot.editor.edits import calibration, manifest
+from monoglot.editor.edits import calibration
 from monoglot.editor.edits import recipe as recipes
 from monoglot.editor.edits.bake import bake
 from monoglot.editor.edits.recipe import Edit, Recipe
@@ -151,13 +151,13 @@ def test_a_checkpoint(out: Path, model: Path) -> None:
 
 
 def test_what_was_measured_of_it(out: Path) -> None:
-    record = manifest.read(out)
+    record = folders.manifest_data(out)
     record |= {
-        "certificate": {"bytes": {"passed": True}, "logits": {"passed": False}},
-        "evaluation": {"profile": {}, "activated": {}},
-        "strength": {"language": "fr", "reached": True},
+        "certificate": {**checkpoints.PROVED, "logits": {**checkpoints.PROVED["logits"], "passed": False}},
+        "evaluation": {name: measured.evaluation()[name] for name in ("profile", "activated")},
+        "strength": {**measured.strength(), "language": "fr", "reached": True},
     }
-    manifest.write(out, record)
+    folders.write_manifest(out, record)
     found = describe(str(out))
     assert found["certificate"] == {"bytes": True, "logits": False}
     assert found["evaluation"] == ["activated", "profile"]
@@ -182,17 +182,17 @@ def test_files_that_changed(out: Path) -> None:
 )
 @pytest.mark.parametrize("value", ["x", [1], 3])
 def test_a_manifest_that_is_malformed(out: Path, key: str, value: Any) -> None:
-    record = manifest.read(out)
+    record = folders.manifest_data(out)
     record[key] = [] if key == "neurons_edited" else value
-    manifest.write(out, record)
+    folders.write_manifest(out, record)
     with pytest.raises(VerificationError, match="malformed"):
         describe(str(out))
 
 
 def test_a_recipe_in_the_manifest_that_says_something_impossible(out: Path) -> None:
-    record = manifest.read(out)
+    record = folders.manifest_data(out)
     record["recipe"]["edits"][0]["op"] = "unheard"
-    manifest.write(out, record)
+    folders.write_manifest(out, record)
     with pytest.raises(VerificationError, match=r"malformed.*unheard"):
         describe(str(out))
 

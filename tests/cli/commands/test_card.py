@@ -6,9 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support import measured, tiny
+from support import folders, measured, tiny
 
-from monoglot.editor.edits import manifest
 from monoglot.editor.files import card_text
 
 Run = Callable[..., tuple[int, str, str]]
@@ -50,9 +49,9 @@ MINE = (
 
 def measure(out: Path) -> None:
     """As if `evaluate` had been run, with an unedited card left as it was."""
-    record = manifest.read(out)
+    record = folders.manifest_data(out)
     record["evaluation"] = {"overlap": measured.evaluation(("en", "fr", "zh"))["overlap"]}
-    manifest.write(out, record)
+    folders.write_manifest(out, record)
 
 
 def test_a_fresh_card_is_as_it_is_rendered(monoglot: Run, out: Path, described: Path) -> None:
@@ -180,9 +179,9 @@ def test_the_base_on_the_hub_is_asked_for_its_card_alone(
         return described
 
     monkeypatch.setattr("monoglot.editor.models.source.fetch", fetch)
-    record = manifest.read(out)
+    record = folders.manifest_data(out)
     record["base"] |= {"model": "org/tiny", "revision": "abc", "hub": True}
-    manifest.write(out, record)
+    folders.write_manifest(out, record)
     assert monoglot("card", out)[0] == 0
     assert asked == [("org/tiny@abc", ("README.md", "LICENSE"))]
     data, _ = card_text.split((out / "README.md").read_text())

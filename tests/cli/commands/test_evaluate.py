@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import tiny
+from support import folders, tiny
 from support.folders import tree
 
 from monoglot.editor import embedded
@@ -73,7 +73,7 @@ def test_the_figures_are_those_of_a_plain_loop(
     code, out, err = monoglot("evaluate", folder, "--generate", *options, "--json")
     assert code == 0, err
     found = json.loads(out)["activated"]
-    assert manifest.read(folder)["evaluation"] == {"activated": found}
+    assert folders.manifest_data(folder)["evaluation"] == {"activated": found}
     assert found["prompts"] == {"en": 3, "zh": 3} and found["wanted"] == {"en": ["vi"], "zh": ["vi"]}
 
     base, this, tokenizer = load_model(embedded.MODEL), load_model(folder), load_tokenizer(folder)
@@ -123,7 +123,7 @@ def test_same_language_asks_in_every_language_and_is_kept_beside_the_other(
     monoglot: Run, vietnamese: tuple[Path, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "monoglot.cards.render.card_writer", lambda _: lambda record, __: f"{sorted(record['evaluation'])}"
+        "monoglot.cards.render.card_writer", lambda _: lambda manifest, __: f"{sorted(manifest.measures)}"
     )
     folder = vietnamese[0]
     manifest.replace_text(folder, manifest.read(folder), "README.md", "a card")
@@ -236,7 +236,7 @@ def test_what_is_replaced_is_said_and_a_dry_run_keeps_nothing(
     code, _, err = monoglot(*asked, *narrow)
     said = "deactivate each replaces a measurement that had more: prompts en 2 (now 1), fr 2 (now 0)."
     assert code == 0 and err.count(said) == 1
-    assert manifest.read(no_chinese)["evaluation"]["deactivate_each"]["prompts"] == {"en": 1}
+    assert folders.manifest_data(no_chinese)["evaluation"]["deactivate_each"]["prompts"] == {"en": 1}
     code, _, err = monoglot(*asked, *wide)
     assert code == 0 and "replaces" not in err, "more than before replaces less"
 

@@ -5,8 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
-from monoglot.editor.edits import manifest
+from support import folders
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -21,7 +20,7 @@ def out(monoglot: Run, model: Path, neurons_file: Path, tmp_path: Path) -> Path:
 def test_the_same_again(monoglot: Run, out: Path, model: Path, tmp_path: Path) -> None:
     code, shown, err = monoglot("rebuild", out, "-o", tmp_path / "again", "--base", model)
     assert code == 0 and "again." in err and "NOT" not in err
-    assert "DIFFERS" not in shown and shown.count("the same") == len(manifest.read(out)["files"])
+    assert "DIFFERS" not in shown and shown.count("the same") == len(folders.manifest_data(out)["files"])
     for name in ("model.safetensors", "config.json", "neurons.json", "recipe.yaml", "README.md", "monoglot.json"):
         assert (tmp_path / "again" / name).read_bytes() == (out / name).read_bytes()
     assert monoglot("rebuild", out, "-o", tmp_path / "again", "--base", model)[0] == 1
@@ -38,9 +37,9 @@ def test_proved_first_and_made_again(monoglot: Run, out: Path, model: Path, tmp_
 
 
 def test_what_is_not_the_same(monoglot: Run, out: Path, model: Path, tmp_path: Path) -> None:
-    record = manifest.read(out)
+    record = folders.manifest_data(out)
     record["files"]["model.safetensors"]["sha256"] = "0" * 64
-    manifest.write(out, record)
+    folders.write_manifest(out, record)
     code, shown, err = monoglot("rebuild", out, "-o", tmp_path / "again", "--base", model)
     assert code == 1 and "NOT" in err and "DIFFERS" in shown
     assert (tmp_path / "again" / "model.safetensors").is_file()

@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import measured
+from support import folders, measured
 from support.folders import tree
 
 from monoglot.cards.figures import draw as figures
 from monoglot.cards.report import GENERATOR
-from monoglot.editor.edits import manifest
 
 Run = Callable[..., tuple[int, str, str]]
 SMALL = measured.evaluation(("en", "fr"), 4)
@@ -24,7 +23,12 @@ def findings(tmp_path: Path) -> Path:
     """A folder with what was measured of a model."""
     folder = tmp_path / "findings"
     folder.mkdir()
-    record = {"format": 1, "model": MODEL, "neurons": {"method": {"name": "hand"}}, "evaluation": SMALL}
+    record = {
+        "format": 1,
+        "model": MODEL,
+        "neurons": {"sha256": "0" * 64, "method": {"name": "hand"}},
+        "evaluation": SMALL,
+    }
     (folder / "evaluation.json").write_text(json.dumps(record))
     return folder
 
@@ -34,11 +38,11 @@ def checkpoint(monoglot: Run, model: Path, neurons_file: Path, tmp_path: Path) -
     """A baked and verified checkpoint with an evaluation and its figures."""
     out = tmp_path / "out"
     assert monoglot("bake", model, neurons_file, "--deactivate", "zh", "--shared", "edit", "-o", out)[0] == 0
-    record = manifest.read(out)
+    record = folders.manifest_data(out)
     record["evaluation"] = SMALL
     for path in figures.write(out, SMALL):
-        record["files"][path.relative_to(out).as_posix()] = manifest.entry(path.read_bytes())
-    manifest.write(out, record)
+        record["files"][path.relative_to(out).as_posix()] = folders.listed(path.read_bytes())
+    folders.write_manifest(out, record)
     assert monoglot("verify", out, "--base", model, "--fast")[0] == 0
     return out
 
@@ -96,7 +100,7 @@ def write(text: str, name: str = "evaluation.json") -> Callable[[Path], Any]:
         (write("{"), "is not valid JSON"),
         (write("[]"), "evaluation.json has format None"),
         (write('{"format": 9, "evaluation": {}}'), "has format 9"),
-        (write('{"format": 1, "evaluation": {}}'), "is not what monoglot writes (KeyError: 'model'). Measure again"),
+        (write('{"format": 1, "evaluation": {}}'), "is not what monoglot writes (it has no model). Measure again"),
         (write('{"format": 1}', "monoglot.json"), "monoglot.json is not what monoglot writes"),
         (write("nonsense", "monoglot.json"), "is not valid JSON"),
         (
@@ -164,10 +168,10 @@ def test_what_is_baked_from_it_does_not_inherit_its_figures(
     assert monoglot("bake", checkpoint, neurons_file, "--deactivate", "fr", "--shared", "edit", "-o", child)[0] == 0
     assert not (child / "figures").exists() and not (child / "report.html").exists()
     assert "<img" not in (child / "README.md").read_text()
-    record = manifest.read(child)
+    record = folders.manifest_data(child)
     record["evaluation"] = {"overlap": SMALL["overlap"], "profile": SMALL["profile"]}
     for path in figures.write(child, record["evaluation"]):
-        record["files"][path.relative_to(child).as_posix()] = manifest.entry(path.read_bytes())
-    manifest.write(child, record)
+        record["files"][path.relative_to(child).as_posix()] = folders.listed(path.read_bytes())
+    folders.write_manifest(child, record)
     code, _, err = monoglot("verify", child, "--base", checkpoint, "--fast")
     assert code == 0, err

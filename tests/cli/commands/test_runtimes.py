@@ -10,9 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from safetensors.torch import load_file, save_file
-from support import tiny
+from support import folders, tiny
 
-from monoglot.editor.edits import manifest
 from monoglot.editor.files.kinds import FILE
 from monoglot.editor.neurons import neurons
 from monoglot.editor.runtimes import conformance
@@ -56,7 +55,7 @@ def test_a_checkpoint_that_a_runtime_shows_is_steered_and_the_card_says_so(
     found = json.loads(shown)["transformers"]
     assert found["verdict"] == "steered" and found["told_apart"] >= 1 and found["to_steered"]["agree"] == 3
     assert found["languages"] == ["en", "fr", "zh"] and found["to_base"]["agree"] < 3
-    assert manifest.read(out)["runtimes"] == {"transformers": found}
+    assert folders.manifest_data(out)["runtimes"] == {"transformers": found}
     assert "| transformers | " in (out / "README.md").read_text()
     code, shown, _ = monoglot("verify", out, "--runtime", "transformers", "--prompts", prompts)
     assert code == 0 and "steered" in shown
@@ -72,7 +71,7 @@ def test_a_runtime_that_runs_the_base_has_dropped_it(
     monkeypatch.setattr(process, "answer", lambda name, folder, *rest, **more: run(name, base, *rest, **more))
     code, shown, err = monoglot("verify", out, "--runtime", "transformers", "--prompts", prompts)
     assert code == 1 and "dropped" in shown and "loses the steering in silence" in err
-    assert manifest.read(out)["runtimes"]["transformers"]["verdict"] == "dropped"
+    assert folders.manifest_data(out)["runtimes"]["transformers"]["verdict"] == "dropped"
 
 
 @pytest.mark.parametrize(("own", "carrier"), [(True, "native"), (False, "flag")])
@@ -119,21 +118,21 @@ def test_what_was_measured_is_not_forgotten_where_nothing_was_learned(
     from monoglot.editor.runtimes import process
 
     assert monoglot("verify", out, "--runtime", "transformers", "--prompts", prompts)[0] == 0
-    before = manifest.read(out)["runtimes"]
+    before = folders.manifest_data(out)["runtimes"]
     code, shown, err = monoglot("verify", out, "--runtime", "transformers", "--prompts", prompts, "--timeout", "1")
     assert code == 1 and "failed" in shown and "not done after 1 s" in err and "base either" not in err
-    assert manifest.read(out)["runtimes"] == before
+    assert folders.manifest_data(out)["runtimes"] == before
     monkeypatch.setattr(conformance, "choose", None)  # nothing is asked when nobody can answer
     monkeypatch.setattr(process, "probe", lambda name, python: process.Installed(name, None, (), python))
     code, shown, err = monoglot("verify", out, "--runtime", "transformers,mlx", "--prompts", prompts)
     assert code == 1 and "missing" in shown
-    assert manifest.read(out)["runtimes"] == before
+    assert folders.manifest_data(out)["runtimes"] == before
 
 
 def test_the_bytes_are_proved_first_and_that_is_kept(monoglot: Run, out: Path, prompts: Path) -> None:
     code, shown, err = monoglot("verify", out, "--runtime", "transformers", "--prompts", prompts)
     assert code == 0 and "is what its recipe says" in err and "columns changed" not in shown
-    assert manifest.read(out)["certificate"]["bytes"]["passed"]
+    assert folders.manifest_data(out)["certificate"]["bytes"]["passed"]
 
 
 def test_where_base_and_checkpoint_answer_alike_it_is_undecided(
@@ -197,7 +196,7 @@ def test_for_chooses_the_carrier_and_warns(monoglot: Run, model: Path, neurons_f
     given = ("bake", model, with_means(neurons_file, tmp_path), "--activate", "fr", "--op", "pin", "--strength", "1")
     code, _, err = monoglot(*given, "--for", "vllm,llama.cpp", "-o", tmp_path / "flag")
     assert code == 0, err
-    assert manifest.read(tmp_path / "flag")["carrier"]["name"] == "flag" and "Warning" not in err
+    assert folders.manifest_data(tmp_path / "flag")["carrier"]["name"] == "flag" and "Warning" not in err
     code, _, err = monoglot(*given, "--for", "mistralrs", "-o", tmp_path / "none")
     assert code == 1 and "detect --calibrate" in err  # it has to be calibrated for that one
     code, _, err = monoglot(*given, "--carrier", "flag", "--for", "mistralrs,vllm", "-o", tmp_path / "lost")

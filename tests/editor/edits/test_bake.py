@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from support import tiny
 
 from monoglot.cards.render import card_writer
+from monoglot.editor.edits import manifest
 from monoglot.editor.edits.bake import bake
 from monoglot.editor.edits.recipe import Edit, Recipe
 from monoglot.editor.edits.recipe import load as load_recipe
@@ -150,7 +151,9 @@ def test_the_manifest_says_how_constants_were_carried(saved: Callable[..., Path]
         recipe = tiny.recipe("pin")
         if carrier is None:
             recipe = replace(recipe, edits=recipe.edits[:1])
-        record = bake(target, own, recipe, out, calibration=made).manifest
+        baked = bake(target, own, recipe, out, calibration=made).manifest
+        assert baked == manifest.read(out)
+        record = baked.to_data()
         assert record == json.loads((out / "monoglot.json").read_text())
         assert load_recipe(out / "recipe.yaml").carrier == (carrier or "auto")
         if carrier is None:

@@ -370,8 +370,8 @@ def test_a_calibration_above_the_tolerance_is_refused_or_left_out(
         assert len(layer.freed) == len(before.freed)
     out = tmp_path / "out"
     baked = bake(target, neurons, tiny.recipe(op, above_tolerance="leave-out"), out, calibration=made)
-    carrier = baked.manifest["carrier"]
-    assert carrier is not None and carrier["layers_left_out"] == [1, 2]
+    carrier = baked.manifest.carrier
+    assert carrier is not None and carrier.layers_left_out == (1, 2)
     with stand_in(target, part.plan, made, op):
         hooked = logits(live(target.source.folder))
     assert_close(logits(load_model(out, device="cpu")), hooked)

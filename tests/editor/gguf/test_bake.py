@@ -98,8 +98,8 @@ def check_rows(path: Path, found: Neurons, out: Path, *, first: int) -> None:
 
 
 def test_the_sidecar_says_what_was_done(base: Path, baked: BakedGguf, neurons_file: Path, found: Neurons) -> None:
-    record = sidecar.read(baked.path)
-    assert record == baked.record
+    assert sidecar.read(baked.path) == baked.sidecar
+    record = json.loads(sidecar.sidecar_of(baked.path).read_text())
     assert record["base"] == {
         "name": "m.gguf", "sha256": sha256(base), "size": base.stat().st_size, "architecture": "llama", "layers": 3,
         "width": 24,
@@ -153,7 +153,7 @@ def test_however_it_is_copied(
     else:
         monkeypatch.setattr(os, "copy_file_range", copy, raising=False)
     again = bake_gguf(base, found, OFF, tmp_path / "again.gguf")
-    assert again.record == baked.record
+    assert again.sidecar == baked.sidecar
     assert again.path.read_bytes() == baked.path.read_bytes()
 
 
@@ -248,7 +248,7 @@ def test_layouts_that_are_not_known(tmp_path: Path, found: Neurons, name: str) -
 
 def test_a_width_for_every_layer(tmp_path: Path, found: Neurons) -> None:
     path = ggufs.write(tmp_path / "m.gguf", keys={"llama.feed_forward_length": [24, 24, 24]})
-    assert bake_gguf(path, found, OFF, tmp_path / "out.gguf").record["cleared"] == CLEARED
+    assert bake_gguf(path, found, OFF, tmp_path / "out.gguf").sidecar.to_data()["cleared"] == CLEARED
 
 
 def test_architectures_are_the_gated_dense_ones_of_llama_cpp() -> None:

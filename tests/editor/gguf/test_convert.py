@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support import ggufs
+from support import folders, ggufs
 from support.checkpoints import baked
 from support.folders import tree
 from support.stand_in import environment
@@ -63,7 +63,7 @@ def test_without_quantising_it_is_the_converter_s_file_and_what_it_is_made_from(
     made = convert.convert(out, tmp_path / "m.gguf", python=python)
     assert made.file.read_bytes() == b"GGUF f32" and (made.type, made.survival) == ("f32", None)
     about = json.loads((tmp_path / "m.gguf.convert.json").read_text())
-    assert about["format"] == manifest.FORMAT and about["checkpoint"]["recipe"] == manifest.read(out)["recipe"]
+    assert about["format"] == manifest.FORMAT and about["checkpoint"]["recipe"] == folders.manifest_data(out)["recipe"]
     assert about["file"] == {"sha256": hashlib.sha256(b"GGUF f32").hexdigest(), "size": 8}
     assert sorted(path.name for path in tmp_path.iterdir()) == ["env", "m.gguf", "m.gguf.convert.json", "out"]
 
@@ -90,9 +90,9 @@ def test_a_language_that_comes_back_has_faded(out: Path, tmp_path: Path, quantis
 
 
 def test_of_an_activated_language_the_answers_to_prompts_in_others_count(out: Path, tmp_path: Path) -> None:
-    record = manifest.read(out)
+    record = folders.manifest_data(out)
     edits = [{"language": "zh", "op": "pin", "value": "mean"}, {"language": "en", "op": "pin", "value": "mean@zh"}]
-    manifest.write(out, {**record, "recipe": {**record["recipe"], "edits": edits}})
+    folders.write_manifest(out, {**record, "recipe": {**record["recipe"], "edits": edits}})
     python = stand_in(tmp_path / "env", out, ENGLISH, CHINESE)
     found = convert.convert(out, tmp_path / "m.gguf", python=python, quantise="q8_0", prompts=PROMPTS).survival
     assert found is not None and (found.wanted, found.shares) == ("activated", {"en": (1.0, 0.0)}) and found.faded
@@ -143,7 +143,7 @@ def test_what_a_file_was_converted_from_is_known_to_the_others(
 ) -> None:
     file = tmp_path / "m.gguf"
     ggufs.write(file)
-    record = manifest.read(out)
+    record = folders.manifest_data(out)
     about = {
         "format": 1,
         "monoglot": "0",

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 from support import fake_hub as server
+from support import folders
 from support.checkpoints import PROVED, baked, certify
 
-from monoglot.editor.edits import manifest
 from monoglot.editor.errors import PublishError, VerificationError
 from monoglot.editor.hub import connection as hub_module
 from monoglot.editor.hub import publish
@@ -112,17 +112,17 @@ def test_a_folder_that_is_no_checkpoint(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["../secret", "/etc/hostname", "a/../../secret", "..\\secret"])
 def test_a_manifest_that_points_elsewhere(folder: Path, name: str) -> None:
     (folder.parent / "secret").write_text("secret")
-    record = manifest.read(folder)
-    record["files"][name] = manifest.entry(b"secret")
-    manifest.write(folder, record)
-    with pytest.raises(PublishError, match="which is outside the folder"):
+    record = folders.manifest_data(folder)
+    record["files"][name] = folders.listed(b"secret")
+    folders.write_manifest(folder, record)
+    with pytest.raises(VerificationError, match="a name in files is not the name of a file in this folder"):
         check(folder)
 
 
 @pytest.mark.parametrize("files", [None, [], {"a": 1}, {"a": {}}])
 def test_a_manifest_without_files(folder: Path, files: Any) -> None:
-    manifest.write(folder, {**manifest.read(folder), "files": files})
-    with pytest.raises(PublishError, match="does not say which files the checkpoint has"):
+    folders.write_manifest(folder, {**folders.manifest_data(folder), "files": files})
+    with pytest.raises(VerificationError, match=r"is malformed \(files.* is not a mapping|files.a has no sha256"):
         check(folder)
 
 
@@ -479,10 +479,10 @@ def test_a_small_file_is_known_by_git_s_own_sha1(tmp_path: Path) -> None:
 
 
 def test_names_with_letters_that_patterns_know(folder: Path, hub: server.Hub, connection: Connection) -> None:
-    record = manifest.read(folder)
+    record = folders.manifest_data(folder)
     for name in ("a[1].txt", "a1.txt"):
         (folder / name).write_text(name)
-    record["files"]["a[1].txt"] = manifest.entry(b"a[1].txt")
-    manifest.write(folder, record)
+    record["files"]["a[1].txt"] = folders.listed(b"a[1].txt")
+    folders.write_manifest(folder, record)
     push(connection, folder, "ann/m")
     assert remote(hub, "ann/m") == local(folder)

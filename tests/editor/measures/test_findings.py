@@ -18,12 +18,15 @@ NEURONS = Neurons(
     method={"name": "lape", "rate": 0.1, "quantile": 0.9, "tokens": {"en": 5}},
 )
 
+ABOUT = {"format": 1, "model": vars(MODEL), "neurons": {"sha256": "0" * 64, "method": {}}}
+
 
 def test_what_was_found_is_read_again(tmp_path: Path) -> None:
     folder = tmp_path / "a" / "b"
     found = findings.of_folder(folder, MODEL, NEURONS)
-    assert found["evaluation"] == {} and not folder.exists()
-    found["evaluation"]["profile"] = {"width": 8, "layers": {"en": [1, 2]}}
+    assert found.evaluation.measures == {} and not folder.exists()
+    profile = {"width": 8, "layers": {"en": [1, 2]}}
+    found = replace(found, evaluation=found.evaluation.adding({"profile": profile}))
     findings.write(folder, found, NEURONS)
     assert findings.read(folder) == found == findings.of_folder(folder, MODEL, NEURONS)
     assert sorted(path.name for path in folder.iterdir()) == ["evaluation.json", "neurons.json"]
@@ -51,8 +54,16 @@ def test_of_other_things(tmp_path: Path) -> None:
         ("{", "not valid JSON"),
         ("[]", "has format None"),
         ('{"format": 2, "evaluation": {}}', "has format 2, this version reads 1"),
-        ('{"format": 1}', "has no measures"),
-        ('{"format": 1, "evaluation": []}', "has no measures"),
+        ('{"format": 1}', r"is not what monoglot writes \(it has no model\)\. Measure again"),
+        (json.dumps({**ABOUT, "evaluation": []}), r"\(evaluation is not a mapping: it is a list\)\. Measure again"),
+        (
+            json.dumps({**ABOUT, "evaluation": {"profile": {}}}),
+            r"\(evaluation\.profile has no layers\)\. Measure again",
+        ),
+        (
+            json.dumps({**ABOUT, "model": {**vars(MODEL), "layers": "2"}}),
+            r"model\.layers is not a whole number: it is '2'",
+        ),
     ],
 )
 def test_malformed(text: str, said: str, tmp_path: Path) -> None:

@@ -10,11 +10,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support import spellings, tiny
+from support import folders, spellings, tiny
 from support.spellings import THETA, rope
 from support.tiny import logits
 
-from monoglot.editor.edits import manifest
 from monoglot.editor.edits.bake import bake
 from monoglot.editor.edits.recipe import Edit, Recipe
 from monoglot.editor.files.json_text import with_keys
@@ -228,7 +227,7 @@ def test_the_recipe_says_so_and_the_bytes_are_proved(model: Path, tmp_path: Path
     recipe = Recipe(Base("tiny"), (Edit("off", "deactivate"),), "edit", compat_config=True)
     out = tmp_path / "out"
     bake(target, neurons, recipe, out)
-    assert manifest.read(out)["recipe"]["compat_config"] is True
+    assert folders.manifest_data(out)["recipe"]["compat_config"] is True
     text, before = ((folder / "config.json").read_text() for folder in (out, tmp_path / "base"))
     assert text == before[:-1] + f', "torch_dtype": "float32", "rope_theta": {THETA}}}'
     assert not verify_bytes(out, target, neurons).problems
@@ -240,7 +239,7 @@ def test_the_recipe_says_so_and_the_bytes_are_proved(model: Path, tmp_path: Path
         again, neurons, Recipe(Base("tiny"), (Edit("half", "deactivate"),), "edit", compat_config=True), tmp_path / "2"
     )
     assert (tmp_path / "2" / "config.json").read_text() == text
-    assert "compat_config" not in manifest.read(tmp_path / "2")["recipe"]
+    assert "compat_config" not in folders.manifest_data(tmp_path / "2")["recipe"]
 
 
 @pytest.mark.parametrize("model_type", ["mistral", "qwen2", "phi3"])

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from support import tiny
+from support import folders, tiny
 
-from monoglot.editor.edits import calibration, manifest
+from monoglot.editor.edits import calibration
 from monoglot.editor.edits.bake import bake
 from monoglot.editor.edits.recipe import CONSTANT_OPS, Edit, Recipe
 from monoglot.editor.errors import VerificationError
@@ -44,10 +44,10 @@ def baked(target: Target, neurons_file: Path, out: Path, *edits: Edit) -> Path:
 
 def resign(folder: Path) -> None:
     """Make the manifest's hashes right again, as a forger would."""
-    record = manifest.read(folder)
+    record = folders.manifest_data(folder)
     for name in record["files"]:
-        record["files"][name] = manifest.entry((folder / name).read_bytes())
-    manifest.write(folder, record)
+        record["files"][name] = folders.listed((folder / name).read_bytes())
+    folders.write_manifest(folder, record)
 
 
 def change_tensor(folder: Path, name: str, change: Callable[[torch.Tensor], Any]) -> None:
@@ -102,9 +102,9 @@ def test_an_unchanged_copy_of_the_base_fails(target: Target, neurons_file: Path,
 
 def test_a_wrong_factor_is_found(target: Target, neurons_file: Path, tmp_path: Path) -> None:
     out = baked(target, neurons_file, tmp_path / "out", Edit("fr", "scale", 2.0))
-    record = manifest.read(out)
+    record = folders.manifest_data(out)
     record["recipe"]["edits"][0]["strength"] = 2.5
-    manifest.write(out, record)
+    folders.write_manifest(out, record)
     assert any("not what the recipe makes" in problem for problem in problems(out, target))
 
 
@@ -310,10 +310,10 @@ def test_a_changed_file_is_found_even_when_the_hashes_are_forged(
     target = carried(saved, name, carrier, "pin", out)
     assert problems(out, target) == ()
     change(out)
-    record = manifest.read(out)
+    record = folders.manifest_data(out)
     for file in [file for file in record["files"] if (out / file).is_file()]:
-        record["files"][file] = manifest.entry((out / file).read_bytes())
-    manifest.write(out, record)
+        record["files"][file] = folders.listed((out / file).read_bytes())
+    folders.write_manifest(out, record)
     found = problems(out, target)
     assert any(message in problem for problem in found), found
 

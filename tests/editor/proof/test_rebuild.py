@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import tiny
+from support import folders, tiny
 
 from monoglot.cards.render import card_writer
 from monoglot.editor.edits import calibration, manifest
 from monoglot.editor.edits.bake import bake
+from monoglot.editor.edits.manifest import Manifest
 from monoglot.editor.edits.recipe import Edit, Recipe
 from monoglot.editor.errors import ModelError, OutputError, RecipeError, VerificationError
 from monoglot.editor.models.identity import Base
@@ -136,15 +137,15 @@ def test_fetch_leaves_folders_alone(make: Make) -> None:
 
 def test_a_card_that_tells_what_was_measured(make: Make) -> None:
     base, out = make()
-    record = manifest.read(out)
+    record = folders.manifest_data(out)
     record["certificate"] = {
         "bytes": {"passed": True, "edited_tensors": 3, "changed_columns": 9, "identical_tensors": 27, "problems": []}
     }
-    manifest.replace_text(out, record, "README.md", card_writer({"name": None})(record, base))
+    whole = Manifest.of_data(record)
+    whole = manifest.replace_text(out, whole, "README.md", card_writer({"name": None})(whole, base))
     (out / "figures").mkdir()
     (out / "figures" / "x.png").write_bytes(b"x")
-    record["files"]["figures/x.png"] = manifest.entry(b"x")
-    manifest.write(out, record)
+    manifest.write(out, whole.with_file("figures/x.png", b"x"))
     made = again(out)
     assert made.differ == {}
     assert "what `verify` found" in made.excused["README.md"]
@@ -153,12 +154,13 @@ def test_a_card_that_tells_what_was_measured(make: Make) -> None:
 
 def test_measured_and_written_with_it_it_is_the_same(make: Make) -> None:
     base, out = make()
-    record = manifest.read(out)
+    record = folders.manifest_data(out)
     record["certificate"] = {
         "bytes": {"passed": True, "edited_tensors": 3, "changed_columns": 9, "identical_tensors": 27, "problems": []}
     }
     method = neurons.load(out / "neurons.json").method
-    manifest.replace_text(out, record, "README.md", card_writer(method)(record, base))
+    whole = Manifest.of_data(record)
+    whole = manifest.replace_text(out, whole, "README.md", card_writer(method)(whole, base))
     assert again(out).excused["README.md"].endswith("written with that it is the same")
 
 
@@ -169,7 +171,7 @@ def test_edited_by_hand(make: Make) -> None:
     made = again(out)
     assert made.differ == {} and "README.md" in made.same  # as it was written, the manifest says so
     assert "manifest's recipe" in made.excused["recipe.yaml in out"]
-    assert hashes(made.folder)["recipe.yaml"] == manifest.read(out)["files"]["recipe.yaml"]["sha256"]
+    assert hashes(made.folder)["recipe.yaml"] == folders.manifest_data(out)["files"]["recipe.yaml"]["sha256"]
 
 
 def test_neurons_that_were_changed(make: Make) -> None:
@@ -189,9 +191,9 @@ def test_another_base_and_another_version(make: Make) -> None:
     weights[-1] ^= 1
     (base / "model.safetensors").write_bytes(weights)
     (base / "LICENSE").write_text("x")
-    record = manifest.read(out)
+    record = folders.manifest_data(out)
     record["monoglot"] = "0.0.1"
-    manifest.write(out, record)
+    folders.write_manifest(out, record)
     made = again(out)
     for name in ("model.safetensors", "recipe.yaml", "LICENSE"):
         assert "the base is another one" in made.differ[name] and "monoglot 0.0.1" in made.differ[name]
@@ -260,7 +262,7 @@ def test_neurons_that_are_missing(make: Make) -> None:
 @pytest.mark.parametrize("key", ["base", "recipe", "files", "monoglot", "carrier"])
 def test_a_manifest_that_is_malformed(make: Make, key: str) -> None:
     _, out = make()
-    record = manifest.read(out)
+    record = folders.manifest_data(out)
     record[key] = ["x"]
     if key == "monoglot":
         del record[key]

@@ -1,0 +1,112 @@
+"""The certificate: what `verify` measured of a checkpoint, as it stands in the manifest.
+
+    {"bytes": {passed, edited_tensors, changed_columns, identical_tensors, problems},
+     "logits": {passed, bound, problems, by_language: {"en": {positions, max_logit, largest_logit, kl, same_top}}},
+     "approximation": {by_language, log_loss_exact, activation: {all, worst_layer, first_token}},
+     "effect": {tokens, log_loss: {"base": {"en": 3.1}, "this model": …, "random neurons": …}}}
+
+`logits` and `effect` are there once a model was run, `approximation` where a direction stands in for the constant 1.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ..files import schema
+from ..files.schema import Count, Figure
+
+
+@dataclass(frozen=True)
+class BytesProof:
+    """The comparison with the base byte by byte."""
+
+    passed: bool
+    edited_tensors: Count
+    changed_columns: Count
+    identical_tensors: Count
+    problems: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """The logits of two models on text in one language: how many positions, the largest difference of a logit, the largest
+    logit, mean KL in nats, and the share of positions with the same top token."""
+
+    positions: Count
+    max_logit: Figure
+    largest_logit: Figure
+    kl: Figure
+    same_top: Figure
+
+
+@dataclass(frozen=True)
+class LogitsProof:
+    """The comparison with the base under hooks; `bound` is the largest difference that rounding explains, of the largest
+    logit."""
+
+    passed: bool
+    bound: Figure
+    problems: tuple[str, ...]
+    by_language: dict[str, Agreement]
+
+
+@dataclass(frozen=True)
+class Deviation:
+    """How far activations are from the constant that they should be, relatively."""
+
+    all: Figure
+    worst_layer: Figure
+    first_token: Figure
+
+
+@dataclass(frozen=True)
+class Approximation:
+    """The distance of a calibrated checkpoint from the base with the exact constants."""
+
+    by_language: dict[str, Agreement]
+    log_loss_exact: dict[str, Figure]
+    activation: Deviation
+
+
+@dataclass(frozen=True)
+class Effect:
+    """Log-loss in nats by model and language, on held-out text of so many tokens."""
+
+    tokens: dict[str, Count]
+    log_loss: dict[str, dict[str, Figure]]
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """All that was proved of a checkpoint; None is what was not looked at."""
+
+    bytes: BytesProof
+    logits: LogitsProof | None = None
+    approximation: Approximation | None = None
+    effect: Effect | None = None
+
+    @classmethod
+    def of_data(cls, data: Any, place: str = "certificate") -> "Certificate":
+        """Read what a manifest holds. Raises MalformedError."""
+        return schema.read(cls, data, place)
+
+    def to_data(self) -> dict[str, Any]:
+        """Give what a manifest holds."""
+        made: dict[str, Any] = schema.to_data(self)
+        return made
+
+    @property
+    def proofs(self) -> dict[str, BytesProof | LogitsProof]:
+        """The parts that pass or fail, by name."""
+        return {"bytes": self.bytes, **({"logits": self.logits} if self.logits else {})}
+
+    @property
+    def problems(self) -> list[str]:
+        """All that is not as the recipe says."""
+        return [problem for proof in self.proofs.values() for problem in proof.problems]
+
+    def with_earlier(self, before: "Certificate | None") -> "Certificate":
+        """Keep what an earlier certificate says of the logits, when this one is of the bytes alone and they passed: logits
+        are compared only when the bytes are what the recipe makes of the base, and there they are the same bytes."""
+        if before is None or before.logits is None or not self.bytes.passed:
+            return self
+        return replace(before, bytes=self.bytes)
