@@ -19,7 +19,7 @@ ROOMS = ("cards", "cli", "editor")
 TORCH = "torch==2.13.0"  # first, as in the Makefile: which build of it is had must not hang on the order of a resolver
 TOP = {
     "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "MANIFEST.in", "Makefile", "README.md", "constraints-oldest.txt",
-    "constraints.txt", "pyproject.toml",
+    "constraints.txt", "mkdocs.yml", "pyproject.toml",
 }  # fmt: skip
 MADE = {"PKG-INFO", "setup.cfg"}  # by setuptools, beside the folder monoglot.egg-info
 
@@ -56,7 +56,7 @@ def build() -> tuple[Path, Path]:
     with tarfile.open(sdist) as archive:
         names = {one.name.partition("/")[2] for one in archive.getmembers() if one.isfile()}
     same(sdist.name, {name for name in names if name.split("/")[0] != "monoglot.egg-info"},
-         rooms | files("tests") | TOP | MADE)  # fmt: skip
+         rooms | files("docs") | files("tests") | TOP | MADE)  # fmt: skip
     with zipfile.ZipFile(wheel) as packed:
         names = {name for name in packed.namelist() if ".dist-info/" not in name}
     same(wheel.name, names, {f"monoglot/{name}" for name in rooms})

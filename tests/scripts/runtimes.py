@@ -6,9 +6,9 @@
     native      tiny models of random weights, of families that have biases of their own: a language on by these
     smollm2, gemma3     SmolLM2 135M and Gemma 3 270M, from REAL_MODELS and REAL_CORPUS as tests/real.py has them
 
-A row for each, carrier × runtime, each cell a verdict that was measured in this run; `--write` puts it into the README. Exits
-with 1 where a verdict is another than editor/capabilities.py says, or, of a model that it does not speak of, where one is
-neither "steered" nor "failed".
+A row for each, carrier × runtime, each cell a verdict that was measured in this run; `--write` puts it into docs/runtimes.md.
+Exits with 1 where a verdict is another than editor/capabilities.py says, or, of a model that it does not speak of, where one
+is neither "steered" nor "failed".
 """
 
 import argparse
@@ -25,7 +25,7 @@ from support import tiny
 
 from scripts.real import models, published
 
-README = Path(__file__).parents[2] / "README.md"
+PAGE = Path(__file__).parents[2] / "docs" / "runtimes.md"
 BEGIN, END = "<!-- measured by `make runtimes` -->", "<!-- end of what was measured -->"
 MONOGLOT = (sys.executable, "-m", "monoglot.cli")
 ON = ("--activate", "fr", "--hold", "others", "--strength", "1")
@@ -203,9 +203,9 @@ def line(*cells: str) -> str:
 
 
 def write(head: str, model: str, carrier: str, cells: list[str]) -> None:
-    """Put a row into the README's table, at once, so that an interrupted run has lost nothing; a table of other runtimes or
-    versions begins anew."""
-    before, rest = README.read_text(encoding="utf-8").split(BEGIN)
+    """Put a row into the table of docs/runtimes.md, at once, so that an interrupted run has lost nothing; a table of other
+    runtimes or versions begins anew."""
+    before, rest = PAGE.read_text(encoding="utf-8").split(BEGIN)
     table, after = rest.split(END)
     own, row = line(model, carrier), line(model, carrier, *cells)
     rows = table.strip().splitlines()
@@ -213,7 +213,7 @@ def write(head: str, model: str, carrier: str, cells: list[str]) -> None:
     at = next((i for i, one in enumerate(kept) if one.startswith(own)), len(kept))
     kept[at : at + 1] = [row]
     made = "\n".join([head, "|---" * (2 + len(cells)) + "|", *kept])
-    README.write_text(f"{before}{BEGIN}\n{made}\n{END}{after}", encoding="utf-8")
+    PAGE.write_text(f"{before}{BEGIN}\n{made}\n{END}{after}", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """All that runs without torch, on the Python that runs this: every file compiles, every module can be imported, every help
-text is the README's, and `inspect` reads the embedded model. For Pythons that torch is too large for: `make oldest`.
+text is that of docs/commands.md, and `inspect` reads the embedded model. For Pythons that torch is too large for: `make
+oldest`.
 """
 
 import importlib
@@ -20,8 +21,8 @@ if __name__ == "__main__":
             importlib.import_module(".".join(("monoglot", *name.with_suffix("").parts)).removesuffix(".__init__"))
     if "torch" in sys.modules:
         sys.exit("torch is imported where no command needs it yet.")
-    if help_texts.written(help_texts.README.read_text(encoding="utf-8")) != help_texts.block():
-        sys.exit("The README has other help texts. Write them: make readme")
+    if help_texts.PAGE.read_text(encoding="utf-8") != help_texts.page():
+        sys.exit("docs/commands.md has other help texts. Write them: make commands")
     if not describe("embedded")["editable"]:
         sys.exit("The embedded model is not one that can be edited.")
     print(f"Python {sys.version.split()[0]}: everything that needs no torch runs.")

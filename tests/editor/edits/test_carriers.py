@@ -1,6 +1,7 @@
 """Constants in baked checkpoints, in every family and by every carrier that it can have.
 
-An exact carrier is held against the base under the hooks of `hooks.steered`: pin, add and shift as METHOD defines them.
+An exact carrier is held against the base under the hooks of `hooks.steered`: pin, add and shift as
+docs/method.md defines them.
 A calibrated one against hooks written here, which have w·x where the exact ones have 1. Both checkpoints are as
 transformers loads them, where a bias that it dropped would be a warning, and so an error.
 """

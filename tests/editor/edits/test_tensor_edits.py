@@ -1,4 +1,4 @@
-"""What becomes of rows, columns and biases, against METHOD's formulas computed one neuron at a time.
+"""What becomes of rows, columns and biases, against the formulas of docs/method.md, computed one neuron at a time.
 
 The networks are computed from the tensors of files, under names written here and not taken from the table of families;
 the edits on single tensors from arrays that are written out.
@@ -95,8 +95,8 @@ def by_hand(
     does: Does,
     constant: tuple[torch.Tensor, float] | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """METHOD's formula, one neuron at a time: activations (tokens, d_ff) and the network's output (tokens, d). `constant`
-    is what a calibrated carrier has for 1: s = w·x, (tokens,), and the level t."""
+    """The formula of docs/method.md, one neuron at a time: activations (tokens, d_ff) and the network's output (tokens, d).
+    `constant` is what a calibrated carrier has for 1: s = w·x, (tokens,), and the level t."""
     start = layout.layer.format(layer) + "."
     own = {name.removeprefix(start): value.double() for name, value in tensors.items() if name.startswith(start)}
     into, out = own[f"{layout.reads}.weight"], own[f"{layout.writes}.weight"]
@@ -147,8 +147,8 @@ def asked_of(neurons: Neurons, op: str, layer: int) -> Does:
 def test_baked_equals_the_formula(
     saved: Callable[..., Path], model_type: str, carrier: str, op: str, tmp_path: Path
 ) -> None:
-    """Each baked layer maps its input to what METHOD says, computed from the base's tensors: as transformers runs it, and
-    as its own tensors say. The activation module of a neuron that is not edited puts out a_j."""
+    """Each baked layer maps its input to what docs/method.md says, computed from the base's tensors: as transformers runs
+    it, and as its own tensors say. The activation module of a neuron that is not edited puts out a_j."""
     base, layout = saved(model_type), LAYOUTS[model_type]
     target = open_target(resolve(str(base)))
     neurons, calibration = tiny.to_steer(target.feed_forward.layers, target.feed_forward.width), tiny.by_hand(target)
