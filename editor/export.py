@@ -1,8 +1,10 @@
 """The whole row: from a model and text to a checkpoint that is proved and described."""
 
 import contextlib
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from .edits import calibration as calibration_file
@@ -14,15 +16,16 @@ from .edits.carriers import choose
 from .edits.fit import open_calibration, source_of
 from .edits.recipe import Recipe
 from .edits.request import AUTO, Request
-from .errors import CorpusError, NeuronsError, StatisticsError, VerificationError
-from .files.output import check_free
-from .measures.search import bake_requested, digest, prompts_of
+from .errors import CorpusError, NeuronsError, OutputError, StatisticsError, VerificationError
+from .files.output import absolute, check_free, check_room, claimed, publish
+from .measures.search import bake_requested, check_search, digest, prompts_of
 from .models.source import resolve
 from .models.target import Target, open_target
 from .neurons import neurons as neurons_file
 from .neurons.find import find
 from .neurons.neurons import QUANTILE, RATE, Neurons
 from .progress import NOBODY, Listener
+from .proof.logits import read_held_out
 from .proof.prove import NEURONS, Proof, prove
 from .proof.settings import CONTEXT, TOKENS
 from .runtimes.capabilities import settled
@@ -38,7 +41,7 @@ STATISTICS = "stats.safetensors"
 @dataclass(frozen=True)
 class Exported:
     """A checkpoint in `folder` and what it was made by. `work` has the files of statistics and neurons. `baked` is None where
-    the folder was this checkpoint already."""
+    the folder was this checkpoint already. Where the proof did not pass, `folder` is the one beside, OUTPUT.unproved."""
 
     folder: Path
     work: Path
@@ -80,17 +83,21 @@ def export(
     given.
 
     Statistics and neurons are kept in `work`, by default OUTPUT.work, and taken from there while they fit; so is a
-    checkpoint that is the same already. `fast` proves bytes alone. `made` gets statistics that are new, neurons, and the
-    baked checkpoint, each as soon as it is there. Raises MonoglotError for everything that can be wrong, before anything
-    slow starts where that can be known.
+    checkpoint that is the same already. A new one is baked to OUTPUT.unproved and moves to `output` when it is proved.
+    `fast` proves bytes alone. `made` gets statistics that are new, neurons, and the baked checkpoint, each as soon as it is
+    there. Raises MonoglotError for everything that can be wrong, before anything slow starts where that can be known.
     """
+    output = output if output.name not in ("", "..") else absolute(output)
     work = work or default_work(output)
+    unproved = output.with_name(f"{output.name}.unproved")
     target = open_target(resolve(model, base_id))
     texts = open_corpus(corpus, languages)
     request = settled(request.searching(), target)
     if request.strength == AUTO:
         _ = request.searched  # raises for several languages
     strength, layers, known = _strength(output, request)
+    if not known:
+        strength, layers, known = _strength(unproved, request)
     recipe = request.recipe(target, list(texts), strength, layers)
     carrier = choose(recipe.carrier, target) if any(edit.constant for edit in recipe.edits) else None
     recipe = replace(recipe, carrier=carrier or AUTO)
@@ -101,30 +108,66 @@ def export(
         raise CorpusError(
             "a language is told from others: give text in two languages or more, best all that are to be kept."
         )
-    check_free(output, force=force or (known and _same_recipe(output, target, recipe)))
-
-    detection = replace(
-        detection or Detection(), calibrate=carrier == "calibrated", quantiles=request.value != "mean"
-    )  # fmt: skip
-    statistics, calibration = _statistics(target, texts, work, detection, listener, made)
-    neurons = find(statistics, rate=rate, quantile=quantile)
-    neurons_file.save(neurons, work / NEURONS)
-    made(neurons)
-    baked = None
-    if known and _same_recipe(output, target, recipe) and _same_neurons(output, neurons):
-        listener.told(f"{output} is this checkpoint already.")
-    else:
-        baked = bake_requested(
-            target, neurons, request, output, calibration=calibration, force=force, device=detection.device,
-            dtype=detection.dtype, card=card, listener=listener,
+    _check_work(work, output, unproved, target)
+    if request.strength == AUTO:
+        check_search(request)
+    if not fast:
+        read_held_out(target, texts, tokens=verify_tokens, context=min((detection or Detection()).context, CONTEXT))
+    same = known and _same_recipe(output, target, recipe)
+    with (
+        claimed(output, partial(check_free, force=force or same)),
+        claimed(unproved, partial(check_free, force=True)),
+        claimed(work / STATISTICS, _no_folder),
+    ):
+        if not same:
+            check_room(output, sum(shard.size for shard in target.checkpoint.shards))
+        detection = replace(
+            detection or Detection(), calibrate=carrier == "calibrated", quantiles=request.value != "mean"
         )  # fmt: skip
-        made(baked)
-    proved = prove(
-        output, target, None if fast else lambda: texts, tokens=verify_tokens,
-        context=min(detection.context, CONTEXT), device=detection.device, dtype=detection.dtype, card=card,
-        listener=listener,
-    )  # fmt: skip
-    return Exported(output, work, target, statistics, neurons, baked, proved)
+        statistics, calibration = _statistics(target, texts, work, detection, listener, made)
+        neurons = find(statistics, rate=rate, quantile=quantile)
+        neurons_file.save(neurons, work / NEURONS)
+        made(neurons)
+        baked, place = None, unproved
+        if known and _same(output, target, recipe, neurons, calibration):
+            listener.told(f"{output} is this checkpoint already.")
+            place = output
+        elif known and _same(unproved, target, recipe, neurons, calibration):
+            listener.told(f"{unproved} is this checkpoint already, and has to be proved.")
+        else:
+            check_free(output, force=force)  # a checkpoint of the same recipe there has other neurons
+            baked = bake_requested(
+                target, neurons, request, unproved, calibration=calibration, force=True, device=detection.device,
+                dtype=detection.dtype, card=card, listener=listener,
+            )  # fmt: skip
+            baked = replace(baked, folder=output)
+            made(baked)
+        proved = prove(
+            place, target, None if fast else lambda: texts, tokens=verify_tokens,
+            context=min(detection.context, CONTEXT), device=detection.device, dtype=detection.dtype, card=card,
+            listener=listener,
+        )  # fmt: skip
+        if place == unproved and proved.passed:
+            publish(unproved, output, force=force)
+            proved = replace(proved, folder=output)
+        return Exported(proved.folder, work, target, statistics, neurons, baked, proved)
+
+
+def _check_work(work: Path, output: Path, unproved: Path, target: Target) -> None:
+    """Raise OutputError for a folder of intermediate files that is another one."""
+    real, *others = (Path(os.path.realpath(path)) for path in (work, output, unproved))
+    if any(real == other or other in real.parents for other in others):
+        raise OutputError(f"{work}, where statistics are kept, is the checkpoint's own folder. Choose another --work.")
+    base = Path(os.path.realpath(target.source.folder))
+    if real == base or base in real.parents:
+        raise OutputError(f"{work}, where statistics are kept, lies in the model's own folder. Choose another --work.")
+    if os.path.lexists(work) and not work.is_dir():
+        raise OutputError(f"{work}, where statistics are kept, is not a folder. Choose another --work.")
+
+
+def _no_folder(path: Path) -> None:
+    if path.is_dir():
+        raise OutputError(f"{path} is a folder, and statistics are kept there. Choose another --work.")
 
 
 def default_work(output: Path) -> Path:
@@ -187,6 +230,12 @@ def _same_recipe(output: Path, target: Target, recipe: Recipe) -> bool:
     )
 
 
-def _same_neurons(output: Path, neurons: Neurons) -> bool:
-    entry = manifest.entry(neurons_file.serialise(neurons).encode())
-    return manifest.read(output).files.get(NEURONS) == entry
+def _same(output: Path, target: Target, recipe: Recipe, neurons: Neurons, calibration: Calibration | None) -> bool:
+    """Whether `output` was already baked from all of this."""
+    if not _same_recipe(output, target, recipe):
+        return False
+    files = manifest.read(output).files
+    wanted = {NEURONS: neurons_file.serialise(neurons).encode()}
+    if recipe.carrier == "calibrated" and calibration:
+        wanted[calibration_file.FILE] = calibration_file.serialise(calibration)
+    return all(files.get(name) == manifest.entry(data) for name, data in wanted.items())

@@ -72,10 +72,12 @@ def run_export(
         model, corpus, request, output, fast=fast, card=CARD, listener=listener(), made=made, **settings
     )  # fmt: skip
     show_proof(done.proof, fast, as_json=False, silent=as_json)
-    note(f"The card is {output / 'README.md'}; statistics and neurons are in {done.work}.")
+    if not done.passed:
+        note(f"{output} was not written: what was baked is kept in {done.folder}, for you to look at.")
+    note(f"The card is {done.folder / 'README.md'}; statistics and neurons are in {done.work}.")
     pushed = {"pushed": finish(output, push, yes, silent=as_json)} if push and done.passed else {}
     if as_json:
-        record = manifest.read(output).to_data()
+        record = manifest.read(done.folder).to_data()
         keys = ("neurons_edited", "edited", "kept", "carrier", "rounding", "strength", "certificate")
-        answer({"folder": str(output), **{key: record.get(key) for key in keys}, **pushed})
+        answer({"folder": str(done.folder), **{key: record.get(key) for key in keys}, **pushed})
     return done.passed

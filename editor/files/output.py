@@ -170,7 +170,7 @@ def claimed(destination: Path, check: Callable[[Path], None]) -> Iterator[None]:
     `check` raises OutputError when it may not be taken. Raises OutputError too when another run holds it, or the folders
     above it can't be made; those that were made for nothing are removed at the end.
     """
-    destination = _absolute(destination)
+    destination = absolute(destination)
     made: list[Path] = []
     with ExitStack() as stack:
         stack.callback(_remove_empty, made)
@@ -210,7 +210,7 @@ def staged_folder(
     too little room, and for every error of the file system inside the block; then nothing is left, the folders above the
     destination included.
     """
-    destination = _absolute(destination)
+    destination = absolute(destination)
 
     def place(staging: Path) -> None:
         for root, _, _ in os.walk(staging):
@@ -231,7 +231,7 @@ def staged_file(destination: Path, *, size: int, beside: Path, check: Callable[[
     `check` raises OutputError when `destination` may not be taken. The one beside moves first: whoever finds the file
     finds it described. Killed between the two, the file is absent, or the old one with a description that doesn't fit.
     """
-    destination = _absolute(destination)
+    destination = absolute(destination)
     beside = destination.parent / beside.name
 
     def place(staging: Path) -> None:
@@ -262,12 +262,7 @@ def _staging(
     with claimed(destination, check):
         staging = _staged(destination)
         try:
-            free = shutil.disk_usage(destination.parent).free
-            if free < size + SPARE_BYTES:
-                raise OutputError(
-                    f"{destination.parent} has {free / 1e9:.2f} GB free, the {what} needs "
-                    f"{(size + SPARE_BYTES) / 1e9:.2f} GB. Make room, or choose another disk with -o."
-                )
+            check_room(destination, size, what)
             staging.mkdir()
             try:
                 yield staging
@@ -276,6 +271,26 @@ def _staging(
                 shutil.rmtree(staging, ignore_errors=True)  # where it is still there
         except OSError as error:
             raise _failed(destination, error) from None
+
+
+def check_room(destination: Path, size: int, what: str = "checkpoint") -> None:
+    """Raise OutputError when the disk has less than `size` bytes for it. The folder above must exist, or one above that."""
+    parent = _nearest(absolute(destination).parent)
+    free = shutil.disk_usage(parent).free
+    if free < size + SPARE_BYTES:
+        raise OutputError(
+            f"{parent} has {free / 1e9:.2f} GB free, the {what} needs {(size + SPARE_BYTES) / 1e9:.2f} GB. Make room, or "
+            "choose another disk with -o."
+        )
+
+
+def publish(made: Path, destination: Path, *, force: bool) -> None:
+    """Move a checkpoint that is whole to its place; with `force` one that lies there makes room. Raises OutputError."""
+    destination = absolute(destination)
+    try:
+        _swap_in(made, destination, force=force)
+    except OSError as error:
+        raise _failed(destination, error) from None
 
 
 def check_free(destination: Path, *, force: bool) -> None:
@@ -312,7 +327,7 @@ def _failed(destination: Path, error: OSError) -> OutputError:
     return OutputError(f"{destination} cannot be written: {reason}. Nothing was kept. {step}")
 
 
-def _absolute(path: Path) -> Path:
+def absolute(path: Path) -> Path:
     """With a name of its own: `.` and `..` are resolved, a link is not."""
     return path.absolute() if path.name not in ("", "..") else path.resolve()
 

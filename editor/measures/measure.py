@@ -17,6 +17,7 @@ from ..live.logits import Variant
 from ..models.target import Target
 from ..neurons import profile as layers
 from ..progress import NOBODY, Listener
+from ..text import identify
 from ..text import prompts as prompts_file
 from ..text.corpus import Text, open_corpus
 from ..text.tokens import Packed, read_texts
@@ -118,6 +119,8 @@ def generate(subject: Subject, options: Options, listener: Listener = NOBODY) ->
         key, activated = "same_language", ()
     prompts = choose_prompts(options, subject.neurons.languages, activated, listener)
     wanted = {language: activated or (language,) for language in prompts}
+    for code in {code for codes in wanted.values() for code in codes}:  # before models are loaded
+        identify.check([code])
     control = random_plan(plan, subject.target.feed_forward.width)
     variants = [
         Variant(BASE, subject.model),

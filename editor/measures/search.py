@@ -16,7 +16,7 @@ from ..edits.evaluation import Search
 from ..edits.plan import Plan
 from ..edits.recipe import Recipe
 from ..edits.request import AUTO, Request
-from ..errors import MonoglotWarning
+from ..errors import CorpusError, MonoglotWarning
 from ..files import schema
 from ..files.output import check_free, updating
 from ..live.load import load_model
@@ -27,6 +27,7 @@ from ..neurons.neurons import Neurons
 from ..progress import NOBODY, Listener, in_megabytes
 from ..runtimes.capabilities import settled
 from ..text import prompts as prompts_file
+from ..text.identify import check
 from ..text.prompts import Prompts, passages
 from . import strength
 
@@ -61,6 +62,7 @@ def bake_requested(
         )
     check_place(target.source.folder, output)
     check_free(output, force=force)
+    check_search(request)
     language, asked = request.searched, prompts_of(request)
 
     def recipe_at(value: float, layers: tuple[int, int]) -> Recipe:
@@ -142,6 +144,17 @@ def bake_recipe(
             target, neurons, recipe, output, calibration=calibration, force=force,
             describe=card.describe(neurons.method), progress=in_megabytes(update),
         )  # fmt: skip
+
+
+def check_search(request: Request) -> None:
+    """Raise CorpusError when the strength of what is requested can't be searched for: nothing to ask, or a language that
+    can't be identified."""
+    asked = {code for code, own in prompts_of(request).items() if own} - {request.searched}
+    if not asked:
+        raise CorpusError(
+            f"there are no prompts in another language than {request.searched}. Give some with --prompts FILE."
+        )
+    check([request.searched])
 
 
 def prompts_of(request: Request) -> Prompts:

@@ -14,6 +14,7 @@ import numpy as np
 from ..edits.carriers import Carried
 from ..edits.hooks import calibrated, random_plan, steered
 from ..edits.manifest import carried_in
+from ..errors import CorpusError
 from ..live.load import hooked as attached
 from ..live.load import load_model
 from ..live.log_loss import Difference, Measured, measure
@@ -22,7 +23,7 @@ from ..live.modules import activation_modules, input_modules
 from ..models.target import Target
 from ..neurons.neurons import Neurons
 from ..progress import Progress
-from ..text.corpus import Text
+from ..text.corpus import HELD_OUT_EVERY, Text
 from ..text.tokens import Packed, read_texts, require
 
 MINIMUM_TOKENS = 64  # a language, for measuring
@@ -70,11 +71,22 @@ def verify_live(
 ) -> Logits:
     """(b) and (c) on at most `tokens` held-out tokens a language: loads both models and runs `verify_logits`."""
     what = carried_in(folder, target, neurons)
-    packed = read_texts(target, texts, tokens=tokens, context=context, held_out=True)
-    for one in packed.values():
-        require(one, min(tokens, MINIMUM_TOKENS))
+    packed = read_held_out(target, texts, tokens=tokens, context=context)
     base, baked = (load_model(each, device=device, dtype=dtype) for each in (target.source.folder, folder))
     return verify_logits(baked, base, target, what, packed, progress)
+
+
+def read_held_out(target: Target, texts: Mapping[str, Text], *, tokens: int, context: int) -> dict[str, Packed]:
+    """Tokenize the held-out part of each language's text. Raises CorpusError when a language has too little of it."""
+    packed = read_texts(target, texts, tokens=tokens, context=context, held_out=True)
+    for language, one in packed.items():
+        if not one.tokens:
+            raise CorpusError(
+                f"{language} has too few documents for one to be held out (every {HELD_OUT_EVERY}th is), so nothing can be "
+                f"proved on text in {language}. Add documents in {language}."
+            )
+        require(one, min(tokens, MINIMUM_TOKENS))
+    return packed
 
 
 def verify_logits(
