@@ -18,14 +18,15 @@ Where a tokenizer has no beginning-of-text token, the first token of a context r
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import StatisticsError
-from ..files import floats, kinds
+from ..errors import MalformedError, StatisticsError
+from ..files import floats, json_text, kinds, schema
 from ..files.output import replace_file
+from ..files.schema import Count, Figure, Form
 
 FILE = "calibration.monoglot"  # of the format safetensors, but vLLM takes every *.safetensors in a folder for weights
 FORMAT = 1
@@ -43,12 +44,12 @@ class LayerError:
     that RMS; s at the first position of a context, None where that was not recorded.
     """
 
-    mean: float
-    deviation: float
-    after: float
+    mean: Figure
+    deviation: Figure
+    after: Figure
     worst_kind: str
-    worst: float
-    first_token: float | None
+    worst: Figure
+    first_token: Figure | None
 
 
 @dataclass(frozen=True)
@@ -108,6 +109,20 @@ def serialise(calibration: Calibration) -> bytes:
     return bytes(to_bytes(arrays, metadata={METADATA: json.dumps(head)}))
 
 
+@dataclass(frozen=True)
+class _Head:
+    """What the metadata of a file says."""
+
+    version: int
+    errors: tuple[LayerError, ...]
+    tokens: Count
+    unseen: Count
+    languages: tuple[str, ...]
+    dtype: Annotated[str, Form(floats.STORED.__contains__, f"one of {', '.join(floats.STORED)}")]
+    fingerprint: str
+    source: str = ""
+
+
 def load(path: Path) -> Calibration:
     """Read a calibration file. Raises StatisticsError when it is not one, is damaged, or of an unknown format."""
     from safetensors import SafetensorError, safe_open
@@ -122,27 +137,22 @@ def load(path: Path) -> Calibration:
                     kinds.instead(path, "calibration")
                     or f"{path} is not a calibration file. Make one with `monoglot detect --calibrate`."
                 )
-            head = json.loads(metadata[METADATA])
-            if head["version"] != FORMAT:
+            data = json_text.parse(metadata[METADATA].encode())
+            if not isinstance(data, dict) or data.get("version") != FORMAT:
+                version = data.get("version") if isinstance(data, dict) else None
                 raise StatisticsError(
-                    f"{path} has format {head['version']}, this version reads {FORMAT}. "
+                    f"{path} has format {version}, this version reads {FORMAT}. "
                     "Upgrade monoglot, or run `monoglot detect --calibrate` again."
                 )
-            errors = tuple(_error(error) for error in head["errors"])
+            head = schema.read(_Head, data)
             directions, levels, ridge = (file.get_tensor(name) for name in ("directions", "levels", "ridge"))
         stored = [(array.dtype.name, array.shape) for array in (directions, levels, ridge)]
-        n = len(errors)
+        n = len(head.errors)
         if stored != [("float32", (n, directions.shape[-1])), ("float64", (n,)), ("float64", (n,))]:
             raise ValueError(f"it holds {stored} and errors of {n} layers")
         if not (np.isfinite(directions).all() and np.isfinite(levels).all() and levels.all()):
             raise ValueError("a direction or a level is NaN, infinite or zero")
-        tokens, unseen, languages, dtype = (head[key] for key in ("tokens", "unseen", "languages", "dtype"))
-        if type(tokens) is not int or type(unseen) is not int or dtype not in floats.STORED:
-            raise ValueError(f"{tokens!r} and {unseen!r} tokens, {dtype!r}")
-        source = head.get("source", "")
-        if not all(isinstance(text, str) for text in (head["fingerprint"], source, *languages)):
-            raise ValueError("its fingerprint or languages are not text")
-    except (SafetensorError, KeyError, TypeError, ValueError, AttributeError, IndexError, OSError) as error:
+    except (SafetensorError, MalformedError, KeyError, TypeError, ValueError, IndexError, OSError) as error:
         raise StatisticsError(
             kinds.instead(path, "calibration")
             or f"{path} is damaged ({error}). Run `monoglot detect --calibrate` again."
@@ -151,19 +161,11 @@ def load(path: Path) -> Calibration:
         directions.astype(np.float64),
         levels,
         ridge,
-        errors,
-        tokens,
-        unseen,
-        tuple(languages),
-        dtype,
-        head["fingerprint"],
-        source,
+        head.errors,
+        head.tokens,
+        head.unseen,
+        head.languages,
+        head.dtype,
+        head.fingerprint,
+        head.source,
     )
-
-
-def _error(data: dict[str, Any]) -> LayerError:
-    error = LayerError(**data)
-    numbers = (error.mean, error.deviation, error.after, error.worst, error.first_token or 0.0)
-    if not isinstance(error.worst_kind, str) or not all(isinstance(number, float) for number in numbers):
-        raise ValueError("the errors of a layer are not numbers")
-    return error

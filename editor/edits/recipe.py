@@ -36,8 +36,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import RecipeError
-from ..files import kinds
+from ..errors import MalformedError, RecipeError
+from ..files import kinds, schema, yaml_text
 from ..models.identity import Base
 
 FORMAT = 1
@@ -50,6 +50,8 @@ SLOTS = ("spare", "deactivated")
 ABOVE_TOLERANCE = ("refuse", "leave-out")
 TOLERANCE = 0.15
 FILE = "recipe.yaml"
+TEXTS = ("shared", "neurons", "carrier", "slots", "above_tolerance")
+KEYS = ("format", "base", "edits", "tolerance", "compat_config", *TEXTS)
 
 
 @dataclass(frozen=True)
@@ -162,9 +164,8 @@ def of_data(data: Any) -> Recipe:
     """A recipe from what its file says. Raises RecipeError when it is malformed; an unknown key is an error too."""
     try:
         recipe = _parse(data)
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
-        reason = str(error).replace("\n", " ")
-        raise RecipeError(f"it is not a recipe ({type(error).__name__}: {reason}).") from None
+    except MalformedError as error:
+        raise RecipeError(f"it is not a recipe: {error}.") from None
     check(recipe)
     return recipe
 
@@ -176,8 +177,9 @@ def load(path: Path) -> Recipe:
     if not path.is_file():
         raise RecipeError(f"there is no recipe {path}.")
     try:
-        return of_data(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        with path.open(encoding="utf-8") as file:
+            return of_data(yaml_text.parse(file.read(yaml_text.LONGEST + 1)))
+    except (yaml.YAMLError, MalformedError, ValueError, RecursionError) as error:
         reason = str(error).replace("\n", " ")
         raise RecipeError(
             kinds.instead(path, "recipe") or f"{path} is not a recipe ({type(error).__name__}: {reason})."
@@ -187,52 +189,32 @@ def load(path: Path) -> Recipe:
 
 
 def _parse(data: Any) -> Recipe:
-    _only(
-        data,
-        "the recipe",
-        {
-            "format",
-            "base",
-            "neurons",
-            "shared",
-            "edits",
-            "carrier",
-            "slots",
-            "tolerance",
-            "above_tolerance",
-            "compat_config",
-        },
+    found = schema.keys(data, "the recipe", KEYS, ("format", "base", "edits"))
+    if found["format"] != FORMAT:
+        raise RecipeError(f"format is {found['format']!r}, this version reads {FORMAT}. Upgrade monoglot.")
+    base = schema.read(Base, found["base"], "base")
+    edits = tuple(_edit(edit) for edit in schema.listed(found["edits"], "edits"))
+    texts = {key: schema.text(found[key], key) for key in TEXTS if key in found}
+    tolerance = schema.figure(found.get("tolerance", TOLERANCE), "the tolerance")
+    compat_config = schema.truth(found.get("compat_config", False), "compat_config")
+    return Recipe(base, edits, tolerance=float(tolerance), compat_config=compat_config, **texts)
+
+
+def _edit(data: Any) -> Edit:
+    found = schema.keys(data, "an edit", ("language", "op", "strength", "value", "layers"), ("language", "op"))
+    # YAML 1.1 reads an unquoted `no` (Norwegian) as False
+    language = "no" if found["language"] is False else schema.text(found["language"], "a language")
+    op = schema.text(found["op"], "an op")
+    strength, value = found.get("strength"), found.get("value")
+    if op in CONSTANT_OPS:
+        strength, value = 1.0 if strength is None else strength, "mean" if value is None else value
+    return Edit(
+        language,
+        op,
+        None if strength is None else float(schema.figure(strength, f"the strength for {language}")),
+        None if value is None else schema.text(value, f"the value for {language}"),
+        _layers(found.get("layers"), language),
     )
-    if data["format"] != FORMAT:
-        raise RecipeError(f"format is {data['format']!r}, this version reads {FORMAT}. Upgrade monoglot.")
-    _only(data["base"], "base", {"model", "revision", "fingerprint"})
-    edits = []
-    for edit in data["edits"]:
-        _only(edit, "an edit", {"language", "op", "strength", "value", "layers"})
-        # YAML 1.1 reads an unquoted `no` (Norwegian) as False
-        language = "no" if edit["language"] is False else _text(edit["language"], "a language")
-        op = _text(edit["op"], "an op")
-        strength, value = edit.get("strength"), edit.get("value")
-        if op in CONSTANT_OPS:
-            strength, value = 1.0 if strength is None else strength, "mean" if value is None else value
-        strength = None if strength is None else _number(strength, f"the strength for {language}")
-        value = None if value is None else _text(value, f"the value for {language}")
-        edits.append(Edit(language, op, strength, value, _layers(edit.get("layers"), language)))
-    base = data["base"]
-    for key in ("revision", "fingerprint"):
-        if base.get(key) is not None:
-            _text(base[key], key)
-    _text(base["model"], "the base's model")
-    texts = {
-        key: _text(data[key], key)
-        for key in ("shared", "neurons", "carrier", "slots", "above_tolerance")
-        if key in data
-    }
-    tolerance = _number(data.get("tolerance", TOLERANCE), "the tolerance")
-    compat = data.get("compat_config", False)
-    if not isinstance(compat, bool):
-        raise RecipeError("compat_config is neither true nor false.")
-    return Recipe(Base(**base), tuple(edits), tolerance=tolerance, compat_config=compat, **texts)
 
 
 def _layers(value: Any, language: str) -> tuple[int, int] | None:
@@ -241,22 +223,3 @@ def _layers(value: Any, language: str) -> tuple[int, int] | None:
     if not isinstance(value, list) or len(value) != 2 or not all(type(layer) is int for layer in value):
         raise RecipeError(f"the layers of {language} are not a list of two whole numbers, the first and the last.")
     return (value[0], value[1])
-
-
-def _number(value: Any, what: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise RecipeError(f"{what} is not a number.")
-    return float(value)
-
-
-def _text(value: Any, what: str) -> str:
-    if not isinstance(value, str):
-        raise RecipeError(f"{what} is not a text. Put it in quotes if it is meant.")
-    return value
-
-
-def _only(data: Any, what: str, keys: set[str]) -> None:
-    if not isinstance(data, dict):
-        raise RecipeError(f"{what} is not a mapping.")
-    if unknown := set(data) - keys:
-        raise RecipeError(f"{what} has the unknown key {min(map(str, unknown))!r}; known: {', '.join(sorted(keys))}.")

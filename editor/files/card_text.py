@@ -21,7 +21,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from ..errors import CardError
+from ..errors import CardError, MalformedError
+from . import yaml_text
 
 BLOCK = re.compile(r"\A\s*---[ \t]*(?:\r\n|\r|\n)(.*?)(?:(?<=\n)|(?<=\r))---[ \t]*(?:\r\n|\r|\n|\Z)", re.DOTALL)
 OPENED = re.compile(r"\A\s*---[ \t]*[\r\n]")
@@ -50,22 +51,20 @@ def _metadata(block: str) -> dict[str, Any]:
     import yaml
 
     try:
-        node = yaml.compose(block, yaml.SafeLoader)
-        data = yaml.safe_load(block)
-        json.dumps(data, default=str)  # what contains itself cannot be written
+        data = yaml_text.parse(block)
+        json.dumps(data, default=str)  # keys that are dates cannot be written
     except yaml.MarkedYAMLError as error:
         line = f" in line {error.problem_mark.line + 2}" if error.problem_mark else ""
         raise CardError(f"its metadata is no YAML{line}: {error.problem or error.context}. Put that right.") from None
+    except MalformedError as error:
+        raise CardError(f"its metadata cannot be read: {error}. Put that right.") from None
     except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
         reason = " ".join(str(error).split())
         raise CardError(f"its metadata cannot be read: {reason}. Put that right.") from None
     if data is None:
         return {}
-    if not isinstance(data, dict) or not isinstance(node, yaml.MappingNode):
+    if not isinstance(data, dict):
         raise CardError("its metadata is no mapping: write a line `key: value` for each.")
-    keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-    if twice := sorted({key for key in keys if keys.count(key) > 1}):
-        raise CardError(f"its metadata has {twice[0]} twice. Leave one of them.")
     return data
 
 

@@ -10,14 +10,14 @@ that overlap, leave holes or run past the end, an index that names files outside
 layouts side by side (some runtimes read the one, some the other), pickled or quantised weights.
 """
 
-import json
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import CheckpointError, ModelError, MonoglotWarning
+from ..errors import CheckpointError, MalformedError, ModelError, MonoglotWarning
+from . import json_text
 from .companions import ADAPTER, check_content, check_link
 
 SINGLE = "model.safetensors"
@@ -83,23 +83,11 @@ class Checkpoint:
 
 
 def parse_json(text: bytes, place: str) -> Any:
-    """JSON from untrusted bytes; a name that stands twice in one object is malformed too, and so is half of a surrogate
-    pair, which Python would read but nothing could write again."""
-
-    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        names = dict(pairs)
-        if len(names) != len(pairs):
-            raise ValueError("a name stands twice in one object")
-        return names
-
+    """Read JSON as `json_text.parse` does. Raises CheckpointError for what is none."""
     try:
-        value = json.loads(text.decode("utf-8"), object_pairs_hook=once)
-        if b"\\ud" in text.lower():
-            json.dumps(value, ensure_ascii=False).encode("utf-8")
-        return value
-    except (ValueError, RecursionError) as error:
-        reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)
-        raise CheckpointError(f"{place} is not valid JSON ({reason}). Download the file again.") from None
+        return json_text.parse(text)
+    except MalformedError as error:
+        raise CheckpointError(f"{place} is not valid JSON ({error}). Download the file again.") from None
 
 
 def _whole(value: Any) -> bool:

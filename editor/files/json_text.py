@@ -1,4 +1,4 @@
-"""config.json changed as text: the keys that must change, and no other byte.
+"""JSON as text: read with care, and config.json changed in the keys that must change, and in no other byte.
 
 Runtimes read the spelling that they know, so a config is never re-serialised.
 """
@@ -7,7 +7,46 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from ..errors import MalformedError
+
 WHITE = " \t\n\r"
+DEEPEST = 200  # objects and lists in each other
+
+
+def parse(text: bytes) -> Any:
+    """Read JSON from untrusted bytes.
+
+    Raises MalformedError for what is none, and for what Python would read but nothing should: a name that stands twice in one
+    object, objects nested too deeply, and half of a surrogate pair, which could not be written again.
+    """
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        names = dict(pairs)
+        if len(names) != len(pairs):
+            raise ValueError("a name stands twice in one object")
+        return names
+
+    try:
+        value = json.loads(text.decode("utf-8"), object_pairs_hook=once)
+        if b"\\ud" in text.lower():
+            json.dumps(value, ensure_ascii=False).encode("utf-8")
+    except (ValueError, RecursionError) as error:
+        reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)
+        raise MalformedError(reason) from None
+    if _deep(value):
+        raise MalformedError("nested too deeply")
+    return value
+
+
+def _deep(value: Any) -> bool:
+    """Whether objects and lists are nested deeper than DEEPEST."""
+    level = [value] if isinstance(value, (dict, list)) else []
+    for _ in range(DEEPEST):
+        inner = (one for own in level for one in (own.values() if isinstance(own, dict) else own))
+        level = [one for one in inner if type(one) is dict or type(one) is list]
+        if not level:
+            return False
+    return True
 
 
 def with_keys(text: str, values: Mapping[str, Any], inside: str | None = None) -> str:

@@ -132,6 +132,10 @@ def figure(value: Any, place: str) -> float:
     """Raise MalformedError unless it is a number."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise wrong(place, "a number", value)
+    try:
+        float(value)
+    except OverflowError:
+        raise wrong(place, "a number that a computer can hold", "one of hundreds of digits") from None
     found: float = value
     return found
 
@@ -164,13 +168,16 @@ def keys(value: Any, place: str, known: Collection[str], required: Collection[st
         raise wrong(place, "a mapping", value)
     if unknown := sorted(str(key) for key in value if key not in known):
         raise MalformedError(f"{place or 'it'} has the unknown key {unknown[0]!r}; known: {', '.join(sorted(known))}")
-    _required(value, place, required)
-    return value
+    return required_keys(value, place, required)
 
 
-def _required(value: Mapping[str, Any], place: str, required: Collection[str]) -> None:
+def required_keys(value: Any, place: str, required: Collection[str]) -> dict[str, Any]:
+    """Raise MalformedError unless it is a mapping with these keys."""
+    if not isinstance(value, dict):
+        raise wrong(place, "a mapping", value)
     if missing := [key for key in required if key not in value]:
         raise MalformedError(f"{place or 'it'} has no {missing[0]}")
+    return value
 
 
 def _within(place: str, key: str) -> str:
@@ -249,7 +256,7 @@ def _dataclass(kind: Any, value: Any, place: str) -> Any:
 def _typed_dict(kind: Any, value: Any, place: str) -> dict[str, Any]:
     hints, required = _fields(kind)
     found = mapping(value, place)
-    _required(found, place, [name for name in hints if name in required])
+    required_keys(found, place, [name for name in hints if name in required])
     for name, own in found.items():
         if name in hints:
             _read(hints[name], own, _within(place, name))

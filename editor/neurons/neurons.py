@@ -21,14 +21,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import MonoglotError, NeuronsError
-from ..files import kinds
+from ..errors import MalformedError, MonoglotError, NeuronsError
+from ..files import kinds, schema
 from ..files.checkpoint import parse_json
 from ..files.output import replace_file
 from ..models.identity import ModelInfo
 
 FORMAT = 1
 RATE, QUANTILE, THRESHOLD, SEED = 0.01, 0.95, 0.95, 0  # what methods are set to by default
+KEYS = ("format", "model", "method", "spare", "languages")
 DECIMALS = 6  # of a value in the file
 VALUES = ("mean", "median", "p90")  # statistics of a neuron's activation that the file may give
 # The settings of each method, which the file records: numbers, and "like", how the neurons that a draw is like were found.
@@ -117,13 +118,16 @@ def load(path: Path) -> Neurons:
 
 
 def _parse(data: Any, path: Path) -> Neurons:
+    data = schema.keys(data, "", KEYS, ("format", "model", "method", "languages"))
     if data["format"] != FORMAT:
         raise NeuronsError(
             f"{path} has format {data['format']!r}, this version reads {FORMAT}. Upgrade monoglot, or find them again."
         )
     indices: dict[str, tuple[Int64, ...]] = {}
     values: dict[str, dict[str, tuple[Float64, ...]]] = {}
-    for language, layers in data["languages"].items():
+    for language, layers in schema.mapping(data["languages"], "languages").items():
+        for i, layer in enumerate(schema.listed(layers, f"languages.{language}")):
+            schema.required_keys(layer, f"languages.{language}[{i}]", ("neurons",))
         indices[language] = tuple(_indices(layer["neurons"], language, i) for i, layer in enumerate(layers))
         for statistic in (name for name in (layers[0] if layers else ()) if name.partition("@")[0] in VALUES):
             if all(statistic in layer for layer in layers):
@@ -134,10 +138,10 @@ def _parse(data: Any, path: Path) -> Neurons:
     if len({len(layers) for layers in indices.values()}) != 1:
         raise NeuronsError(f"{path}: the languages have different numbers of layers, or there are none.")
     whole = {statistic: known for statistic, known in values.items() if known.keys() == indices.keys()}
-    spare = tuple(_spare(layer, i) for i, layer in enumerate(data.get("spare", [])))
+    spare = tuple(_spare(layer, i) for i, layer in enumerate(schema.listed(data.get("spare", []), "spare")))
     if spare and any(len(layers) != len(spare) for layers in indices.values()):
         raise NeuronsError(f"{path}: there are spare neurons for {len(spare)} layers, and neurons for another number.")
-    return Neurons(indices, whole, _model(data["model"]), _method(data["method"]), spare)
+    return Neurons(indices, whole, _model(data["model"]), _method(data["method"], "method"), spare)
 
 
 def _number(value: Any) -> bool:
@@ -151,31 +155,24 @@ def _values(values: Any, statistic: str, language: str, layer: int) -> Float64:
 
 
 def _model(data: Any) -> ModelInfo | None:
-    if data is None:
-        return None
-    model = ModelInfo(**data)
-    texts = (model.name, model.model_type, model.fingerprint, "" if model.revision is None else model.revision)
-    if not all(isinstance(text, str) for text in texts) or not all(type(n) is int for n in (model.layers, model.width)):
-        raise ValueError("its model is not described by texts and whole numbers")
-    return model
+    return None if data is None else schema.read(ModelInfo, data, "model")
 
 
-def _method(data: Any, *, nested: bool = False) -> dict[str, Any]:
-    """How they were found, as far as the card speaks of it; `nested` is that of neurons that a draw is like."""
-    if not isinstance(data, dict):
-        raise ValueError("its method is not an object")
-    tokens = data.get("tokens", {})
-    if not isinstance(tokens, dict) or not all(type(count) is int for count in tokens.values()):
-        raise ValueError("the tokens of its method are not a number per language")
-    name = data.get("name")
+def _method(data: Any, place: str) -> dict[str, Any]:
+    """How they were found, as far as the card speaks of it; `like` in it is that of neurons that a draw is like."""
+    method = schema.mapping(data, place)
+    schema.read(dict[str, int], method.get("tokens", {}), f"{place}.tokens")
+    name = method.get("name")
     settings = SETTINGS.get(name, ()) if isinstance(name, str) else ()
-    if missing := [setting for setting in settings if setting != "like" and not _number(data.get(setting))]:
-        raise ValueError(f"its method has no {missing[0]}")
-    if "like" in settings:
-        if nested:
-            raise ValueError("its method is a draw like another draw")
-        _method(data.get("like"), nested=True)
-    return dict(data)
+    schema.required_keys(method, place, settings)
+    for setting in settings:
+        if setting != "like":
+            schema.number(method[setting], f"{place}.{setting}")
+        elif place != "method":
+            raise MalformedError(f"{place} is a draw like another draw")
+        else:
+            _method(method["like"], f"{place}.like")
+    return dict(method)
 
 
 def _indices(values: Any, language: str, layer: int) -> Int64:

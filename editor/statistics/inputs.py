@@ -11,7 +11,7 @@ beginning-of-text token is not counted; it reads like nothing else, so its input
 text, and so of none of the tokens that are counted.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -104,10 +104,20 @@ def to_arrays(inputs: Inputs) -> tuple[dict[str, npt.NDArray[Any]], dict[str, An
     return {PREFIX + name: array for name, array in arrays.items()}, head
 
 
-def from_file(path: Path, file: Any, head: Mapping[str, Any], layers: int) -> Inputs:
+@dataclass(frozen=True)
+class Head:
+    """What the metadata of a statistics file says of inputs."""
+
+    tokens: int
+    contexts: int
+    parts: tuple[Part, ...]
+    kinds: tuple[str, ...]
+
+
+def from_file(path: Path, file: Any, head: Head, layers: int) -> Inputs:
     """`file` is the open statistics file at `path`. Raises ValueError when it doesn't hold what `head` says."""
     d = file.get_slice(f"{PREFIX}first_moment").get_shape()[-1]
-    parts = tuple(Part(**part) for part in head["parts"])
+    parts = head.parts
     rows = sum(part.rows for part in parts)
     shapes = {"second_moment": ("F64", [layers, d, d]), "first_moment": ("F64", [layers, d]),
               "first_token": ("F64", [layers, d]), "sample": ("F32", [layers, rows, d]), "sample_tokens": ("I64", [rows]),
@@ -116,20 +126,23 @@ def from_file(path: Path, file: Any, head: Mapping[str, Any], layers: int) -> In
         found = file.get_slice(PREFIX + name)
         if (found.get_dtype(), found.get_shape()) != expected:
             raise ValueError(f"{PREFIX}{name} is {found.get_dtype()} of shape {found.get_shape()}")
-    if type(head["tokens"]) is not int or head["tokens"] < 1 or type(head["contexts"]) is not int or not rows:
-        raise ValueError(f"the inputs are of {head['tokens']} tokens and {head['contexts']} contexts, {rows} sampled")
+    if head.tokens < 1 or head.contexts < 0 or not rows or any(part.rows < 0 for part in parts):
+        raise ValueError(f"the inputs are of {head.tokens} tokens and {head.contexts} contexts, {rows} sampled")
     small = {name: file.get_tensor(PREFIX + name) for name in shapes if name not in ("second_moment", "sample")}
+    for name in ("first_moment", "first_token"):
+        if not np.isfinite(small[name]).all():
+            raise ValueError(f"{PREFIX}{name} holds NaN or infinity")
     return Inputs(
-        head["tokens"],
+        head.tokens,
         LayersOfFile(path, f"{PREFIX}second_moment", layers),
         small["first_moment"],
-        head["contexts"],
+        head.contexts,
         small["first_token"],
         Sample(
             LayersOfFile(path, f"{PREFIX}sample", layers),
             small["sample_tokens"],
             small["sample_positions"],
-            tuple(head["kinds"][kind] for kind in small["sample_kinds"].tolist()),
+            tuple(head.kinds[kind] for kind in small["sample_kinds"].tolist()),
             parts,
         ),
     )
@@ -148,9 +161,23 @@ class LayersOfFile(Sequence[Any]):
             raise IndexError(layer)
         try:
             with safe_open(self.path, framework="numpy") as file:
-                return file.get_slice(self.name)[layer % self.layers if isinstance(layer, int) else layer]
+                found = file.get_slice(self.name)[layer % self.layers if isinstance(layer, int) else layer]
         except (SafetensorError, OSError) as error:
             raise StatisticsError(f"{self.path} was changed while it was read ({error}). Run it again.") from None
+        if wrong := self._impossible(found):
+            raise StatisticsError(
+                f"{self.path} is damaged ({self.name} {wrong}). Run `monoglot detect --calibrate` again."
+            )
+        return found
+
+    def _impossible(self, array: npt.NDArray[Any]) -> str | None:
+        """Say what an array holds that no text gives."""
+        if not np.isfinite(array).all():
+            return "holds NaN or infinity"
+        squares = np.diagonal(array, axis1=-2, axis2=-1) if self.name == f"{PREFIX}second_moment" else np.ones(1)
+        if (squares < 0).any() or not squares.any():
+            return "holds squares that are negative, or all 0"
+        return None
 
     def __len__(self) -> int:
         return self.layers

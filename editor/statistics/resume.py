@@ -3,18 +3,31 @@
 import json
 import time
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy.typing as npt
 
-from ..errors import OutputError, StatisticsError
+from ..errors import MalformedError, OutputError, StatisticsError
+from ..files import json_text, schema
 from ..files.output import replace_file
+from ..files.schema import Count
 
 FORMAT = 1
 SAVE_SECONDS = 20.0
 
 Arrays = dict[str, npt.NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class _State:
+    """What the metadata of a file says."""
+
+    format: int
+    key: str
+    done: dict[str, Count]
+    batch_tokens: int
 
 
 class Resume:
@@ -43,20 +56,26 @@ class Resume:
 
         try:
             with safe_open(path, framework="numpy") as file:
-                state = json.loads((file.metadata() or {})["state"])
-                if state.get("format") != FORMAT:
+                data = schema.mapping(json_text.parse((file.metadata() or {})["state"].encode()), "")
+                if data.get("format") != FORMAT:
                     raise StatisticsError(
-                        f"{path}, where an earlier run stopped, has format {state.get('format')!r}, this version reads "
+                        f"{path}, where an earlier run stopped, has format {data.get('format')!r}, this version reads "
                         f"{FORMAT}. Finish that run with the version that began it, or delete the file to begin anew."
                     )
-                if state["key"] != self.key or state["done"].keys() != self.done.keys():
+                state = schema.read(_State, data)
+                if state.key != self.key or state.done.keys() != self.done.keys():
                     return
-                sums = {name: file.get_tensor(name) for name in self._begun(state["done"])}
-        except (SafetensorError, KeyError, ValueError, OSError):
+                sums = {name: file.get_tensor(name) for name in self._begun(state.done)}
+        except (SafetensorError, MalformedError, KeyError, ValueError, OSError):
+            return
+        forms = (
+            (array.dtype, array.shape, self.sums[name].dtype, self.sums[name].shape) for name, array in sums.items()
+        )
+        if any((dtype, shape) != (own, size) for dtype, shape, own, size in forms):
             return
         # only now that all of it could be read: half a state would count the other half twice
         self.sums |= sums
-        self.done, self.batch_tokens = state["done"], state["batch_tokens"]
+        self.done, self.batch_tokens = state.done, state.batch_tokens
 
     def _begun(self, done: dict[str, int]) -> list[str]:
         """The names of the sums that are not all zeros."""

@@ -24,9 +24,10 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import MonoglotWarning, StatisticsError
-from ..files import kinds
+from ..errors import MalformedError, MonoglotWarning, StatisticsError
+from ..files import json_text, kinds, schema
 from ..files.output import replace_file
+from ..files.schema import Count, Size
 from ..models.identity import ModelInfo
 from . import histogram as histograms
 from . import inputs as inputs_file
@@ -132,6 +133,21 @@ def save(statistics: Statistics, path: Path) -> None:
     replace_file(path, serialise(arrays, metadata={METADATA: json.dumps(head)}))
 
 
+@dataclass(frozen=True)
+class _Head:
+    """What the metadata of a file says."""
+
+    version: int
+    model: ModelInfo
+    tokens: dict[str, Size]
+    texts: dict[str, tuple[str, ...]]
+    settings: dict[str, Any]
+    versions: dict[str, str] = field(default_factory=dict)
+    bins: int | None = None
+    per_text: dict[str, Count] | None = None
+    inputs: inputs_file.Head | None = None
+
+
 def load(path: Path) -> Statistics:
     """Read a statistics file. Raises StatisticsError when it is not one, is damaged, or of an unknown format."""
     from safetensors import SafetensorError, safe_open
@@ -146,30 +162,29 @@ def load(path: Path) -> Statistics:
                     kinds.instead(path, "statistics")
                     or f"{path} is not a statistics file. Make one with `monoglot detect`."
                 )
-            head = json.loads(metadata[METADATA])
-            if head["version"] != FORMAT:
+            data = json_text.parse(metadata[METADATA].encode())
+            if not isinstance(data, dict) or data.get("version") != FORMAT:
+                version = data.get("version") if isinstance(data, dict) else None
                 raise StatisticsError(
-                    f"{path} has format {head['version']}, this version reads {FORMAT}. "
+                    f"{path} has format {version}, this version reads {FORMAT}. "
                     "Upgrade monoglot, or run `monoglot detect` again."
                 )
-            model, tokens = ModelInfo(**head["model"]), dict(head["tokens"])
-            texts = {language: tuple(head["texts"][language]) for language in tokens}
-            for language, count in tokens.items():
-                if not isinstance(count, int) or count < 1:
-                    raise ValueError(f"{language} has {count} tokens")
+            head = schema.read(_Head, data)
+            model, tokens = head.model, head.tokens
+            texts = {language: head.texts[language] for language in tokens}
+            for language in tokens:
                 shape = [model.layers, model.width]
                 arrays = [("active_count", "I64", shape), ("total", "F64", shape)]
-                if "bins" in head:
+                if head.bins is not None:
                     arrays.append(("histogram", "U32", [*shape, BINS]))
-                if "per_text" in head:
-                    arrays.append(("per_text", "F32", [head["per_text"][language], *shape]))
+                if head.per_text is not None:
+                    arrays.append(("per_text", "F32", [head.per_text[language], *shape]))
                 for kind, dtype, expected in arrays:
                     found = file.get_slice(f"{language}.{kind}")
                     if (found.get_dtype(), found.get_shape()) != (dtype, expected):
                         raise ValueError(f"{language}.{kind} is {found.get_dtype()} of shape {found.get_shape()}")
-            versions = {str(name): str(version) for name, version in dict(head.get("versions", {})).items()}
-            inputs = inputs_file.from_file(path, file, head["inputs"], model.layers) if "inputs" in head else None
-    except (SafetensorError, KeyError, TypeError, ValueError, AttributeError, IndexError, OSError) as error:
+            inputs = inputs_file.from_file(path, file, head.inputs, model.layers) if head.inputs is not None else None
+    except (SafetensorError, MalformedError, KeyError, TypeError, ValueError, IndexError, OSError) as error:
         raise StatisticsError(
             kinds.instead(path, "statistics") or f"{path} is damaged ({error}). Run `monoglot detect` again."
         ) from None
@@ -179,19 +194,19 @@ def load(path: Path) -> Statistics:
         _Arrays(path, "active_count", tokens),
         _Arrays(path, "total", tokens),
         texts,
-        head["settings"],
-        _Arrays(path, "histogram", tokens) if "bins" in head else None,
+        head.settings,
+        _Arrays(path, "histogram", tokens) if head.bins is not None else None,
         inputs,
-        _Arrays(path, "per_text", tokens) if "per_text" in head else None,
-        versions,
+        _Arrays(path, "per_text", tokens) if head.per_text is not None else None,
+        head.versions,
     )
 
 
 class _Arrays(Mapping[str, Any]):
-    """One kind of array of a statistics file, per language, each read when it is asked for and not kept."""
+    """One kind of array of a statistics file, per language, each read when it is asked for, checked, and not kept."""
 
-    def __init__(self, path: Path, kind: str, languages: Iterable[str]) -> None:
-        self.path, self.kind, self._languages = path.absolute(), kind, tuple(languages)
+    def __init__(self, path: Path, kind: str, tokens: Mapping[str, int]) -> None:
+        self.path, self.kind, self.tokens = path.absolute(), kind, tokens
 
     def __getitem__(self, language: str) -> npt.NDArray[Any]:
         return self._read(language, lambda file, name: file.get_tensor(name))
@@ -211,20 +226,34 @@ class _Arrays(Mapping[str, Any]):
     def _read(self, language: str, read: Callable[[Any, str], Any]) -> npt.NDArray[Any]:
         from safetensors import SafetensorError, safe_open
 
-        if language not in self._languages:
+        if language not in self.tokens:
             raise KeyError(language)
         try:
             with safe_open(self.path, framework="numpy") as file:
                 array: npt.NDArray[Any] = read(file, f"{language}.{self.kind}")
         except (SafetensorError, OSError) as error:
             raise StatisticsError(f"{self.path} was changed while it was read ({error}). Run it again.") from None
+        if wrong := _impossible(self.kind, array, self.tokens[language]):
+            raise StatisticsError(
+                f"{self.path} is damaged ({language}.{self.kind} {wrong}). Run `monoglot detect` again."
+            )
         return array
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._languages)
+        return iter(self.tokens)
 
     def __len__(self) -> int:
-        return len(self._languages)
+        return len(self.tokens)
+
+
+def _impossible(kind: str, array: npt.NDArray[Any], tokens: int) -> str | None:
+    """Say what an array holds that no text of so many tokens gives."""
+    if array.dtype.kind == "f":
+        return None if np.isfinite(array).all() else "holds NaN or infinity"
+    counts = array.sum(axis=-1, dtype=np.int64) if kind == "histogram" else array
+    if counts.size and (counts.min() < 0 or counts.max() > tokens):
+        return f"holds counts of {counts.min():,} to {counts.max():,}, of {tokens:,} tokens"
+    return None
 
 
 def merge(parts: Sequence[Statistics]) -> Statistics:

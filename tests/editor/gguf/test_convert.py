@@ -91,8 +91,9 @@ def test_a_language_that_comes_back_has_faded(out: Path, tmp_path: Path, quantis
 
 def test_of_an_activated_language_the_answers_to_prompts_in_others_count(out: Path, tmp_path: Path) -> None:
     record = folders.manifest_data(out)
+    counts = {"edited": {"zh": 5, "en": 5}, "kept": {"zh": 0, "en": 0}}
     edits = [{"language": "zh", "op": "pin", "value": "mean"}, {"language": "en", "op": "pin", "value": "mean@zh"}]
-    folders.write_manifest(out, {**record, "recipe": {**record["recipe"], "edits": edits}})
+    folders.write_manifest(out, {**record, "recipe": {**record["recipe"], "edits": edits}, **counts})
     python = stand_in(tmp_path / "env", out, ENGLISH, CHINESE)
     found = convert.convert(out, tmp_path / "m.gguf", python=python, quantise="q8_0", prompts=PROMPTS).survival
     assert found is not None and (found.wanted, found.shares) == ("activated", {"en": (1.0, 0.0)}) and found.faded

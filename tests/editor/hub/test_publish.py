@@ -126,17 +126,25 @@ def test_a_manifest_without_files(folder: Path, files: Any) -> None:
         check(folder)
 
 
+def failed(part: str, *problems: str) -> dict[str, Any]:
+    """A certificate with a part that did not pass."""
+    return {**PROVED, part: {**PROVED[part], "passed": False, "problems": list(problems)}}
+
+
+@pytest.mark.parametrize("certificate", [{"logits": PROVED["logits"]}, {"bytes": {**PROVED["bytes"], "passed": "yes"}}])
+def test_a_certificate_that_is_none(folder: Path, certificate: Any) -> None:
+    certify(folder, certificate)
+    with pytest.raises(VerificationError, match=r"certificate has no bytes|passed is not true or false"):
+        check(folder)
+
+
 @pytest.mark.parametrize(
     ("certificate", "message"),
     [
         (None, "was not verified. Run `monoglot verify"),
-        ({"logits": {"passed": True}}, "was not verified. Run `monoglot verify"),
-        ({"bytes": {"passed": False, "problems": ["a.b changed."]}}, "failed, in its bytes: a.b changed. Bake it anew"),
-        ({**PROVED, "logits": {"passed": False, "problems": ["fr: off."]}}, "failed, in its logits: fr: off. Bake it"),
-        (
-            {"bytes": {"passed": "yes"}},
-            "failed, in its bytes: no reason is given. Bake it anew, or insist with `unver",
-        ),
+        (failed("bytes", "a.b changed."), "failed, in its bytes: a.b changed. Bake it anew"),
+        (failed("logits", "fr: off."), "failed, in its logits: fr: off. Bake it"),
+        (failed("bytes"), "failed, in its bytes: no reason is given. Bake it anew, or insist with `unver"),
     ],
 )
 def test_a_certificate_that_does_not_say_it_passed(folder: Path, certificate: Any, message: str) -> None:

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -180,8 +181,8 @@ def rewrite(path: Path, change: Callable[[dict[str, Any], dict[str, Any]], None]
     ("change", "message"),
     [
         (lambda head, arrays: head.update(version=2), r"has format 2, this version reads 1\. Upgrade"),
-        (lambda head, arrays: head["tokens"].update(fr=0), r"damaged \(fr has 0 tokens"),
-        (lambda head, arrays: head["tokens"].update(fr="1"), r"damaged \(fr has 1 tokens"),
+        (lambda head, arrays: head["tokens"].update(fr=0), r"damaged \(tokens\.fr is not a number from 1: it is 0"),
+        (lambda head, arrays: head["tokens"].update(fr="1"), r"damaged \(tokens\.fr is not a whole number: it is '1'"),
         (lambda head, arrays: head.update(tokens=[1]), r"damaged"),
         (lambda head, arrays: head.pop("texts"), r"damaged"),
         (lambda head, arrays: head["model"].pop("width"), r"damaged"),
@@ -254,3 +255,25 @@ def test_quantiles_need_histograms() -> None:
         run().quantile("fr", 0.5)
     with pytest.raises(StatisticsError, match=r"no 1\.5-quantile"):
         run(quantiles=True).quantile("fr", 1.5)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("fr.total", math.nan, r"fr\.total holds NaN or infinity"),
+        ("fr.total", math.inf, r"fr\.total holds NaN or infinity"),
+        ("fr.active_count", -1, r"fr\.active_count holds counts of -1 to"),
+        ("fr.active_count", 2**62, r"fr\.active_count holds counts of .* to 4,611,686,018,427,387,904, of"),
+    ],
+)
+def test_values_that_no_text_gives_are_refused(tmp_path: Path, name: str, value: float, said: str) -> None:
+    def change(head: dict[str, Any], arrays: dict[str, Any]) -> None:
+        arrays[name] = arrays[name].copy()
+        arrays[name].flat[0] = value
+
+    path = tmp_path / "s"
+    rewrite(path, change)
+    with pytest.raises(StatisticsError, match=rf"is damaged \({said}.*Run `monoglot detect` again"):
+        found = load(path)
+        for kind in (found.total, found.active_count):
+            kind["fr"]
