@@ -1,13 +1,12 @@
 """What the commands share: options, progress on stderr, tables and JSON on stdout."""
 
-import json
 import re
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-import click
+from .terminal import printable, say, say_json
 
 if TYPE_CHECKING:
     from ..cards.words.tables import Table
@@ -32,13 +31,13 @@ def as_options(message: str) -> str:
 
 
 def note(text: str) -> None:
-    """A line on stderr."""
-    click.echo(as_options(text), err=True)
+    """Print a line on stderr."""
+    say(as_options(text), err=True)
 
 
 def answer(data: object) -> None:
-    """The answer as JSON on stdout."""
-    click.echo(json.dumps(data, indent=1, ensure_ascii=False))
+    """Print the answer as JSON on stdout."""
+    say_json(data)
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
@@ -46,12 +45,16 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> 
     from rich import box
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
-    made = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
+    def cell(value: object) -> Text:  # not a string, in which brackets would be markup
+        return Text(printable(str(value)))
+
+    made = Table(title=cell(title), box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
     for number, column in enumerate(columns):
-        made.add_column(column, justify="left" if number == 0 else "right", overflow="fold")
+        made.add_column(cell(column), justify="left" if number == 0 else "right", overflow="fold")
     for row in rows:
-        made.add_row(*map(str, row))
+        made.add_row(*map(cell, row))
     console = Console(soft_wrap=False, highlight=False)
     if not console.is_terminal:
         console.width = 140
@@ -63,7 +66,7 @@ def print_tables(tables: "Iterable[Table]") -> None:
     for one in tables:
         table(one.title, one.columns, one.rows)
         if one.note:
-            click.echo(one.note)
+            say(one.note)
 
 
 @contextmanager
@@ -71,6 +74,7 @@ def bar(title: str, unit: str) -> "Iterator[Progress]":
     """Progress on stderr with rate and time left: update(what, done, in_all). Plain lines, one every ten seconds, when
     stderr is not a terminal."""
     from rich.console import Console
+    from rich.markup import escape
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     console = Console(stderr=True)
@@ -111,7 +115,7 @@ def bar(title: str, unit: str) -> "Iterator[Progress]":
         task = progress.add_task(title, total=None, rate="")
 
         def update(what: str, done: int, whole: int) -> None:
-            label = f"{title} {what}".strip()
+            label = escape(printable(f"{title} {what}".strip()))
             progress.update(task, description=label, completed=done, total=whole, rate=spelled(rate(done)))
 
         yield update

@@ -4,6 +4,7 @@ A command's module imports torch and transformers only when it runs, so help and
 """
 
 import importlib
+import os
 import signal
 import sys
 import warnings
@@ -11,6 +12,9 @@ import warnings
 import click
 
 from .console import as_options
+from .terminal import prepare, say, swallow_output
+
+TRACEBACK = "MONOGLOT_TRACEBACK"  # an environment variable, for those who look for a fault
 
 COMMANDS = {
     "bake": "Write a checkpoint with a language's neurons edited.",
@@ -73,32 +77,48 @@ def main() -> None:
 
     def show(message: Warning | str, category: type[Warning], *rest: object, **more: object) -> None:
         if issubclass(category, MonoglotWarning):
-            click.secho(f"Warning: {as_options(str(message))}", fg="yellow", err=True)
+            say(f"Warning: {as_options(str(message))}", color="yellow", err=True)
 
+    prepare()
     warnings.showwarning = show
+    if sys.warnoptions:
+        warnings.filterwarnings("always", category=MonoglotWarning)
     # what Ctrl-C puts away, a stopped job and a closed terminal put away too
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) == signal.SIG_DFL:  # not under nohup
             signal.signal(number, signal.default_int_handler)
     try:
         group(prog_name="monoglot", standalone_mode=False)
+        sys.stdout.flush()  # a reader that has gone is noticed here, not when the interpreter ends
     except click.exceptions.Exit as stop:
         sys.exit(stop.exit_code)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
     except MonoglotError as error:
-        click.secho(f"Error: {as_options(str(error))}", fg="red", err=True)
+        say(f"Error: {as_options(str(error))}", color="red", err=True)
         sys.exit(1)
     except (click.Abort, KeyboardInterrupt):
-        click.echo("Interrupted. Run the same command again: it goes on where it can.", err=True)
+        say("Interrupted. What was not finished was not written.", err=True)
         sys.exit(130)
     except BrokenPipeError:
+        swallow_output()
         sys.exit(1)
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
-        click.secho(f"Error: {place}{error.strerror or error}. Check the file and its permissions.", fg="red", err=True)
+        say(f"Error: {place}{error.strerror or error}. Check the file and its permissions.", color="red", err=True)
         sys.exit(1)
     except MemoryError:
-        click.secho("Error: out of memory. Try a smaller --batch-size or --context.", fg="red", err=True)
+        say("Error: out of memory. Try a smaller --batch-size or --context.", color="red", err=True)
+        sys.exit(1)
+    except Exception as error:
+        if os.environ.get(TRACEBACK):
+            raise
+        reason = " ".join(str(error).split()) or "no reason is given"
+        say(
+            f"Error: {type(error).__name__}, which was not foreseen: {reason[:300]}. If the cause is not plain, please "
+            f"report it, with what {TRACEBACK}=1 prints.",
+            color="red",
+            err=True,
+        )
         sys.exit(1)

@@ -3,9 +3,8 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import click
-
 from .console import answer, note, table
+from .terminal import say
 
 if TYPE_CHECKING:
     from ..cards.words.tables import Edited
@@ -64,7 +63,7 @@ def note_shared(manifest: "Edited") -> None:
 def _show_carrier(carrier: "Carrier", rounding: Mapping[str, float]) -> None:
     """Where the constants went, and what that costs."""
     cast = ", ".join(f"{what} {error:.1e}" for what, error in rounding.items())
-    click.echo(f"carrier: {carrier.name}; rounding to the checkpoint's dtype, relative: {cast or 'none'}")
+    say(f"carrier: {carrier.name}; rounding to the checkpoint's dtype, relative: {cast or 'none'}")
     if not carrier.calibration:
         return
     table(
@@ -88,7 +87,6 @@ def _show_carrier(carrier: "Carrier", rounding: Mapping[str, float]) -> None:
 
 def show_curve(curve: Mapping[str, Any]) -> None:
     """The curve as a table, and what the checkpoint wrote."""
-    import click
 
     rows = [("0, the base", curve["base"]), *((f"{p['strength']:g}, hooks", p) for p in curve["points"])]
     rows += [(f"{p['strength']:g}, checkpoint", p) for p in curve["checkpoint"]]
@@ -112,4 +110,4 @@ def show_curve(curve: Mapping[str, Any]) -> None:
         ],
     )
     for sample in curve["samples"]:
-        click.echo(f"  {sample['prompt']} …  {' '.join(sample['answer'].split())}")
+        say(f"  {sample['prompt']} …  {' '.join(sample['answer'].split())}")

@@ -10,6 +10,7 @@ from ..edit_options import edit_options, given_edits, request_of, require
 from ..options import device_options
 from ..show import show_baked
 from ..steps.bake import about_config, about_runtimes
+from ..terminal import quoted
 
 
 @click.command("bake")
@@ -137,5 +138,5 @@ def command(
     about_config(baked, request.compat_config)
     about_runtimes(baked, request.for_runtimes)
     show_baked(baked, as_json)
-    base = "" if target.source.hub or model == embedded.NAME else f" --base {model}"
-    note(f"Wrote {output}. Prove it with: monoglot verify {output}{base}")
+    base = "" if target.source.hub or model == embedded.NAME else f" --base {quoted(str(model))}"
+    note(f"Wrote {output}. Prove it with: monoglot verify {quoted(output)}{base}")

@@ -7,6 +7,7 @@ import click
 
 from ...cards.refresh import writer
 from ..console import answer, note
+from ..terminal import say
 
 if TYPE_CHECKING:
     from ...editor.edits.manifest import Manifest
@@ -50,7 +51,7 @@ def command(folder: Path, base: str | None, to_stdout: bool, only_check: bool, f
         found = refreshed(folder, record, render, force=force)
         for line in found.notes:
             note(f"Note: {line}")
-        click.echo(render() if found.text is None else found.text, nl=False)
+        say(render() if found.text is None else found.text, nl=False)
         return
     before = (folder / CARD).read_bytes() if (folder / CARD).is_file() else None
     with updating(folder):

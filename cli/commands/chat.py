@@ -13,6 +13,7 @@ import click
 
 from ..console import note
 from ..options import device_options, given
+from ..terminal import printable, say
 
 if TYPE_CHECKING:
     from ...editor.live.chat import Conversation
@@ -175,7 +176,7 @@ class Room:
             except KeyboardInterrupt:
                 note(" (stopped)")
             except MonoglotError as error:
-                click.secho(f"Error: {error}", fg="red", err=True)
+                say(f"Error: {error}", color="red", err=True)
 
     def take(self, line: str) -> None:
         """A prompt or a command."""
@@ -210,25 +211,23 @@ class Room:
             return
         for speaker in self.listening:
             if len(self.listening) > 1:
-                click.echo(f"{speaker.name}: ", nl=False)
+                say(f"{speaker.name}: ", nl=False)
             try:
-                speaker.conversation.reply(prompt, say)
+                speaker.conversation.reply(prompt, say_piece)
             finally:
-                click.echo()
+                say()
 
 
 def ask_terminal() -> str:
     """A line from the terminal. Where replies go to a file, the sign that asks for it does not."""
     if sys.stdout.isatty():
         return input("> ")
-    click.echo("> ", nl=False, err=True)
+    say("> ", nl=False, err=True)
     return input()
 
 
-def say(piece: str) -> None:
-    from ...editor.live.chat import printable
-
-    click.echo(printable(piece), nl=False)
+def say_piece(piece: str) -> None:
+    say(piece, nl=False)
     sys.stdout.flush()
 
 
@@ -238,8 +237,6 @@ def side_by_side(speakers: list[Speaker], prompt: str) -> None:
     from rich.live import Live
     from rich.table import Table
     from rich.text import Text
-
-    from ...editor.live.chat import printable
 
     written = {speaker.name: "" for speaker in speakers}
 

@@ -6,6 +6,7 @@ import click
 
 from ..console import answer, bar, note, table
 from ..options import PYTHON_HELP
+from ..terminal import quoted, say
 
 
 @click.command("convert")
@@ -83,7 +84,7 @@ def command(
              "survival": survival.record() if survival else None}
         )  # fmt: skip
     else:
-        click.echo(f"{place}: {made.type}, {made.size / 1e6:,.1f} MB")
+        say(f"{place}: {made.type}, {made.size / 1e6:,.1f} MB")
     if survival and not as_json:
         said = "answers in the language" if survival.wanted == "activated" else "answers in the language that is off"
         table(
@@ -91,11 +92,11 @@ def command(
             ("to prompts in", "unquantised", made.type),
             [(k, f"{a:.0%}", f"{b:.0%}") for k, (a, b) in [*survival.shares.items(), ("mean", survival.means)]],
         )
-        click.echo(
+        say(
             f"KL(unquantised ‖ {made.type}) of the next token: {survival.kl:.2g} nats, over {survival.positions} positions."
         )
         for prompt, ours, theirs in survival.samples[:2]:
-            click.echo(f"{prompt} …\n  unquantised {' '.join(ours.split())}\n  {made.type} {' '.join(theirs.split())}")
+            say(f"{prompt} …\n  unquantised {' '.join(ours.split())}\n  {made.type} {' '.join(theirs.split())}")
     if survival and survival.faded:
         before, after = survival.means
         note(
@@ -110,5 +111,5 @@ def command(
         note("The tokenizer cuts text as GPT-2's does, and the file says so.")
     note(
         f"Wrote {place}."
-        + ("" if kind else f" What llama.cpp makes of it: monoglot verify {folder} --runtime llama.cpp")
+        + ("" if kind else f" What llama.cpp makes of it: monoglot verify {quoted(folder)} --runtime llama.cpp")
     )

@@ -8,6 +8,7 @@ import click
 
 from ..console import bar, note, table
 from ..steps.export import run_export
+from ..terminal import say
 
 if TYPE_CHECKING:
     from ...editor.edits.request import Request
@@ -115,9 +116,9 @@ def show(output: Path, off: str, other: str) -> None:
     tokenizer = load_tokenizer(embedded.MODEL)
     for language in (other, off):
         prompt = beginning(next(texts[language].part(held_out=True)), language)
-        click.echo(f"{language}     {prompt} …")
+        say(f"{language}     {prompt} …")
         for name, model in (("base", base), (output.name, steered)):
-            click.echo(
+            say(
                 f"  {name:<{max(4, len(output.name))}} … {' '.join(continuations(model, tokenizer, [prompt])[0].split())}"
             )
 
@@ -147,6 +148,6 @@ def show_answers(output: Path, language: str) -> None:
     table(f"answers in {language}, to prompts in", ("", *prompts), rows)
     for code in list(prompts)[:2]:
         at = asked.index(prompts[code][0])
-        click.echo(f"{code}     {asked[at]} …")
+        say(f"{code}     {asked[at]} …")
         for name, answers in written.items():
-            click.echo(f"  {name:<{max(map(len, written))}} … {' '.join(answers[at].split())}")
+            say(f"  {name:<{max(map(len, written))}} … {' '.join(answers[at].split())}")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..console import answer, bar, note, table
+from ..terminal import quoted, say
 
 if TYPE_CHECKING:
     from ...editor.edits.manifest import Manifest
@@ -71,7 +72,8 @@ def command(a: str, b: str, recipe_path: Path | None, force: bool, exit_code: bo
             raise RecipeError(f"there is no recipe that makes {b} from {a}: {said.reason}. Nothing was written.")
         write(said.recipe, said.neurons, recipe_path)
         note(
-            f"Wrote {recipe_path} and {NEURONS} beside it. B's weights again: monoglot bake {a} --recipe {recipe_path}"
+            f"Wrote {recipe_path} and {NEURONS} beside it. B's weights again: "
+            f"monoglot bake {quoted(a)} --recipe {quoted(recipe_path)}"
         )
     if exit_code and found.any:
         raise SystemExit(1)
@@ -137,24 +139,24 @@ def _sides(pairs: dict[str, tuple[Any, Any]]) -> dict[str, dict[str, Any]]:
 
 
 def show(found: "Difference", said: "Said", names: tuple[str, str], recipe_path: Path | None) -> None:
-    click.echo(f"A  {names[0]}\nB  {names[1]}\n")
+    say(f"A  {names[0]}\nB  {names[1]}\n")
     _tensors(found)
     for title, pairs in (("config", found.config), ("metadata", found.metadata)):
         if pairs:
             rows = [(key, _value(one), _value(other)) for key, (one, other) in pairs.items()]
             _first_rows(title, ("key", "A", "B"), rows)
         else:
-            click.echo(f"{title}: the same")
+            say(f"{title}: the same")
     if found.respelled:
-        click.echo(f"only the older spelling of what both configs say: {', '.join(found.respelled)}")
+        say(f"only the older spelling of what both configs say: {', '.join(found.respelled)}")
     if found.files:
         _first_rows("other files", ("file", ""), list(found.files.items()))
-        click.echo(f"{len(found.same_files)} others are the same")
+        say(f"{len(found.same_files)} others are the same")
     else:
-        click.echo(f"other files: the same, {len(found.same_files)} of them")
+        say(f"other files: the same, {len(found.same_files)} of them")
     _recipe(found, said, recipe_path)
     if not found.any:
-        click.echo("A and B are the same.")
+        say("A and B are the same.")
 
 
 def _tensors(found: "Difference") -> None:
@@ -164,7 +166,7 @@ def _tensors(found: "Difference") -> None:
     for side, only in zip("AB", found.only, strict=True):
         parts += [f"{len(only):,} only in {side}"] * bool(only)
     spread = f", in {found.shards[0]} and {found.shards[1]} files" if found.shards[0] != found.shards[1] else ""
-    click.echo(f"tensors: {', '.join(parts)}{spread}")
+    say(f"tensors: {', '.join(parts)}{spread}")
     if found.changed:
         rows = [
             (
@@ -212,14 +214,12 @@ def _value(value: object) -> str:
 
 
 def _first_rows(title: str, columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
-    from rich.markup import escape
-
     def plain(text: str) -> str:  # names and values are the files'
-        return escape("".join(one if one.isprintable() else "�" for one in text))
+        return "".join(one if one.isprintable() else "�" for one in text)
 
     table(title, columns, [tuple(map(plain, row)) for row in rows[:SHOWN]])
     if len(rows) > SHOWN:
-        click.echo(f"… and {len(rows) - SHOWN:,} more: --json lists them all.")
+        say(f"… and {len(rows) - SHOWN:,} more: --json lists them all.")
 
 
 def _recipe(found: "Difference", said: "Said", recipe_path: Path | None) -> None:
@@ -228,20 +228,20 @@ def _recipe(found: "Difference", said: "Said", recipe_path: Path | None) -> None
     a, b = found.manifests
     for side, manifest, other in (("B", b, 0), ("A", a, 1)):
         if manifest and manifest.base.fingerprint == found.fingerprints[other]:
-            click.echo(f"{side} was made from {'AB'[other]} by monoglot {manifest.monoglot}:")
+            say(f"{side} was made from {'AB'[other]} by monoglot {manifest.monoglot}:")
             for edit in manifest.recipe.edits:
-                click.echo(f"  {edit.language}: {wording.operation(edit)}")
+                say(f"  {edit.language}: {wording.operation(edit)}")
     if a and b:
         _recipes(a, b)
     if said.recipe and said.neurons:
-        click.echo("as a recipe, which gives B's weights from A's byte for byte:")
+        say("as a recipe, which gives B's weights from A's byte for byte:")
         for edit in said.recipe.edits:
             how = "deactivated" if edit.op == "deactivate" else f"scaled × {edit.strength!r}"
-            click.echo(f"  {said.neurons.count(edit.language):,} neurons {how}")
+            say(f"  {said.neurons.count(edit.language):,} neurons {how}")
         if not recipe_path:
             note("Write it with --recipe FILE.")
     elif found.weights:
-        click.echo(f"as a recipe: no, {said.reason}")
+        say(f"as a recipe: no, {said.reason}")
 
 
 def _recipes(a: "Manifest", b: "Manifest") -> None:
@@ -250,7 +250,7 @@ def _recipes(a: "Manifest", b: "Manifest") -> None:
     from ...editor.edits.manifest import recipe_record
 
     if a.base.fingerprint != b.base.fingerprint:
-        click.echo(f"They were made from other models: A from {a.base.model}, B from {b.base.model}.")
+        say(f"They were made from other models: A from {a.base.model}, B from {b.base.model}.")
         return
     ours, theirs = ({edit.language: wording.operation(edit) for edit in each.recipe.edits} for each in (a, b))
     one_recipe, other_recipe = (recipe_record(each.recipe) for each in (a, b))

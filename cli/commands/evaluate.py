@@ -9,6 +9,7 @@ from ...editor.measures.options import GENERATE, OF_NEURONS, Options
 from ..console import answer, listener, note
 from ..options import device_options, given, split
 from ..steps.evaluate import show_findings
+from ..terminal import quoted
 
 ANSWERS = ("generate", "deactivate_each")
 USED_BY = {  # the measures that an option has something to say to
@@ -154,7 +155,7 @@ def command(
     else:
         show_findings(found, settings.samples)
     if subject.folder is None and output and not settings.judge_dry_run:
-        note(f"Kept in {output}. See it all: monoglot report {output}")
+        note(f"Kept in {output}. See it all: monoglot report {quoted(output)}")
 
 
 def check(settings: Options, asked: set[str]) -> None:

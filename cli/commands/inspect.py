@@ -3,11 +3,15 @@
 import textwrap
 from collections.abc import Callable, Iterable
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..console import answer, as_options, table
+from ..terminal import say
+
+if TYPE_CHECKING:
+    from ...editor.edits.recipe import Edit
 
 MARGIN = 17  # columns
 WIDEST = 110
@@ -50,7 +54,7 @@ def reasons_said(found: dict[str, Any]) -> dict[str, Any]:
     return said
 
 
-def say(lines: Lines) -> None:
+def show_lines(lines: Lines) -> None:
     """Each fact beside its name, wrapped to the terminal."""
     import shutil
 
@@ -59,11 +63,11 @@ def say(lines: Lines) -> None:
         head = f"{name:<{MARGIN - 1}} "
         text = "".join(one if one.isprintable() else "�" for one in text)  # a config may hold anything
         wrapped = textwrap.wrap(text, max(20, width - MARGIN), break_on_hyphens=False) or [""]
-        click.echo("\n".join((head if not at else " " * MARGIN) + line for at, line in enumerate(wrapped)))
+        say("\n".join((head if not at else " " * MARGIN) + line for at, line in enumerate(wrapped)))
 
 
 def model(found: dict[str, Any]) -> None:
-    say([*named(found), *weights(found), *network(found)])
+    show_lines([*named(found), *weights(found), *network(found)])
 
 
 def named(found: dict[str, Any]) -> Lines:
@@ -126,20 +130,28 @@ def network(found: dict[str, Any]) -> Lines:
         first = "pin, add, shift" if first == "constants of" else ""
 
 
+def _edit(data: dict[str, Any]) -> "Edit":
+    """Return an edit from its data in a recipe."""
+    from ...editor.edits.recipe import Edit
+
+    layers = data.get("layers")
+    return Edit(**{**data, "layers": tuple(layers) if layers else None})
+
+
 def checkpoint(found: dict[str, Any]) -> None:
     from ...cards.words import wording
     from ...editor.text import languages
 
     base, made = found["base"], found["recipe"]
     revision = f" at {base['revision'][:12]}" if base["revision"] else ""
-    say([*named(found)])
-    say(
+    show_lines([*named(found)])
+    show_lines(
         [
             ("made from", f"{base['model']}{revision} ({base['fingerprint'][:12]}…) by monoglot {found['monoglot']}"),
             *(
                 (
                     "edits" if not number else "",
-                    f"{languages.name(edit['language'])}: {wording.operation(edit)}; "
+                    f"{languages.name(edit['language'])}: {wording.operation(_edit(edit))}; "
                     f"{found['edited'][edit['language']]:,} neurons, {found['kept'][edit['language']]:,} shared ones kept",
                 )
                 for number, edit in enumerate(made["edits"])
@@ -185,7 +197,7 @@ def _files(files: dict[str, Any]) -> str:
 def gguf(found: dict[str, Any]) -> None:
     types = ", ".join(f"{count:,} {name}" for name, count in found["types"].items())
     title = f", {found['title']}" if found["title"] else ""
-    say(
+    show_lines(
         [
             (found["name"], f"a GGUF file of the architecture {found['architecture']}{title}"),
             ("weights", f"{found['bytes'] / 1e6:,.1f} MB, {found['tensors']:,} tensors: {types}"),
@@ -195,12 +207,12 @@ def gguf(found: dict[str, Any]) -> None:
         ]
     )
     if not found["editable"]:
-        say([("cannot be edited", found["reason"])])
+        show_lines([("cannot be edited", found["reason"])])
         return
     rows = ", ".join(found["row_types"])
     held = f"rows of blk.*.ffn_up.weight ({rows})" + (", after the gate's" if found["gate_in_up"] else "")
     shape = f"{found['layers']} layers × {found['width']:,} = {found['neurons']:,} neurons, {found['hidden']:,} wide"
-    say(
+    show_lines(
         [
             ("feed-forward", f"{shape}; gated; {held}"),
             ("operations", "deactivate, exactly; for all others bake the safetensors checkpoint, then convert it"),
@@ -242,7 +254,7 @@ def _cleared(made: dict[str, Any]) -> Lines:
 def neurons(found: dict[str, Any]) -> None:
     method = found["method"]
     settings = [f"{key} {value:g}" for key, value in method.items() if isinstance(value, float)]
-    say(
+    show_lines(
         [
             ("neurons", f"of {len(found['languages'])} languages, {found['neurons']:,} in {found['layers']} layers"),
             ("model", _model(found["model"]) if found["model"] else "not said"),
@@ -284,7 +296,7 @@ def statistics(found: dict[str, Any]) -> None:
         f"what the layers read, over {(inputs or {}).get('tokens', 0):,} tokens, for a calibration": bool(inputs),
     }
     settings = ", ".join(f"{key} {value}" for key, value in found["settings"].items())
-    say(
+    show_lines(
         [
             ("statistics", f"{len(found['languages'])} languages, {found['bytes'] / 1e6:,.1f} MB"),
             ("model", _model(found["model"])),
@@ -302,7 +314,7 @@ def statistics(found: dict[str, Any]) -> None:
 
 def calibration(found: dict[str, Any]) -> None:
     errors, worst = found["errors"], found["worst_layer"]
-    say(
+    show_lines(
         [
             ("calibration", f"of a model with fingerprint {found['fingerprint'][:12]}…"),
             ("directions", f"{found['layers']} layers × {found['hidden']:,}, for {found['dtype']} weights"),
@@ -326,12 +338,12 @@ def recipe(found: dict[str, Any]) -> None:
     print_ = f" with fingerprint {base['fingerprint'][:12]}…" if base["fingerprint"] else ", whatever its fingerprint"
     there = "" if found["neurons_there"] else ", which is not there"
     settings = {"carrier": found.get("carrier"), "slots": found.get("slots"), "tolerance": found.get("tolerance")}
-    say(
+    show_lines(
         [
             ("recipe", f"for {base['model']}{'@' + base['revision'][:12] if base['revision'] else ''}{print_}"),
             ("neurons", f"{found['neurons']}{there}"),
             *(
-                ("edits" if not at else "", f"{languages.name(edit['language'])}: {wording.operation(edit)}")
+                ("edits" if not at else "", f"{languages.name(edit['language'])}: {wording.operation(_edit(edit))}")
                 for at, edit in enumerate(found["edits"])
             ),
             ("shared neurons", found["shared"]),

@@ -10,6 +10,7 @@ import click
 from ...editor.measures.options import Options
 from ..console import answer, bar, listener, note
 from ..options import corpus_options, detect_options, find_options, split
+from ..terminal import say
 
 if TYPE_CHECKING:
     from ...editor.measures.subject import Subject
@@ -174,5 +175,5 @@ def finish(output: Path, evaluation: dict[str, Any], as_json: bool) -> None:
     if as_json:
         answer(evaluation)
     else:
-        click.echo(tables.dominance(evaluation["perplexity"]))
+        say(tables.dominance(evaluation["perplexity"]))
     note(f"Kept in {output}; all of it on {output / PAGE}.")

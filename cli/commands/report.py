@@ -6,6 +6,7 @@ import click
 
 from ..console import note
 from ..options import PAGE, given
+from ..terminal import say
 
 
 @click.command("report")
@@ -46,7 +47,7 @@ def command(folder: Path, output: str | None, form: str, force: bool, as_json: b
         check_free(place, force, own=output is None)
     text = report.FORMATS[form](found)
     if not place:
-        click.echo(text, nl=False)
+        say(text, nl=False)
         return
     replace_file(place, text.encode())
     note(f"Wrote {place}.")

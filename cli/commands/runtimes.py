@@ -7,6 +7,7 @@ import click
 
 from ..console import answer, table
 from ..options import PYTHON_HELP
+from ..terminal import say
 
 
 @click.command("runtimes")
@@ -49,14 +50,12 @@ def command(model: str | None, pythons: tuple[str, ...], as_json: bool) -> None:
             for one in rows
         ],
     )
-    click.echo("–: not run. none: a checkpoint without constants. llama: one that could be rewritten as a Llama.")
+    say("–: not run. none: a checkpoint without constants. llama: one that could be rewritten as a Llama.")
     lacking = [one for one in rows if one["missing"]]
     if lacking:
-        click.echo(
-            "Install these into any environment, and name its interpreter with --python PATH or --python NAME=PATH:"
-        )
+        say("Install these into any environment, and name its interpreter with --python PATH or --python NAME=PATH:")
     for one in lacking:
-        click.echo(f"{', '.join(one['missing'])}: {one['install']}")
+        say(f"{', '.join(one['missing'])}: {one['install']}")
 
 
 def _family(model: str | None) -> str:

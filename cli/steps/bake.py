@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ..console import note
+from ..terminal import quoted
 
 if TYPE_CHECKING:
     from ...editor.edits.bake import Baked
@@ -49,5 +50,5 @@ def about_runtimes(baked: "Baked", runtimes: Sequence[str]) -> None:
     if unknown:
         note(
             f"{', '.join(unknown)}: not run yet with {'constants by ' + carrier if carrier != 'none' else 'such edits'} in a "
-            f"{model_type}. See with: monoglot verify {baked.folder} --runtime {','.join(unknown)}"
+            f"{model_type}. See with: monoglot verify {quoted(baked.folder)} --runtime {','.join(unknown)}"
         )

@@ -2,9 +2,8 @@
 
 from typing import Any
 
-import click
-
 from ..console import print_tables
+from ..terminal import say
 
 
 def show_findings(found: dict[str, Any], samples: int) -> None:
@@ -14,7 +13,7 @@ def show_findings(found: dict[str, Any], samples: int) -> None:
     print_tables(tables.every(found))
     for measured in found.values():
         for sample in measured.get("samples", [])[: samples * 100]:
-            click.echo(f"{sample['language']}     {sample['prompt']} …")
+            say(f"{sample['language']}     {sample['prompt']} …")
             for name, text in sample.items():
                 if name not in ("language", "prompt"):
-                    click.echo(f"  {name:<14} … {' '.join(text.split())}")
+                    say(f"  {name:<14} … {' '.join(text.split())}")

@@ -8,6 +8,7 @@ import click
 
 from ..console import answer, bar, note
 from ..options import given
+from ..terminal import quoted, say
 
 if TYPE_CHECKING:
     from ...editor.edits.recipe import Recipe
@@ -60,7 +61,9 @@ def bake(model: Path, found: "Neurons", recipe: "Recipe", output: Path, force: b
         show_edits(output.name, about)
     note_shared(about)
     _about_origin(model, found)
-    note(f"Wrote {output} and {sidecar_of(output)}. Prove it with: monoglot verify {output} --base {model}")
+    note(
+        f"Wrote {output} and {sidecar_of(output)}. Prove it with: monoglot verify {quoted(output)} --base {quoted(model)}"
+    )
 
 
 def _about_origin(model: Path, found: "Neurons") -> None:
@@ -105,7 +108,7 @@ def verify(path: Path, base: str | None, neurons_file: Path | None, as_json: boo
     if as_json:
         answer(about.to_data()["certificate"])
     else:
-        click.echo(
+        say(
             f"bytes: {result.rows:,} rows of zeros in {result.tensors} tensors, {result.other_tensors} tensors and all else "
             "identical"
             if not result.problems

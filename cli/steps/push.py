@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..console import listener, note
+from ..terminal import quoted, say
 
 if TYPE_CHECKING:
     from ...editor.hub.package import Package
@@ -24,8 +25,8 @@ SHOWN = 8  # names of files that are listed in one line
 
 def show_package(done: dict[str, Any]) -> None:
     if done["commit"]:
-        click.echo(done["pull_request"] or done["url"])
-        click.echo(f"commit {done['commit']}")
+        say(done["pull_request"] or done["url"])
+        say(f"commit {done['commit']}")
 
 
 def ready(repo: str, yes: bool) -> None:
@@ -45,7 +46,7 @@ def finish(folder: Path, repo: str, yes: bool, *, silent: bool) -> dict[str, Any
     try:
         done = run_push(folder, repo, yes=yes)
     except PublishError:
-        note(f"The checkpoint is whole in {folder}. Push it with: monoglot push {folder} {repo}")
+        note(f"The checkpoint is whole in {folder}. Push it with: monoglot push {quoted(folder)} {quoted(repo)}")
         raise
     if not silent:
         show_package(done)

@@ -3,9 +3,8 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-import click
-
 from ..console import answer, note, table
+from ..terminal import say
 
 if TYPE_CHECKING:
     from ...editor.edits.certificate import Agreement, Certificate
@@ -34,7 +33,7 @@ def _show_tables(certificate: "Certificate") -> None:
     from ...cards.words.amounts import change, perplexity
 
     proof = certificate.bytes
-    click.echo(
+    say(
         f"bytes: {proof.changed_columns:,} columns changed in {proof.edited_tensors} tensors, "
         f"{proof.identical_tensors} tensors identical"
     )
@@ -43,7 +42,7 @@ def _show_tables(certificate: "Certificate") -> None:
     if found := certificate.approximation:
         _show_difference("baked against the exact constants, which a direction approximates", found.by_language)
         off = found.activation
-        click.echo(
+        say(
             f"activations that should be constant are off by {off.all:.1%} (root mean square; worst layer "
             f"{off.worst_layer:.1%}), on a text's first token by up to {off.first_token:.0%}"
         )

@@ -5,7 +5,6 @@ with the repetition penalty of `generate`, so a reply is what `continuations` wo
 a piece is handed over, or by Ctrl-C, ends the reply at once: nothing runs in another thread.
 """
 
-import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,20 +14,8 @@ from ..models.hf import quiet
 from .generate import BROKEN, REPETITION_PENALTY
 
 FEWEST = 16  # tokens that a reply should have room for; earlier turns are forgotten for them
-DIRECTION = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}  # bidirectional classes that reorder a line
 
 Piece = Callable[[str], None]
-
-
-def printable(text: str) -> str:
-    """Make a model's text safe for a terminal.
-
-    Control characters go, except line ends and tabs, so no escape sequence acts; so do characters that reorder a line.
-    """
-    return "".join(
-        one for one in text
-        if one in "\n\t" or (unicodedata.category(one) != "Cc" and unicodedata.bidirectional(one) not in DIRECTION)
-    )  # fmt: skip
 
 
 @dataclass

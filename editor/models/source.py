@@ -100,16 +100,18 @@ def fetch(checkpoint: str, only: Sequence[str]) -> Path:
 
 
 def _from_hub(model_id: str, revision: str, only: Sequence[str] | None = None) -> Source:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        HfHubHTTPError,
-        HFValidationError,
-        LocalEntryNotFoundError,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
-
+    try:  # the library reads its settings from the environment when it is imported
+        from huggingface_hub import snapshot_download
+        from huggingface_hub.errors import (
+            GatedRepoError,
+            HfHubHTTPError,
+            HFValidationError,
+            LocalEntryNotFoundError,
+            RepositoryNotFoundError,
+            RevisionNotFoundError,
+        )
+    except (ImportError, ValueError) as error:
+        raise ModelError(_unusable(error)) from None
     try:
         folder = snapshot_download(
             model_id, revision=revision or None, allow_patterns=only and list(only), ignore_patterns=list(IGNORED)
@@ -130,12 +132,25 @@ def _from_hub(model_id: str, revision: str, only: Sequence[str] | None = None) -
             f"there is no folder {model_id!r} here, and the Hub could not be reached. Check the network "
             "(and HF_HUB_OFFLINE), or give the folder of a downloaded model."
         ) from None
+    except FileNotFoundError as error:  # the certificates that the environment names
+        raise ModelError(_unusable(error)) from None
     except (HfHubHTTPError, OSError, RuntimeError) as error:
         reason = (str(error).splitlines() or [""])[0]
         raise ModelError(
             f"downloading {model_id} failed ({reason}). Run it again: it goes on where it stopped."
         ) from None
+    except Exception as error:  # an address, a token or a proxy that is none: each library below raises its own
+        raise ModelError(_unusable(error)) from None
     return Source(Path(folder), model_id, Path(folder).name, hub=True)
+
+
+def _unusable(error: Exception) -> str:
+    """Say that the settings for the Hub are wrong, with the library's own reason."""
+    reason = (str(error).splitlines() or [type(error).__name__])[0]
+    return (
+        f"the Hub cannot be asked with the settings of this environment ({reason}). Look at HF_ENDPOINT, HF_TOKEN, the other "
+        "HF_ variables, the proxies (ALL_PROXY, HTTPS_PROXY) and SSL_CERT_FILE, or give the folder of a downloaded model."
+    )
 
 
 def resolve_base(name: str, revision: str | None, hub: bool, named: str | None, *, beside: Path) -> Source:

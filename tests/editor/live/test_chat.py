@@ -5,12 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from support import tiny
 
 from monoglot.editor.errors import CorpusError, ModelError
-from monoglot.editor.live.chat import Conversation, printable, templated
+from monoglot.editor.live.chat import Conversation, templated
 from monoglot.editor.live.generate import continuations
 from monoglot.editor.models.hf import load_tokenizer
 
@@ -138,17 +136,3 @@ def test_one_token_at_the_beginning(model: Path, tmp_path: Path) -> None:
     loaded.chat_template = TEMPLATE
     ids = loaded(templated(loaded, [{"role": "user", "content": "a"}]))["input_ids"]
     assert ids.count(0) == 1 and ids[0] == 0
-
-
-@given(st.text())
-def test_nothing_acts_on_a_terminal(text: str) -> None:
-    clean = printable(text)
-    assert not any(ord(one) < 32 and one not in "\n\t" for one in clean)
-    assert not set(clean) & set("\x1b\x7f\x9b\u202e\u2066")
-    assert printable(clean) == clean
-
-
-def test_escape_sequences_and_other_scripts() -> None:
-    assert printable("a\x1b[31mb\x1b]0;title\x07c\r\n\u202ed") == "a[31mb]0;titlec\nd"
-    for text in ("می‌خواهم", "क्‍ष", "👩‍👩‍👧 ok", "中文\t1"):  # with joiners, which are no control characters
-        assert printable(text) == text
