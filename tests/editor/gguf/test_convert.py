@@ -68,6 +68,14 @@ def test_without_quantising_it_is_the_converter_s_file_and_what_it_is_made_from(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["env", "m.gguf", "m.gguf.convert.json", "out"]
 
 
+@pytest.mark.parametrize("name", ["plain.gguf", "unquantised-m.gguf"])
+def test_a_file_may_be_called_as_what_it_is_made_of(out: Path, tmp_path: Path, name: str) -> None:
+    python = stand_in(tmp_path / "env", out, ENGLISH, ENGLISH)
+    convert.convert(out, tmp_path / name, python=python, quantise="q8_0", prompts=PROMPTS)
+    assert (tmp_path / name).read_bytes() == b"GGUF q8_0"
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["env", name, f"{name}.convert.json", "out"])
+
+
 @pytest.mark.parametrize(("quantised", "faded"), [(ENGLISH, False), (CHINESE, True)])
 def test_a_language_that_comes_back_has_faded(out: Path, tmp_path: Path, quantised: str, faded: bool) -> None:
     python = stand_in(tmp_path / "env", out, quantised, ENGLISH)
