@@ -16,6 +16,7 @@ import json
 import math
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +29,7 @@ from ..files.output import replace_file, staged_file
 from ..files.streams import sha256
 from ..models.hf import load_tokenizer
 from ..progress import Progress
-from ..runtimes import process
+from ..runtimes import apart, process
 from ..text.identify import share
 from ..version import VERSION
 from . import converted
@@ -195,10 +196,11 @@ def _quantizer(named: str | None) -> str:
 
 def _quantise(program: str, whole: Path, made: Path, kind: str, timeout: float) -> None:
     try:
-        done = subprocess.run(
-            [program, str(whole), str(made), kind.upper()], capture_output=True, text=True, errors="replace",
-            timeout=timeout, stdin=subprocess.DEVNULL,
-        )  # fmt: skip
+        with tempfile.TemporaryDirectory(prefix="monoglot-") as scratch:
+            done = subprocess.run(
+                [program, str(whole), str(made), kind.upper()], capture_output=True, text=True, errors="replace",
+                timeout=timeout, stdin=subprocess.DEVNULL, env=apart.environment(Path(scratch)),
+            )  # fmt: skip
     except (OSError, subprocess.TimeoutExpired) as error:
         raise RunError(f"{program} did not run: {str(error).splitlines()[0]}.") from None
     if done.returncode or not made.is_file():

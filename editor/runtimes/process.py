@@ -1,6 +1,7 @@
 """The host's side of a runtime: the runtime runs in a process and a Python environment of its own.
 
-Its pinned versions do not conflict with monoglot's. When it crashes, hangs or runs out of memory, that is an outcome like
+Its pinned versions do not conflict with monoglot's. It is given a folder without code and an environment without secrets
+(see `apart`). When it crashes, hangs or runs out of memory, that is an outcome like
 any other.
 """
 
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import LateError, RunError
+from . import apart
 from .adapters import ALIASES, NAMES, Prompt, module
 
 WORKER = Path(__file__).with_name("adapters") / "worker.py"
@@ -105,13 +107,15 @@ def python_for(name: str, pythons: Mapping[str | None, str]) -> str:
 def probe(name: str, python: str) -> Installed:
     """Find out what of a runtime is installed where `python` looks. Raises RunError when that interpreter doesn't run."""
     try:
-        done = subprocess.run(
-            [python, "-I", str(WORKER), "probe", name],
-            capture_output=True,
-            text=True,
-            timeout=PROBE,
-            stdin=subprocess.DEVNULL,
-        )
+        with tempfile.TemporaryDirectory(prefix="monoglot-") as scratch:
+            done = subprocess.run(
+                [python, "-I", str(WORKER), "probe", name],
+                capture_output=True,
+                text=True,
+                timeout=PROBE,
+                stdin=subprocess.DEVNULL,
+                env=apart.environment(Path(scratch)),
+            )
         found = json.loads(done.stdout)
     except (OSError, subprocess.TimeoutExpired, ValueError) as error:
         raise RunError(f"{python} does not run as a Python interpreter: {str(error).splitlines()[0]}.") from None
@@ -157,11 +161,15 @@ def _work(
     with tempfile.TemporaryDirectory(prefix="monoglot-") as scratch:
         answers, log, asked, done = (Path(scratch) / name for name in ("answers.json", "log", "request.json", "done"))
         places = {"scratch": scratch, "answers": str(answers), "done": str(done)}
+        if "folder" in request:
+            folder = Path(request["folder"])
+            places["folder"] = str(apart.view(folder, Path(scratch, "model", folder.resolve().name or "model")))
         asked.write_text(json.dumps({**request, "runtime": name, **places}))
         with log.open("wb") as output, _lifeline() as fd:
             worker = subprocess.Popen(
                 [python, "-I", str(WORKER), what, str(asked), str(fd)], stdin=subprocess.DEVNULL, stdout=output,
                 stderr=subprocess.STDOUT, cwd=scratch, start_new_session=True, pass_fds=(fd,),
+                env=apart.environment(Path(scratch)),
             )  # fmt: skip
             try:
                 code = _wait(worker, timeout, done, told)

@@ -51,8 +51,26 @@ def probe(name: str) -> dict[str, Any]:
     return {"version": found, "missing": missing}
 
 
+def refuse_code(folder: Path) -> None:
+    """Let no Python file run that lies in a model's folder, or where transformers copies a model's code to.
+
+    Python tells of code before it runs it. This also keeps monoglot honest: were a model's code ever handed on by mistake,
+    the run would fail.
+    """
+    copies = Path(os.environ.get("HF_HOME", "~/.cache/huggingface")).expanduser() / "modules"
+    places = tuple(f"{os.path.realpath(place)}{os.sep}" for place in (folder, copies))
+
+    def hook(event: str, arguments: tuple[Any, ...]) -> None:
+        if event == "exec" and hasattr(arguments[0], "co_filename"):
+            file = os.path.realpath(arguments[0].co_filename)
+            if file.startswith(places):
+                raise ImportError(f"code that a model brings is not run ({Path(file).name})")
+
+    sys.addaudithook(hook)
+
+
 def answer(request: dict[str, Any]) -> None:
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")  # a folder is given, and nothing is to be fetched
+    refuse_code(Path(request["folder"]))
     runtime = runtimes().module(request["runtime"])
     ask = runtime.load(Path(request["folder"]), Path(request["scratch"]))
     answers = [ask(prompt, request["tokens"]) for prompt in request["prompts"]]
@@ -62,6 +80,8 @@ def answer(request: dict[str, Any]) -> None:
 
 
 def call(request: dict[str, Any]) -> None:
+    if "folder" in request:
+        refuse_code(Path(request["folder"]))
     made = getattr(runtimes().module(request["runtime"]), request["function"])(request)
     Path(request["answers"]).write_text(json.dumps(made))
 

@@ -78,16 +78,16 @@ def test_transformers_in_a_process_of_its_own_is_the_reference(model: Path) -> N
         ("time.sleep(60)", "not done after 1 s. Allow more with `timeout`"),
     ],
 )
-def test_what_goes_wrong_there_is_told_here(tmp_path: Path, answer: str, said: str) -> None:
+def test_what_goes_wrong_there_is_told_here(model: Path, tmp_path: Path, answer: str, said: str) -> None:
     with pytest.raises(RunError, match=said):
-        process.answer("vllm", tmp_path, [PROMPT], 4, python=environment(tmp_path, answer), timeout=1)
+        process.answer("vllm", model, [PROMPT], 4, python=environment(tmp_path, answer), timeout=1)
 
 
-def test_nothing_of_a_runtime_that_hangs_is_left_running(tmp_path: Path) -> None:
+def test_nothing_of_a_runtime_that_hangs_is_left_running(model: Path, tmp_path: Path) -> None:
     mark = tmp_path / "child"
     child = f"child = subprocess.Popen(['sleep', '60']); open({str(mark)!r}, 'w').write(str(child.pid)); time.sleep(60)"
     with pytest.raises(RunError):
-        process.answer("vllm", tmp_path, [PROMPT], 4, python=environment(tmp_path, child), timeout=2)
+        process.answer("vllm", model, [PROMPT], 4, python=environment(tmp_path, child), timeout=2)
     assert gone(int(mark.read_text())), "it runs on"
 
 
@@ -167,19 +167,16 @@ def test_a_crash_is_a_verdict_and_whether_the_base_runs_is_said(model: Path, tmp
     program = environment(
         tmp_path, "if request['folder'].endswith('out'): sys.exit('Error: lost')\nwrite([[[6], [-1.0]]])"
     )
-    outcome = conformance.conform(
-        process.probe("mlx", program), tmp_path / "out", tmp_path / "base", [asked], noise=1e-3, ends=[]
-    )
+    out, base = (shutil.copytree(model, tmp_path / name) for name in ("out", "base"))
+    outcome = conformance.conform(process.probe("mlx", program), out, base, [asked], noise=1e-3, ends=[])
     assert (outcome.verdict, outcome.base_alike) == ("failed", True) and "Error: lost" in outcome.reason
     program = environment(tmp_path, "write([[[9], [-1.0]]])")
-    outcome = conformance.conform(
-        process.probe("mlx", program), tmp_path / "out", tmp_path / "base", [asked], noise=1e-3, ends=[]
-    )
+    out, base = (shutil.copytree(model, tmp_path / name) for name in ("out", "base"))
+    outcome = conformance.conform(process.probe("mlx", program), out, base, [asked], noise=1e-3, ends=[])
     assert (outcome.verdict, outcome.base_alike) == ("different", False)
     program = environment(tmp_path, "write([[[6], [-1.0]]])")
-    outcome = conformance.conform(
-        process.probe("mlx", program), tmp_path / "out", tmp_path / "base", [asked], noise=1e-3, ends=[]
-    )
+    out, base = (shutil.copytree(model, tmp_path / name) for name in ("out", "base"))
+    outcome = conformance.conform(process.probe("mlx", program), out, base, [asked], noise=1e-3, ends=[])
     assert (outcome.verdict, outcome.base_alike) == ("dropped", None)
 
 
