@@ -1,5 +1,6 @@
 """How long to wait before a server is asked again."""
 
+import random
 import re
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
@@ -19,3 +20,10 @@ def retry_after(value: str | None) -> float | None:
         return None
     when = when if when.tzinfo else when.replace(tzinfo=timezone.utc)
     return min(WAIT, max(0.0, (when - datetime.now(timezone.utc)).total_seconds()))
+
+
+def pause(tried: int, asked: float | None) -> float:
+    """Seconds to wait after so many tries: what the server asked for, else 1, 2, 4 … with jitter, at most WAIT."""
+    if asked is not None:
+        return asked
+    return min(WAIT, 2.0 ** (tried - 1)) * random.uniform(0.5, 1)  # noqa: S311  # no secret

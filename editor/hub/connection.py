@@ -11,7 +11,6 @@
 """
 
 import json
-import random
 import re
 import time
 from collections.abc import Callable
@@ -19,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from ..errors import AbsentError, ConflictError, PublishError
-from ..retry import WAIT, retry_after
+from ..retry import WAIT, pause, retry_after
 
 AGAIN = {429, 500, 502, 503, 504}
 TRIES = 5
@@ -121,9 +120,7 @@ def ask(hub: Connection, doing: str, call: Callable[[], Answer], *, tries: int =
         passing = status in AGAIN if status else hub.reached and (_connection(failed) or _malformed(failed))
         if tried == tries or not passing:
             break
-        wait = _asked_to_wait(failed)
-        if wait is None:
-            wait = min(WAIT, 2 ** (tried - 1)) * random.uniform(0.5, 1)  # noqa: S311  # no secret
+        wait = pause(tried, _asked_to_wait(failed))
         hub.told(f"{_cause(hub, failed)} while {doing}. Trying again in {wait:.0f} s ({tried} of {tries - 1}).")
         _wait(wait)
     raise explained(hub, doing, failed, tried)

@@ -10,7 +10,6 @@
 
 import http.client
 import json
-import random
 import re
 import threading
 import time
@@ -22,7 +21,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ..errors import JudgeError
-from ..retry import WAIT, retry_after
+from ..retry import pause, retry_after
 
 LIMIT = 1 << 20  # bytes of a reply
 BEGINNING = 200  # characters of a reply in a message
@@ -111,9 +110,7 @@ def exchange(endpoint: Endpoint, path: str, content: Mapping[str, Any] | None) -
             failed = _unreachable(endpoint, error)
         if tried > endpoint.retries:
             break
-        if after is None:
-            after = min(WAIT, 2 ** (tried - 1)) * random.uniform(0.5, 1)  # noqa: S311  # no secret
-        if _wait(endpoint.stop, after):
+        if _wait(endpoint.stop, pause(tried, after)):
             break
     raise JudgeError(f"{failed} It was tried {tried} times." if tried > 1 else str(failed))
 
