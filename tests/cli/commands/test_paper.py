@@ -32,7 +32,7 @@ def test_from_text_to_page_and_again(monoglot: Run, tmp_path: Path, monkeypatch:
     rate = ("--rate", f"{planted_rate() * 3 / 7:.4f}")
     code, _, err = monoglot("paper", "embedded", *OPTIONS, *rate, "-o", folder)
     assert code == 130 and "Run the same command again" in err
-    assert set(findings.read(folder)["evaluation"]) == {"profile", "overlap", "methods", "perplexity"}
+    assert set(findings.read(folder).evaluation.to_data()) == {"profile", "overlap", "methods", "perplexity"}
     stop = False
     monkeypatch.setattr(measure, "profile", None)  # is not called again
     code, out, err = monoglot("paper", "embedded", *OPTIONS, *rate, "-o", folder)
@@ -41,7 +41,7 @@ def test_from_text_to_page_and_again(monoglot: Run, tmp_path: Path, monkeypatch:
     assert "of the damage falls on the language switched off" in out
 
     code, out, err = monoglot("paper", "embedded", *OPTIONS, *rate, "-o", folder, "--json")
-    assert code == 0 and json.loads(out) == findings.read(folder)["evaluation"], err
+    assert code == 0 and json.loads(out) == findings.read(folder).evaluation.to_data(), err
 
     def called(*_: Any) -> Any:
         raise KeyboardInterrupt
@@ -54,7 +54,7 @@ def test_from_text_to_page_and_again(monoglot: Run, tmp_path: Path, monkeypatch:
         code, _, err = monoglot("paper", "embedded", *OPTIONS, *rate, *other, "-o", folder)
         assert code == 1 and said in err and (folder / findings.FILE).read_bytes() == before
 
-    found = findings.read(folder)["evaluation"]
+    found = findings.read(folder).evaluation.to_data()
     assert set(found) == {"profile", "overlap", "methods", "perplexity", "similarity", "deactivate_each"}
     assert set(found["methods"]["methods"]) == {"lape", "lap", "lave", "ap", "random"}
     for language in ("en", "fr", "zh"):
