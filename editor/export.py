@@ -157,17 +157,17 @@ def _check_work(work: Path, output: Path, unproved: Path, target: Target) -> Non
     """Raise OutputError for a folder of intermediate files that is another one."""
     real, *others = (Path(os.path.realpath(path)) for path in (work, output, unproved))
     if any(real == other or other in real.parents for other in others):
-        raise OutputError(f"{work}, where statistics are kept, is the checkpoint's own folder. Choose another --work.")
+        raise OutputError(f"{work}, where statistics are kept, is the checkpoint's own folder. Choose another `work`.")
     base = Path(os.path.realpath(target.source.folder))
     if real == base or base in real.parents:
-        raise OutputError(f"{work}, where statistics are kept, lies in the model's own folder. Choose another --work.")
+        raise OutputError(f"{work}, where statistics are kept, lies in the model's own folder. Choose another `work`.")
     if os.path.lexists(work) and not work.is_dir():
-        raise OutputError(f"{work}, where statistics are kept, is not a folder. Choose another --work.")
+        raise OutputError(f"{work}, where statistics are kept, is not a folder. Choose another `work`.")
 
 
 def _no_folder(path: Path) -> None:
     if path.is_dir():
-        raise OutputError(f"{path} is a folder, and statistics are kept there. Choose another --work.")
+        raise OutputError(f"{path} is a folder, and statistics are kept there. Choose another `work`.")
 
 
 def default_work(output: Path) -> Path:

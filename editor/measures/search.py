@@ -152,7 +152,7 @@ def check_search(request: Request) -> None:
     asked = {code for code, own in prompts_of(request).items() if own} - {request.searched}
     if not asked:
         raise CorpusError(
-            f"there are no prompts in another language than {request.searched}. Give some with --prompts FILE."
+            f"there are no prompts in another language than {request.searched}. Give some with `prompts` FILE."
         )
     check([request.searched])
 
