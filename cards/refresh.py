@@ -65,10 +65,9 @@ def refresh(
     force: bool = False,
     more: Mapping[str, bytes] | None = None,
 ) -> tuple[str, ...]:
-    """Write the manifest, `more` files of the checkpoint, and the card anew where that is right (see `refreshed`), all of
-    them or none; what to tell a person.
+    """Write the manifest, `more` files of the checkpoint, and the card anew where that is right (see `refreshed`).
 
-    Raises CardError, OutputError.
+    All of them are written or none. Returns what to tell a person. Raises CardError, OutputError.
     """
     path = folder / CARD
     before = path.read_bytes() if force and path.is_file() else None

@@ -41,7 +41,7 @@ def device_options(function: Function) -> Function:
 
 
 def detect_options(function: Function) -> Function:
-    """What `detect` and `export` ask about statistics."""
+    """Add the options of `detect` and `export` about statistics."""
     from ..editor.statistics.detection import Detection
 
     for option in reversed(
@@ -98,7 +98,7 @@ def find_options(function: Function) -> Function:
 
 
 def method_options(function: Function) -> Function:
-    """What methods other than LAPE ask for: --threshold, --seed, --tuned."""
+    """Add the options of methods other than LAPE: --threshold, --seed, --tuned."""
     from ..editor.neurons.neurons import SEED, THRESHOLD
 
     for option in (
@@ -150,7 +150,7 @@ PYTHON_HELP = (
 
 
 def names(given: str) -> list[str]:
-    """A comma-separated list of runtimes, or `all`. Raises RunError for one that is not known, UsageError for none."""
+    """Read a comma-separated list of runtimes, or `all`. Raises RunError for an unknown name, UsageError for none."""
     from ..editor.runtimes import process
     from ..editor.runtimes.adapters import NAMES
 

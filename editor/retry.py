@@ -9,7 +9,10 @@ WAIT = 60.0  # s, at most, between two tries
 
 
 def retry_after(value: str | None) -> float | None:
-    """The seconds, at most WAIT, that a Retry-After header asks to wait: it has seconds or a date. None where it has none."""
+    """Return the seconds, at most WAIT, that a Retry-After header asks to wait, in seconds or as a date.
+
+    None for no header.
+    """
     if value is None:
         return None
     if re.fullmatch("[0-9]{1,9}", value.strip()):

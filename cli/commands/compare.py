@@ -125,7 +125,7 @@ def _chosen(methods: str | None) -> list[str]:
 def _subject(
     model: str, known: "Statistics", corpus: tuple[str, ...], tokens: int, context: int
 ) -> "tuple[Target, dict[str, Packed]]":
-    """The model, and the held-out text to measure it on."""
+    """Open the model, and read the held-out text to measure it on."""
     from ...editor import embedded
     from ...editor.errors import CorpusError, StatisticsError
     from ...editor.models.source import resolve
@@ -156,7 +156,7 @@ def _subject(
 def _measure(
     subject: "tuple[Target, dict[str, Packed]]", sets: "dict[str, Neurons]", device: str, dtype: str
 ) -> "dict[str, Matrix]":
-    """The perplexity matrix of each method that found neurons."""
+    """Measure the perplexity matrix of each method that found neurons."""
     from ...editor.live.load import load_model
     from ...editor.measures.compare_methods import SHARED
     from ...editor.measures.matrix import perplexity_matrices
@@ -169,7 +169,7 @@ def _measure(
 
 
 def show(found: dict[str, Any]) -> None:
-    """The methods side by side, and the matrix of each."""
+    """Show the methods side by side, and the matrix of each."""
     from ...cards.words import tables
 
     print_tables(tables.methods(found))

@@ -73,7 +73,7 @@ def export(output: Path, work: Path, request: "Request") -> bool:
 
 
 def planted_rate() -> float:
-    """The share of the embedded model's neurons that were planted: what LAPE is asked to find in it."""
+    """Return the share of the embedded model's neurons that were planted: what LAPE is asked to find in it."""
     from ...editor import embedded
     from ...editor.models.source import resolve
     from ...editor.models.target import open_target
@@ -86,7 +86,7 @@ def planted_rate() -> float:
 
 
 def show(output: Path, off: str, other: str) -> None:
-    """The perplexity matrix, and one held-out text in two languages continued by base and checkpoint."""
+    """Show the perplexity matrix, and one held-out text in two languages continued by base and checkpoint."""
     from ...cards.words.amounts import change
     from ...editor import embedded
     from ...editor.live.generate import continuations

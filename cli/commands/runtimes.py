@@ -1,5 +1,4 @@
-"""monoglot runtimes: which there are, which are installed, and what each was seen to honour; and, for `verify --runtime`,
-what each makes of a checkpoint."""
+"""monoglot runtimes: which runtimes there are, which are installed, and what each was seen to honour."""
 
 from typing import Any
 

@@ -25,7 +25,7 @@ def refuse(names: tuple[str, ...]) -> None:
 
 
 def edited(model: Path, found: "Neurons", request: "Request") -> "Recipe":
-    """The recipe of the options, for a GGUF file."""
+    """Make the recipe of the options, for a GGUF file."""
     from ...editor.edits.recipe import Recipe
     from ...editor.gguf.bake import check_operations
     from ...editor.models.identity import Base

@@ -54,9 +54,12 @@ class LayerError:
 
 @dataclass(frozen=True)
 class Calibration:
-    """Per layer: direction w, float64 (layers, d), exactly what its file holds as float32; level t and ridge λ, float64
-    (layers,); and errors. `tokens` is how many w was fitted to, `unseen` how many the errors are measured on, `dtype` the
-    checkpoint's (F32, F16, BF16), which holds every level exactly."""
+    """The calibration of a model.
+
+    Per layer: direction w, float64 (layers, d), exactly what its file holds as float32; level t and ridge λ, float64
+    (layers,); and errors. `tokens` counts those that w was fitted to, `unseen` those that the errors are measured on.
+    `dtype` is the checkpoint's (F32, F16, BF16), which holds every level exactly.
+    """
 
     directions: Float64
     levels: Float64
@@ -70,7 +73,7 @@ class Calibration:
     source: str = ""
 
     def record(self) -> list[dict[str, Any]]:
-        """The errors per layer with what they were measured at, for the manifest."""
+        """Return the errors per layer, with what they were measured at, for the manifest."""
         rows = zip(self.levels.tolist(), self.ridge.tolist(), self.errors, strict=True)
         return [
             {"level": level, "ridge": ridge}
@@ -88,7 +91,7 @@ def save(calibration: Calibration, path: Path) -> None:
 
 
 def serialise(calibration: Calibration) -> bytes:
-    """The bytes of its file; the same calibration gives the same."""
+    """Return the bytes of the calibration's file; the same calibration gives the same bytes."""
     from safetensors.numpy import save as to_bytes
 
     arrays: dict[str, npt.NDArray[Any]] = {

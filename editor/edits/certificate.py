@@ -28,8 +28,11 @@ class BytesProof:
 
 @dataclass(frozen=True)
 class Agreement:
-    """The logits of two models on text in one language: how many positions, the largest difference of a logit, the largest
-    logit, mean KL in nats, and the share of positions with the same top token."""
+    """The agreement of two models' logits on text in one language.
+
+    It has the number of positions, the largest difference of a logit, the largest logit, the mean KL in nats, and the
+    share of positions with the same top token.
+    """
 
     positions: Count
     max_logit: Figure
@@ -40,8 +43,10 @@ class Agreement:
 
 @dataclass(frozen=True)
 class LogitsProof:
-    """The comparison with the base under hooks; `bound` is the largest difference that rounding explains, of the largest
-    logit."""
+    """The comparison with the base under hooks.
+
+    `bound` is the largest difference that rounding explains, as a share of the largest logit.
+    """
 
     passed: bool
     bound: Figure
@@ -105,8 +110,10 @@ class Certificate:
         return [problem for proof in self.proofs.values() for problem in proof.problems]
 
     def with_earlier(self, before: "Certificate | None") -> "Certificate":
-        """Keep what an earlier certificate says of the logits, when this one is of the bytes alone and they passed: logits
-        are compared only when the bytes are what the recipe makes of the base, and there they are the same bytes."""
+        """Keep what an earlier certificate says of the logits, when this one is of the bytes alone and they passed.
+
+        Logits are compared only when the bytes are what the recipe makes of the base, and there they are the same bytes.
+        """
         if before is None or before.logits is None or not self.bytes.passed:
             return self
         return replace(before, bytes=self.bytes)

@@ -69,23 +69,23 @@ def _metadata(block: str) -> dict[str, Any]:
 
 
 def places(body: str) -> dict[str, str]:
-    """What a person wrote into the places, by their names; those that are empty are left out."""
+    """Return what a person wrote into the places, by their names; empty places are left out."""
     found = {place["name"]: place["content"] for place in PLACE.finditer(_lines(body))}
     return {name: content for name, content in found.items() if content.strip()}
 
 
 def filled(body: str, contents: Mapping[str, str]) -> str:
-    """A body with contents in its places; a place that is not among them keeps its own."""
+    """Return a body with `contents` in its places; a place that is not among them keeps its own."""
     return PLACE.sub(lambda place: place["begin"] + contents.get(place["name"], place["content"]) + place["end"], body)
 
 
 def unmarked(body: str) -> str:
-    """A body that is to stand on another card, without the marks of its places."""
+    """Return a body without the marks of its places, as it is to stand on another card."""
     return MARK.sub("", _lines(body))
 
 
 def memory(text: str) -> dict[str, Any]:
-    """What the manifest keeps of a card that monoglot wrote. Raises CardError."""
+    """Return what the manifest keeps of a card that monoglot wrote. Raises CardError."""
     metadata, body = split(text)
     return {"body": _body_digest(body), "metadata": {str(key): _digest(value) for key, value in metadata.items()}}
 
@@ -96,7 +96,7 @@ def untouched(body: str, remembered: Mapping[str, Any]) -> bool:
 
 
 def merged(new: Mapping[str, Any], current: Mapping[Any, Any], remembered: Mapping[str, Any]) -> dict[Any, Any]:
-    """`new` metadata with what a person added, changed or removed in `current` since monoglot wrote it."""
+    """Return `new` metadata with what a person added, changed or removed in `current` since monoglot wrote it."""
     wrote = remembered.get("metadata") or {}
     changed = {key: value for key, value in current.items() if wrote.get(str(key)) != _digest(value)}
     removed = {key for key in wrote if key not in {str(one) for one in current}}

@@ -75,7 +75,7 @@ def _generation(folder: Path) -> Any:
 
 
 def _telling(value: Any) -> Any:
-    """Data without the keys that say nothing about the model."""
+    """Return data without the keys that say nothing about the model."""
     if isinstance(value, dict):
         return {key: _telling(inner) for key, inner in value.items() if key not in SAYS_NOTHING}
     return [_telling(inner) for inner in value] if isinstance(value, list) else value

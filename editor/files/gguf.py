@@ -91,8 +91,10 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Gguf:
-    """A file's header. `keys` has the numbers, short texts and short arrays of numbers; `tensors` are in the order of their
-    bytes."""
+    """A GGUF file's header.
+
+    `keys` has the numbers, short texts and short arrays of numbers; `tensors` are in the order of their bytes.
+    """
 
     path: Path
     size: int
@@ -277,7 +279,7 @@ def _check_start(path: Path, header: _Header) -> None:
 
 
 def _tensor(path: Path, header: _Header, number: int) -> Tensor:
-    """A tensor from its entry, offsets still relative to the data."""
+    """Read a tensor from its entry; its offsets are still relative to the data."""
     name = header.name(f"tensor {number}", MAX_NAME - 1)
     dimensions = header.number("<I")
     if dimensions > MAX_DIMENSIONS:
@@ -299,7 +301,7 @@ def _tensor(path: Path, header: _Header, number: int) -> Tensor:
 
 
 def _placed(path: Path, relative: list[Tensor], start: int, alignment: int, size: int) -> dict[str, Tensor]:
-    """The tensors with offsets from the start of the file, in the order of their bytes."""
+    """Return the tensors with offsets from the start of the file, in the order of their bytes."""
     placed: dict[str, Tensor] = {}
     for tensor in sorted(relative, key=lambda one: (one.begin, one.end)):
         if tensor.name in placed:

@@ -50,10 +50,10 @@ def _deep(value: Any) -> bool:
 
 
 def with_keys(text: str, values: Mapping[str, Any], inside: str | None = None) -> str:
-    """`text`, a JSON object, with the keys of `values` set: replaced where they stand, else added at the end, in the
-    layout of the last key. With `inside`, in the object that this key of the outer one holds.
+    """Set the keys of `values` in `text`, a JSON object: where they stand, else at the end, in the layout of the last key.
 
-    `text` has been parsed before and is well formed, each key once.
+    With `inside`, they are set in the object that this key of the outer one holds. `text` has been parsed before and is well
+    formed, with each key once.
     """
     for key, value in values.items():
         start = _skip(text, 0)

@@ -34,7 +34,7 @@ _guard = threading.Lock()
 
 
 def lock_of(path: Path) -> Path:
-    """The file that is locked for `path`."""
+    """Return the file that is locked for `path`."""
     return path.with_name(f".{path.name}.lock")
 
 

@@ -108,8 +108,10 @@ def replace_together(folder: Path, files: Mapping[str, bytes]) -> None:
 
 
 def finish_pending(folder: Path) -> None:
-    """Finish what a killed `replace_together` had begun, where it may be written. Raises OutputError when another run is
-    at it and does not end."""
+    """Finish what a killed `replace_together` had begun, where that may be written.
+
+    Raises OutputError when another run is at it and does not end.
+    """
     if os.path.lexists(folder / JOURNAL):
         with contextlib.suppress(OSError), holding(folder / FILE, wait=WAIT):
             _finish(folder)
@@ -134,7 +136,7 @@ def _finish(folder: Path) -> None:
 
 
 def _journal(path: Path) -> dict[str, dict[str, str]]:
-    """What a journal says; nothing where it is malformed, as a checkpoint's folder may come from anywhere."""
+    """Read a journal; a malformed one says nothing, as a checkpoint's folder may come from anywhere."""
     try:
         if path.is_symlink() or path.stat().st_size > LARGEST_JOURNAL:
             return {}
@@ -151,7 +153,10 @@ def _journal(path: Path) -> dict[str, dict[str, str]]:
 
 
 def _inside(folder: Path, name: str) -> Path:
-    """The path of a file in a folder. Raises OutputError when it is not in it, or a folder on the way there is a link."""
+    """Return the path of a file in a folder.
+
+    Raises OutputError when it is not in the folder, or when a folder on the way there is a link.
+    """
     parts = PurePosixPath(name).parts
     if not parts or ".." in parts or PurePosixPath(name).is_absolute():
         raise OutputError(f"{name!r} is not the name of a file in {folder}. The checkpoint is damaged or hostile.")
@@ -203,7 +208,7 @@ def claimed(destination: Path, check: Callable[[Path], None]) -> Iterator[None]:
 def staged_folder(
     destination: Path, *, size: int, force: bool = False, whole: Callable[[Path], None] | None = None
 ) -> Iterator[Path]:
-    """A folder to write into, which becomes `destination` when the block ends without an error.
+    """Yield a folder to write into, which becomes `destination` when the block ends without an error.
 
     `size` is what will be written, in bytes; `whole` looks at the folder before it is published, and raises what is wrong
     with it. Raises OutputError when the destination exists (unless `force`), when another run writes it, when the disk has
@@ -225,11 +230,11 @@ def staged_folder(
 
 @contextmanager
 def staged_file(destination: Path, *, size: int, beside: Path, check: Callable[[Path], None]) -> Iterator[Path]:
-    """A folder to write a file and the one `beside` it into, under their own names, which move to their places when the
-    block ends without an error; otherwise as `staged_folder`.
+    """Yield a folder to write a file and the one `beside` it into, under their own names.
 
-    `check` raises OutputError when `destination` may not be taken. The one beside moves first: whoever finds the file
-    finds it described. Killed between the two, the file is absent, or the old one with a description that doesn't fit.
+    Both move to their places when the block ends without an error; otherwise it is as `staged_folder`. `check` raises
+    OutputError when `destination` may not be taken. The file beside moves first: whoever finds the file finds it described.
+    Killed between the two, the file is absent, or it is the old one with a description that does not fit.
     """
     destination = absolute(destination)
     beside = destination.parent / beside.name
@@ -258,7 +263,7 @@ def staged_file(destination: Path, *, size: int, beside: Path, check: Callable[[
 def _staging(
     destination: Path, size: int, what: str, check: Callable[[Path], None], place: Callable[[Path], None]
 ) -> Iterator[Path]:
-    """A folder beside `destination`, gone again when the block fails; `place` puts what is in it where it belongs."""
+    """Yield a folder beside `destination`, gone again when the block fails; `place` puts what is in it where it belongs."""
     with claimed(destination, check):
         staging = _staged(destination)
         try:
@@ -313,7 +318,7 @@ def check_free(destination: Path, *, force: bool) -> None:
 
 
 def _failed(destination: Path, error: OSError) -> OutputError:
-    """What the file system said, about which file, and what to do about it."""
+    """Make an error of what the file system said: about which file, and what to do."""
     reason = error.strerror or str(error) or type(error).__name__
     named = str(error.filename or "")
     if named and not named.startswith(str(destination.parent)):  # a file of the base, for example
@@ -333,14 +338,14 @@ def absolute(path: Path) -> Path:
 
 
 def _nearest(folder: Path) -> Path:
-    """The folder itself, or the nearest one above it that exists."""
+    """Return the folder itself, or the nearest one above it that exists."""
     while not os.path.lexists(folder):
         folder = folder.parent
     return folder
 
 
 def _missing(folder: Path) -> list[Path]:
-    """What has to be made for `folder` to exist, outermost first."""
+    """List what has to be made for `folder` to exist, outermost first."""
     missing = []
     while not os.path.lexists(folder):
         missing.append(folder)
@@ -358,7 +363,7 @@ def _remove_empty(folders: list[Path]) -> None:
 
 
 def _staged(path: Path) -> Path:
-    """A name beside `path` that nobody else has."""
+    """Return a name beside `path` that nobody else has."""
     return path.with_name(f".{path.name}.partial-{secrets.token_hex(8)}")
 
 
@@ -380,8 +385,10 @@ def _keep_mode(path: Path, *, like: Path) -> None:
 
 
 def _settle_left_overs(destination: Path) -> bool:
-    """Finish what killed runs left, while the lock is held: put the replaced checkpoint back if its place is empty, remove
-    the rest; whether one was put back."""
+    """Finish what killed runs left, while the lock is held, and tell whether a checkpoint was put back.
+
+    A replaced checkpoint is put back if its place is empty; the rest is removed.
+    """
     back = False
     for path in _left_overs(destination):
         match = STAGED.fullmatch(path.name[len(destination.name) + 2 :])
@@ -406,7 +413,7 @@ def _left_overs(destination: Path) -> list[Path]:
 
 
 def _about_left_overs(destination: Path) -> str:
-    """What to add for a person whose run is refused: what lies beside the place, which is settled where that is safe."""
+    """Say to a person whose run is refused what lies beside the place; it is settled where that is safe."""
     if not destination.name:  # the root
         return ""
     before = _left_overs(destination)

@@ -97,12 +97,12 @@ def to_data(value: Any) -> Any:
 
 
 def wrong(place: str, wanted: str, value: Any) -> MalformedError:
-    """What to raise for a value that is something else than `wanted`."""
+    """Make the error for a value that is something else than `wanted`."""
     return MalformedError(f"{place or 'it'} is not {wanted}: it is {shown(value)}")
 
 
 def shown(value: Any) -> str:
-    """A value from a file as a message can hold it."""
+    """Write a value from a file so that a message can hold it."""
     text = "a mapping" if isinstance(value, dict) else "a list" if isinstance(value, list) else repr(value)
     return text if len(text) <= SHOWN else f"{text[: SHOWN - 1]}…"
 
@@ -232,7 +232,7 @@ def _tuple(arguments: tuple[Any, ...], value: Any, place: str) -> tuple[Any, ...
 
 @cache
 def _fields(kind: Any) -> tuple[dict[str, Any], frozenset[str]]:
-    """The types of a class by field, and the fields that have to be there."""
+    """Return the types of a class by field, and the fields that have to be there."""
     hints = typing.get_type_hints(kind, include_extras=True)
     if typing.is_typeddict(kind):
         return hints, frozenset(kind.__required_keys__)
@@ -243,7 +243,7 @@ def _fields(kind: Any) -> tuple[dict[str, Any], frozenset[str]]:
 
 
 def fields(kind: Any, value: Any, place: str, apart: Collection[str] = ()) -> dict[str, Any]:
-    """The fields of a dataclass by name, from data, without those that the caller reads `apart`. Raises MalformedError."""
+    """Read the fields of a dataclass by name, without those that the caller reads `apart`. Raises MalformedError."""
     hints, required = _fields(kind)
     found = keys(value, place, hints, [name for name in hints if name in required and name not in apart])
     return {name: _read(hints[name], own, _within(place, name)) for name, own in found.items() if name not in apart}

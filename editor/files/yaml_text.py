@@ -18,8 +18,11 @@ FLOAT = re.compile(r"[-+]?(?:[0-9]+\.?|[0-9]*\.[0-9]+|[0-9]+\.[0-9]*)[eE][-+]?[0
 
 
 def parse(text: str) -> Any:
-    """Read a document. Raises yaml.YAMLError for what is no YAML, MalformedError for a key twice and for too much of it,
-    and ValueError for a date that is none."""
+    """Read a document.
+
+    Raises yaml.YAMLError for what is no YAML, MalformedError for a key twice and for too much of it, and ValueError
+    for a date that is none.
+    """
     if len(text) > LONGEST:
         raise MalformedError(f"it has {len(text):,} characters; at most {LONGEST:,} are read")
     loader = _loader()(text)
@@ -35,7 +38,7 @@ def parse(text: str) -> Any:
 
 @cache
 def _loader() -> Any:
-    """The safe loader that reads numbers as people write them."""
+    """Make the safe loader, which reads numbers as people write them."""
     import yaml
 
     class Loader(yaml.SafeLoader):
@@ -46,8 +49,10 @@ def _loader() -> Any:
 
 
 def _count(node: Any, known: dict[int, int], inside: list[int]) -> int:
-    """How many values a node stands for. Raises MalformedError when they are too many, contain themselves, or have a key
-    twice."""
+    """Count the values that a node stands for.
+
+    Raises MalformedError when they are too many, contain themselves, or have a key twice.
+    """
     import yaml
 
     if id(node) in inside:

@@ -57,11 +57,10 @@ def bake_gguf(
     force: bool = False,
     progress: Progress | None = None,
 ) -> BakedGguf:
-    """Write a copy of `model` with the recipe's neurons cleared to `destination`, and its sidecar beside it, whole or not
-    at all. The same model, neurons and recipe give the same bytes.
+    """Write a copy of `model` with the recipe's neurons cleared, and its sidecar beside it, whole or not at all.
 
-    Raises ModelError and CheckpointError (see `read_gguf` and `locate_up`), RecipeError for other operations than
-    deactivate, NeuronsError when the neurons don't fit, OutputError.
+    The same model, neurons and recipe give the same bytes. Raises ModelError and CheckpointError (see `read_gguf` and
+    `locate_up`), RecipeError for other operations than deactivate, NeuronsError when the neurons don't fit, OutputError.
     """
     check_operations(recipe)
     gguf = read_gguf(model)
@@ -102,7 +101,7 @@ def check_operations(recipe: Recipe) -> None:
 
 
 def planned_for(gguf: Gguf, up: Up, recipe: Recipe, neurons: Neurons) -> Plan:
-    """What becomes of which neuron. Raises NeuronsError when the neurons are not of such a model."""
+    """Plan what becomes of which neuron. Raises NeuronsError when the neurons are not of such a model."""
     try:
         return plan(recipe, neurons, layers=up.layers, width=up.width)
     except NeuronsError as error:
@@ -129,7 +128,7 @@ def clear(data: bytearray, at: int, ranges: Sequence[Range]) -> None:
 
 
 def within(ranges: Sequence[Range], begin: int, end: int) -> list[Range]:
-    """The parts of the ranges between two bytes of the file."""
+    """Return the parts of the ranges between two bytes of the file."""
     return [(max(a, begin), min(b, end)) for a, b in ranges if a < end and b > begin]
 
 
@@ -211,7 +210,7 @@ def _settle(waiting: deque[list[Future[None]]], left: int) -> None:
 
 
 def _pieces(first: int, size: int) -> Iterator[Range]:
-    """The file in order, with a boundary at `first`."""
+    """Yield the file in order, with a boundary at `first`."""
     for begin, end in ((0, first), (first, size)):
         for at in range(begin, end, PIECE):
             yield at, min(at + PIECE, end)

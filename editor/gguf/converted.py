@@ -85,7 +85,10 @@ def read(path: Path) -> Record:
 
 
 def parsed(file: Path, largest: int, again: str) -> Any:
-    """The JSON that lies beside a GGUF file; `again` says what to do where it can't be. Raises VerificationError."""
+    """Read the JSON that lies beside a GGUF file.
+
+    `again` says what to do where it can't be read. Raises VerificationError.
+    """
     try:
         if file.stat().st_size > largest:
             raise VerificationError(f"{file} is too large to be monoglot's. {again}")

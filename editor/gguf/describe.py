@@ -14,8 +14,11 @@ from .up_projection import locate_up
 
 
 def of_gguf(path: Path, *, hashes: bool = False) -> dict[str, Any]:
-    """A GGUF file, and from its sidecar what was done to it; `file` says whether it still has the sidecar's size, with
-    `hashes` its sha256. Raises the errors of `read_gguf`, and VerificationError when the sidecar is malformed."""
+    """Describe a GGUF file, and from its sidecar what was done to it.
+
+    `file` says whether it still has the sidecar's size, with `hashes` its sha256. Raises the errors of `read_gguf`, and
+    VerificationError when the sidecar is malformed.
+    """
     gguf = read_gguf(path)
     found: dict[str, Any] = {
         "kind": "gguf",

@@ -116,7 +116,7 @@ def sidecar_of(path: Path) -> Path:
 
 
 def serialise(sidecar: Sidecar) -> bytes:
-    """The bytes of the file."""
+    """Return the bytes of the file."""
     return (json.dumps(sidecar.to_data(), ensure_ascii=False) + "\n").encode()
 
 
@@ -135,8 +135,10 @@ def is_ours(sidecar: Path) -> bool:
 
 
 def read(path: Path) -> Sidecar:
-    """Read what lies beside the GGUF file `path`. Raises VerificationError when either is missing, when it is malformed,
-    or of an unknown format."""
+    """Read what lies beside the GGUF file `path`.
+
+    Raises VerificationError when either is missing, and when the sidecar is malformed or of an unknown format.
+    """
     sidecar = sidecar_of(path)
     if not path.is_file():
         raise VerificationError(f"there is no file {path}. Name a GGUF file that monoglot wrote.")

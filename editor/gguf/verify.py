@@ -27,8 +27,10 @@ CHUNK = 4 * 2**20  # bytes
 
 @dataclass(frozen=True)
 class GgufBytes:
-    """What was found. `problems` is empty when it passed. `rows` were cleared, of which `zero_before` were zeros in the base
-    already; `tensors` hold them."""
+    """The outcome for a GGUF file. `problems` is empty when it passed.
+
+    `rows` were cleared, of which `zero_before` were zeros in the base already; `tensors` hold them.
+    """
 
     rows: int
     zero_before: int
@@ -43,7 +45,7 @@ class GgufBytes:
 
 
 def base_of(path: Path, named: Path | None) -> Path:
-    """The base's file: the one that is named, else the one that the sidecar names, beside the file or here.
+    """Find the base's file: the one that is named, else the one that the sidecar names, beside the file or here.
 
     Raises VerificationError when it isn't there.
     """
@@ -102,8 +104,7 @@ def _of_neurons(gguf: Gguf, up: Up, about: Sidecar, neurons: Neurons) -> list[st
 def _compare(
     path: Path, gguf: Gguf, ranges: list[Range], progress: Progress | None
 ) -> tuple[list[str], tuple[str, str]]:
-    """One problem for each tensor with a byte that is not as it should be, or for the rest of the file; and the sha256 of
-    both files."""
+    """Return a problem for each tensor with a wrong byte, or for the rest of the file; and the sha256 of both files."""
     places = _Places(gguf)
     digests = (hashlib.sha256(), hashlib.sha256())
     with gguf.path.open("rb") as base, path.open("rb") as out, ThreadPoolExecutor(2) as pool:

@@ -73,7 +73,7 @@ class Connection:
 def open_hub(
     endpoint: str | None = None, token: str | None = None, told: Callable[[str], None] = lambda line: None
 ) -> Connection:
-    """The Hub and who is logged in there: one request. Default: huggingface_hub's own endpoint and token.
+    """Open the Hub and learn who is logged in there, in one request. Default: huggingface_hub's own endpoint and token.
 
     Raises PublishError offline, without a token, with one that the Hub does not accept, and without a network.
     """
@@ -101,7 +101,7 @@ def open_hub(
 
 
 def ask(hub: Connection, doing: str, call: Callable[[], Answer], *, tries: int = TRIES) -> Answer:
-    """What `call` returns. `doing` says in messages what it is for: "making ann/model".
+    """Return what `call` returns. `doing` says in messages what it is for: "making ann/model".
 
     Raises ConflictError for 409 and 412, AbsentError for a repository that isn't there, PublishError for all else.
     """
@@ -140,7 +140,7 @@ def _theirs(error: Exception) -> bool:
 
 
 def _chain(error: BaseException) -> list[BaseException]:
-    """An error and what caused it: huggingface_hub wraps that of an LFS upload in a RuntimeError."""
+    """Return an error and what caused it: huggingface_hub wraps that of an LFS upload in a RuntimeError."""
     found: list[BaseException] = []
     at: BaseException | None = error
     while at is not None and at not in found:
@@ -158,7 +158,7 @@ def _response(error: BaseException) -> Any:
 
 
 def status_of(error: BaseException) -> int | None:
-    """The status of the reply that an error is about; Xet says it in words alone."""
+    """Return the status of the reply that an error is about; Xet says it in words alone."""
     response = _response(error)
     if response is not None:
         return int(response.status_code)
@@ -190,7 +190,7 @@ def _asked_to_wait(error: BaseException) -> float | None:
 
 
 def said_by(hub: Connection, error: BaseException) -> str:
-    """What the server says, or else the error: one line, nothing that a terminal obeys, without the token."""
+    """Return what the server says, or else the error: one line, nothing that a terminal obeys, without the token."""
     texts = [getattr(one, "server_message", None) for one in _chain(error)]
     if (
         isinstance(error, ValueError) and getattr(error, "response", None) is None
@@ -209,7 +209,7 @@ def _cause(hub: Connection, error: BaseException) -> str:
 
 
 def explained(hub: Connection, doing: str, error: BaseException, tried: int = 1) -> PublishError:
-    """The error to raise for one of theirs: what was being done, why it failed, what to do about it."""
+    """Make the error to raise for one of theirs: what was being done, why it failed, what to do about it."""
     status, said = status_of(error), said_by(hub, error)
     kind = _kind(error, status, said)
     category = {"absent": AbsentError, "conflict": ConflictError}.get(kind, PublishError)

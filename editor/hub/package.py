@@ -43,10 +43,11 @@ class Package:
 def check(
     folder: Path, *, unverified: bool = False, progress: Callable[[str, int, int], None] | None = None
 ) -> Package:
-    """The checkpoint in `folder`, when it is what its manifest says; `progress` gets a name, bytes read, bytes in all.
+    """Return the checkpoint in `folder` as a package, when it is what its manifest says.
 
-    Raises VerificationError for a folder without a manifest; PublishError when a file is missing or has another sha256, the
-    certificate is missing or says that the proof failed (unless `unverified`), or the card's metadata cannot be read.
+    `progress` gets a name, bytes read, and bytes in all. Raises VerificationError for a folder without a manifest;
+    PublishError when a file is missing or has another sha256, the certificate is missing or says that the proof failed
+    (unless `unverified`), or the card's metadata cannot be read.
     """
     manifest = manifest_file.read(folder)
     listed = manifest.files
@@ -75,7 +76,10 @@ def check(
 
 
 def _certified(folder: Path, certificate: Certificate | None, unverified: bool) -> list[str]:
-    """Notes on the certificate. Raises PublishError where it does not say that the proof passed, unless `unverified`."""
+    """Return notes on the certificate.
+
+    Raises PublishError where it does not say that the proof passed, unless `unverified`.
+    """
     proofs = certificate.proofs if certificate else {}
     if failed := next((name for name, proof in proofs.items() if not proof.passed), None):
         problem = next(iter(proofs[failed].problems), "no reason is given")
@@ -126,7 +130,7 @@ def _hashed(path: Path, name: str, done: int, whole: int, progress: Callable[[st
 
 
 def git_blob(path: Path) -> str:
-    """The sha1 that git, and so the Hub, knows a small file by."""
+    """Return the sha1 that git, and so the Hub, knows a small file by."""
     digest = hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False)
     with path.open("rb") as file:
         while piece := file.read(CHUNK):
@@ -135,6 +139,6 @@ def git_blob(path: Path) -> str:
 
 
 def _some(names: Iterable[str]) -> str:
-    """A few of some names."""
+    """Write a few of some names."""
     listed = list(names)
     return ", ".join(listed[:3]) + (f" and {len(listed) - 3} more" if len(listed) > 3 else "")

@@ -19,8 +19,11 @@ WEIGHTS = ("*.safetensors", "*.safetensors.index.json")  # what a runtime would 
 
 @dataclass(frozen=True)
 class Place:
-    """What the Hub has. `revision` is where the upload goes, and `head` its last commit, that of the default branch where
-    the branch is still to be made; `changed` are the files to upload, `others` what is there and stays."""
+    """The place on the Hub.
+
+    `revision` is where the upload goes, and `head` its last commit, that of the default branch where the branch is
+    still to be made. `changed` are the files to upload, `others` what is there and stays.
+    """
 
     repo: str
     exists: bool
@@ -66,7 +69,7 @@ def look(
     create_pr: bool = False,
     tag: str | None = None,
 ) -> Place:
-    """What is at `repo`; `private` is what was asked for, or None. Only reads.
+    """Look at what is at `repo`; `private` is what was asked for, or None. Nothing is written.
 
     Raises PublishError for what can't be: another visibility than the repository has, a tag that is taken, a revision that
     is no branch, weights of another checkpoint that would stay beside these, a token without the right to write.
@@ -120,7 +123,7 @@ def look(
 
 
 def _info(hub: Connection, repo: str) -> Any:
-    """What the Hub says of a repository; None where there is none."""
+    """Return what the Hub says of a repository; None where there is none."""
     try:
         info = ask(hub, f"looking at {repo}", lambda: hub.api.repo_info(repo))
     except AbsentError:

@@ -122,7 +122,7 @@ def _upload_once(hub: Connection, package: Package, place: Place, message: str) 
 
 
 def _pull_request(hub: Connection, repo: str, title: str, told: Told) -> Any:
-    """The open pull request that an earlier run of the same push left, or a new one."""
+    """Return the open pull request that an earlier run of the same push left, or a new one."""
     doing = f"opening a pull request in {repo}"
     opened = ask(
         hub, doing,

@@ -17,8 +17,10 @@ CardProblems = Callable[[Path], Sequence[str]]  # of a README.md, what the Hub w
 
 @dataclass(frozen=True)
 class Push:
-    """A checkpoint that can go to a place on the Hub: what would go, and what is there. `create_pr` and `tag` are what was
-    asked for."""
+    """A checkpoint that can go to a place on the Hub: what would go, and what is there.
+
+    `create_pr` and `tag` are what was asked for.
+    """
 
     hub: Connection
     package: Package

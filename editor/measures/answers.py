@@ -49,8 +49,11 @@ def judged(base: Any, tokenizer: Any, texts: Sequence[str], wanted: Sequence[str
 def real_text(
     base: Any, tokenizer: Any, wanted: Mapping[str, Sequence[str]], tokens: int, count: int = COUNT
 ) -> dict[str, Quality]:
-    """The yardstick by the prompt's language: what the base finds of the first `count` embedded passages in the wanted
-    languages, cut to `tokens` tokens. Of a language that is not embedded its perplexity is None."""
+    """Measure real text as the yardstick, by the prompt's language.
+
+    It is what the base finds of the first `count` embedded passages in the wanted languages, cut to `tokens` tokens. The
+    perplexity is None in a language that is not embedded.
+    """
     texts = {
         codes: [text for code in codes for text in passages(code)[:count]] for codes in map(tuple, wanted.values())
     }
@@ -69,8 +72,10 @@ def ask(
     tokens: int,
     progress: Progress | None = None,
 ) -> dict[str, dict[str, Answers]]:
-    """Answers of at most `tokens` tokens, by variant and the prompt's language; `wanted` and `real` are by the prompt's
-    language too. Raises CorpusError for a language that can't be identified."""
+    """Ask for answers of at most `tokens` tokens, by variant and the prompt's language.
+
+    `wanted` and `real` are by the prompt's language too. Raises CorpusError for a language that can't be identified.
+    """
     for languages in wanted.values():  # before the work
         for language in languages:
             check([language])

@@ -67,7 +67,7 @@ def confusion(texts: Sequence[str], wanted: str | Sequence[str]) -> Confusion:
 
 
 def judged_lines(text: str) -> list[str]:
-    """The lines of an answer that are long enough to tell their language, or all of it as one where none is."""
+    """Return the lines of an answer that are long enough to tell their language, or all of it as one where none is."""
     return [line for line in text.splitlines() if _weight(line) >= ENOUGH] or [text]
 
 

@@ -50,7 +50,7 @@ class Endpoint:
 
 
 def base_url(url: str) -> str:
-    """The URL that /models and /chat/completions are below: without a slash or /chat/completions at its end.
+    """Return the URL that /models and /chat/completions are below: without a slash or /chat/completions at its end.
 
     Raises JudgeError for what is not the http or https URL of a host, and for one with a user, a password, ? or # in it,
     which is not repeated in the message.
@@ -71,7 +71,7 @@ def base_url(url: str) -> str:
 
 
 def open_endpoint(url: str, model: str, key: str | None, timeout: float, retries: int) -> Endpoint:
-    """Connects to nothing yet. Raises JudgeError for a URL or key that can't be one."""
+    """Make an endpoint, without connecting yet. Raises JudgeError for a URL or key that can't be one."""
     if key is not None and not re.fullmatch("[!-~]+", key):  # http.client would repeat it in its own error
         raise JudgeError(
             "the judge's key has a space, a line break or another character in it that no key has. Set it anew."
@@ -89,7 +89,7 @@ def open_endpoint(url: str, model: str, key: str | None, timeout: float, retries
 
 
 def exchange(endpoint: Endpoint, path: str, content: Mapping[str, Any] | None) -> tuple[int, bytes]:
-    """The status and body of the reply to one request: GET, or POST where there is content.
+    """Return the status and body of the reply to one request: GET, or POST where there is content.
 
     Raises JudgeError for a server that can't be reached, redirects, or fails at every try, and for too long a reply.
     """
@@ -116,7 +116,7 @@ def exchange(endpoint: Endpoint, path: str, content: Mapping[str, Any] | None) -
 
 
 def _unreachable(endpoint: Endpoint, error: BaseException) -> JudgeError:
-    """What to say when this was the last try; raised at once where another is no use."""
+    """Make the error for when this was the last try; it is raised at once where another is no use."""
     cause = error.reason if isinstance(error, urllib.error.URLError) else error
     if isinstance(cause, TimeoutError):
         return JudgeError(
@@ -165,7 +165,7 @@ def _wait(stop: threading.Event, seconds: float) -> bool:
 
 
 def refused(endpoint: Endpoint, status: int, body: bytes) -> JudgeError:
-    """What to say of a status that is not 200: the next step, and what the server says itself."""
+    """Make the error for a status that is not 200: the next step, and what the server says itself."""
     step = NEXT_STEP.get(status, "Try later, or another server." if status >= 500 else "Is the URL right?")
     said = beginning(endpoint, body)
     return JudgeError(
@@ -175,7 +175,7 @@ def refused(endpoint: Endpoint, status: int, body: bytes) -> JudgeError:
 
 
 def parsed(body: bytes) -> Mapping[str, Any]:
-    """The JSON object in a body; of what isn't one, {}."""
+    """Return the JSON object in a body; {} of what isn't one."""
     try:
         found = json.loads(body)
     except (ValueError, RecursionError):
@@ -184,7 +184,10 @@ def parsed(body: bytes) -> Mapping[str, Any]:
 
 
 def beginning(endpoint: Endpoint, said: bytes | str) -> str:
-    """The beginning of what a server said, fit for a message: one line, nothing that a terminal obeys, without the key."""
+    """Return the beginning of what a server said, fit for a message.
+
+    It is one line, with nothing that a terminal obeys, and without the key.
+    """
     text = said.decode("utf-8", "replace") if isinstance(said, bytes) else said
     for key in {endpoint.key, json.dumps(endpoint.key)[1:-1], endpoint.key.replace("/", r"\/")} if endpoint.key else ():
         text = text.replace(key, "***")

@@ -32,7 +32,7 @@ def settings(options: Options, prompts: Mapping[str, Sequence[str]]) -> dict[str
 def choose_prompts(
     options: Options, known: Sequence[str], activated: Sequence[str], listener: Listener = NOBODY
 ) -> dict[str, list[str]]:
-    """The prompts that were asked for, those in the activated languages left out."""
+    """Choose the prompts that were asked for, without those in the activated languages."""
     if options.prompts == QUESTIONS:
         shipped = questions()
         found = questions(options.languages or [code for code in known if code in shipped], options.count)
@@ -50,7 +50,7 @@ def choose_prompts(
 
 
 def with_requests(prompts: Mapping[str, Sequence[str]], options: Options) -> dict[str, list[str]]:
-    """The prompts, each with the request to answer in a language where that was asked for."""
+    """Return the prompts, each with the request to answer in a language where that was asked for."""
     if not options.answer_in:
         return {language: list(own) for language, own in prompts.items()}
     return {
@@ -69,8 +69,10 @@ def answers(
     title: str,
     listener: Listener = NOBODY,
 ) -> tuple[dict[str, dict[str, Answers]], dict[str, dict[str, dict[str, Any]]]]:
-    """By variant and the prompt's language: the answers, and their figures, the judge's mean mark among them where there is
-    a judge."""
+    """Ask, and measure the answers by variant and the prompt's language.
+
+    Returns the answers, and their figures, the judge's mean mark among them where there is a judge.
+    """
     asked = with_requests(prompts, options)
     read = asked
     if options.chat:
@@ -95,7 +97,7 @@ def grade(
     options: Options,
     listener: Listener = NOBODY,
 ) -> dict[str, dict[str, dict[str, Any]]]:
-    """The judge's mean mark for the answers of each variant in each language; nothing where no judge was asked for."""
+    """Return the judge's mean mark for the answers of each variant in each language; nothing where no judge was asked for."""
     empty: dict[str, dict[str, dict[str, Any]]] = {
         name: {language: {} for language in by} for name, by in found.items()
     }

@@ -46,7 +46,7 @@ class Verdict:
 
 
 def key_from_environment(variable: str = "MONOGLOT_JUDGE_KEY") -> str | None:
-    """The key in an environment variable, without white space around it; None where it is not set or empty."""
+    """Return the key in an environment variable, without white space around it; None where it is not set or empty."""
     return os.environ.get(variable, "").strip() or None
 
 
@@ -61,8 +61,10 @@ def judge(
     workers: int = 4,
     progress: Progress | None = None,
 ) -> list[Verdict]:
-    """A verdict on each item, in their order. `url` is the base, such as http://127.0.0.1:8080/v1; `timeout` is in seconds a
-    try; `workers` requests are under way at a time. On an error, and on Ctrl-C, no further request is sent.
+    """Return a verdict on each item, in their order.
+
+    `url` is the base, such as http://127.0.0.1:8080/v1; `timeout` is in seconds a try; `workers` requests are under way at a
+    time. On an error, and on Ctrl-C, no further request is sent.
 
     Raises JudgeError for a URL or key that can't be one, an unreachable or failing server, and malformed replies.
     """
@@ -100,8 +102,11 @@ def judge(
 
 
 def check(url: str, model: str, key: str | None = None, *, timeout: float = 20, retries: int = 2) -> None:
-    """Raise JudgeError when the judge can't be asked, before there is any work to lose. GET {url}/models; where there is no
-    such thing, or the model is not listed (some servers take any name), a completion of one token decides."""
+    """Raise JudgeError when the judge can't be asked, before there is any work to lose.
+
+    It asks for GET {url}/models. Where there is no such thing, or the model is not listed (some servers take any name), a
+    completion of one token decides.
+    """
     endpoint = open_endpoint(url, model, key, timeout, retries)
     status, body = exchange(endpoint, "/models", None)
     if status not in (200, 404, 405):
@@ -113,8 +118,11 @@ def check(url: str, model: str, key: str | None = None, *, timeout: float = 20, 
 
 
 def dry_run(items: Sequence[Item], model: str) -> dict[str, Any]:
-    """What `judge` would send at the least, without sending it: the number of requests, their characters, about how many
-    tokens these are and by which rule, the settings, and the full text of the first request (None without items)."""
+    """Describe what `judge` would send at the least, without sending it.
+
+    It has the number of requests, their characters, about how many tokens these are and by which rule, the settings, and the
+    full text of the first request (None without items).
+    """
     texts = [request_text(item) for item in items]
     syllables = sum(len(SYLLABIC.findall(text)) for text in texts)
     characters = sum(map(len, texts))
@@ -129,13 +137,13 @@ def dry_run(items: Sequence[Item], model: str) -> dict[str, Any]:
 
 
 def mean_quality(verdicts: Sequence[Verdict]) -> tuple[float | None, int, int]:
-    """The mean of the scores (None where there is none), how many verdicts have a score, and how many don't."""
+    """Return the mean of the scores (None where there is none), how many verdicts have a score, and how many don't."""
     scores = [verdict.score for verdict in verdicts if verdict.score is not None]
     return sum(scores) / len(scores) if scores else None, len(scores), len(verdicts) - len(scores)
 
 
 def request_text(item: Item) -> str:
-    """What the judge reads of one item."""
+    """Write what the judge reads of one item."""
     question, answer, language = item
     longest = max(map(len, re.findall("`+", question + "\n" + answer)), default=0)
     fence = "`" * max(3, longest + 1)
@@ -144,7 +152,7 @@ def request_text(item: Item) -> str:
 
 
 def score_of(reply: str) -> int | None:
-    """The score in a reply, as the module says; None where there is none."""
+    """Return the score in a reply, as the module says; None where there is none."""
     said = _said(reply)
     if first := _first_line_digit(said):
         return int(first)
@@ -153,7 +161,7 @@ def score_of(reply: str) -> int | None:
 
 
 def _said(reply: str) -> str:
-    """A reply after its thinking, without the scale; of one that still thinks, nothing."""
+    """Return a reply after its thinking, without the scale; nothing of a reply that still thinks."""
     after = reply.rpartition("</think>")[2].partition("<think>")[0]
     return OF_FIVE.sub(" ", after.translate(WIDE)).strip()
 
@@ -186,7 +194,7 @@ def _request(model: str, text: str, tokens: int) -> dict[str, Any]:
 
 
 def _completion(endpoint: Endpoint, text: str, tokens: int) -> dict[str, Any]:
-    """The first choice of a chat completion; its message has a content, "" where the server gives none."""
+    """Return the first choice of a chat completion; its message has a content, "" where the server gives none."""
     status, body = exchange(endpoint, "/chat/completions", _request(endpoint.model, text, tokens))
     if status != 200:
         raise refused(endpoint, status, body)

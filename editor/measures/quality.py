@@ -29,8 +29,11 @@ LOOP = 0.3  # of all 3-grams
 
 @dataclass(frozen=True)
 class Quality:
-    """Of some texts: `perplexity` a token and `repetition` a 3-gram of all together, None when there is too little text to
-    say, or no number; `broken` says it of each text."""
+    """The quality of some texts.
+
+    `perplexity` is that of a token and `repetition` that of a 3-gram, of all texts together; None when there is too little
+    text to say, or no number. `broken` says it of each text.
+    """
 
     perplexity: float | None
     repetition: float | None
@@ -44,8 +47,10 @@ class Quality:
 def quality(
     base: Any, tokenizer: Any, texts: Sequence[str], *, tokens: int | None = None, real: float | None = None
 ) -> Quality:
-    """What `base`, a live model, finds of `texts`, each cut to its first `tokens` tokens. `real` is the perplexity of real
-    text; without it word salad is not told apart."""
+    """Measure what `base`, a live model, finds of `texts`, each cut to its first `tokens` tokens.
+
+    `real` is the perplexity of real text; without it word salad is not told apart.
+    """
     rows = token_ids(tokenizer, texts, tokens)
     head = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
     nats = log_loss(base, [head + row for row in rows])  # (n,)
@@ -64,15 +69,18 @@ def quality(
 
 
 def token_ids(tokenizer: Any, texts: Sequence[str], tokens: int | None = None) -> list[list[int]]:
-    """The first `tokens` token ids of each text, without special tokens and the white space around it."""
+    """Return the first `tokens` token ids of each text, without special tokens and the white space around it."""
     if not texts:
         return []
     return [row[:tokens] for row in tokenizer([text.strip() for text in texts], add_special_tokens=False)["input_ids"]]
 
 
 def log_loss(model: Any, contexts: Sequence[Sequence[int]]) -> npt.NDArray[np.float64]:
-    """−Σ_t ln P(x_t | x_<t) of each context of token ids in nats, float64 (n,). The first token is not predicted, so 0 where
-    there is no other. At most `logits.LOGITS` logits (or one row's) are in memory."""
+    """Return −Σ_t ln P(x_t | x_<t) of each context of token ids, in nats, float64 (n,).
+
+    The first token is not predicted, so a context of one token gives 0. At most `logits.LOGITS` logits (or one row's) are in
+    memory.
+    """
     order = sorted((at for at in range(len(contexts)) if len(contexts[at]) > 1), key=lambda at: len(contexts[at]))
     found: list[float] = []
     for ids in batches([np.array(contexts[at], np.int64) for at in order]):  # (B, T)

@@ -31,8 +31,11 @@ Float64 = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Similarity:
-    """`pairs["en-zh"]` and their `mean`, the control `unrelated`, and `centred` with its control: each layers + 1 values in
-    [−1, 1]; of how many `texts`. Of a single text there are only the first two."""
+    """The similarity of hidden states across languages.
+
+    `pairs["en-zh"]` and their `mean`, the control `unrelated`, and `centred` with its control each have layers + 1 values in
+    [−1, 1]. `texts` is how many there were. Of a single text there are only the first two.
+    """
 
     texts: int
     pairs: dict[str, list[float]]
@@ -68,7 +71,7 @@ def similarity(
 
 
 def _pairs_and_control(embedded: Mapping[str, Float64]) -> tuple[list[float], list[float]]:
-    """The mean over all pairs of languages, of translations and of each text with the next one's translation."""
+    """Return the mean over all pairs of languages: of translations, and of each text with the next one's translation."""
     pairs = list(combinations(embedded.values(), 2))
     translations = [_cosine(a, b) for a, b in pairs]
     others = [_cosine(a, np.roll(b, 1, axis=0)) for a, b in pairs]
@@ -91,7 +94,7 @@ def check(texts: Mapping[str, Sequence[str]]) -> None:
 
 
 def embed(model: Any, tokenizer: Any, text: str) -> Float64:
-    """The mean hidden state of a text after the embeddings and after each layer, float64 (layers + 1, d)."""
+    """Return the mean hidden state of a text after the embeddings and after each layer, float64 (layers + 1, d)."""
     import torch
 
     ids = tokenizer(text, add_special_tokens=False)["input_ids"][:TOKENS]

@@ -62,8 +62,11 @@ class Point:
 
 @dataclass(frozen=True)
 class Curve:
-    """The points that were tried, ascending. `base` is the model as it is, at strength 0; `real` the real text; `samples`
-    are (prompt, answer) at the chosen strength, from different languages."""
+    """The points that were tried, ascending.
+
+    `base` is the model as it is, at strength 0; `real` the real text; `samples` are (prompt, answer) at the chosen strength,
+    from different languages.
+    """
 
     language: str
     target_accuracy: float
@@ -129,9 +132,11 @@ def search(
     target_accuracy: float = TARGET_ACCURACY,
     progress: Progress | None = None,
 ) -> Curve:
-    """The first of the ascending `strengths` at which `target_accuracy` of the answers are in the language and have not
-    fallen apart; else, with a MonoglotWarning, the one with the most whole answers in the language. It goes no further once
-    they have fallen apart at two strengths from WEAK on in a row.
+    """Find the first of the ascending `strengths` that is good enough.
+
+    It is the first at which `target_accuracy` of the answers are in the language and have not fallen apart; else, with a
+    MonoglotWarning, the one with the most whole answers in the language. The search goes no further once the answers have
+    fallen apart at two strengths from WEAK on in a row.
 
     `modules` are the base's `families.activation_modules`, `plan_of` says what a strength does. Raises CorpusError as
     `Task.check`, RecipeError when there are no strengths.
@@ -172,7 +177,7 @@ def samples(task: Task, point: Point) -> tuple[tuple[str, str], ...]:
 
 
 def advice(best: Point, language: str, target_accuracy: float) -> str:
-    """What to say, and to do, when not even the best strength is good enough."""
+    """Say what to do when not even the best strength is good enough."""
     return (
         f"no strength makes {target_accuracy:.0%} of the answers {language} and leaves them whole; the best is "
         f"{best.strength:g}: {best.accuracy:.0%} are {language}, {best.answers.whole:.0%} are that and whole. Hold or "
@@ -181,7 +186,7 @@ def advice(best: Point, language: str, target_accuracy: float) -> str:
 
 
 def of_checkpoint(task: Task, model: Any, strength: float, progress: Progress | None = None) -> Point:
-    """The same of a live model that was baked at some strength: what it does itself, without hooks."""
+    """Measure a live model that was baked at some strength: what it does itself, without hooks."""
     return _point(task, strength, Variant("checkpoint", model), progress)
 
 
@@ -200,8 +205,11 @@ def _point(task: Task, strength: float, variant: Variant, progress: Progress | N
 
 
 def to_json(curve: Curve, checkpoint: Sequence[Point] = (), answers: Sequence[tuple[str, str]] = ()) -> dict[str, Any]:
-    """For a manifest: figures rounded to what they are worth. `checkpoint` are the points `of_checkpoint`, `answers` the
-    `samples` of the last; without them those of the curve stand there."""
+    """Return the curve for a manifest, with figures rounded to what they are worth.
+
+    `checkpoint` are the points `of_checkpoint`, `answers` the `samples` of the last; without them those of the curve
+    stand there.
+    """
     return {
         "language": curve.language,
         "target_accuracy": curve.target_accuracy,

@@ -32,10 +32,10 @@ Read = Callable[[int, int], bytes]  # first byte, how many
 
 @contextmanager
 def outlined(model: str) -> Iterator[Source]:
-    """The outline of a Hub model (`org/name`, `org/name@revision`) in a folder that lasts as long as the block; the model
-    itself where its weights were downloaded before.
+    """Yield the outline of a Hub model (`org/name`, `org/name@revision`) in a folder that lasts as long as the block.
 
-    Raises ModelError as `resolve` does, and CheckpointError when a header can't be one.
+    It is the model itself where its weights were downloaded before. Raises ModelError as `resolve` does, and CheckpointError
+    when a header can't be one.
     """
     name = model.partition("@")[0]
     folder = fetch(model, SMALL)
@@ -66,7 +66,7 @@ def outlined(model: str) -> Iterator[Source]:
 
 
 def _shards(folder: Path, sizes: dict[str, int]) -> list[str]:
-    """The names of the weight files that are there."""
+    """List the names of the weight files that are there."""
     if not (folder / INDEX).is_file():
         return [SINGLE] if SINGLE in sizes else []
     index = parse_json((folder / INDEX).read_bytes(), str(folder / INDEX))
@@ -112,7 +112,7 @@ def _listed(name: str, commit: str) -> tuple[dict[str, int], dict[str, str]]:
 
 
 def _reader(name: str, commit: str, file: str) -> Read:
-    """Reads parts of a file on the Hub."""
+    """Return a function that reads parts of a file on the Hub."""
     from huggingface_hub import get_session, hf_hub_url
     from huggingface_hub.utils import build_hf_headers, hf_raise_for_status
 

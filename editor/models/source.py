@@ -90,7 +90,7 @@ def on_hub(model: str) -> bool:
 
 
 def fetch(checkpoint: str, only: Sequence[str]) -> Path:
-    """The folder of a checkpoint; of one on the Hub, a folder with those of its files that match `only`.
+    """Return the folder of a checkpoint; for one on the Hub, a folder with those of its files that match `only`.
 
     Raises ModelError as `resolve` does.
     """
@@ -154,8 +154,11 @@ def _unusable(error: Exception) -> str:
 
 
 def resolve_base(name: str, revision: str | None, hub: bool, named: str | None, *, beside: Path) -> Source:
-    """Find the base of a checkpoint: the one that is `named`, else the one that its manifest calls `name`, looked for as a
-    folder beside the checkpoint or here, then on the Hub."""
+    """Find the base of a checkpoint.
+
+    It is the one that is `named`, else the one that its manifest calls `name`, looked for as a folder beside the
+    checkpoint or here, then on the Hub.
+    """
     if named:
         return resolve(named)
     if hub:

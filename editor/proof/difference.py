@@ -45,9 +45,11 @@ Float64 = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class TensorDifference:
-    """Of a tensor whose bytes differ. Rows lie along the first axis, columns along the second of two; `first_rows` and
-    `first_columns` are the first FEW. Changes are |v − w|, and |v − w| / |w| where w ≠ 0, over finite numbers; None where a
-    dtype's numbers aren't read."""
+    """The difference of a tensor whose bytes differ.
+
+    Rows lie along the first axis, columns along the second of two; `first_rows` and `first_columns` are the first FEW.
+    Changes are |v − w|, and |v − w| / |w| where w ≠ 0, over finite numbers; None where a dtype's numbers aren't read.
+    """
 
     name: str
     dtype: str
@@ -63,11 +65,14 @@ class TensorDifference:
 
 @dataclass(frozen=True)
 class Difference:
-    """`only`: names of tensors in the one and in the other. `other_form`: name -> what dtype and shape it has in each.
+    """The difference of two checkpoints.
+
+    `only`: names of tensors in the one and in the other. `other_form`: name -> what dtype and shape it has in each.
     `config` and `metadata`: dotted key -> (value, value), ABSENT for a key that is not there; `respelled` are those of the
     config that say in the older spelling what the other says in the newer alone. `files`: name -> "changed",
-    "only in A" or "only in B"; `same_files` are the equal ones. `shards`: how many each has. `manifests`: those of
-    those that monoglot made."""
+    "only in A" or "only in B"; `same_files` are the equal ones. `shards`: how many each has. `manifests`: those of the
+    checkpoints that monoglot made.
+    """
 
     only: tuple[tuple[str, ...], tuple[str, ...]]
     other_form: dict[str, tuple[str, str]]
@@ -136,7 +141,7 @@ def _form(place: Place) -> str:
 
 
 def _manifest(folder: Path) -> Manifest | None:
-    """The manifest, if there is one that can be read."""
+    """Return the manifest, if there is one that can be read."""
     try:
         return manifest_file.read(folder)
     except MonoglotError:
@@ -183,7 +188,7 @@ class _Extremes:
 
 
 def _look(ours: Place, theirs: Place, start: int) -> TensorDifference:
-    """What differs in two tensors of one form, which are equal before byte `start`."""
+    """Find what differs in two tensors of one form, which are equal before byte `start`."""
     tensor = ours[1]
     readable = tensor.dtype in floats.STORED or tensor.dtype in PLAIN
     bits = f"u{max(1, ITEM_BITS[tensor.dtype] // 8)}"
@@ -238,7 +243,7 @@ ABSENT = Absent()
 
 
 def _pairs(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """The keys whose values are not the same, with both values. 1, 1.0 and true are not the same."""
+    """Return the keys whose values are not the same, with both values. 1, 1.0 and true are not the same."""
     found = {}
     for key in sorted(one.keys() | other.keys()):
         values = (one.get(key, ABSENT), other.get(key, ABSENT))
@@ -248,7 +253,7 @@ def _pairs(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, tuple[
 
 
 def _respelled(pairs: Mapping[str, tuple[Any, Any]], one: dict[str, Any], other: dict[str, Any]) -> tuple[str, ...]:
-    """The keys of `pairs` that the one config or the other lacks of the older spelling, and the other has."""
+    """Return the keys of `pairs` of the older spelling that one config lacks and the other has."""
     ours, theirs = (
         {
             f"{place}.{key}" if place else key: value
@@ -275,7 +280,7 @@ def _metadata(checkpoint: Checkpoint) -> dict[str, Any]:
 
 
 def _files(one: Checkpoint, other: Checkpoint) -> tuple[dict[str, str], tuple[str, ...]]:
-    """The files beside weights and config: those that differ and how, and those that don't."""
+    """Return the files beside weights and config: those that differ and how, and those that don't."""
     ours, theirs = (_beside(checkpoint) for checkpoint in (one, other))
     differ, same = {}, []
     for name in sorted(ours | theirs):

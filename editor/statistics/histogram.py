@@ -31,7 +31,7 @@ UInt32 = npt.NDArray[np.uint32]
 
 
 def _bins() -> npt.NDArray[np.int64]:
-    """The bin of each of the 2048 patterns, (2048,)."""
+    """Return the bin of each of the 2048 patterns, (2048,)."""
     magnitude = np.arange(1024) - LOWEST
     positive = ZERO + 1 + np.clip(magnitude, 0, POSITIVE - 1)
     negative = ZERO - 1 - np.clip(magnitude, 0, NEGATIVE - 1)
@@ -68,7 +68,7 @@ def count(activation: "torch.Tensor", patterns: "torch.Tensor", into: "torch.Ten
 
 
 def quantile(histogram: UInt32, q: float) -> Float64:
-    """The round(q · n)-th smallest of n values, interpolated by rank in its bin; histogram (…, BINS), result (…)."""
+    """Return the round(q · n)-th smallest of n values, interpolated by rank in its bin; histogram (…, BINS), result (…)."""
     whole = histogram.cumsum(axis=-1, dtype=np.int64)
     n = whole[..., -1]
     rank = np.clip(np.rint(q * n), 1, np.maximum(n, 1))

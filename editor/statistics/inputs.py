@@ -40,8 +40,11 @@ class Part:
 
 @dataclass(frozen=True)
 class Sample:
-    """Inputs at n tokens of held-out text: per layer float32 (n, d); token ids and positions in their contexts, int64
-    (n,); the kind of each token, one of KINDS; and the texts they are of, in the order of the rows."""
+    """A sample of inputs, at n tokens of held-out text.
+
+    It has per layer float32 (n, d); token ids and positions in their contexts, int64 (n,); the kind of each token, one of
+    KINDS; and the texts they are of, in the order of the rows.
+    """
 
     x: Sequence[Float32] | Float32
     tokens: Int64
@@ -88,7 +91,7 @@ class Inputs:
 
 
 def to_arrays(inputs: Inputs) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
-    """The tensors of a statistics file, and what its metadata says of them."""
+    """Return the tensors of a statistics file, and what its metadata says of them."""
     sample = inputs.sample
     arrays: dict[str, npt.NDArray[Any]] = {
         "second_moment": np.array(list(inputs.second_moment)),
@@ -184,7 +187,7 @@ class LayersOfFile(Sequence[Any]):
 
 
 def add(parts: Sequence[Inputs]) -> Inputs:
-    """The inputs of the union of the texts, in any order the same; a text sampled in several is kept once."""
+    """Add up the inputs of texts, in any order the same; a text sampled in several is kept once."""
     first = parts[0]
     second = np.zeros((first.layers, first.hidden, first.hidden))
     for layer in range(first.layers):

@@ -44,7 +44,7 @@ class Moments:
         self._shape, self._skip = (batch, length), skip
 
     def commit(self) -> None:
-        """Raises StatisticsError when an input was NaN or infinite."""
+        """Take in what was added. Raises StatisticsError when an input was NaN or infinite."""
         for layer, (second, first, begin) in sorted(self._pending.items()):
             if not (np.isfinite(second).all() and np.isfinite(begin).all()):
                 raise StatisticsError(

@@ -32,7 +32,7 @@ class Piece:
 
 
 def pieces(packed: Packed) -> list[Piece]:
-    """The texts of one language, in order."""
+    """Return the texts of one language, in order."""
     lengths = [len(context) - packed.skip for context in packed.contexts]
     every = [
         (context, begin, min(begin + PIECE, length))
@@ -44,6 +44,6 @@ def pieces(packed: Packed) -> list[Piece]:
 
 
 def join(parts: Sequence[Float32]) -> Float32:
-    """The texts of all parts, (texts, layers, width), in an order that is the same whatever that of the parts."""
+    """Join the texts of all parts, (texts, layers, width), in an order that does not depend on that of the parts."""
     rows = np.concatenate(parts)
     return rows[sorted(range(len(rows)), key=lambda text: sha256(rows[text].tobytes()).digest())]

@@ -78,7 +78,7 @@ class Resume:
         self.done, self.batch_tokens = state.done, state.batch_tokens
 
     def _begun(self, done: dict[str, int]) -> list[str]:
-        """The names of the sums that are not all zeros."""
+        """Return the names of the sums that are not all zeros."""
         begun = {language for language, contexts in done.items() if contexts}
         return [name for name in self.sums if (of := name.rpartition(".")[0]) not in done or of in begun]
 

@@ -21,8 +21,10 @@ def detect_or_reuse(
     *,
     listener: Listener = NOBODY,
 ) -> tuple[Statistics, bool]:
-    """Give the statistics in `path` if they were made of the same model, texts and settings, else new ones, kept there; and
-    whether they are new. Raises what `detect` raises."""
+    """Return the statistics in `path` if they were made of the same model, texts and settings, else new ones, kept there.
+
+    The second value says whether they are new. Raises what `detect` raises.
+    """
     before = None
     if path.is_file():
         try:

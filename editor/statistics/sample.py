@@ -83,8 +83,10 @@ def require_held_out(packed: Packed) -> None:
 
 
 def kind_of(text: str) -> str:
-    """One of KINDS for what a token decodes to: "other" are special tokens, symbols mixed with digits, and parts of
-    characters."""
+    """Return one of KINDS for what a token decodes to.
+
+    "other" are special tokens, symbols mixed with digits, and parts of characters.
+    """
     if text and not text.strip():
         return "white space"
     categories = {unicodedata.category(character) for character in text.strip()}

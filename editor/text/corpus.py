@@ -50,7 +50,7 @@ class Text:
 
 
 def open_corpus(specs: Sequence[str], languages: Sequence[str] = ()) -> dict[str, Text]:
-    """The texts that `specs` name, in the order of `languages`, or alphabetically when none are given.
+    """Open the texts that `specs` name, in the order of `languages`, or alphabetically when none are given.
 
     Raises CorpusError when a file, a folder or a wanted language is not there.
     """
@@ -145,7 +145,7 @@ def _all_under(folder: Path) -> Iterator[Path]:
 
 
 def _files_under(folder: Path) -> list[Path]:
-    """The text files in a language's folder, at any depth; hidden ones (`._de.txt` of macOS, `.cache/`) are no text."""
+    """List the text files in a language's folder, at any depth; hidden ones (`._de.txt` of macOS, `.cache/`) are no text."""
     return [
         path
         for path in sorted(folder.rglob("*"))
@@ -192,7 +192,7 @@ def _from_hub(dataset: str, languages: Sequence[str]) -> list[Text]:
 
 
 def _from_configuration(datasets: Any, dataset: str, configurations: list[str], language: str) -> Text:
-    """The newest configuration that is the language's code, or ends in it (`20231101.zh`)."""
+    """Open the newest configuration that is the language's code, or ends in it (`20231101.zh`)."""
     named = re.compile(rf"(.*[._-])?{re.escape(language)}")
     fitting = sorted(filter(named.fullmatch, configurations))
     if not fitting:
@@ -207,7 +207,7 @@ def _from_configuration(datasets: Any, dataset: str, configurations: list[str], 
 
 
 def _stream(datasets: Any, dataset: str, configuration: str) -> Iterator[Any]:
-    """The rows of a configuration; whatever the network does in between is a CorpusError."""
+    """Yield the rows of a configuration; whatever the network does in between is a CorpusError."""
     try:
         yield from datasets.load_dataset(dataset, configuration, split="train", streaming=True)
     except Exception as error:  # the library raises its own, the Hub's, fsspec's and the network's errors here

@@ -28,17 +28,17 @@ TAG = re.compile(r"</?[a-z][^<>\n]*>?")
 
 
 def guess(text: str, languages: Sequence[str]) -> tuple[str, float]:
-    """The likeliest language of a text and how certain that is, 0 … 1, where `languages` are to be recognised."""
+    """Return the likeliest language of a text and how certain that is, 0 … 1, where `languages` are to be recognised."""
     identifier = _identifier(frozenset(map(_code, languages)))
     language, certainty = identifier.classify(text)
     return str(language), float(certainty)
 
 
 def language_of(text: str, languages: Sequence[str]) -> str | None:
-    """The language of a text, as the identifier's code, or None when it is undetermined. `languages` are those that are
-    to be recognised; another one may be the answer too.
+    """Return the language of a text, as the identifier's code, or None when it is undetermined.
 
-    Raises CorpusError for a language that the identifier doesn't know, and for two that it can't tell apart.
+    `languages` are those that are to be recognised; another one may be the answer too. Raises CorpusError for a language that
+    the identifier doesn't know, and for two that it can't tell apart.
     """
     check(languages)
     bare = TAG.sub(" ", text)
@@ -64,7 +64,7 @@ def is_in(text: str, *languages: str) -> bool:
 
 
 def share(texts: Sequence[str], *languages: str) -> float:
-    """The share of texts that are in one of some languages; 0 of no texts."""
+    """Return the share of texts that are in one of some languages; 0 of no texts."""
     return sum(is_in(text, *languages) for text in texts) / max(1, len(texts))
 
 
@@ -73,13 +73,13 @@ def knows(language: str) -> bool:
 
 
 def _code(language: str) -> str:
-    """The label without subtags: the identifier knows `pt`, not `pt-BR`."""
+    """Return the label without subtags: the identifier knows `pt`, not `pt-BR`."""
     return re.split(r"[-_]", language)[0]
 
 
 @cache
 def _identifier(wanted: frozenset[str]) -> Any:
-    """The identifier for some wanted languages."""
+    """Return the identifier for some wanted languages."""
     identifier, known = _whole()
     told = copy.copy(identifier)
     told.set_languages(sorted(known - {close for code in wanted for close in CONFUSED.get(code, set())}))
@@ -88,7 +88,7 @@ def _identifier(wanted: frozenset[str]) -> Any:
 
 @cache  # loading takes a second
 def _whole() -> tuple[Any, frozenset[str]]:
-    """The identifier with all the languages it knows."""
+    """Load the identifier with all the languages it knows."""
     from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
     identifier = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)

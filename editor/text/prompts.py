@@ -25,7 +25,7 @@ Prompts = dict[str, list[str]]  # by language
 
 
 def beginning(text: str, language: str) -> str:
-    """The first words of a text; in scripts without spaces the first clause, up to its comma or full stop."""
+    """Return the first words of a text; in scripts without spaces the first clause, up to its comma or full stop."""
     if language in CLAUSE:
         clause = CLAUSE[language].match(text)
         return clause[0] if clause else text
@@ -33,14 +33,16 @@ def beginning(text: str, language: str) -> str:
 
 
 def passages(language: str) -> list[str]:
-    """The embedded passages of a language, the held-out ones first; none in a language that is not embedded."""
+    """Return the embedded passages of a language, the held-out ones first; none in a language that is not embedded."""
     text: Text | None = open_corpus([embedded.NAME]).get(language)
     return [*text.part(held_out=True), *text.part(held_out=False)] if text else []
 
 
 def embedded_prompts(languages: Sequence[str] = (), count: int = COUNT) -> Prompts:
-    """Beginnings of at most `count` embedded passages in each language, all languages when none are named. The same number
-    in two languages is the same passage. Raises CorpusError for a language that is not embedded."""
+    """Return the beginnings of at most `count` embedded passages in each language, in all languages when none are named.
+
+    The same number in two languages is the same passage. Raises CorpusError for a language that is not embedded.
+    """
     known = sorted(open_corpus([embedded.NAME]))
     prompts = {
         language: [beginning(text, language) for text in passages(language)[:count]] for language in languages or known
@@ -49,9 +51,11 @@ def embedded_prompts(languages: Sequence[str] = (), count: int = COUNT) -> Promp
 
 
 def load(path: Path, languages: Sequence[str] = (), count: int | None = None, *, what: str = "prompts") -> Prompts:
-    """Prompts from a .jsonl or a folder, at most `count` a language (None: all), in the order of `languages` or, when none
-    are named, of the file. Raises CorpusError with the file and line that is wrong, for a language without prompts, and
-    when there are none at all; `what` is what the messages call them."""
+    """Read prompts from a .jsonl or a folder, at most `count` a language (None: all).
+
+    They come in the order of `languages` or, when none are named, of the file. Raises CorpusError with the file and line that
+    is wrong, for a language without prompts, and when there are none at all; `what` is what the messages call them.
+    """
     if path.is_dir():
         found = _from_folder(path)
     elif not path.is_file():
@@ -111,7 +115,7 @@ def _from_folder(path: Path) -> Prompts:
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    """The lines of a file that are not empty, with their numbers."""
+    """Yield the lines of a file that are not empty, with their numbers."""
     try:
         with path.open(encoding="utf-8-sig") as file:
             yield from ((number, line) for number, line in enumerate(file, start=1) if line.strip())

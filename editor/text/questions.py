@@ -23,10 +23,10 @@ UNSPACED = ("ja", "zh")  # a full stop is not followed by a space
 
 
 def questions(languages: Sequence[str] = (), count: int | None = None) -> dict[str, list[str]]:
-    """The first `count` questions (None: all 40) in each language, by language in the order asked for; all languages when
-    none are named. The same number in two languages is the same question.
+    """Return the first `count` questions (None: all 40) in each language, in all languages when none are named.
 
-    Raises CorpusError for a language that the questions are not in.
+    The languages come in the order asked for. The same number in two languages is the same question. Raises CorpusError for a
+    language that the questions are not in.
     """
     rows = _file()["questions"]
     languages = languages or list(rows[0])
@@ -34,7 +34,7 @@ def questions(languages: Sequence[str] = (), count: int | None = None) -> dict[s
 
 
 def answer_in(prompt_language: str, target: str) -> str:
-    """The sentence in `prompt_language` that asks for an answer in `target`: from en to fr "Answer in French.".
+    """Return the sentence in `prompt_language` that asks for an answer in `target`: from en to fr "Answer in French.".
 
     Raises CorpusError for a language, of either, that there is no such sentence for.
     """
@@ -43,8 +43,10 @@ def answer_in(prompt_language: str, target: str) -> str:
 
 
 def with_request(question: str, prompt_language: str, target: str) -> str:
-    """A question in `prompt_language`, followed by the request for an answer in `target`, with a space between them where
-    the script has one. Raises CorpusError as `answer_in` does."""
+    """Return a question in `prompt_language`, followed by the request for an answer in `target`.
+
+    A space stands between them where the script has one. Raises CorpusError as `answer_in` does.
+    """
     return question + ("" if prompt_language in UNSPACED else " ") + answer_in(prompt_language, target)
 
 

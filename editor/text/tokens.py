@@ -36,7 +36,7 @@ class Packed:
 
 
 def pack(text: Text, tokenizer: Any, *, tokens: int, context: int, held_out: bool = False) -> Packed:
-    """The first `tokens` tokens of a text, in contexts of `context` positions.
+    """Pack the first `tokens` tokens of a text into contexts of `context` positions.
 
     `tokenizer` is a transformers tokenizer. Fewer tokens come back when the text has fewer.
     """
@@ -87,8 +87,10 @@ def fitting_context(target: Target, context: int) -> int:
 def read_texts(
     target: Target, texts: Mapping[str, Text], *, tokens: int, context: int, held_out: bool = False
 ) -> dict[str, Packed]:
-    """Tokenize each language's text with the model's own tokenizer, `context` positions at most (fewer where the model
-    has fewer)."""
+    """Tokenize each language's text with the model's own tokenizer, `context` positions at most.
+
+    A context has fewer positions where the model has fewer.
+    """
     context = fitting_context(target, context)
     tokenizer = load_tokenizer(target.source.folder)
     return {
