@@ -14,6 +14,7 @@ import click
 from .console import as_options
 from .terminal import prepare, say, swallow_output
 
+RESUMED = ("detect", "export", "paper")  # what these had done is taken up by the next run
 TRACEBACK = "MONOGLOT_TRACEBACK"  # an environment variable, for those who look for a fault
 
 COMMANDS = {
@@ -99,7 +100,9 @@ def main() -> None:
         say(f"Error: {as_options(str(error))}", color="red", err=True)
         sys.exit(1)
     except (click.Abort, KeyboardInterrupt):
-        say("Interrupted. What was not finished was not written.", err=True)
+        resumed = any(word in RESUMED for word in sys.argv[1:2])
+        again = "Run the same command again: it goes on where it stopped."
+        say(f"Interrupted. {again if resumed else 'What was not finished was not written.'}", err=True)
         sys.exit(130)
     except BrokenPipeError:
         swallow_output()

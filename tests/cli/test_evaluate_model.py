@@ -104,8 +104,8 @@ def test_findings_are_kept_and_added_to(monoglot: Run, file: Path, tmp_path: Pat
     code, out, err = monoglot("evaluate", "embedded", file, "--overlap", "-o", folder, "--json")
     assert code == 0, err
     found = findings.read(folder)
-    assert set(found["evaluation"]) == {"profile", "overlap"} == set(json.loads(out))
-    assert found["model"] == vars(model_info(target))
+    assert set(found.evaluation.to_data()) == {"profile", "overlap"} == set(json.loads(out))
+    assert found.model == model_info(target)
     assert neurons.load(folder / "neurons.json").count("zh") == neurons.load(file).count("zh")
     assert f"monoglot report {folder}" in err or "--json" in err or err == ""
 

@@ -69,7 +69,7 @@ def test_a_language_that_the_identifier_does_not_know(corpus: Path, tmp_path: Pa
 def test_statistics_that_would_lie_in_the_checkpoint(corpus: Path, tmp_path: Path, instantly: None, work: str) -> None:
     (tmp_path / "a file").write_text("x")
     (tmp_path / "link to out").symlink_to(tmp_path / "out")
-    assert "Choose another --work" in said(corpus, tmp_path / "out", work=tmp_path / work)
+    assert "Choose another `work`" in said(corpus, tmp_path / "out", work=tmp_path / work)
 
 
 def test_statistics_that_would_lie_in_the_model(corpus: Path, tmp_path: Path, instantly: None) -> None:

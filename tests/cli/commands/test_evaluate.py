@@ -41,7 +41,13 @@ def target() -> Target:
 def made(folder: Path, target: Target, planted: neurons.Neurons, *edits: Edit) -> tuple[Path, Any]:
     """A checkpoint of the embedded model, and its plan."""
     recipe = Recipe(Base(embedded.NAME), edits, "edit", carrier="flag")
-    baked = bake(target, planted, recipe, folder, describe=lambda record, _: f"{sorted(record.get('evaluation', {}))}")
+    baked = bake(
+        target,
+        planted,
+        recipe,
+        folder,
+        describe=lambda record, _: f"{sorted(record.to_data().get('evaluation') or {})}",
+    )
     width, layers = target.feed_forward.width, target.feed_forward.layers
     return baked.folder, plan_of(recipe, planted, layers=layers, width=width)
 

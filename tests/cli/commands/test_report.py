@@ -89,6 +89,9 @@ def test_a_file_or_stdout_in_each_format(monoglot: Run, findings: Path, tmp_path
     assert not (findings / "report.html").exists()
 
 
+NO_NEURONS = {"method": {}, "sha256": "0" * 64}
+
+
 def write(text: str, name: str = "evaluation.json") -> Callable[[Path], Any]:
     return lambda folder: (folder / name).write_text(text)
 
@@ -104,7 +107,7 @@ def write(text: str, name: str = "evaluation.json") -> Callable[[Path], Any]:
         (write('{"format": 1}', "monoglot.json"), "monoglot.json is not what monoglot writes"),
         (write("nonsense", "monoglot.json"), "is not valid JSON"),
         (
-            write(json.dumps({"format": 1, "model": MODEL, "neurons": {"method": {}}, "evaluation": {}})),
+            write(json.dumps({"format": 1, "model": MODEL, "neurons": NO_NEURONS, "evaluation": {}})),
             "nothing was measured of",
         ),
     ],

@@ -425,7 +425,7 @@ def test_nan_logits_fail(target: Target, neurons_file: Path, corpus: Path, tmp_p
 def test_the_certificate_holds_the_figures(target: Target, neurons_file: Path, corpus: Path, tmp_path: Path) -> None:
     out = baked(target, neurons_file, tmp_path / "out")
     found = verify.verify_bytes(out, target, neurons.load(neurons_file))
-    certificate = json.loads(json.dumps(make_certificate(found, live(out, target, corpus))))
+    certificate = json.loads(json.dumps(make_certificate(found, live(out, target, corpus)).to_data()))
     assert certificate["bytes"]["passed"] and certificate["logits"]["passed"]
     assert certificate["effect"]["tokens"] == {"en": 120, "fr": 120, "zh": 120}
     assert set(certificate["effect"]["log_loss"]) == {"base", "this model", "random neurons"}
