@@ -40,7 +40,6 @@ KNOWN = (
 )
 LAYERS = ("num_hidden_layers", "n_layer", "num_layers", "n_layers")  # where families keep them in the config
 OUTPUT_LAYERS = ("lm_head.weight", "embed_out.weight")
-CHUNK = 2**20  # bytes
 
 
 def describe(what: str, *, hashes: bool = False) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from ..files.checkpoint import Checkpoint, Shard, Tensor
 from ..files.companions import companions
 from ..files.kinds import FILE
 from ..files.output import check_free, claimed, staged_folder
+from ..files.streams import CHUNK, fill
 from ..models.target import Target, about_sampled, check_unchanged
 from ..neurons import neurons as neurons_file
 from ..neurons.neurons import Neurons
@@ -38,7 +39,6 @@ from .manifest import FileEntry, Manifest
 from .recipe import Recipe
 from .tensor_edits import Editing, TensorEdit
 
-CHUNK = 2 * 2**20  # bytes
 BUFFERS = 8
 SYNC_EVERY = 32 * 2**20  # bytes
 OWN_FILES = (
@@ -221,7 +221,7 @@ def _write_file(
                 slot = number % BUFFERS
                 _await(pending[slot])
                 view = buffers[slot][:size]
-                _read(source, view, file.path)
+                fill(source, view, file.path)
                 if tensor is not None:
                     if editing is None or editing.tensor is not tensor:
                         editing = Editing(tensor, edits[tensor.name])
@@ -279,18 +279,6 @@ def _chunks(total: int, chunk: int) -> Iterator[int]:
     while total > 0:
         yield min(chunk, total)
         total -= chunk
-
-
-def _read(source: Any, view: memoryview, path: Path) -> None:
-    at = 0
-    while at < len(view):
-        try:
-            count = source.readinto(view[at:])
-        except OSError as error:
-            raise CheckpointError(f"{path} cannot be read: {error.strerror}. Check the disk it lies on.") from None
-        if not count:
-            raise CheckpointError(f"{path} became shorter while it was read. Leave the model alone and run it again.")
-        at += count
 
 
 def _write_all(out: Any, view: memoryview) -> None:

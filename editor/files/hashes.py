@@ -20,11 +20,11 @@ from pathlib import Path
 
 from ..errors import CheckpointError, OutputError
 from .output import replace_file
+from .streams import sha256
 
 SMALL = 2**20  # bytes; less is read faster than remembered
 SETTLED = 3.0  # seconds after which a change would show in a file's times
 ENTRIES = 4096  # that are kept; then the older half goes
-CHUNK = 2**20
 THREADS = 8
 DIGEST = re.compile(r"[0-9a-f]{64}")
 
@@ -44,7 +44,7 @@ def file_hash(path: Path) -> str:
         name = _name(path, before) if before.st_size >= SMALL else None
         if name and (known := _computed.get(name) or _known(name)):
             return known
-        digest = _read(path)
+        digest = sha256(path)
         after = path.stat()
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror}. Check the file and its permissions.") from None
@@ -54,14 +54,6 @@ def file_hash(path: Path) -> str:
         _computed[name] = digest
         _keep(name, digest)
     return digest
-
-
-def _read(path: Path) -> str:
-    digest, buffer = hashlib.sha256(), memoryview(bytearray(CHUNK))
-    with path.open("rb", buffering=0) as file:
-        while count := file.readinto(buffer):
-            digest.update(buffer[:count])
-    return digest.hexdigest()
 
 
 def _stamp(found: os.stat_result) -> list[int]:

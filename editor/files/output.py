@@ -27,6 +27,7 @@ from pathlib import Path, PurePosixPath
 from ..errors import OutputError
 from .kinds import FILE
 from .lock import holding, lock_of
+from .streams import sha256
 
 SPARE_BYTES = 16 * 2**20  # for the manifest, the card, and the file system's own needs
 FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -119,8 +120,6 @@ def finish_pending(folder: Path) -> None:
 
 def _finish(folder: Path) -> None:
     """Carry out the journal of a folder, if there is one; the lock is held. A journal that is none is removed."""
-    from .streams import sha256  # numpy is heavy, and a journal rare
-
     journal = folder / JOURNAL
     if not os.path.lexists(journal):
         return

@@ -24,6 +24,7 @@ from ..edits.recipe import Recipe
 from ..errors import CheckpointError, NeuronsError, OutputError, RecipeError
 from ..files.gguf import Gguf, read_gguf
 from ..files.output import staged_file
+from ..files.streams import blocks
 from ..neurons import neurons as neurons_file
 from ..neurons.neurons import Neurons
 from ..version import VERSION
@@ -32,7 +33,6 @@ from .sidecar import Base, Found, NeuronsOf, Sidecar
 from .up_projection import Up, locate_up
 
 PIECE = 16 * 2**20  # bytes, handed from thread to thread
-CHUNK = 2**20  # bytes, read at once
 AHEAD = 4  # pieces
 UNABLE = (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM)  # by the kernel alone
 
@@ -119,7 +119,7 @@ def merged(ranges: Iterator[Range]) -> list[Range]:
     return joined
 
 
-def clear(data: bytearray, at: int, ranges: Sequence[Range]) -> None:
+def clear(data: bytearray | memoryview, at: int, ranges: Sequence[Range]) -> None:
     """Zero what of the ranges lies in `data`, which begins at byte `at` of the file."""
     for begin, end in ranges:
         first, last = max(begin - at, 0), min(end - at, len(data))
@@ -220,7 +220,7 @@ def _copy_piece(source: BinaryIO, out: BinaryIO, begin: int, end: int, zeros: li
     at = begin
     while at < end and (count := _by_kernel(source, out, at, end)):
         at += count
-    for data in _read(source, at, end, path) if at < end else ():
+    for data in blocks(source, at, end, path) if at < end else ():
         out.seek(at)
         _write(out, data)
         at += len(data)
@@ -241,7 +241,7 @@ def _by_kernel(source: BinaryIO, out: BinaryIO, at: int, end: int) -> int:
         raise
 
 
-def _write(out: BinaryIO, data: bytes | bytearray) -> None:
+def _write(out: BinaryIO, data: bytes | memoryview) -> None:
     view = memoryview(data)
     while view:
         view = view[out.write(view) :]
@@ -249,19 +249,7 @@ def _write(out: BinaryIO, data: bytes | bytearray) -> None:
 
 def _hash_piece(source: BinaryIO, digest: Any, begin: int, end: int, zeros: list[Range], path: Path) -> None:
     at = begin
-    for data in _read(source, begin, end, path):
+    for data in blocks(source, begin, end, path):
         clear(data, at, zeros)
         digest.update(data)
         at += len(data)
-
-
-def _read(source: BinaryIO, begin: int, end: int, path: Path) -> Iterator[bytearray]:
-    source.seek(begin)
-    while begin < end:
-        data = bytearray(min(CHUNK, end - begin))
-        count = source.readinto(data)  # type: ignore[attr-defined]
-        if not count:
-            raise CheckpointError(f"{path} became shorter while it was read. Leave it alone and run it again.")
-        del data[count:]
-        yield data
-        begin += count

@@ -11,10 +11,9 @@ from ..edits.certificate import Certificate
 from ..edits.manifest import Manifest
 from ..errors import PublishError
 from ..files.kinds import FILE
+from ..files.streams import hashed, sha256
 
 CARD = "README.md"
-
-CHUNK = 2**20
 
 
 @dataclass(frozen=True)
@@ -118,24 +117,13 @@ def _check_card(card: Path) -> None:
 
 
 def _hashed(path: Path, name: str, done: int, whole: int, progress: Callable[[str, int, int], None] | None) -> Local:
-    digest, size = hashlib.sha256(), 0
-    buffer = memoryview(bytearray(CHUNK))
-    with path.open("rb", buffering=0) as file:
-        while count := file.readinto(buffer):
-            digest.update(buffer[:count])
-            size += count
-            if progress:
-                progress(name, done + size, whole)
-    return Local(size, digest.hexdigest())
+    advance = (lambda read: progress(name, done + read, whole)) if progress else None
+    return Local(path.stat().st_size, sha256(path, advance))
 
 
 def git_blob(path: Path) -> str:
-    """Return the sha1 that git, and so the Hub, knows a small file by."""
-    digest = hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False)
-    with path.open("rb") as file:
-        while piece := file.read(CHUNK):
-            digest.update(piece)
-    return digest.hexdigest()
+    """Give the sha1 that git, and so the Hub, knows a small file by."""
+    return hashed(path, hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False))
 
 
 def _some(names: Iterable[str]) -> str:

@@ -29,11 +29,9 @@ from ..edits.tensor_edits import Editing
 from ..errors import MonoglotError, RecipeError, VerificationError
 from ..files import floats
 from ..files.checkpoint import Shard, Tensor, read_checkpoint
-from ..files.streams import _sha256, same_bytes
+from ..files.streams import equal_files, row_blocks, same_bytes, sha256
 from ..models.target import Target
 from ..neurons.neurons import Neurons
-
-CHUNK = 2**20
 
 
 @dataclass(frozen=True)
@@ -57,7 +55,7 @@ def verify_bytes(folder: Path, target: Target, neurons: Neurons) -> Bytes:
         raise VerificationError(f"what {folder} says of itself cannot be carried out: {error}") from None
     hasher = ThreadPoolExecutor(1)  # goes through a shard beside the comparison, so that the disk is asked once
     try:
-        hashes = {name: hasher.submit(_sha256, folder / name) for name in manifest.files if (folder / name).is_file()}
+        hashes = {name: hasher.submit(sha256, folder / name) for name in manifest.files if (folder / name).is_file()}
         found = _compare(folder, target, expected, hashes)
         notes: list[str] = []
         problems = (*_file_problems(folder, manifest, hashes, notes), *found.problems)
@@ -76,7 +74,7 @@ def _compare(folder: Path, target: Target, expected: Layout, hashes: Mapping[str
             continue
         if not ours.is_file():
             problems.append(f"{name} of the base is missing.")
-        elif ours.stat().st_size != theirs.stat().st_size or not same_bytes(ours, theirs, 0, 0, theirs.stat().st_size):
+        elif not equal_files(ours, theirs):
             problems.append(f"{name} differs from the base's.")
     for name, data in expected.made.items():
         if not (folder / name).is_file() or (folder / name).read_bytes() != data:
@@ -134,20 +132,11 @@ def _file_problems(
                 notes.append(f"{name} is not in the manifest.")
 
 
-def _rows(path: Path, editing: Editing, begin: int) -> Iterator[floats.Array]:
-    """A tensor in blocks of rows, as stored, from byte `begin` of a file; each block is valid until the next."""
+def _rows(shard: Shard, editing: Editing, shift: int) -> Iterator[floats.Array]:
+    """Yield a tensor in blocks of rows, as stored `shift` bytes on in a shard; each block is valid until the next."""
     tensor = editing.tensor
-    rows = max(1, tensor.shape[0])
-    row_bytes = (tensor.end - tensor.begin) // rows
-    at_once = max(1, CHUNK // max(1, row_bytes))
-    buffer = memoryview(bytearray(at_once * row_bytes))
-    with path.open("rb") as file:
-        file.seek(begin)
-        for first in range(0, tensor.shape[0], at_once):
-            view = buffer[: min(at_once, tensor.shape[0] - first) * row_bytes]
-            if file.readinto(view) != len(view):
-                raise VerificationError(f"{path} became shorter while it was read.")
-            yield editing.block(view)
+    place = shard, replace(tensor, begin=tensor.begin + shift, end=tensor.end + shift)
+    return (editing.block(view) for _, view in row_blocks(place))
 
 
 def _compare_edited(ours: Shard, theirs: Shard, tensor: Tensor, editing: Editing, shift: int) -> tuple[str | None, int]:
@@ -155,7 +144,7 @@ def _compare_edited(ours: Shard, theirs: Shard, tensor: Tensor, editing: Editing
     changed: set[int] = set()
     axis, wanted = editing.edit.axis, set(editing.edit.where.tolist())
     row = 0
-    pairs = zip(_rows(ours.path, editing, tensor.begin + shift), _rows(theirs.path, editing, tensor.begin), strict=True)
+    pairs = zip(_rows(ours, editing, shift), _rows(theirs, editing, 0), strict=True)
     for new, old in pairs:
         bits_new, bits_old = (block.view(f"u{block.itemsize}") for block in (new, old))
         seen = np.flatnonzero((bits_new != bits_old).any(axis=1 - axis)) + (row if axis == 0 else 0)  # along `axis`

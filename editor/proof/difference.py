@@ -15,8 +15,7 @@ above) / w, that of the neuron the intersection of all. Neurons whose intervals 
 that lies in all of them. Then the recipe is carried out, with the arithmetic of `bake`, and held against every byte.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
@@ -31,7 +30,7 @@ from ..errors import MonoglotError
 from ..files import floats
 from ..files.checkpoint import CONFIG, INDEX, ITEM_BITS, Checkpoint, parse_json, read_checkpoint
 from ..files.fingerprint import fingerprint
-from ..files.streams import CHUNK, Place, _fill, equal_files, row_blocks, row_layout
+from ..files.streams import Place, equal_files, first_difference, row_blocks, row_layout
 from ..models.compat_config import old_keys
 from ..models.source import IGNORED, Source
 
@@ -153,23 +152,9 @@ def _manifest(folder: Path) -> Manifest | None:
 
 def _compare(ours: Place, theirs: Place) -> TensorDifference | None:
     """None when the bytes are equal."""
-    first = next((at for at, one, other in _chunks(ours, theirs) if one != other), None)
+    (shard, tensor), (other, same) = ours, theirs
+    first = first_difference(shard.path, other.path, tensor.begin, same.begin, tensor.end - tensor.begin)
     return None if first is None else _look(ours, theirs, first)
-
-
-def _chunks(ours: Place, theirs: Place) -> Iterator[tuple[int, memoryview, memoryview]]:
-    """Two tensors of one size, in chunks: (offset in the tensor, bytes, bytes), valid until the next."""
-    size = ours[1].end - ours[1].begin
-    views = [memoryview(bytearray(min(CHUNK, size))) for _ in range(2)]
-    with ExitStack() as stack:
-        files = [stack.enter_context(shard.path.open("rb", buffering=0)) for shard, _ in (ours, theirs)]
-        for file, (_, tensor) in zip(files, (ours, theirs), strict=True):
-            file.seek(tensor.begin)
-        for at in range(0, size, CHUNK):
-            parts = [view[: size - at] for view in views]
-            for file, part, (shard, _) in zip(files, parts, (ours, theirs), strict=True):
-                _fill(file, part, shard.path)
-            yield at, parts[0], parts[1]
 
 
 @dataclass

@@ -270,7 +270,7 @@ def test_weights_alone_and_nothing_at_all(model: Path, tmp_path: Path) -> None:
 
 
 def test_hashes_in_pieces(tmp_path: Path) -> None:
-    from monoglot.editor.describe import CHUNK
+    from monoglot.editor.files.streams import CHUNK
     from monoglot.editor.files.streams import sha256 as ours
 
     data = bytes(range(256)) * (CHUNK // 256 + 3)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from monoglot.editor.errors import CheckpointError
-from monoglot.editor.files import hashes
+from monoglot.editor.files import hashes, streams
 from monoglot.editor.files.hashes import SMALL, cache_folder, file_hash, file_hashes
 
 OLD = 10**9 * 1_600_000_000  # a time long ago, in nanoseconds
@@ -25,13 +25,13 @@ def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 @pytest.fixture
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """The files that were read whole."""
-    real, seen = hashes._read, []
+    real, seen = streams.sha256, []
 
     def read(path: Path) -> str:
         seen.append(path)
         return real(path)
 
-    monkeypatch.setattr(hashes, "_read", read)
+    monkeypatch.setattr(hashes, "sha256", read)
     return seen
 
 
@@ -95,7 +95,7 @@ def test_a_file_that_is_written_to_while_it_is_read(
     cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, _ = a_file(tmp_path)
-    real = hashes._read
+    real = streams.sha256
 
     def read(path: Path) -> str:
         digest = real(path)
@@ -103,7 +103,7 @@ def test_a_file_that_is_written_to_while_it_is_read(
             file.write(b"x")
         return digest
 
-    monkeypatch.setattr(hashes, "_read", read)
+    monkeypatch.setattr(hashes, "sha256", read)
     with pytest.raises(CheckpointError, match="was written to while it was read"):
         file_hash(path)
 

@@ -26,6 +26,7 @@ from monoglot.editor.errors import (
     RecipeError,
     VerificationError,
 )
+from monoglot.editor.files import streams
 from monoglot.editor.gguf import bake as gguf_bake
 from monoglot.editor.gguf import sidecar
 from monoglot.editor.gguf.bake import BakedGguf, bake_gguf
@@ -136,7 +137,7 @@ def test_however_it_is_copied(
         base = ggufs.write(tmp_path / "m.gguf", hidden=32, vocabulary=3, bias=True)
         baked = bake_gguf(base, found, OFF, tmp_path / "small.gguf")
     monkeypatch.setattr(gguf_bake, "PIECE", piece)
-    monkeypatch.setattr(gguf_bake, "CHUNK", 61)
+    monkeypatch.setattr(streams, "CHUNK", 61)
     kernel = getattr(os, "copy_file_range", None)
     if kernel is None and error in (None, "half"):
         pytest.skip("this system has no copy_file_range")

@@ -17,6 +17,7 @@ from monoglot.editor.edits import calibration
 from monoglot.editor.edits.bake import bake
 from monoglot.editor.edits.recipe import CONSTANT_OPS, Edit, Recipe
 from monoglot.editor.errors import VerificationError
+from monoglot.editor.files import streams
 from monoglot.editor.files.checkpoint import INDEX, read_checkpoint
 from monoglot.editor.files.kinds import FILE
 from monoglot.editor.models.identity import Base
@@ -159,7 +160,7 @@ def test_constants_pass(
     own = neurons.load(tmp_path / "out" / "neurons.json")
     found = verify.verify_bytes(tmp_path / "out", target, own)
     assert found.problems == found.notes == ()
-    monkeypatch.setattr(verify, "CHUNK", 100)
+    monkeypatch.setattr(streams, "CHUNK", 100)
     assert verify.verify_bytes(tmp_path / "out", target, own) == found
 
 
