@@ -80,8 +80,7 @@ def command(
     monoglot compare stats.safetensors
     monoglot compare stats.safetensors --methods lape,ap,random --model ./model --corpus texts/ -o comparison.json
     """
-    from ...editor.errors import OutputError
-    from ...editor.files.output import replace_file
+    from ...editor.files.output import check_absent, replace_file
     from ...editor.measures.compare_methods import FORMAT, comparison, find_all, left_out
     from ...editor.statistics import statistics
     from ..steps.find import vary
@@ -91,8 +90,8 @@ def command(
         raise click.UsageError("--tuned are copies of a base: name it with --model.")
     if not model and (idle := given("corpus", "tokens", "context", "device", "dtype")):
         raise click.UsageError(f"{idle[0]} goes with --model.")
-    if output and output.exists() and not force:
-        raise OutputError(f"{output} exists. Choose another name, or replace it with --force.")
+    if output:
+        check_absent(output, force=force)
     known = statistics.load(statistics_file)
     measured = bool(model and (corpus or not tuned))
     subject = _subject(str(model), known, corpus, tokens, context) if measured else None

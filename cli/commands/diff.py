@@ -82,14 +82,14 @@ def command(a: str, b: str, recipe_path: Path | None, force: bool, exit_code: bo
 def check_free(path: Path, force: bool) -> None:
     """Raise OutputError when one of the files is there, or can't be."""
     from ...editor.errors import OutputError
+    from ...editor.files.output import check_absent
 
     if path.name == NEURONS:
         raise OutputError(f"{path} is where the neurons go. Choose another name, for example recipe.yaml.")
     for each in (path, path.with_name(NEURONS)):
         if each.is_dir():
             raise OutputError(f"{each} is a folder. Name a file.")
-        if each.exists() and not force:
-            raise OutputError(f"{each} exists. Choose another place, or replace it with --force.")
+        check_absent(each, force=force)
 
 
 def write(recipe: "Recipe", neurons: "Neurons", path: Path) -> None:

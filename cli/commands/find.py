@@ -66,7 +66,7 @@ def command(
     monoglot find --method pv --model ./base --tuned en=./en --tuned zh=./zh -o neurons.json
     monoglot find --import model.neuron.pth --languages en,zh,fr,es,vi,id,ja -o neurons.json
     """
-    from ...editor.errors import OutputError
+    from ...editor.files.output import check_absent
     from ...editor.neurons import neurons
     from ...editor.neurons.mask import read_mask, write_mask
 
@@ -76,8 +76,7 @@ def command(
     if export_mask and export_mask.absolute() == output.absolute():
         raise click.UsageError("-o and --export-mask name the same file.")
     for path in filter(None, (output, export_mask)):
-        if path.exists() and not force:
-            raise OutputError(f"{path} exists. Choose another name, or replace it with --force.")
+        check_absent(path, force=force)
     if mask is not None:
         if not languages:
             raise click.UsageError("Name the mask's languages in order, for example --languages en,zh,fr,es,vi,id,ja.")

@@ -56,11 +56,11 @@ def command(folder: Path, output: str | None, form: str, force: bool, as_json: b
 def check_free(place: Path, force: bool, own: bool) -> None:
     """Raise OutputError when something is there; at the default place, `own`, an earlier page may be."""
     from ...cards.report import GENERATOR
-    from ...editor.errors import OutputError
+    from ...editor.files.output import taken
 
     if force or not place.exists():
         return
     if own and place.is_file() and GENERATOR.encode() in place.read_bytes()[:2000]:
         return
     made = " and monoglot did not make it" if own else ""
-    raise OutputError(f"{place} exists{made}. Choose another place with -o, or replace it with --force.")
+    raise taken(place, instead="another place with -o", why=made)

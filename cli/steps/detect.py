@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 def check_output(output: Path, force: bool) -> None:
     """Raise OutputError now for what would otherwise go wrong when the work is done."""
     from ...editor.errors import OutputError
+    from ...editor.files.output import check_absent
 
     if output.is_dir():
         raise OutputError(f"{output} is a folder. Name a file in it.")
-    if output.exists() and not force:
-        raise OutputError(f"{output} exists. Choose another name, or replace it with --force.")
+    check_absent(output, force=force)
     folder = output.absolute().parent
     existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
     if not existing.is_dir() or not os.access(existing, os.W_OK):

@@ -297,12 +297,23 @@ def publish(made: Path, destination: Path, *, force: bool) -> None:
         raise _failed(destination, error) from None
 
 
+def taken(place: Path, *, instead: str = "another place", why: str = "") -> OutputError:
+    """Give the error for a place where something is already. `why` continues "PLACE exists"."""
+    return OutputError(f"{place} exists{why}. Choose {instead}, or replace it with `force`.")
+
+
+def check_absent(file: Path, *, force: bool) -> None:
+    """Raise OutputError when there is a file at a place, unless `force`."""
+    if file.exists() and not force:
+        raise taken(file, instead="another name")
+
+
 def check_free(destination: Path, *, force: bool) -> None:
     """Raise OutputError when `destination` is taken: by anything at all, or with `force` by more than a checkpoint."""
     if not os.path.lexists(destination):
         return
     if not force:
-        raise OutputError(f"{destination} exists. Choose another place, or replace it with `force`.")
+        raise taken(destination)
     if destination.is_symlink() or not destination.is_dir():
         raise OutputError(f"{destination} is not a folder, so `force` does not replace it. Choose another place.")
     try:

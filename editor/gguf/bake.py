@@ -23,7 +23,7 @@ from ..edits.plan import Plan, plan
 from ..edits.recipe import Recipe
 from ..errors import CheckpointError, NeuronsError, OutputError, RecipeError
 from ..files.gguf import Gguf, read_gguf
-from ..files.output import staged_file
+from ..files.output import staged_file, taken
 from ..files.streams import blocks
 from ..neurons import neurons as neurons_file
 from ..neurons.neurons import Neurons
@@ -148,7 +148,7 @@ def _checker(model: Path, force: bool) -> Callable[[Path], None]:
             if os.path.lexists(beside) and not ours:  # a killed run may have left its own
                 raise OutputError(f"{beside}, which would describe {destination.name}, exists. Choose another place.")
         elif not force:
-            raise OutputError(f"{destination} exists. Choose another place, or replace it with `force`.")
+            raise taken(destination)
         elif destination.is_symlink() or not destination.is_file():
             raise OutputError(f"{destination} is not a file, so `force` does not replace it. Choose another place.")
         elif not ours:

@@ -25,7 +25,7 @@ from typing import Any
 from ..edits import manifest as manifest_file
 from ..edits.manifest import FileEntry, Manifest, compare_files
 from ..errors import OutputError, RunError, VerificationError
-from ..files.output import replace_file, staged_file
+from ..files.output import replace_file, staged_file, taken
 from ..files.streams import sha256
 from ..models.hf import load_tokenizer
 from ..progress import Progress
@@ -167,7 +167,7 @@ def _free(beside: Path, force: bool) -> Any:
         if not destination.exists() and not destination.is_symlink():
             return
         if not force:
-            raise OutputError(f"{destination} exists. Choose another place, or replace it with `force`.")
+            raise taken(destination)
         if destination.is_symlink() or not destination.is_file() or not beside.is_file():
             raise OutputError(
                 f"{destination} was not made by `monoglot convert` (it has no {beside.name} beside it), so `force` does not "

@@ -144,8 +144,8 @@ def read(path: Path) -> Sidecar:
         raise VerificationError(f"there is no file {path}. Name a GGUF file that monoglot wrote.")
     if not sidecar.is_file() and converted.beside(path).is_file():
         raise VerificationError(
-            f"{path} was converted from a checkpoint, and `monoglot inspect` says from which. Verify the checkpoint, with "
-            "--runtime llama.cpp to see what llama.cpp makes of it."
+            f"{path} was converted from a checkpoint, and `monoglot inspect` says from which. Verify the checkpoint, and "
+            "let llama.cpp answer beside transformers to see what it makes of it."
         )
     if not sidecar.is_file():
         raise VerificationError(f"{path} has no {sidecar.name} beside it: it was not made by monoglot, or lost it.")

@@ -43,7 +43,7 @@ def test_each_is_an_option_of_a_command() -> None:
 
 def test_the_library_names_no_options() -> None:
     """Apart from whole commands, between backticks or after a colon."""
-    commands = ("monoglot ", "llama-gguf-split ", "--runtime llama.cpp to see", "-o OUT.gguf")
+    commands = ("monoglot ", "llama-gguf-split ", "-o OUT.gguf")
     for path in Path(str(monoglot.editor.__path__[0])).rglob("*.py"):
         if "adapters" in path.parts:  # programs of their own, with options of their own
             continue
