@@ -128,7 +128,7 @@ def context(manifest: Manifest, recipe: str, method: dict[str, Any]) -> dict[str
         "unconvertible": runtimes.unconvertible(manifest),
         "checked": runtimes.checked(manifest),
         "proved": runtimes.proved(manifest),
-        "known": runtimes.KNOWN[manifest.carrier_name],
+        "known": runtimes.known(manifest.carrier_name),
         "prompt": PROMPTS[others[0]] if others else "…",
         "edits": tables.edits(manifest),
         "off": bool(off),

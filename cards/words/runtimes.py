@@ -3,43 +3,65 @@
 `none` is a checkpoint without constants: columns of W_out are cleared or scaled, and nothing else is in it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ...editor import embedded
 from ...editor.edits.manifest import Manifest
+from ...editor.runtimes import capabilities
 from .tables import Table
 
-ALIKE = "vLLM, llama.cpp, CTranslate2, MLX, ONNX Runtime and OpenVINO"
 SAME = "Any runtime that loads the base loads it in the same way"
-
-# For whoever wants to run it, in a sentence or two.
-ADVICE = {
-    "none": f"{SAME}.",
-    "native": f"{SAME}.",
-    "calibrated": f"{SAME}.",
-    "flag": "Use a runtime that honours these biases: some drop them in silence (mistral.rs on safetensors, SGLang), and "
-    "then run the base without the constants.",
-    "llama": "Use a runtime that honours a Llama's biases: some drop them in silence (mistral.rs on safetensors, SGLang), "
-    "and then run the base without the constants.",
+RUNTIMES = {
+    "vllm": "vLLM", "llama.cpp": "llama.cpp", "ctranslate2": "CTranslate2", "onnxruntime": "ONNX Runtime",
+    "openvino": "OpenVINO", "mlx": "MLX", "mistralrs": "mistral.rs",
+}  # fmt: skip
+FAMILIES = {
+    "llama": "Llama", "gemma3_text": "Gemma 3", "granite": "Granite", "gpt2": "GPT-2", "bloom": "BLOOM", "opt": "OPT",
+    "phi": "Phi", "gpt_neox": "GPT-NeoX", "starcoder2": "StarCoder2",
+}  # fmt: skip
+DID = {  # a verdict -> what a runtime did with some families
+    "steered": "gave the same as transformers with",
+    "dropped": "dropped the biases in silence, read from safetensors, with",
+    "different": "answered in another way, as with the base, with",
+    "failed": "failed, as with the base, with",
 }
-
-BIASES = (
-    f"With a Llama {ALIKE} gave the same as transformers. mistral.rs dropped the biases in silence when it read safetensors, "
-    "not when it read GGUF; SGLang's source ignores them."
-)
-# How such checkpoints were seen to behave, of whatever base.
-KNOWN = {
-    "none": f"Cleared and scaled columns are weights like any other. Tried with a Llama, {ALIKE}, and mistral.rs too, gave "
-    "the same as transformers.",
-    "native": "Biases that an architecture has anyway are weights like any other: vLLM gave the same as transformers with "
-    "Phi, OPT, GPT-2, GPT-NeoX, StarCoder2, BLOOM and Granite, llama.cpp with GPT-2, BLOOM, Phi, GPT-NeoX and StarCoder2, "
-    "CTranslate2 with OPT, BLOOM, GPT-2 and GPT-NeoX, OpenVINO with all but Granite.",
+# How such checkpoints behave in general.
+WHY = {
+    "none": "Cleared and scaled columns are weights like any other.",
+    "native": "Biases that an architecture has anyway are weights like any other.",
     "calibrated": "Names, shapes and what the config says are the base's, and the constants are weights like any other, so "
     "there is nothing that a runtime could drop.",
-    "flag": f"{BIASES} Other architectures were not tried.",
-    "llama": BIASES,
+    "flag": "",
+    "llama": "",
 }
+
+
+def _listed(names: Iterable[str]) -> str:
+    *before, last = names
+    return f"{', '.join(before)} and {last}" if before else last
+
+
+def known(carrier: str) -> str:
+    """Say how checkpoints with such a carrier were seen to behave, of whatever base, from the one table of findings."""
+    sentences = [WHY[carrier]] if WHY[carrier] else []
+    for verdict, by_runtime in capabilities.behaviour(carrier).items():
+        runtimes: dict[tuple[str, ...], list[str]] = {}  # by the families
+        for name, families in by_runtime.items():
+            if families and name in RUNTIMES:
+                runtimes.setdefault(families, []).append(RUNTIMES[name])
+        said = [
+            f"{_listed(names)} {DID[verdict] if number == 0 else 'with'} {_listed(FAMILIES[one] for one in families)}"
+            for number, (families, names) in enumerate(runtimes.items())
+        ]
+        sentences += [f"{'; '.join(said)}."] if said else []
+    if carrier in ("flag", "llama"):
+        kept = _listed(RUNTIMES[name] for name in capabilities.KEPT_FROM_GGUF)
+        sentences.append(f"{kept} kept them from GGUF; the source of {_listed(capabilities.IGNORED_BY)} ignores them.")
+    if carrier != "llama":  # what is rewritten as one is of no other architecture
+        sentences.append("Other architectures were not tried.")
+    return " ".join(sentences)
+
 
 RESPELLED = (
     "Any runtime that loads the base loads it. Those that know only the older spelling of config.json (transformers 4, "
@@ -54,12 +76,18 @@ NOTE = (
     "model and its base answer alike. Failed: it did not run."
 )
 
-NO_GGUF = ("opt", "xglm", "gptj", "gpt_neo", "helium")  # families that llama.cpp's converter does not know
-
 
 def advice(manifest: Manifest) -> str:
-    said = ADVICE[manifest.carrier_name]
-    return said.replace(f"{SAME}.", RESPELLED) if manifest.recipe.compat_config else said
+    """Say, to whoever wants to run it, which runtimes do."""
+    carrier = manifest.carrier_name
+    if carrier not in ("flag", "llama"):
+        return RESPELLED if manifest.recipe.compat_config else f"{SAME}."
+    whose = "these biases" if carrier == "flag" else "a Llama's biases"
+    losing = [f"{RUNTIMES[name]} on safetensors" for name in capabilities.behaviour(carrier).get("dropped", {})]
+    return (
+        f"Use a runtime that honours {whose}: some drop them in silence ({', '.join([*losing, *capabilities.IGNORED_BY])}), "
+        "and then run the base without the constants."
+    )
 
 
 def unconvertible(manifest: Manifest) -> str:
@@ -67,7 +95,7 @@ def unconvertible(manifest: Manifest) -> str:
     base = manifest.base
     if base.model == embedded.NAME and not base.hub:
         return "tokenizer"
-    return "architecture" if base.model_type in NO_GGUF and manifest.carrier_name != "llama" else ""
+    return "architecture" if base.model_type in capabilities.NO_GGUF and manifest.carrier_name != "llama" else ""
 
 
 def checked(manifest: Manifest) -> Table | None:

@@ -70,6 +70,10 @@ FINDINGS = (
     Finding("mistralrs", "0.9.5", "native", ("gpt2", "bloom", "opt", "gpt_neox"), "failed"),
 )
 CARRIERS = ("none", "calibrated", "native", "flag", "llama")
+# Of biases that a config key turns on, what `conformance` does not run: tried by hand, or read in the source.
+IGNORED_BY = ("SGLang",)
+KEPT_FROM_GGUF = ("mistralrs",)
+NO_GGUF = ("opt", "xglm", "gptj", "gpt_neo", "helium")  # families that llama.cpp's converter does not know
 
 
 def seen(runtime: str, carrier: str, model_type: str) -> str | None:
@@ -81,6 +85,17 @@ def seen(runtime: str, carrier: str, model_type: str) -> str | None:
     wanted = "flag" if carrier == "llama" else carrier
     found = (one for one in FINDINGS if (one.runtime, one.carrier) == (runtime, wanted) and family in one.families)
     return next((one.verdict for one in found), None)
+
+
+def behaviour(carrier: str) -> dict[str, dict[str, tuple[str, ...]]]:
+    """Give the families that a carrier was seen with, as {verdict: {runtime: families}}, in the order of the findings."""
+    found: dict[str, dict[str, tuple[str, ...]]] = {}
+    for one in FINDINGS:
+        if one.carrier == ("flag" if carrier == "llama" else carrier):
+            families = tuple(name for name in one.families if carrier != "llama" or name == "llama")
+            own = found.setdefault(one.verdict, {})
+            own[one.runtime] = own.get(one.runtime, ()) + families
+    return found
 
 
 def carrier_for(runtimes: Sequence[str], model_type: str, possible: Sequence[str]) -> str:
