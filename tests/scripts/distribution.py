@@ -18,8 +18,8 @@ DIST = ROOT / "dist"
 ROOMS = ("cards", "cli", "editor")
 TORCH = "torch==2.13.0"  # first, as in the Makefile: which build of it is had must not hang on the order of a resolver
 TOP = {
-    "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "MANIFEST.in", "Makefile", "README.md", "constraints-oldest.txt",
-    "constraints.txt", "mkdocs.yml", "pyproject.toml",
+    "CHANGELOG.md", "CITATION.cff", "CONTRIBUTING.md", "LICENSE", "MANIFEST.in", "Makefile", "README.md", "RELEASE.md",
+    "SECURITY.md", "constraints-oldest.txt", "constraints.txt", "mkdocs.yml", "pyproject.toml",
 }  # fmt: skip
 MADE = {"PKG-INFO", "setup.cfg"}  # by setuptools, beside the folder monoglot.egg-info
 
@@ -52,14 +52,14 @@ def build() -> tuple[Path, Path]:
         shutil.rmtree(stale, ignore_errors=True)
     run(sys.executable, "-m", "build", "--outdir", DIST, ROOT, cwd=ROOT)
     (sdist,), (wheel,) = DIST.glob("*.tar.gz"), DIST.glob("*.whl")
-    rooms = set().union(*map(files, ROOMS))
+    package = files("monoglot") | {f"monoglot/{name}" for name in set().union(*map(files, ROOMS))}
     with tarfile.open(sdist) as archive:
         names = {one.name.partition("/")[2] for one in archive.getmembers() if one.isfile()}
     same(sdist.name, {name for name in names if name.split("/")[0] != "monoglot.egg-info"},
-         rooms | files("docs") | files("tests") | TOP | MADE)  # fmt: skip
+         package | files("docs") | files("tests") | TOP | MADE)  # fmt: skip
     with zipfile.ZipFile(wheel) as packed:
         names = {name for name in packed.namelist() if ".dist-info/" not in name}
-    same(wheel.name, names, {f"monoglot/{name}" for name in rooms})
+    same(wheel.name, names, package)
     return sdist, wheel
 
 
