@@ -89,6 +89,7 @@ def whole(hub: server.Hub, repo: str, folder: Path) -> bool:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("xet", [True, False], ids=["xet", "lfs"])
 def test_it_arrives_and_comes_back_either_way(
     hub: server.Hub, folder: Path, start: Callable[..., Any], xet: bool, tmp_path: Path
@@ -137,6 +138,7 @@ def test_a_pushed_model_gives_the_same_logits(
     ended(start("-c", LOADING, "ann/tiny", "main", tiny_out, "acme/without-french", "v1", french))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("xet", "moment"), [(True, "/commit/"), (False, "/commit/"), (False, "PUT /lfs/.*/2$")], ids=["xet", "lfs", "parts"]
 )
@@ -157,6 +159,7 @@ def test_a_push_that_was_killed_goes_on(
     assert hub.count("PUT /lfs") == (3 if "PUT" in moment else 0)  # what had arrived whole is not sent again
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("xet", "moment"), [(True, "/commit/"), (False, "PUT /lfs")], ids=["xet", "lfs"])
 def test_ctrl_c_leaves_at_once(
     hub: server.Hub, folder: Path, start: Callable[..., Any], xet: bool, moment: str
@@ -174,6 +177,7 @@ def test_ctrl_c_leaves_at_once(
     assert "Interrupted. Run the same command again: it goes on where it stopped." in err and "Traceback" not in err
 
 
+@pytest.mark.slow
 def test_a_failure_of_xet_is_said_in_a_sentence(
     hub: server.Hub, folder: Path, start: Callable[..., Any], tmp_path: Path
 ) -> None:

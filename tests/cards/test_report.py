@@ -102,6 +102,7 @@ class Page(HTMLParser):
         return [(tag, attributes, "".join(text)) for tag, attributes, text in self.elements if tag in tags]
 
 
+@pytest.mark.slow
 def test_nothing_runs_and_nothing_is_fetched(tmp_path: Path) -> None:
     text = page(checkpoint(tmp_path))
     found = Page(text)
@@ -126,6 +127,7 @@ def test_what_models_wrote_is_text(tmp_path: Path) -> None:
     assert any(text == "nothing" for text in written)  # an empty answer
 
 
+@pytest.mark.slow
 def test_it_can_be_read_aloud_and_found_one_s_way_in(tmp_path: Path) -> None:
     found = Page(page(checkpoint(tmp_path)))
     assert found.elements[0][:2] == ("html", {"lang": "en"})
@@ -158,6 +160,7 @@ def test_a_language_s_name_is_no_way_out_of_an_attribute(tmp_path: Path) -> None
     assert [text for _, attributes, text in found.all("span") if attributes == {"dir": "auto"}] == [evil] * 4
 
 
+@pytest.mark.slow
 def test_the_same_findings_give_the_same_page_wherever_they_lie(tmp_path: Path) -> None:
     one, two = page(checkpoint(tmp_path / "one")), page(checkpoint(tmp_path / "two"))
     assert one == two
@@ -171,6 +174,7 @@ def test_without_matplotlib_it_says_how_to_get_figures(tmp_path: Path, monkeypat
     assert [text for _, _, text in found.all("code")][0] == "pip install 'monoglot[plots]'"  # noqa: RUF015
 
 
+@pytest.mark.slow
 def test_a_model_that_was_only_measured_has_a_page_too(tmp_path: Path) -> None:
     found = report.read(findings(tmp_path))
     assert found.title == "Language neurons of base-270m" and not found.recipe and not found.verdicts

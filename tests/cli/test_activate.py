@@ -71,6 +71,7 @@ def edits_of(folder: Path) -> list[dict[str, Any]]:
     return edits
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("op", ["pin", "add", "shift"])
 def test_every_carrier_is_baked_proved_and_baked_again_from_its_recipe(
     monoglot: Run, case: Case, corpus: Path, tmp_path: Path, op: str
@@ -212,6 +213,7 @@ def asked(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_a_strength_is_searched_for(monoglot: Run, planted: neurons.Neurons, asked: Path, tmp_path: Path) -> None:
     """On the embedded model; what the manifest and the card say of the checkpoint is what the checkpoint does."""
     out, again = tmp_path / "out", tmp_path / "again"

@@ -46,6 +46,7 @@ def file(tmp_path_factory: pytest.TempPathFactory, planted: neurons.Neurons) -> 
     return path
 
 
+@pytest.mark.slow
 def test_the_matrix_is_the_librarys(monoglot: Run, file: Path, target: Target, planted: neurons.Neurons) -> None:
     options = ("--perplexity", "--languages", "en,fr", "--text-tokens", 300, "--context", 96, "--json")
     code, out, err = monoglot("evaluate", "embedded", file, *options)
@@ -71,6 +72,7 @@ def test_profile_and_overlap_need_no_model(monoglot: Run, file: Path, planted: n
     assert found["overlap"]["neurons"] == {k: planted.count(k) for k in planted.languages}
 
 
+@pytest.mark.slow
 def test_deactivate_each_is_a_plain_loop(monoglot: Run, file: Path, target: Target, planted: neurons.Neurons) -> None:
     options = ("--deactivate-each", "--languages", "en,zh", "--count", 2, "--tokens", 10, "--samples", 2, "--json")
     code, out, err = monoglot("evaluate", "embedded", file, *options)
@@ -164,6 +166,7 @@ def judge() -> Iterator[tuple[str, list[dict[str, Any]]]]:
     thread.join()
 
 
+@pytest.mark.slow
 def test_a_judge_marks_every_answer(
     monoglot: Run, file: Path, judge: tuple[str, list[dict[str, Any]]], tmp_path: Path
 ) -> None:

@@ -84,11 +84,13 @@ def assert_only_compat_is_right(found: Outcome) -> None:
     assert not found.plain.size or float(np.abs(found.plain - reference).max()) > WRONG * largest
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", spellings.TRANSFORMERS4)
 def test_transformers_4(in_transformers4: Mapping[str, Outcome], name: str) -> None:
     assert_only_compat_is_right(in_transformers4[name])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", spellings.MLX)
 def test_mlx(in_mlx: Mapping[str, Outcome], name: str) -> None:
     assert_only_compat_is_right(in_mlx[name])

@@ -53,6 +53,7 @@ def test_it_is_small_and_ordinary(target: Target) -> None:
     assert {tensor.dtype for _, tensor in target.checkpoint.tensors()} == {"BF16"}
 
 
+@pytest.mark.slow
 def test_the_planted_neurons_are_found(found: Neurons) -> None:
     """Precision and recall of LAPE against the truth, per language."""
     planted = json.loads((embedded.MODEL / "planted.json").read_text())["languages"]

@@ -53,6 +53,7 @@ def pixels(data: bytes) -> np.ndarray[Any, Any]:
     return np.asarray(Image.open(BytesIO(data)).convert("RGB"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("theme", canvas.THEMES)
 @pytest.mark.parametrize("many", LANGUAGES)
 def test_all_text_is_large_enough_and_inside(many: str, theme: canvas.Theme) -> None:
@@ -69,6 +70,7 @@ def test_all_text_is_large_enough_and_inside(many: str, theme: canvas.Theme) -> 
             )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("many", LANGUAGES)
 def test_no_two_texts_lie_on_each_other(many: str) -> None:
     for name, figure in figures.draw(measured.evaluation(LANGUAGES[many]), STRENGTH).items():
@@ -79,6 +81,7 @@ def test_no_two_texts_lie_on_each_other(many: str) -> None:
                 assert apart, (name, text, second)
 
 
+@pytest.mark.slow
 def test_files_are_small_and_opaque_and_say_no_version(tmp_path: Path) -> None:
     paths = figures.write(tmp_path, EVALUATION, STRENGTH)
     names = {f"figures/{name}.png" for name in NAMES}
@@ -99,6 +102,7 @@ def test_what_is_drawn_is_what_is_not_inherited() -> None:
     assert set(figures.DRAWN) == NAMES == set(bake.FIGURES)
 
 
+@pytest.mark.slow
 def test_the_same_data_gives_the_same_bytes_whatever_the_user_has_set() -> None:
     first = {name: (figures.png(figure), figures.svg(figure)) for name, figure in figures.draw(SMALL, STRENGTH).items()}
     with matplotlib.rc_context({"font.size": 30, "axes.linewidth": 9, "svg.hashsalt": "x", "savefig.bbox": "tight"}):
@@ -107,6 +111,7 @@ def test_the_same_data_gives_the_same_bytes_whatever_the_user_has_set() -> None:
     assert first == again
 
 
+@pytest.mark.slow
 def test_svgs_can_stand_in_one_page() -> None:
     """Ids are unique over all figures and both themes, each reference has its target, and nothing refers outside."""
     seen: set[str] = set()
@@ -122,6 +127,7 @@ def test_svgs_can_stand_in_one_page() -> None:
     assert len(seen) > 100
 
 
+@pytest.mark.slow
 def test_text_stays_text_and_no_markup_comes_through() -> None:
     codes = ("$x_1$", "$\\frac{$", "<b>&amp;", "\\frac{", "日本", "a" * 40, "zh\nfr")
     found = measured.evaluation(codes)
@@ -146,6 +152,7 @@ def replaced(value: Any, by: Any) -> Any:
     return by if isinstance(value, (int, float)) or value is None else value
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("odd", ODD)
 def test_odd_figures_are_drawn(odd: Any) -> None:
     for figure in figures.draw(replaced(SMALL, odd), replaced(STRENGTH, odd) | {"language": "fr"}).values():
@@ -228,6 +235,7 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
         figures.write(tmp_path, {"profile": EVALUATION["profile"]})
 
 
+@pytest.mark.slow
 def test_no_window_and_no_global_state() -> None:
     """matplotlib is imported when something is drawn, pyplot never."""
     code = (

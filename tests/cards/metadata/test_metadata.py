@@ -133,6 +133,7 @@ JSON = st.recursive(
 KEYS = st.sampled_from(sorted(metadata.CHECKS)) | st.text(max_size=5) | st.booleans() | st.integers()
 
 
+@pytest.mark.slow
 @given(st.dictionaries(KEYS, JSON, max_size=6))
 def test_nothing_makes_it_crash_and_what_is_inherited_is_never_a_problem(data: dict[Any, Any]) -> None:
     assert all(isinstance(one, str) and one for one in metadata.problems(data))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from support import tiny
@@ -68,6 +69,7 @@ def bake_or_refuse(model: Path, neurons: Path, recipe: Path, folder: Path) -> No
         read_checkpoint(folder / "out")
 
 
+@pytest.mark.slow
 @BOUNDED
 @given(PARTS | JSON, st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 255)), max_size=3))
 @example({}, [(10**6, 0)])

@@ -7,6 +7,7 @@ import sys
 import time
 from unittest import mock
 
+import pytest
 from support.bad_input import EDIT, Place, one_message
 from support.folders import tree
 
@@ -80,6 +81,7 @@ def test_killed_in_mid_write(place: Place) -> None:
     assert beside(place) == ["out"]
 
 
+@pytest.mark.slow
 def test_killed_while_replacing(place: Place) -> None:
     """At each step the old one is at its place, or the place is empty and the next run finds the old one again."""
     assert place.bake().code == 0

@@ -53,6 +53,7 @@ def test_the_unbroken_recipe_is_baked(place: Place) -> None:
     assert ended.code == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [

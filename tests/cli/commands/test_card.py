@@ -87,6 +87,7 @@ def test_verify_keeps_what_a_person_wrote_and_passes(monoglot: Run, out: Path, d
     assert code == 0 and "edited" not in err and (out / "README.md").read_text() == text
 
 
+@pytest.mark.slow
 def test_evaluate_keeps_it_too(monoglot: Run, out: Path, described: Path) -> None:
     write(out, *MINE)
     code, _, err = monoglot("evaluate", out, "--base", described, "--overlap", "--profile")

@@ -165,6 +165,7 @@ def within(seconds: float) -> Iterator[None]:
     assert time.monotonic() - start < seconds
 
 
+@pytest.mark.slow
 def test_a_conversation_in_a_terminal(terminal: Any, expected: Any, tmp_path: Path) -> None:
     """A prompt; another whose reply, which would take 200 seconds, is stopped; another; the end."""
     chat = terminal("embedded", "--tokens", "400", before=SLOW)
@@ -187,6 +188,7 @@ def test_a_conversation_in_a_terminal(terminal: Any, expected: Any, tmp_path: Pa
     assert "Traceback" not in (tmp_path / "stderr").read_text()
 
 
+@pytest.mark.slow
 def test_two_replies_side_by_side(terminal: Any, out: Path, expected: Any) -> None:
     chat = terminal(out, "--base", "--tokens", "12", columns=160)
     chat.until("> ")

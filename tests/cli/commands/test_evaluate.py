@@ -69,6 +69,7 @@ def cells(out: str) -> list[list[str]]:
     return [re.split(r"\s{2,}", line.strip()) for line in out.splitlines() if line.strip()]
 
 
+@pytest.mark.slow
 def test_the_figures_are_those_of_a_plain_loop(
     monoglot: Run, vietnamese: tuple[Path, Any], target: Target, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -108,6 +109,7 @@ def test_the_figures_are_those_of_a_plain_loop(
         assert found["by_language"][language]["this model"]["accuracy"] == 1
 
 
+@pytest.mark.slow
 def test_tables_for_people(monoglot: Run, vietnamese: tuple[Path, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("monoglot.cards.render.card_writer", lambda _: lambda *__: "a card")
     code, out, err = monoglot("evaluate", vietnamese[0], "--generate", "--count", 2, "--tokens", 12)
@@ -125,6 +127,7 @@ def test_tables_for_people(monoglot: Run, vietnamese: tuple[Path, Any], monkeypa
     assert "Prompts: beginnings of the embedded texts." in err
 
 
+@pytest.mark.slow
 def test_same_language_asks_in_every_language_and_is_kept_beside_the_other(
     monoglot: Run, vietnamese: tuple[Path, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -226,6 +229,7 @@ def test_other_neurons_than_the_checkpoints(monoglot: Run, no_chinese: Path, tmp
     assert (code, out) == (1, "") and "was made with other neurons" in err
 
 
+@pytest.mark.slow
 def test_what_is_replaced_is_said_and_a_dry_run_keeps_nothing(
     monoglot: Run, no_chinese: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -37,6 +37,7 @@ def exported(model: Path, corpus: Path, tmp_path_factory: pytest.TempPathFactory
     return out, json.loads(done.stdout)
 
 
+@pytest.mark.slow
 def test_export_writes_a_checkpoint_that_transformers_loads(exported: tuple[Path, dict[str, Any]], model: Path) -> None:
     out, answer = exported
     assert answer["certificate"]["bytes"]["passed"] and answer["certificate"]["logits"]["passed"]
@@ -47,6 +48,7 @@ def test_export_writes_a_checkpoint_that_transformers_loads(exported: tuple[Path
     assert {"README.md", "monoglot.json", "neurons.json", "recipe.yaml"} <= {path.name for path in out.iterdir()}
 
 
+@pytest.mark.slow
 def test_export_again_reuses_what_fits(exported: tuple[Path, dict[str, Any]], model: Path, corpus: Path) -> None:
     out, _ = exported
     before = (out / "model.safetensors").stat()
@@ -66,6 +68,7 @@ def test_export_of_another_language_does_not_replace_unasked(
     assert (out / "monoglot.json").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_statistics_of_other_text_are_made_anew(
     exported: tuple[Path, dict[str, Any]], model: Path, tmp_path: Path
 ) -> None:
@@ -84,6 +87,7 @@ def test_a_language_without_text_is_an_error_before_anything_runs(model: Path, c
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_step_by_step_gives_the_same_checkpoint(
     exported: tuple[Path, dict[str, Any]], model: Path, corpus: Path, tmp_path: Path
 ) -> None:
@@ -117,6 +121,7 @@ def test_verify_fails_loudly(exported: tuple[Path, dict[str, Any]], model: Path,
     assert "**The bytes are not what the recipe says**" in (broken / "README.md").read_text()
 
 
+@pytest.mark.slow
 def test_verifying_the_bytes_again_keeps_what_was_proved_of_the_logits(
     exported: tuple[Path, dict[str, Any]], model: Path, tmp_path: Path
 ) -> None:
@@ -163,6 +168,7 @@ def test_verify_finds_a_base_beside_the_checkpoint(
     monoglot("verify", tmp_path / "out", "--fast")
 
 
+@pytest.mark.slow
 def test_a_hub_id_is_taken_from_the_hub_s_cache(
     model: Path, neurons_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -188,6 +194,7 @@ def test_a_hub_id_is_taken_from_the_hub_s_cache(
     assert "Hub could not be reached" in done.stderr and "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("verb", COMMANDS)
 def test_every_command_explains_itself_with_an_example(verb: str) -> None:
     done = monoglot(verb, "-h")

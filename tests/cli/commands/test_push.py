@@ -211,6 +211,7 @@ def test_export_pushes_what_it_proved(model: Path, corpus: Path, tmp_path: Path,
     assert hub.content("ann/m", "monoglot.json") == (tmp_path / "made" / "monoglot.json").read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "openpty"), reason="no terminals here")
 @pytest.mark.parametrize(("typed", "code"), [("y\n", 0), ("n\n", 1)])
 def test_on_a_terminal_it_asks_once(folder: Path, tmp_path: Path, typed: str, code: int) -> None:

@@ -47,6 +47,7 @@ def checkpoint(monoglot: Run, model: Path, neurons_file: Path, tmp_path: Path) -
     return out
 
 
+@pytest.mark.slow
 def test_the_page_lies_in_the_folder_and_may_be_made_again(monoglot: Run, findings: Path) -> None:
     assert monoglot("report", findings) == (0, "", f"Wrote {findings / 'report.html'}.\n")
     first = (findings / "report.html").read_bytes()
@@ -74,6 +75,7 @@ def test_a_page_of_someone_else_is_kept(monoglot: Run, findings: Path) -> None:
     assert (findings / "report.html").read_text() != "mine"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("form", "begin"), [("html", "<!DOCTYPE html>"), ("markdown", "# Language"), ("json", "{")])
 def test_a_file_or_stdout_in_each_format(monoglot: Run, findings: Path, tmp_path: Path, form: str, begin: str) -> None:
     code, out, err = monoglot("report", findings, "--format", form, "-o", "-")
@@ -127,6 +129,7 @@ def test_no_folder_and_no_such_format(monoglot: Run, tmp_path: Path) -> None:
     assert code == 2 and "'pdf' is not one of" in err
 
 
+@pytest.mark.slow
 def test_a_place_that_cannot_be_written(monoglot: Run, findings: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     code, _, err = monoglot("report", findings, "-o", tmp_path / "file" / "page.html")
@@ -142,6 +145,7 @@ def test_a_folder_without_permission(monoglot: Run, findings: Path) -> None:
     assert code == 1 and "cannot be written" in err
 
 
+@pytest.mark.slow
 def test_a_checkpoint_with_figures_and_a_page_is_still_what_it_says(
     monoglot: Run, checkpoint: Path, model: Path
 ) -> None:
@@ -162,6 +166,7 @@ def test_a_checkpoint_with_figures_and_a_page_is_still_what_it_says(
     assert code == 1 and "figures/profile.png has another sha256" in err
 
 
+@pytest.mark.slow
 def test_what_is_baked_from_it_does_not_inherit_its_figures(
     monoglot: Run, checkpoint: Path, neurons_file: Path, tmp_path: Path
 ) -> None:

@@ -47,6 +47,7 @@ def with_means(neurons_file: Path, folder: Path) -> Path:
     return own
 
 
+@pytest.mark.slow
 def test_a_checkpoint_that_a_runtime_shows_is_steered_and_the_card_says_so(
     monoglot: Run, out: Path, prompts: Path
 ) -> None:
@@ -61,6 +62,7 @@ def test_a_checkpoint_that_a_runtime_shows_is_steered_and_the_card_says_so(
     assert code == 0 and "steered" in shown
 
 
+@pytest.mark.slow
 def test_a_runtime_that_runs_the_base_has_dropped_it(
     monoglot: Run, out: Path, prompts: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -74,6 +76,7 @@ def test_a_runtime_that_runs_the_base_has_dropped_it(
     assert folders.manifest_data(out)["runtimes"]["transformers"]["verdict"] == "dropped"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("own", "carrier"), [(True, "native"), (False, "flag")])
 def test_a_runtime_that_reads_no_biases_has_dropped_it(
     monoglot: Run,
@@ -101,6 +104,7 @@ def test_a_runtime_that_reads_no_biases_has_dropped_it(
     assert code == 1 and "dropped" in shown and "checkpoint without its biases" in " ".join(err.split())
 
 
+@pytest.mark.slow
 def test_what_is_not_installed_is_missing(monoglot: Run, out: Path, prompts: Path, tmp_path: Path) -> None:
     bare = tmp_path / "bare"
     bare.write_text(f'#!/bin/sh\nexec "{sys.executable}" -S "$@"\n')
@@ -112,6 +116,7 @@ def test_what_is_not_installed_is_missing(monoglot: Run, out: Path, prompts: Pat
     assert found["transformers"]["verdict"] == "steered" and "--python mlx=PATH" in found["mlx"]["reason"]
 
 
+@pytest.mark.slow
 def test_what_was_measured_is_not_forgotten_where_nothing_was_learned(
     monoglot: Run, out: Path, prompts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -129,12 +134,14 @@ def test_what_was_measured_is_not_forgotten_where_nothing_was_learned(
     assert folders.manifest_data(out)["runtimes"] == before
 
 
+@pytest.mark.slow
 def test_the_bytes_are_proved_first_and_that_is_kept(monoglot: Run, out: Path, prompts: Path) -> None:
     code, shown, err = monoglot("verify", out, "--runtime", "transformers", "--prompts", prompts)
     assert code == 0 and "is what its recipe says" in err and "columns changed" not in shown
     assert folders.manifest_data(out)["certificate"]["bytes"]["passed"]
 
 
+@pytest.mark.slow
 def test_where_base_and_checkpoint_answer_alike_it_is_undecided(
     monoglot: Run, model: Path, neurons_file: Path, prompts: Path, tmp_path: Path
 ) -> None:
@@ -178,6 +185,7 @@ def test_bad_input(monoglot: Run, out: Path, options: tuple[str, ...], code: int
     assert (out / FILE).read_bytes() == before
 
 
+@pytest.mark.slow
 def test_runtimes_lists_them_with_what_each_honours(monoglot: Run, neurons_file: Path) -> None:
     code, shown, err = monoglot("runtimes", "--json")
     assert code == 0, err

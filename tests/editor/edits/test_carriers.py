@@ -86,6 +86,7 @@ def test_the_neurons_are_of_every_kind(saved: Callable[..., Path]) -> None:
             assert len(layer.neurons) == (9 if number == 1 else 13)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("op", [*CONSTANT_OPS, "all"])
 @pytest.mark.parametrize(("name", "carrier"), PAIRS)
 def test_an_exact_carrier_equals_the_hooks(
@@ -97,6 +98,7 @@ def test_an_exact_carrier_equals_the_hooks(
     assert_equal_to_hooks(target, tmp_path / "out", made.carried)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("op", CONSTANT_OPS)
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 @pytest.mark.parametrize(
@@ -194,6 +196,7 @@ def stand_in(target: Target, plan: Plan, calibration: calibration_file.Calibrati
 CALIBRATED = CASES | {name: Case(name, {}) for name in WRAPPERS}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("op", CONSTANT_OPS)
 @pytest.mark.parametrize("case", CALIBRATED.values(), ids=CALIBRATED)
 def test_calibrated_equals_hooks_with_the_direction_for_one(

@@ -42,6 +42,7 @@ def new_shard(folder: Path) -> Path:
     return max(folder.glob("model-*.safetensors"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("op", ["pin", "add", "shift"])
 @pytest.mark.parametrize("case", [*EXACT["flag"], *EXACT["llama"]])
 def test_the_new_shard_holds_the_biases_that_transformers_creates(
@@ -159,6 +160,7 @@ def test_a_key_that_says_no_says_yes(saved: Callable[..., Path], tmp_path: Path)
     assert (out / "config.json").read_text() == text.replace('"mlp_bias": false', '"mlp_bias": true')
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shards", [False, True], ids=["one file", "shards"])
 @pytest.mark.parametrize(
     ("case", "carrier"), [("llama", "flag"), ("phi3", "llama"), ("gpt2", "native"), ("qwen3", "calibrated")]

@@ -116,6 +116,7 @@ def cases(draw: st.DrawFn) -> tuple[list[Edit], dict[str, set[tuple[int, int]]]]
     return edits, sets
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shared", SHARED)
 @settings(max_examples=400, deadline=None)
 @given(case=cases())

@@ -142,6 +142,7 @@ def asked_of(neurons: Neurons, op: str, layer: int) -> Does:
     return does
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("op", ["deactivate", "pin", "add", "shift", "all"])
 @pytest.mark.parametrize(("model_type", "carrier"), PAIRS)
 def test_baked_equals_the_formula(

@@ -396,6 +396,7 @@ def test_an_edited_tensor_without_rows() -> None:
         bake_or_refuse(save(folder / "model", {SINGLE: file_bytes(header)}))
 
 
+@pytest.mark.slow
 @BOUNDED
 @given(st.dictionaries(NAMES, ENTRIES | JSON, max_size=3), st.binary(max_size=4), st.integers(0, 4))
 def test_any_change_of_the_header(changes: Header, more: bytes, fewer: int) -> None:
@@ -427,6 +428,7 @@ SHARDS, AN_INDEX = two_shards()
 FILES = st.sampled_from([*SHARDS, "x.safetensors", "../x.safetensors", "/x.safetensors"]) | st.text(max_size=9) | JSON
 
 
+@pytest.mark.slow
 @BOUNDED
 @given(
     st.binary(max_size=60)

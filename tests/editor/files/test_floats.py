@@ -58,6 +58,7 @@ def test_rounds_float32_as_torch_does(dtype: str) -> None:
     assert np.array_equal(bits(floats.from_float64(values.astype(np.float64), dtype)), by_torch(values, dtype))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_rounds_float64_once(dtype: str) -> None:
     """Products have more bits than float32: in two steps a number just beside a tie would go the wrong way."""

@@ -99,6 +99,7 @@ def test_zero_bytes_are_zeros(known: object) -> None:
         assert (other != 0).any()
 
 
+@pytest.mark.slow
 def test_a_large_vocabulary_is_passed_over(tmp_path: Path) -> None:
     path = ggufs.write(tmp_path / "m.gguf", vocabulary=262_144, hidden=32)
     tracemalloc.start()
@@ -219,6 +220,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return ggufs.write(tmp_path_factory.mktemp("gguf") / "m.gguf", hidden=32, vocabulary=5).read_bytes()
 
 
+@pytest.mark.slow
 @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(at=st.integers(0, 1900), value=st.one_of(st.binary(min_size=1, max_size=2), st.sampled_from(
     [U64.pack(n) for n in (0, 1, 2**31, 2**32 - 1, 2**63 - 1, 2**63, 2**64 - 1, 2**64 - 32)])))  # fmt: skip

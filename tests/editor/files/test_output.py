@@ -391,6 +391,7 @@ def test_what_must_change_together_is_finished_by_the_next_run(tmp_path: Path, m
     assert tree(tmp_path) == {"figures": "/", **new}
 
 
+@pytest.mark.slow
 def test_killed_at_every_rename_all_or_none_have_changed(tmp_path: Path) -> None:
     """Really killed, by SIGKILL, at each call that changes a name."""
     code = """

@@ -121,6 +121,7 @@ def test_same_in_same_out(base: Path, baked: BakedGguf, found: Neurons, tmp_path
     assert sorted(path.name for path in again.path.parent.iterdir()) == ["out.gguf", "out.gguf.json"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("piece", [1, 97, 4096, 2**30])
 @pytest.mark.parametrize("error", [None, errno.EXDEV, errno.ENOSYS, "half", "absent"])
 def test_however_it_is_copied(
@@ -158,6 +159,7 @@ def test_however_it_is_copied(
     assert again.path.read_bytes() == baked.path.read_bytes()
 
 
+@pytest.mark.slow
 def test_memory_is_constant(tmp_path: Path, found: Neurons) -> None:
     path = ggufs.write(tmp_path / "m.gguf", kind="F32", vocabulary=200_000)  # 55 MB
     tracemalloc.start()

@@ -76,6 +76,7 @@ def test_a_file_may_be_called_as_what_it_is_made_of(out: Path, tmp_path: Path, n
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["env", name, f"{name}.convert.json", "out"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("quantised", "faded"), [(ENGLISH, False), (CHINESE, True)])
 def test_a_language_that_comes_back_has_faded(out: Path, tmp_path: Path, quantised: str, faded: bool) -> None:
     python = stand_in(tmp_path / "env", out, quantised, ENGLISH)

@@ -44,6 +44,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", CONFIGS)
 def test_a_batch_is_what_greedy_by_hand_gives(family: str, tmp_path: Path) -> None:
     folder = tiny.save_model(tmp_path / "m", family, **CONFIGS[family])

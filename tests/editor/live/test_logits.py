@@ -21,6 +21,7 @@ CASES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_hidden_states_and_head_make_the_models_logits(name: str, saved: Callable[..., Path]) -> None:
     if name == "paligemma" and transformers.__version__.startswith("4."):

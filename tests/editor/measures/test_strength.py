@@ -165,6 +165,7 @@ def planted(small: tuple[Any, Any]) -> tuple[list[Any], Callable[[float], Plan]]
     return modules, plan_of
 
 
+@pytest.mark.slow
 def test_planted_neurons_force_their_language(
     small: tuple[Any, Any], planted: tuple[list[Any], Callable[[float], Plan]]
 ) -> None:

@@ -51,6 +51,7 @@ def open_tiny(folder: Path, model_type: str, **config: Any) -> Target:
     return open_target(resolve(str(tiny.save_model(folder / model_type, model_type, tokenizer=False, **config))))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model_type", KNOWN)
 def test_each_familys_function_is_what_its_model_computes(model_type: str, tmp_path: Path) -> None:
     target = open_tiny(tmp_path, model_type)

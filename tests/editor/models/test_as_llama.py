@@ -83,6 +83,7 @@ def assert_the_same_model(base: Path, out: Path) -> None:
         assert not bias.any(), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_as_a_llama_it_is_the_same_to_the_last_bit(
     saved: Callable[..., Path], case: str, unedited: Callable[[Target, Path], Path], tmp_path: Path
@@ -105,6 +106,7 @@ SIMPLE: dict[str, dict[str, Any]] = {"mistral": WINDOWLESS, "qwen2": {}, "phi3":
 NEEDED = SIMPLE | {"mistral": {**WINDOWLESS, "hidden_size": 32, "num_attention_heads": 16, "num_key_value_heads": 8}}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model_type", "key"), [(model_type, key) for model_type, keys in LEFT_OUT.items() for key in keys]
 )

@@ -145,6 +145,7 @@ ODD = st.recursive(
 )
 
 
+@pytest.mark.slow
 @settings(deadline=None, derandomize=True, database=None, max_examples=300)
 @given(model_type=st.sampled_from([*KNOWN, "unknown"]), keys=st.dictionaries(st.sampled_from(sorted(NEWER)), ODD))
 def test_whatever_a_config_holds_none_of_it_is_touched(model_type: str, keys: dict[str, Any]) -> None:
@@ -190,6 +191,7 @@ def assert_read_as_before(base: Path, tmp_path: Path) -> None:
     assert old_keys(json.loads(after)) == {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model_type", KNOWN)
 def test_every_family_is_read_as_before(saved: Callable[..., Path], model_type: str, tmp_path: Path) -> None:
     spellings.need_new_spelling()
@@ -202,6 +204,7 @@ def test_every_family_is_read_as_before(saved: Callable[..., Path], model_type: 
     assert bool({"rope_theta", "rotary_emb_base"} & missing.keys()) == positions
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", spellings.CASES)
 def test_other_positions_are_read_as_before(saved: Callable[..., Path], name: str, tmp_path: Path) -> None:
     spellings.need_new_spelling()

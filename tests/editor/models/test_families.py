@@ -70,6 +70,7 @@ def assert_baked_equals_hooked(base: Path, edit: Edit, out: Path) -> None:
     assert float((logits(model) - hooked).abs().max()) > MOVED
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("edit", EDITS.values(), ids=EDITS)
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_baked_equals_hooked(saved: Callable[..., Path], case: Case, edit: Edit, tmp_path: Path) -> None:
@@ -145,6 +146,7 @@ def test_no_family_has_two_rows() -> None:
 BIAS_KEYS = ("mlp_bias", "bias", "use_bias", "enable_bias")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("asked", [True, False], ids=["asked", "refused"])
 @pytest.mark.parametrize("model_type", KNOWN)
 def test_biases_are_where_the_table_says(saved: Callable[..., Path], model_type: str, asked: bool) -> None:
@@ -177,6 +179,7 @@ def test_biases_where_the_config_is_silent(model_type: str) -> None:
         assert getattr(config, family.flag) is False
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model_type", KNOWN)
 def test_the_activation_function_is_the_one_named(saved: Callable[..., Path], model_type: str) -> None:
     """Either always the one that the table names, or the one that the config key names: the default, and another."""
@@ -249,6 +252,7 @@ def test_opt_without_its_first_prefix(saved: Callable[..., Path], tmp_path: Path
 # --- multimodal wrappers --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("edit", EDITS.values(), ids=EDITS)
 @pytest.mark.parametrize("wrapper", tiny.WRAPPERS)
 def test_wrappers_resolve_to_their_text_tower(
@@ -433,6 +437,7 @@ def test_load_model_refuses_missing_weights(saved: Callable[..., Path], model_ty
         load_model(tmp_path / "base", device="cpu")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "config",
     [{"model_type": "nothing_like_it"}, {"model_type": "vit"}, {"hidden_size": 20}, {"hidden_size": "wide"}],

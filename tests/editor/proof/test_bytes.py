@@ -143,6 +143,7 @@ def carried(saved: Callable[..., Path], name: str, carrier: str, op: str, out: P
     return target
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shards", [False, True], ids=["one file", "shards"])
 @pytest.mark.parametrize("op", CONSTANT_OPS)
 @pytest.mark.parametrize(("name", "carrier"), CARRIED)
@@ -204,6 +205,7 @@ CONSTANTS: dict[str, tuple[str, str, str, str, Callable[[torch.Tensor], Any]]] =
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mutation", CONSTANTS)
 def test_a_changed_constant_is_found_even_when_the_hashes_are_forged(
     saved: Callable[..., Path], mutation: str, tmp_path: Path
@@ -364,6 +366,7 @@ def live(out: Path, target: Target, corpus: Path) -> Logits:
     return verify_live(out, target, found, open_corpus([str(corpus)]), tokens=120, context=64, device="cpu")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
 @pytest.mark.parametrize("edit", [Edit("fr", "deactivate"), Edit("fr", "scale", 2.0), Edit("fr", "scale", 1.7)])
 def test_logits_agree_with_the_hooked_base(
@@ -381,6 +384,7 @@ def test_logits_agree_with_the_hooked_base(
         assert all(d.max_logit < 1e-5 for d in found.measured.difference["hooked"].values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("op", CONSTANT_OPS)
 @pytest.mark.parametrize(
     ("name", "carrier", "dtype"),

@@ -157,6 +157,7 @@ def test_quantised_and_unknown_ones_are_compared(model: Path, tmp_path: Path) ->
 # As a recipe
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", ["llama", "gpt2", "gpt2+square", "phi3", "opt", "falcon", "mpt", "gemma3"])
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
 def test_the_recipe_gives_the_weights_again(case: str, dtype: str, tmp_path: Path) -> None:

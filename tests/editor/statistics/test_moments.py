@@ -18,6 +18,7 @@ from monoglot.editor.statistics.moments import Moments
 IDS = torch.arange(6, 20).reshape(2, 7)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model_type", KNOWN)
 def test_the_first_projection_of_the_input_goes_into_the_activation(model_type: str, tmp_path: Path) -> None:
     """z = W_in·x + b from the tensors of the file, against what goes into the activation function."""

@@ -36,6 +36,7 @@ def often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resume.Resume, "cost", property(lambda self: 0.0, lambda self, value: None), raising=False)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("often")
 @pytest.mark.parametrize("after", [2, 5, 8, 9, 10, 13])
 @pytest.mark.parametrize("batch_size", [0, 2])

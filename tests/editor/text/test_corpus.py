@@ -45,6 +45,7 @@ def text_of(documents: list[str], language: str = "en") -> Text:
 # Files
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "write"),
     [("a.txt", write_txt), ("a.jsonl", write_jsonl), ("a.jsonl.gz", write_jsonl), ("a.parquet", write_parquet)],

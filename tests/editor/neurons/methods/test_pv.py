@@ -81,6 +81,7 @@ def expected(base: Path, tuned: Path, dtype: torch.dtype = torch.float64) -> np.
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", tiny.CASES)
 def test_every_layout(name: str, saved: Saved, tmp_path: Path) -> None:
     case = tiny.CASES[name]
@@ -106,6 +107,7 @@ def test_a_multimodal_wrapper(wrapper: str, saved: Saved, tmp_path: Path) -> Non
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("base_dtype", DTYPES)
 @pytest.mark.parametrize("tuned_dtype", DTYPES)
 @pytest.mark.parametrize("model_type", ["llama", "gpt2", "phi3"])

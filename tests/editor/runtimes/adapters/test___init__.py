@@ -58,6 +58,7 @@ def test_the_other_side_needs_nothing_but_the_standard_library(tmp_path: Path) -
         assert json.loads(done.stdout)["version"] is None
 
 
+@pytest.mark.slow
 def test_transformers_in_a_process_of_its_own_is_the_reference(model: Path) -> None:
     found = process.answer("transformers", model, [PROMPT], 6, python=sys.executable)
     reference = conformance.reference(load_model(model, device="cpu"), [0, 7, 9], 6)
@@ -162,6 +163,7 @@ def test_a_runtime_that_is_not_there_is_missing_with_the_line_that_installs_it(
     assert outcome.verdict == "missing" and outcome.reason.startswith(lacking) and "pip install" in outcome.reason
 
 
+@pytest.mark.slow
 def test_a_crash_is_a_verdict_and_whether_the_base_runs_is_said(model: Path, tmp_path: Path) -> None:
     asked = conformance.Asked("xx", PROMPT, (conformance.Step(5, -1.0, {5: -1.0}),), (conformance.Step(6, -1.0, {}),))
     program = environment(
