@@ -57,16 +57,9 @@ def problems(data: Mapping[Any, Any]) -> list[str]:
 def card_problems(path: Path) -> list[str]:
     """List the problems of a README.md's metadata, and what keeps it from being read."""
     try:
-        metadata, _ = card_text.split(path.read_bytes().decode())
-    except UnicodeDecodeError:
-        return ["it is no UTF-8 text: save it as such."]
-    except OSError as error:
-        return [f"it cannot be read: {error.strerror}. Run `monoglot card {path.parent}` to write one."]
+        return problems(card_text.metadata_of(path))
     except CardError as error:
         return [str(error)]
-    return (
-        problems(metadata) if metadata else ["it has no metadata: run `monoglot card` with --force to write it anew."]
-    )
 
 
 def _listed(value: Any) -> list[Any]:

@@ -48,7 +48,7 @@ def known(carrier: str) -> str:
     for verdict, by_runtime in capabilities.behaviour(carrier).items():
         runtimes: dict[tuple[str, ...], list[str]] = {}  # by the families
         for name, families in by_runtime.items():
-            if families and name in RUNTIMES:
+            if name in RUNTIMES:
                 runtimes.setdefault(families, []).append(RUNTIMES[name])
         said = [
             f"{_listed(names)} {DID[verdict] if number == 0 else 'with'} {_listed(FAMILIES[one] for one in families)}"

@@ -19,6 +19,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from ..errors import CardError, MalformedError
@@ -26,6 +27,10 @@ from . import yaml_text
 
 BLOCK = re.compile(r"\A\s*---[ \t]*(?:\r\n|\r|\n)(.*?)(?:(?<=\n)|(?<=\r))---[ \t]*(?:\r\n|\r|\n|\Z)", re.DOTALL)
 OPENED = re.compile(r"\A\s*---[ \t]*[\r\n]")
+TAKEN = re.compile(r"\s*---\r?\n")  # how the Hub wants it to begin
+NOTHING = (
+    "the metadata at its beginning is not closed, or says nothing: write `key: value` lines, and a line of --- below."
+)
 END = "<!-- monoglot: end -->"
 PLACE = re.compile(
     rf"(?P<begin><!-- monoglot: yours, (?P<name>\w+)\b[^>]*-->\n)(?P<content>.*?)(?P<end>{END})", re.DOTALL
@@ -42,9 +47,30 @@ def split(text: str) -> tuple[dict[str, Any], str]:
     found = BLOCK.match(text)
     if found is None:
         if OPENED.match(text):
-            raise CardError("the metadata at its beginning is not closed: put a line of --- below it.")
+            raise CardError(NOTHING)
         return {}, text
     return _metadata(found[1]), text[found.end() :]
+
+
+def metadata_of(card: Path) -> dict[str, Any]:
+    """Read the metadata of a README.md as the Hub wants it: there, and not empty. Raises CardError."""
+    try:
+        text = card.read_bytes().decode()
+    except UnicodeDecodeError:
+        raise CardError("it is no UTF-8 text: save it as such.") from None
+    except OSError as error:
+        raise CardError(
+            f"it cannot be read: {error.strerror}. Run `monoglot card {card.parent}` to write one."
+        ) from None
+    if not TAKEN.match(text):
+        raise CardError(
+            "it has no metadata, as it does not begin with a block of metadata between two lines of ---: run "
+            f"`monoglot card {card.parent} --force` to write it anew."
+        )
+    metadata, _ = split(text)
+    if not metadata:
+        raise CardError(NOTHING)
+    return metadata
 
 
 def _metadata(block: str) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """What would be published of a checkpoint: its files, checked before anything is sent."""
 
 import hashlib
-import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +8,8 @@ from pathlib import Path
 from ..edits import manifest as manifest_file
 from ..edits.certificate import Certificate
 from ..edits.manifest import Manifest
-from ..errors import PublishError
+from ..errors import CardError, PublishError
+from ..files.card_text import metadata_of
 from ..files.kinds import FILE
 from ..files.streams import hashed, sha256
 
@@ -94,26 +94,11 @@ def _certified(folder: Path, certificate: Certificate | None, unverified: bool) 
 
 
 def _check_card(card: Path) -> None:
-    """Raise PublishError unless the card's metadata can be read, as the Hub reads it."""
-    import yaml
-    from huggingface_hub import ModelCard
-
-    if not card.is_file():
-        raise PublishError(f"{card.parent} has no {CARD}. Write it with `monoglot card {card.parent}`.")
+    """Raise PublishError unless the card's metadata can be read. What it says is for `card_problems` to judge."""
     try:
-        text = card.read_bytes().decode()
-        if not re.match(r"\s*---[ \t]*\r?\n", text):
-            raise ValueError("it does not begin with a block of metadata between two lines of ---")
-        if not ModelCard(text).data.to_dict():
-            raise ValueError("the block between two lines of --- at its beginning is not closed, or says nothing")
-    except yaml.MarkedYAMLError as error:
-        line = f"line {error.problem_mark.line + 2}: " if error.problem_mark else ""
-        reason = f"{line}{error.problem or error.context}"
-    except (ValueError, TypeError, KeyError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
-    else:
-        return
-    raise PublishError(f"the metadata of {card} cannot be read: {reason}. Put it right, or bake anew.")
+        metadata_of(card)
+    except CardError as error:
+        raise PublishError(f"the metadata of {card} cannot be read: {error}") from None
 
 
 def _hashed(path: Path, name: str, done: int, whole: int, progress: Callable[[str, int, int], None] | None) -> Local:

@@ -93,8 +93,9 @@ def behaviour(carrier: str) -> dict[str, dict[str, tuple[str, ...]]]:
     for one in FINDINGS:
         if one.carrier == ("flag" if carrier == "llama" else carrier):
             families = tuple(name for name in one.families if carrier != "llama" or name == "llama")
-            own = found.setdefault(one.verdict, {})
-            own[one.runtime] = own.get(one.runtime, ()) + families
+            if families:
+                own = found.setdefault(one.verdict, {})
+                own[one.runtime] = own.get(one.runtime, ()) + families
     return found
 
 

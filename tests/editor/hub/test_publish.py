@@ -175,8 +175,14 @@ def test_a_card_that_a_person_edited(folder: Path, hub: server.Hub, connection: 
         ("# No metadata\n", "it does not begin with a block of metadata between two lines of ---"),
         ("---\nlicense: mit\n# never closed\n", "at its beginning is not closed, or says nothing"),
         ("---\nlicense: mit\ntags: [a, b\nx: 1\n---\n", "line 4: "),
-        ("---\n- a\n- b\n---\n", "repo card metadata block should be a dict"),
+        ("---\n- a\n- b\n---\n", "its metadata is no mapping"),
         ("---\n\n---\n", "is not closed, or says nothing"),
+        (
+            "--- \nlicense: mit\n---\n",
+            "it does not begin with a block of metadata",
+        ),  # which huggingface_hub passes over
+        ("\ufeff---\nlicense: mit\n---\n", "it does not begin with a block of metadata"),
+        ("---\nlicense: mit\nlicense: mit\n---\n", "twice"),
     ],
 )
 def test_a_card_whose_metadata_cannot_be_read(folder: Path, card: str, message: str) -> None:
