@@ -11,6 +11,7 @@ from typing import Any, TypedDict
 from ..errors import MalformedError
 from ..files import schema
 from ..files.schema import Count
+from ..text.languages import Code
 
 Row = dict[str, Any]  # name -> figure
 Rows = dict[str, Row]
@@ -19,7 +20,7 @@ Rows = dict[str, Row]
 class Sample(TypedDict):
     """An answer to a prompt, with the answers by name beside these two keys."""
 
-    language: str
+    language: Code
     prompt: str
 
 
@@ -54,13 +55,13 @@ class _Answers(TypedDict):
 class Answers(_Answers, total=False):
     """Answers by language of the prompt and model."""
 
-    wanted: dict[str, tuple[str, ...]]
+    wanted: dict[Code, tuple[Code, ...]]
     prompts: Row
     samples: tuple[Sample, ...]
 
 
 class _Profile(TypedDict):
-    layers: dict[str, tuple[Count, ...]]
+    layers: dict[Code, tuple[Count, ...]]
 
 
 class Profile(_Profile, total=False):
@@ -127,7 +128,7 @@ class Answered(TypedDict):
 
 
 class _Search(TypedDict):
-    language: str
+    language: Code
     reached: bool
     base: Row
     points: tuple[Point, ...]

@@ -28,6 +28,7 @@ from ..models import identity
 from ..models.source import Source, resolve_base
 from ..models.target import Target, is_sampled
 from ..neurons.neurons import Neurons
+from ..text.languages import Code
 from ..version import VERSION
 from . import calibration as calibration_file
 from . import recipe as recipe_file
@@ -103,8 +104,8 @@ class Manifest:
     monoglot: str
     base: Base
     recipe: Recipe
-    edited: dict[str, Count]
-    kept: dict[str, Count]
+    edited: dict[Code, Count]
+    kept: dict[Code, Count]
     neurons_edited: Count
     carrier: Carrier | None
     rounding: dict[str, Figure]

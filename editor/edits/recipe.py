@@ -39,6 +39,7 @@ from typing import Any
 from ..errors import MalformedError, RecipeError
 from ..files import kinds, schema, yaml_text
 from ..models.identity import Base
+from ..text.languages import is_code
 
 FORMAT = 1
 CONSTANT_OPS = ("pin", "add", "shift")
@@ -112,6 +113,9 @@ def check(recipe: Recipe) -> None:
         raise RecipeError(f"the tolerance is {recipe.tolerance}; it must be above 0.")
     seen: set[str] = set()
     for edit in recipe.edits:
+        for code in (edit.language, *([edit.held] if edit.held else [])):
+            if not is_code(code):
+                raise RecipeError(f"{code!r} is not the code of a language, such as zh or pt-BR.")
         if edit.op not in OPS:
             raise RecipeError(f"unknown operation {edit.op!r} for {edit.language}; known: {', '.join(OPS)}.")
         if edit.op == "deactivate" and edit.strength is not None:
