@@ -3,7 +3,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 SCRIPTS = PYTHONPATH=tests $(BIN)/python -m scripts
 
-.PHONY: setup check test oldest dist demo commands docs real real-judge compat runtimes runtimes-short card-blocks bench clean
+.PHONY: setup check test oldest dist demo commands docs real real-judge compat runtimes runtimes-short card-blocks fuzz bench clean
 
 setup: $(VENV)/.done
 
@@ -55,6 +55,13 @@ demo: setup
 # The help texts in docs/commands.md; run it when an option or a command changed
 commands: setup
 	$(SCRIPTS).help_texts
+
+# N damaged and hostile files of every format, drawn from SEED, given to the commands that read them
+N ?= 10000
+SEED ?= 0
+
+fuzz: setup
+	$(SCRIPTS).fuzz -n $(N) --seed $(SEED)
 
 # The site, in site/, from docs/. A link that leads nowhere is an error. It needs neither monoglot nor torch, so it has an
 # environment of its own, which is made in seconds

@@ -11,7 +11,6 @@ from typing import Any, TypedDict
 from ..errors import MalformedError
 from ..files import schema
 from ..files.schema import Count
-from ..text.languages import Code
 
 Row = dict[str, Any]  # name -> figure
 Rows = dict[str, Row]
@@ -20,7 +19,7 @@ Rows = dict[str, Row]
 class Sample(TypedDict):
     """An answer to a prompt, with the answers by name beside these two keys."""
 
-    language: Code
+    language: str
     prompt: str
 
 
@@ -55,13 +54,13 @@ class _Answers(TypedDict):
 class Answers(_Answers, total=False):
     """Answers by language of the prompt and model."""
 
-    wanted: dict[Code, tuple[Code, ...]]
+    wanted: dict[str, tuple[str, ...]]
     prompts: Row
     samples: tuple[Sample, ...]
 
 
 class _Profile(TypedDict):
-    layers: dict[Code, tuple[Count, ...]]
+    layers: dict[str, tuple[Count, ...]]
 
 
 class Profile(_Profile, total=False):
@@ -128,7 +127,7 @@ class Answered(TypedDict):
 
 
 class _Search(TypedDict):
-    language: Code
+    language: str
     reached: bool
     base: Row
     points: tuple[Point, ...]

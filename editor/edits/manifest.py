@@ -19,6 +19,7 @@ from typing import Annotated, Any
 
 from ..errors import CheckpointError, MalformedError, MonoglotError, OutputError, RecipeError, VerificationError
 from ..files import kinds, schema
+from ..files.card_text import Remembered
 from ..files.checkpoint import parse_json
 from ..files.kinds import FILE
 from ..files.output import finish_pending, replace_file, replace_together
@@ -112,7 +113,7 @@ class Manifest:
     left_out: tuple[str, ...]
     files: dict[FileName, FileEntry]
     certificate: Certificate | None
-    card: dict[str, Any] | None = None
+    card: Remembered | None = None
     strength: Search | None = None
     evaluation: Evaluation | None = None
     runtimes: dict[str, Run] | None = None
