@@ -5,7 +5,7 @@ SCRIPTS = PYTHONPATH=tests $(BIN)/python -m scripts
 
 .DEFAULT_GOAL := help
 .PHONY: help setup check contracts test test-fast coverage oldest dist demo commands docs real real-judge compat \
-  runtimes runtimes-short card-blocks bench clean
+  runtimes runtimes-short card-blocks fuzz bench clean
 
 help: ## list the targets
 	@awk -F ':[^#]*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -69,6 +69,13 @@ demo: setup ## the main job on the embedded model, in a minute
 
 commands: setup ## write the help texts in docs/commands.md anew, after a change of an option
 	$(SCRIPTS).help_texts
+
+# N damaged and hostile files of every format, drawn from SEED, given to the commands that read them
+N ?= 10000
+SEED ?= 0
+
+fuzz: setup ## give N damaged and hostile files of every format to the commands that read them
+	$(SCRIPTS).fuzz -n $(N) --seed $(SEED)
 
 # The site needs neither monoglot nor torch, so it has an environment of its own, which is made in seconds
 $(VENV)-docs/.done:

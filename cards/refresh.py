@@ -80,7 +80,7 @@ def refresh(
 
 
 def _made(
-    manifest: Manifest, text: str, current: dict[Any, Any], places: dict[str, str], remembered: dict[str, Any]
+    manifest: Manifest, text: str, current: dict[Any, Any], places: dict[str, str], remembered: card_text.Remembered
 ) -> Refreshed:
     new, body = card_text.split(text)
     merged = card_text.merged(new, current, remembered) if current else new

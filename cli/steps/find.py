@@ -40,7 +40,7 @@ def vary(model: str, tuned: tuple[str, ...]) -> "Variation":
     from ...editor.models.source import resolve
     from ...editor.models.target import open_target
     from ...editor.neurons.methods import variation
-    from ...editor.text.corpus import LANGUAGE
+    from ...editor.text.languages import LANGUAGE
 
     copies: dict[str, str] = {}
     for one in tuned:

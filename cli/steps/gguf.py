@@ -13,6 +13,7 @@ from ..terminal import quoted, say
 if TYPE_CHECKING:
     from ...editor.edits.recipe import Recipe
     from ...editor.edits.request import Request
+    from ...editor.gguf.converted import Record
     from ...editor.neurons.neurons import Neurons
 
 IDLE_IN_BAKE = ("calibration_file", "base_id", "device", "dtype")
@@ -37,11 +38,13 @@ def edited(model: Path, found: "Neurons", request: "Request") -> "Recipe":
 
 
 def bake(model: Path, found: "Neurons", recipe: "Recipe", output: Path, force: bool, as_json: bool) -> None:
+    from ...editor.gguf import converted
     from ...editor.gguf.bake import bake_gguf
     from ...editor.gguf.sidecar import sidecar_of
     from ...editor.progress import in_megabytes
     from ..show import note_shared, show_edits
 
+    origin = converted.read(model) if converted.beside(model).is_file() else None
     with bar("bake", "MB") as update:
         baked = bake_gguf(
             model, found, recipe, output, force=force,
@@ -60,24 +63,21 @@ def bake(model: Path, found: "Neurons", recipe: "Recipe", output: Path, force: b
     else:
         show_edits(output.name, about)
     note_shared(about)
-    _about_origin(model, found)
+    _about_origin(model, found, origin)
     note(
         f"Wrote {output} and {sidecar_of(output)}. Prove it with: monoglot verify {quoted(output)} --base {quoted(model)}"
     )
 
 
-def _about_origin(model: Path, found: "Neurons") -> None:
+def _about_origin(model: Path, found: "Neurons", origin: "Record | None") -> None:
     """Whether the neurons are those of what a GGUF file was converted from, as far as that is known."""
-    from ...editor.gguf import converted
-
     whose = f"those of {found.model.name}" if found.model else "of a model that they don't name"
-    if not converted.beside(model).is_file():
+    if origin is None:
         note(
             f"The neurons are {whose}. Layers and width fit; that {model.name} was converted from it can't be proved, as a "
             "GGUF does not say."
         )
         return
-    origin = converted.read(model)
     base = origin.checkpoint.base
     if found.model and found.model.fingerprint != base.fingerprint:
         note(f"Warning: the neurons are {whose}, {model.name} was converted from a checkpoint of {base.model}.")

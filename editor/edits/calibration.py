@@ -27,6 +27,7 @@ from ..errors import MalformedError, StatisticsError
 from ..files import floats, json_text, kinds, schema
 from ..files.output import replace_file
 from ..files.schema import Count, Figure, Form
+from ..text.languages import Code
 
 FILE = "calibration.monoglot"  # of the format safetensors, but vLLM takes every *.safetensors in a folder for weights
 FORMAT = 1
@@ -120,7 +121,7 @@ class _Head:
     errors: tuple[LayerError, ...]
     tokens: Count
     unseen: Count
-    languages: tuple[str, ...]
+    languages: tuple[Code, ...]
     dtype: Annotated[str, Form(floats.STORED.__contains__, f"one of {', '.join(floats.STORED)}")]
     fingerprint: str
     source: str = ""

@@ -13,6 +13,7 @@ from typing import Any
 
 from ..files import schema
 from ..files.schema import Count, Figure
+from ..text.languages import Code
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class LogitsProof:
     passed: bool
     bound: Figure
     problems: tuple[str, ...]
-    by_language: dict[str, Agreement]
+    by_language: dict[Code, Agreement]
 
 
 @dataclass(frozen=True)
@@ -67,8 +68,8 @@ class Deviation:
 class Approximation:
     """The distance of a calibrated checkpoint from the base with the exact constants."""
 
-    by_language: dict[str, Agreement]
-    log_loss_exact: dict[str, Figure]
+    by_language: dict[Code, Agreement]
+    log_loss_exact: dict[Code, Figure]
     activation: Deviation
 
 
@@ -76,7 +77,7 @@ class Approximation:
 class Effect:
     """Log-loss in nats by model and language, on held-out text of so many tokens."""
 
-    tokens: dict[str, Count]
+    tokens: dict[Code, Count]
     log_loss: dict[str, dict[str, Figure]]
 
 

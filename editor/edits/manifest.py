@@ -19,6 +19,7 @@ from typing import Annotated, Any
 
 from ..errors import CheckpointError, MalformedError, MonoglotError, OutputError, RecipeError, VerificationError
 from ..files import kinds, schema
+from ..files.card_text import Remembered
 from ..files.checkpoint import parse_json
 from ..files.kinds import FILE
 from ..files.output import finish_pending, replace_file, replace_together
@@ -28,6 +29,7 @@ from ..models import identity
 from ..models.source import Source, resolve_base
 from ..models.target import Target, is_sampled
 from ..neurons.neurons import Neurons
+from ..text.languages import Code
 from ..version import VERSION
 from . import calibration as calibration_file
 from . import recipe as recipe_file
@@ -103,15 +105,15 @@ class Manifest:
     monoglot: str
     base: Base
     recipe: Recipe
-    edited: dict[str, Count]
-    kept: dict[str, Count]
+    edited: dict[Code, Count]
+    kept: dict[Code, Count]
     neurons_edited: Count
     carrier: Carrier | None
     rounding: dict[str, Figure]
     left_out: tuple[str, ...]
     files: dict[FileName, FileEntry]
     certificate: Certificate | None
-    card: dict[str, Any] | None = None
+    card: Remembered | None = None
     strength: Search | None = None
     evaluation: Evaluation | None = None
     runtimes: dict[str, Run] | None = None

@@ -39,6 +39,7 @@ from typing import Any
 from ..errors import MalformedError, RecipeError
 from ..files import kinds, schema, yaml_text
 from ..models.identity import Base
+from ..text.languages import Code
 
 FORMAT = 1
 CONSTANT_OPS = ("pin", "add", "shift")
@@ -203,11 +204,13 @@ def _parse(data: Any) -> Recipe:
 def _edit(data: Any) -> Edit:
     found = schema.keys(data, "an edit", ("language", "op", "strength", "value", "layers"), ("language", "op"))
     # YAML 1.1 reads an unquoted `no` (Norwegian) as False
-    language = "no" if found["language"] is False else schema.text(found["language"], "a language")
+    language = "no" if found["language"] is False else _code(found["language"], "a language")
     op = schema.text(found["op"], "an op")
     strength, value = found.get("strength"), found.get("value")
     if op in CONSTANT_OPS:
         strength, value = 1.0 if strength is None else strength, "mean" if value is None else value
+    if isinstance(value, str) and (held := value.partition("@")[2]):
+        _code(held, f"what the value for {language} is of")
     return Edit(
         language,
         op,
@@ -215,6 +218,11 @@ def _edit(data: Any) -> Edit:
         None if value is None else schema.text(value, f"the value for {language}"),
         _layers(found.get("layers"), language),
     )
+
+
+def _code(value: Any, place: str) -> str:
+    code: str = schema.read(Code, value, place)
+    return code
 
 
 def _layers(value: Any, language: str) -> tuple[int, int] | None:

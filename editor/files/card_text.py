@@ -20,7 +20,7 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from ..errors import CardError, MalformedError
 from . import yaml_text
@@ -36,6 +36,13 @@ PLACE = re.compile(
     rf"(?P<begin><!-- monoglot: yours, (?P<name>\w+)\b[^>]*-->\n)(?P<content>.*?)(?P<end>{END})", re.DOTALL
 )
 MARK = re.compile(r"<!-- monoglot: (?:yours, \w+\b[^>]*|end) ?-->\n?")
+
+
+class Remembered(TypedDict, total=False):
+    """What the manifest keeps of a card that monoglot wrote."""
+
+    body: str
+    metadata: dict[str, str]
 
 
 def split(text: str) -> tuple[dict[str, Any], str]:
@@ -110,7 +117,7 @@ def unmarked(body: str) -> str:
     return MARK.sub("", _lines(body))
 
 
-def memory(text: str) -> dict[str, Any]:
+def memory(text: str) -> Remembered:
     """Return what the manifest keeps of a card that monoglot wrote. Raises CardError."""
     metadata, body = split(text)
     return {"body": _body_digest(body), "metadata": {str(key): _digest(value) for key, value in metadata.items()}}

@@ -22,6 +22,7 @@ from ..files.checkpoint import parse_json
 from ..files.output import replace_file
 from ..files.schema import Count, FileName, Sha256, Size
 from ..models import identity
+from ..text.languages import Code
 from . import converted
 
 FORMAT = 1
@@ -83,8 +84,8 @@ class Sidecar:
     base: Base
     recipe: Recipe
     neurons: NeuronsOf
-    edited: dict[str, Count]
-    kept: dict[str, Count]
+    edited: dict[Code, Count]
+    kept: dict[Code, Count]
     neurons_edited: Count
     cleared: tuple[tuple[Count, ...], ...]
     file: FileEntry

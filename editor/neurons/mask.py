@@ -7,6 +7,7 @@ from typing import Any
 from ..errors import NeuronsError
 from ..files.companions import check_content
 from ..files.output import replace_file
+from ..text.languages import is_code
 from .neurons import Int64, Neurons, _indices
 
 
@@ -29,6 +30,8 @@ def read_mask(path: Path, languages: Sequence[str]) -> Neurons:
         raise NeuronsError(f"{path} is not a list (languages) of lists (layers) of index tensors.")
     if len(mask) != len(languages) or len(set(languages)) != len(languages):
         raise NeuronsError(f"{path} has {len(mask)} languages; `languages` names {len(set(languages))}.")
+    if foreign := [language for language in languages if not is_code(language)]:
+        raise NeuronsError(f"{foreign[0]!r} is not the code of a language, such as zh or pt-BR.")
     indices: dict[str, tuple[Int64, ...]] = {}
     for language, layers in zip(languages, mask, strict=True):
         if any(isinstance(layer, torch.Tensor) and _is_zeros_and_ones(layer) for layer in layers):

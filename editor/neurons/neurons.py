@@ -26,6 +26,7 @@ from ..files import kinds, schema
 from ..files.checkpoint import parse_json
 from ..files.output import replace_file
 from ..models.identity import ModelInfo
+from ..text.languages import Code
 
 FORMAT = 1
 RATE, QUANTILE, THRESHOLD, SEED = 0.01, 0.95, 0.95, 0  # what methods are set to by default
@@ -125,7 +126,7 @@ def _parse(data: Any, path: Path) -> Neurons:
         )
     indices: dict[str, tuple[Int64, ...]] = {}
     values: dict[str, dict[str, tuple[Float64, ...]]] = {}
-    for language, layers in schema.mapping(data["languages"], "languages").items():
+    for language, layers in schema.read(dict[Code, Any], data["languages"], "languages").items():
         for i, layer in enumerate(schema.listed(layers, f"languages.{language}")):
             schema.required_keys(layer, f"languages.{language}[{i}]", ("neurons",))
         indices[language] = tuple(_indices(layer["neurons"], language, i) for i, layer in enumerate(layers))

@@ -29,6 +29,7 @@ from ..files import json_text, kinds, schema
 from ..files.output import replace_file
 from ..files.schema import Count, Size
 from ..models.identity import ModelInfo
+from ..text.languages import Code
 from . import histogram as histograms
 from . import inputs as inputs_file
 from . import per_text as per_texts
@@ -139,8 +140,8 @@ class _Head:
 
     version: int
     model: ModelInfo
-    tokens: dict[str, Size]
-    texts: dict[str, tuple[str, ...]]
+    tokens: dict[Code, Size]
+    texts: dict[Code, tuple[str, ...]]
     settings: dict[str, Any]
     versions: dict[str, str] = field(default_factory=dict)
     bins: int | None = None

@@ -22,9 +22,8 @@ from typing import Any
 from .. import embedded
 from ..errors import CorpusError, MonoglotWarning
 from .documents import FIELD, SUFFIXES, columns, read_documents, suffix_of, text_of
-from .languages import is_language
+from .languages import LANGUAGE, is_language
 
-LANGUAGE = re.compile(r"[a-z]{2,3}([-_][A-Za-z0-9]{2,8})*")
 TEXTUAL = re.compile(
     r"\.(txt|text|jsonl?|ndjson|csv|tsv|parquet|xml|html?|md|gz|zst|bz2|xz|zip|tar|arrow)$", re.IGNORECASE
 )

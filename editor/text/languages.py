@@ -1,11 +1,27 @@
 """Codes and English names of languages.
 
+`LANGUAGE` is the form of a code, a tag as BCP 47 writes it. Every code that comes from a file or a person is held against
+it where it enters, so what goes on to names of files, tables and cards has letters, digits and hyphens, and nothing else.
 `NAMES` is for prose: a code that is not there stands for itself. `is_language` tells codes from names that only look like
 one.
 """
 
 import re
 from collections.abc import Iterable
+from typing import Annotated
+
+from ..files.schema import Form
+
+LANGUAGE = re.compile(r"[a-z]{2,3}([-_][A-Za-z0-9]{2,8})*")  # the underscore is how many corpora write it
+LONGEST = 35  # characters, as BCP 47 recommends
+
+
+def is_code(text: str) -> bool:
+    """Tell whether a text has the form of a language's code, such as zh, yue, pt-BR or zh-Hans."""
+    return len(text) <= LONGEST and LANGUAGE.fullmatch(text) is not None
+
+
+Code = Annotated[str, Form(is_code, "the code of a language, such as zh or pt-BR")]
 
 NAMES = {
     "ar": "Arabic", "bg": "Bulgarian", "bn": "Bengali", "ca": "Catalan", "cs": "Czech", "da": "Danish", "de": "German",

@@ -15,7 +15,8 @@ from pathlib import Path
 
 from .. import embedded
 from ..errors import CorpusError
-from .corpus import LANGUAGE, Text, open_corpus
+from .corpus import Text, open_corpus
+from .languages import LANGUAGE
 
 COUNT = 8  # a language
 WORDS = 8
