@@ -34,7 +34,8 @@ def _small_float(exponent_bits: int, *, infinities: bool) -> Float32:
         value[top & (fraction != 0)] = np.nan
     else:
         value[(byte & 0x7F) == 0x7F] = np.nan
-    return np.where(byte >= 128, -value, value).astype(np.float32)
+    values: Float32 = np.where(byte >= 128, -value, value).astype(np.float32)
+    return values
 
 
 E4M3 = _small_float(4, infinities=False)
