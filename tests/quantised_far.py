@@ -1,9 +1,9 @@
 """The far side of `quantised.py`: runs in a library's own environment, and imports nothing of monoglot.
 
-    python quantised_far.py make ORIGINAL FOLDER KIND…     the tiny model in ORIGINAL quantised, to FOLDER/KIND/base
-    python quantised_far.py run FOLDER NAME KIND…          of FOLDER/KIND/NAME: logits as they are and with the neurons of
-                                                           FOLDER/neurons.json switched off by hooks, and the weights that the
-                                                           library computes from what is stored, to FOLDER/KIND/NAME.npz
+python quantised_far.py make ORIGINAL FOLDER KIND…     the tiny model in ORIGINAL quantised, to FOLDER/KIND/base
+python quantised_far.py run FOLDER NAME KIND…          of FOLDER/KIND/NAME: logits as they are and with the neurons of
+                                                       FOLDER/neurons.json switched off by hooks, and the weights that the
+                                                       library computes from what is stored, to FOLDER/KIND/NAME.npz
 """
 
 import json
@@ -19,7 +19,9 @@ import numpy as np
 IDS = [[5, 17, 200, 3, 42, 99, 250, 11, 64, 7, 180, 23], [9, 9, 120, 77, 31, 2, 66, 280, 145, 12, 50, 88]]
 
 
-def llmcompressor(scheme: str | dict[str, Any], original: Path, folder: Path, ignore: tuple[str, ...] = ("lm_head",)) -> None:
+def llmcompressor(
+    scheme: str | dict[str, Any], original: Path, folder: Path, ignore: tuple[str, ...] = ("lm_head",)
+) -> None:
     from llmcompressor import oneshot
     from llmcompressor.modifiers.quantization import QuantizationModifier
     from transformers import AutoModelForCausalLM
@@ -37,7 +39,9 @@ def ct_group(bits: int, kind: str = "int", **weights: Any) -> dict[str, Any]:
 def by_transformers(quantisation: Callable[[], Any], original: Path, folder: Path) -> None:
     from transformers import AutoModelForCausalLM
 
-    model = AutoModelForCausalLM.from_pretrained(original, dtype="bfloat16", quantization_config=quantisation(), device_map="cpu")
+    model = AutoModelForCausalLM.from_pretrained(
+        original, dtype="bfloat16", quantization_config=quantisation(), device_map="cpu"
+    )
     model.save_pretrained(folder)
 
 
@@ -76,11 +80,12 @@ def hqq(bits: int) -> Callable[[Path, Path], None]:
         linear = {name: module for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)}
         for name, module in linear.items():
             if name != "lm_head":
-                own = HQQLinear(module, config, compute_dtype=torch.float16, device="cpu", del_orig=False)
-                model.set_submodule(name, own)
+                packed = HQQLinear(module, config, compute_dtype=torch.float16, device="cpu", del_orig=False)
+                model.set_submodule(name, packed)
         state = {name: tensor for name, tensor in model.state_dict().items() if isinstance(tensor, torch.Tensor)}
         folder.mkdir(parents=True)
-        save_file({name: tensor.contiguous().clone() for name, tensor in state.items()}, folder / "model.safetensors", {"format": "pt"})
+        own = {name: tensor.contiguous().clone() for name, tensor in state.items()}
+        save_file(own, folder / "model.safetensors", {"format": "pt"})
         about = json.loads((original / "config.json").read_text())
         about["quantization_config"] = {"quant_method": "hqq", "quant_config": config, "skip_modules": ["lm_head"]}
         (folder / "config.json").write_text(json.dumps(about))
@@ -181,8 +186,8 @@ def run(folder: Path, neurons: list[list[int]], out: Path) -> None:
             weight = dequantised(getattr(layer.mlp, name))
             if weight is not None:
                 found[f"{number}.{name}"] = weight.float().numpy()
-    kinds = type(model.model.layers[-1].mlp.up_proj).__name__, type(getattr(model.model.layers[-1].mlp.up_proj, "weight", None)).__name__
-    print("loaded as", *kinds)
+    up = model.model.layers[-1].mlp.up_proj
+    print("loaded as", type(up).__name__, type(getattr(up, "weight", None)).__name__)
     np.savez(out, **found)
 
 

@@ -125,10 +125,12 @@ def _quantisation(settings: Any, key: str) -> Quantisation:
     method = settings.get("quant_method")
     if method is None:
         method = _unnamed(settings)
+    if not isinstance(method, (str, type(None))):
+        raise CheckpointError(f"config.json has a {key} whose quant_method is not a text. Download it again.")
     if method in REFUSED:
         raise ModelError(
             f"the checkpoint is quantised by {method}, in which a neuron can't be cleared exactly: "
-            f"{REFUSED[str(method)]}. Edit the model that it was quantised from, then quantise the result."
+            f"{REFUSED[method]}. Edit the model that it was quantised from, then quantise the result."
         )
     if method not in FORMATS:
         raise ModelError(

@@ -80,19 +80,11 @@ def open_matrix(stored: Stored, settings: Mapping[str, Any]) -> Matrix | None:
     version = str(
         settings.get("version") or settings.get("format") or settings.get("checkpoint_format") or "gemm"
     ).lower()
-    bits, group = (
-        whole(settings, "bits", "AWQ", settings.get("w_bit")),
-        whole(settings, "group_size", "AWQ", settings.get("q_group_size")),
-    )
-    if (
-        version != "gemm"
-        or bits != BITS
-        or settings.get("zero_point", True) is not True
-        or not (group == -1 or group > 0)
-    ):
+    bits = whole(settings, "bits", "AWQ", settings.get("w_bit"))
+    group = whole(settings, "group_size", "AWQ", settings.get("q_group_size"))
+    if version != "gemm" or bits != BITS or not (group == -1 or group > 0):
         raise ModelError(
-            f"{stored.module} is in AWQ's version {version!r} with {bits} bits and groups of {group}"
-            f"{'' if settings.get('zero_point', True) is True else ', without zero points'}; monoglot edits gemm with "
-            "4 bits and zero points. Quantise the original in that."
+            f"{stored.module} is in AWQ's version {version!r} with {bits} bits and groups of {group}; monoglot edits gemm "
+            "with 4 bits. Quantise the original in that."
         )
     return Awq(stored, group)

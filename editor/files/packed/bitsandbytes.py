@@ -152,6 +152,6 @@ def open_matrix(stored: Stored, settings: Mapping[str, Any]) -> Matrix | None:
             factor=1 / 127,
         )
     kind = settings.get("bnb_4bit_quant_type", "fp4")
-    if kind not in ZERO:
+    if not isinstance(kind, str) or kind not in ZERO:
         raise ModelError(f"config.json gives bitsandbytes the type {kind!r}; known are {', '.join(ZERO)}.")
     return FourBits(stored, kind)

@@ -41,7 +41,7 @@ def open_matrix(stored: Stored, settings: Mapping[str, Any]) -> Matrix | None:
     if not isinstance(weights, Mapping):
         raise ModelError("config.json's quantization_config describes weights in a way that is not an object.")
     form = str(group.get("format") or settings.get("format"))
-    bits, strategy, symmetric = weights.get("num_bits"), weights.get("strategy"), weights.get("symmetric", True)
+    bits, strategy, symmetric = weights.get("num_bits"), str(weights.get("strategy")), weights.get("symmetric", True)
     said = f"compressed-tensors {form} ({bits} bits, {_scales(weights)}{'' if symmetric else ', asymmetric'})"
     if form == "nvfp4-pack-quantized" and symmetric:
         return _nvfp4(stored, said)

@@ -77,9 +77,9 @@ def open_matrix(stored: Stored, settings: Mapping[str, Any]) -> Matrix | None:
         for name, there in (("viewed as floats", own.get("view_as_float")), ("scales quantised too", scales_too))
         if there
     ]
-    if bits not in PARTS or type(group) is not int or group <= 0 or axis != 1 or oddities:
+    if type(bits) is not int or bits not in PARTS or type(group) is not int or group <= 0 or axis != 1 or oddities:
         raise ModelError(
             f"{stored.module} is in HQQ with {', '.join([f'{bits} bits, groups of {group} along axis {axis}', *oddities])}: "
             "monoglot edits 1, 2, 3, 4 or 8 bits along axis 1 with plain scales. Quantise the original in that way."
         )
-    return Hqq(stored, int(bits), group)
+    return Hqq(stored, bits, group)

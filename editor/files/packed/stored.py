@@ -26,7 +26,7 @@ class Stored:
     said: str
 
     def name(self, kind: str) -> str:
-        return f"{self.module}.{kind}"
+        return self.parts[kind][1].name if kind in self.parts else f"{self.module}.{kind}"
 
     def has(self, kind: str) -> bool:
         return kind in self.parts

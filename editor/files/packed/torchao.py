@@ -71,7 +71,7 @@ def open_matrix(stored: Stored, settings: Mapping[str, Any]) -> Matrix | None:
     form = {"Float8Tensor": "FP8", "Int8Tensor": "int8", "IntxUnpackedToInt8Tensor": "intx"}.get(kind, kind)
     if kind == "Int4Tensor":
         return Int4(stored, block)
-    size = "a scale for each row" if block == (1, qdata.shape[-1]) else f"blocks of {block[0]} × {block[1]}"
+    size = "a scale for each row" if (1, *qdata.shape[1:]) == block else f"blocks of {block[0]} × {block[1]}"
     zeros = "_weight_zero_point" if stored.has("_weight_zero_point") else None
     if zeros and stored.parts[zeros][1].dtype != "I8":
         raise ModelError(
