@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ...checkpoint import parse_json
 from ...errors import ModelError
+from ..checkpoint import parse_json
 from .matrix import Edits, Float32, Matrix, Run
 from .settings import left_out
 from .stored import Stored
@@ -111,7 +111,8 @@ class FourBits(Matrix):
         numbers = np.stack([data >> 4, data & 15], axis=-1).reshape(-1)[begin % 2 :][: end - begin]
         low, high = begin // self.block, (end - 1) // self.block + 1
         absmax: Any = self._absmax(low, high)[np.arange(begin, end) // self.block - low]
-        weights: Float32 = self.stored.floats("weight.quant_map")[numbers] * absmax
+        with np.errstate(over="ignore", invalid="ignore"):
+            weights: Float32 = self.stored.floats("weight.quant_map")[numbers] * absmax
         return weights.reshape(last - first, self.columns)
 
     def _bytes(self) -> npt.NDArray[np.uint8]:
@@ -126,7 +127,8 @@ class FourBits(Matrix):
             np.asarray(self.stored.array("weight.absmax")[first:last])
         ]
         outer = self.stored.floats("weight.nested_absmax")[np.arange(first, last) // self.nested_block]
-        absmax: Float32 = np.asarray(inner) * np.asarray(outer) + self.offset
+        with np.errstate(over="ignore", invalid="ignore"):
+            absmax: Float32 = np.asarray(inner) * np.asarray(outer) + self.offset
         return absmax
 
     def _check(self, first: int, last: int) -> None:

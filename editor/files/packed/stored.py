@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ...checkpoint import Shard, Tensor
 from ...errors import CheckpointError
+from ..checkpoint import Shard, Tensor
 from .matrix import Float32
 from .numbers import RAW, to_float32
 

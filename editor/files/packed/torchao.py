@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from ...checkpoint import parse_json
 from ...errors import ModelError
+from ..checkpoint import parse_json
 from .matrix import Edits, Float32, Matrix, byte_columns
 from .numbers import halves
 from .settings import left_out

@@ -4,14 +4,15 @@ byte."""
 from pathlib import Path
 
 import numpy as np
-import packed_writers as writers
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from monoglot.editor.checkpoint import read_checkpoint
+from support import packed_writers as writers
+from support.packed_writers import FORMATS, MODULE, Made
+
 from monoglot.editor.errors import ModelError
 from monoglot.editor.files import packed
-from packed_writers import FORMATS, MODULE, Made
+from monoglot.editor.files.checkpoint import read_checkpoint
 
 
 def opened(folder: Path, made: Made) -> packed.Matrix:

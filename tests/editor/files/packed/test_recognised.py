@@ -5,16 +5,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import packed_writers as writers
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from monoglot.editor.checkpoint import read_checkpoint
+from support import packed_writers as writers
+from support.packed_writers import FORMATS, MODULE, Made, Tensors
+
 from monoglot.editor.errors import CheckpointError, ModelError, MonoglotError
 from monoglot.editor.files import packed
+from monoglot.editor.files.checkpoint import read_checkpoint
 from monoglot.editor.files.packed.mxfp4 import clear_gates, expert
 from monoglot.editor.files.packed.stored import Stored
-from packed_writers import FORMATS, MODULE, Made, Tensors
 
 
 def opened(folder: Path, made: Made, module: str = MODULE) -> packed.Matrix:
@@ -46,7 +47,7 @@ def test_formats_without_bytes_of_a_neuron_are_refused_by_name(method: str) -> N
 
 
 def test_an_unknown_format_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(ModelError, match="quantised by 'new', which monoglot doesn't know. Known: awq, bitsandbytes, "):
+    with pytest.raises(ModelError, match=r"quantised by 'new', which monoglot doesn't know. Known: awq, bitsandbytes, "):
         packed.quantisation_of({"quantization_config": {"quant_method": "new"}})
     with pytest.raises(CheckpointError, match="no object"):
         packed.quantisation_of({"quantization_config": "gptq"})
@@ -306,7 +307,7 @@ def test_malformed_checkpoints_are_refused_or_read(tmp_path: Path, name: str, dr
             edits += [matrix.clear_columns([0, matrix.columns - 1])] if matrix.columns else []
         for tensor, runs in ((tensor, runs) for each in edits for tensor, runs in each.items()):
             for run in runs:
-                assert 0 <= run.begin and run.begin + (run.count - 1) * run.stride + run.length <= lengths[tensor]
+                assert run.begin >= 0 and run.begin + (run.count - 1) * run.stride + run.length <= lengths[tensor]
         with np.errstate(all="ignore"):
             assert matrix.read(0, matrix.rows).shape == (matrix.rows, matrix.columns)
     except MonoglotError as error:
