@@ -41,7 +41,7 @@ FORMAT = 1
 CARD = "README.md"
 FIGURES = "figures/"
 NAMES = (*EXACT, "calibrated")  # of carriers
-PARTS = ("card", "strength", "evaluation", "runtimes")  # what is there once it was written or measured
+PARTS = ("quantised", "card", "strength", "evaluation", "runtimes")  # what is there once it was written or measured
 
 
 @dataclass(frozen=True)
@@ -111,6 +111,7 @@ class Manifest:
     left_out: tuple[str, ...]
     files: dict[FileName, FileEntry]
     certificate: Certificate | None
+    quantised: str | None = None  # the format of the weights, where they are
     card: dict[str, Any] | None = None
     strength: Search | None = None
     evaluation: Evaluation | None = None
@@ -201,7 +202,7 @@ def new(
     return Manifest(
         monoglot=VERSION, base=base, recipe=recipe, edited=what.plan.edited, kept=what.plan.kept,
         neurons_edited=what.plan.size, carrier=_carrier(what), rounding=rounding, left_out=left_out, files=files,
-        certificate=None,
+        certificate=None, quantised=target.quantised,
     )  # fmt: skip
 
 

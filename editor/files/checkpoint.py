@@ -217,12 +217,7 @@ def _is_file(path: Path) -> bool:
 def _shard_names(folder: Path) -> dict[str, set[str]]:
     """Shard file name -> names of the tensors that the index puts there (empty set: no index)."""
     single, index = folder / SINGLE, folder / INDEX
-    if single.exists() and index.exists():
-        raise CheckpointError(
-            f"{folder} holds both {SINGLE} and {INDEX}. Runtimes disagree on which to read: "
-            "remove the one that is not meant."
-        )
-    if single.exists():
+    if single.exists() and not index.exists():
         return {SINGLE: set()}
     if not index.exists():
         raise ModelError(_why_no_safetensors(folder))
@@ -239,6 +234,11 @@ def _shard_names(folder: Path) -> dict[str, set[str]]:
                 "Such an index is damaged or hostile: don't use it."
             )
         shards.setdefault(name, set()).add(tensor)
+    if single.exists() and set(shards) != {SINGLE}:  # mlx-lm writes an index of the one file
+        raise CheckpointError(
+            f"{folder} holds both {SINGLE} and {INDEX}. Runtimes disagree on which to read: "
+            "remove the one that is not meant."
+        )
     for name in shards:
         if not _is_file(folder / name):
             raise CheckpointError(f"{index} names {_shown(name)}, which is not in {folder}. Download it.")

@@ -23,12 +23,14 @@ import numpy as np
 
 from ..edits import manifest as manifest_file
 from ..edits.bake import OWN_FILES, side_files
+from ..edits.byte_edits import ByteEdit
 from ..edits.layout import Layout, layout
 from ..edits.manifest import Manifest, carried_in
 from ..edits.tensor_edits import Editing
 from ..errors import MonoglotError, RecipeError, VerificationError
 from ..files import floats
 from ..files.checkpoint import Shard, Tensor, read_checkpoint
+from ..files.packed import seen, write
 from ..files.streams import equal_files, row_blocks, same_bytes, sha256
 from ..models.target import Target
 from ..neurons.neurons import Neurons
@@ -80,7 +82,7 @@ def _compare(folder: Path, target: Target, expected: Layout, hashes: Mapping[str
         if not (folder / name).is_file() or (folder / name).read_bytes() != data:
             problems.append(f"{name} is not what the recipe makes of it.")
     try:
-        shards = {shard.path.name: shard for shard in read_checkpoint(folder).shards}
+        shards = {shard.path.name: shard for shard in read_checkpoint(folder, quantised=True).shards}
     except MonoglotError as error:
         return Bytes(0, 0, 0, 0, (*problems, str(error)))
     if sorted(shards) != sorted({*expected.shards, *(name for name in expected.made if name.endswith(".safetensors"))}):
@@ -95,9 +97,11 @@ def _compare(folder: Path, target: Target, expected: Layout, hashes: Mapping[str
         for tensor in base.tensors:
             if tensor.name in expected.edits:
                 edited += 1
-                problem, changed = _compare_edited(
-                    shard, base, tensor, Editing(tensor, expected.edits[tensor.name]), shift
-                )
+                edit = expected.edits[tensor.name]
+                if isinstance(edit, ByteEdit):
+                    problem, changed = _compare_bytes(shard, base, tensor, edit, shift)
+                else:
+                    problem, changed = _compare_edited(shard, base, tensor, Editing(tensor, edit), shift)
                 rows += changed
                 if problem:
                     problems.append(problem)
@@ -158,3 +162,25 @@ def _compare_edited(ours: Shard, theirs: Shard, tensor: Tensor, editing: Editing
             return f"{tensor.name}: an edited {what} is not what the recipe makes of it.", len(changed)
         row += len(new)
     return None, len(changed)
+
+
+def _compare_bytes(ours: Shard, theirs: Shard, tensor: Tensor, edit: ByteEdit, shift: int) -> tuple[str | None, int]:
+    """The same of a quantised tensor, in which bits are written: how many of its neurons changed."""
+    changed = np.zeros(len(edit.runs), np.bool_)
+    count = tensor.end - tensor.begin
+    with ours.path.open("rb") as new_file, theirs.path.open("rb") as old_file:
+        new_file.seek(tensor.begin + shift)
+        old_file.seek(tensor.begin)
+        for at in range(0, count, CHUNK):
+            parts = [file.read(min(CHUNK, count - at)) for file in (new_file, old_file)]
+            new, old = (np.frombuffer(part, np.uint8) for part in parts)
+            if len(new) != len(old) or len(new) != min(CHUNK, count - at):
+                raise VerificationError(f"{ours.path} became shorter while it was read.")
+            right = old.copy()
+            write(edit.runs, right, at)
+            if len(wrong := np.flatnonzero(new != right)):
+                return f"{tensor.name}: byte {at + int(wrong[0]):,} is not what the recipe makes of it.", int(
+                    changed.sum()
+                )
+            changed |= seen(edit.runs, new != old, at)
+    return None, min(edit.neurons, int(changed.sum()))

@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...errors import CheckpointError, ModelError
+from ..checkpoint import Checkpoint
 from . import (
     awq,
     bitsandbytes,
@@ -38,10 +39,22 @@ from . import (
     plain,
     torchao,
 )
-from .matrix import Edits, Matrix, Run, size, write
+from .matrix import Edits, Matrix, Run, seen, size, write
 from .stored import FLOATS, Place, Stored
 
-__all__ = ["Edits", "Matrix", "Quantisation", "Run", "quantisation_of", "size", "write"]
+__all__ = [
+    "Edits",
+    "Matrix",
+    "Quantisation",
+    "Run",
+    "is_packed",
+    "modules_of",
+    "plain_matrix",
+    "quantisation_of",
+    "seen",
+    "size",
+    "write",
+]
 
 FORMATS = {
     method: module
@@ -71,6 +84,7 @@ REFUSED = {
     "ipex": "it is laid out for one kind of kernel",
 }
 KEYS = ("quantization_config", "quantization")
+ANCHORS = ("weight", "qweight", "weight_packed", "W_q", "_weight_qdata")  # every module has one of these
 
 
 @dataclass(frozen=True)
@@ -145,3 +159,27 @@ def _unnamed(settings: Mapping[str, Any]) -> str | None:
     if settings.get("load_in_8bit") or settings.get("load_in_4bit"):
         return "bitsandbytes"
     return "mlx" if "group_size" in settings and "bits" in settings else None
+
+
+def modules_of(checkpoint: Checkpoint) -> dict[str, dict[str, Place]]:
+    """The tensors of each module that has a weight, by what their names add to the module's."""
+    places = {tensor.name: (shard, tensor) for shard, tensor in checkpoint.tensors()}
+    modules = {name.removesuffix(f".{anchor}") for name in places for anchor in ANCHORS if name.endswith(f".{anchor}")}
+    found: dict[str, dict[str, Place]] = {module: {} for module in modules}
+    for name, place in places.items():
+        dot = len(name)
+        while (dot := name.rfind(".", 0, dot)) > 0:  # the longest beginning that is a module
+            if name[:dot] in found:
+                found[name[:dot]][name[dot + 1 :]] = place
+                break
+    return found
+
+
+def plain_matrix(module: str, parts: Mapping[str, Place], kind: str = "weight") -> Matrix:
+    """A weight, or a bias as a matrix of one column, that is stored in floats."""
+    return plain.Plain(Stored(module, parts, "nothing of it"), kind)
+
+
+def is_packed(matrix: Matrix) -> bool:
+    """Whether a weight is stored in codes, not in floats."""
+    return not isinstance(matrix, plain.Plain)

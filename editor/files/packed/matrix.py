@@ -13,9 +13,8 @@ through a file in pieces, and names every bit that it may change.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -45,41 +44,44 @@ Edits = Mapping[str, Sequence[Run]]  # name of a tensor -> what is written in it
 
 def write(runs: Iterable[Run], data: Bytes, at: int) -> None:
     """Carry out what of the runs lies in `data`, the bytes of the tensor from byte `at` on."""
-    end = at + len(data)
     for run in runs:
-        stride = max(run.stride, 1)
-        first = max(0, -(-(at - run.begin - run.length + 1) // stride)) if run.count > 1 else 0
-        last = min(run.count, -(-(end - run.begin) // stride)) if run.count > 1 else 1
-        if first >= last:
+        pieces = list(_pieces(run, at, at + len(data)))
+        if not pieces:
             continue
+        first = min(repetitions.start for _, repetitions, _ in pieces)
+        last = max(repetitions.stop for _, repetitions, _ in pieces)
         values = run.value(first, last) if callable(run.value) else None
-        if run.count > run.length:  # a few bytes many times: a slice for each of the few
-            for byte in range(run.length):
-                _write_slice(run, data, at, run.begin + byte, first, last, None if values is None else values[:, byte])
-        else:
-            for number in range(first, last):
-                begin = run.begin + number * run.stride - at
-                low, high = max(0, begin), min(len(data), begin + run.length)
-                if low < high:
-                    new = run.value if values is None else values[number - first, low - begin : high - begin]
-                    _put(data[low:high], run.mask, new)
+        for place, repetitions, inside in pieces:
+            part, new = data[place], run.value
+            if values is not None:
+                new = values[repetitions.start - first : repetitions.stop - first, inside].reshape(-1)  # type: ignore[assignment]
+            part[...] = (part & (0xFF ^ run.mask)) | (np.asarray(new, np.uint8) & run.mask)
 
 
-def _write_slice(run: Run, data: Bytes, at: int, begin: int, first: int, last: int, values: Bytes | None) -> None:
-    """One byte of each of the repetitions, where it lies in `data`."""
-    low = max(first, -(-(at - begin) // run.stride))
-    high = min(last, -(-(at + len(data) - begin) // run.stride))
-    if low < high:
-        start = begin + low * run.stride - at
-        part = data[start : start + (high - low - 1) * run.stride + 1 : run.stride]
-        _put(part, run.mask, run.value if values is None else values[low - first : high - first])
+def seen(runs: Iterable[Run], differ: npt.NDArray[np.bool_], at: int) -> list[bool]:
+    """For each run, whether any of its bytes is among those that differ; `differ` is of the tensor's bytes from `at` on."""
+    end = at + len(differ)
+    return [any(bool(differ[place].any()) for place, _, _ in _pieces(run, at, end)) for run in runs]
 
 
-def _put(part: Bytes, mask: int, new: Any) -> None:
-    if mask == 0xFF:
-        part[...] = new
-    else:
-        part[...] = (part & (0xFF ^ mask)) | (np.asarray(new, np.uint8) & mask)
+def _pieces(run: Run, at: int, end: int) -> Iterator[tuple[slice, slice, slice]]:
+    """What of a run lies in bytes `at` … `end` − 1 of the tensor: where there, counted from `at`; of which repetitions; and
+    which bytes of each. A few bytes many times are a slice for each of the few, else each repetition is one."""
+    if run.count > run.length:
+        for byte in range(run.length):
+            begin = run.begin + byte
+            first = max(0, -(-(at - begin) // run.stride))
+            last = min(run.count, -(-(end - begin) // run.stride))
+            if first < last:
+                start = begin + first * run.stride - at
+                stop = start + (last - first - 1) * run.stride + 1
+                yield slice(start, stop, run.stride), slice(first, last), slice(byte, byte + 1)
+        return
+    for number in range(run.count):
+        begin = run.begin + number * run.stride
+        low, high = max(begin, at), min(begin + run.length, end)
+        if low < high:
+            yield slice(low - at, high - at), slice(number, number + 1), slice(low - begin, high - begin)
 
 
 def size(runs: Iterable[Run]) -> int:
