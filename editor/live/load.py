@@ -15,6 +15,7 @@ import numpy as np
 
 from ..errors import ModelError, MonoglotError, MonoglotWarning
 from ..files.checkpoint import read_checkpoint, read_config
+from ..files.packed import KEYS as QUANTISATION_KEYS
 from ..files.packed import Matrix, modules_of, quantisation_of
 from ..files.packed.stored import FLOATS, Place
 from ..models.families import TEXT_PREFIX, text_config
@@ -70,7 +71,9 @@ def load_model(folder: Path, *, device: str = "auto", dtype: str = "auto") -> An
             builder = transformers.AutoModelForCausalLM if causal else transformers.AutoModelForImageTextToText
             floats = getattr(torch, dtype)
             if quantisation_of(read_config(folder, quantised=True)):
-                del config.quantization_config
+                for part in (config, config.get_text_config()):
+                    for key in QUANTISATION_KEYS:
+                        part.__dict__.pop(key, None)
                 with torch.device("meta"):
                     kind = type(builder.from_config(config, trust_remote_code=False))
                 model, info = kind.from_pretrained(

@@ -16,6 +16,20 @@ from typing import Any
 
 import numpy as np
 
+KINDS = {
+    "llmcompressor": (
+        "ct-w4a16", "ct-w4a16-asymmetric", "ct-w4a16-channel", "ct-w8a16", "ct-w8a8", "ct-fp8", "ct-fp8-tensor",
+        "ct-fp8-block",
+        "ct-nvfp4", "ct-mxfp4", "ct-mxfp8", "ct-mixed",
+    ),
+    "bitsandbytes": ("bnb-nf4", "bnb-nf4-nested", "bnb-fp4", "bnb-int8"),
+    "gptqmodel": (
+        "gptq-2", "gptq-3", "gptq-4", "gptq-8", "gptq-4-act-order", "gptq-4-asymmetric", "gptq-4-v2", "awq-4",
+    ),
+    "torchao": ("torchao-int8", "torchao-int8-dynamic", "torchao-fp8", "torchao-intx"),
+    "mlx": ("mlx-2", "mlx-3", "mlx-4", "mlx-5", "mlx-6", "mlx-8"),
+    "hqq": ("hqq-8", "hqq-4", "hqq-3", "hqq-2", "hqq-1"),
+}  # fmt: skip  # library -> what it makes
 IDS = [[5, 17, 200, 3, 42, 99, 250, 11, 64, 7, 180, 23], [9, 9, 120, 77, 31, 2, 66, 280, 145, 12, 50, 88]]
 
 
