@@ -7,7 +7,8 @@ A safetensors file is 8 bytes (the header's length N, little-endian), N bytes of
 A folder has one `model.safetensors`, or several shards named by `model.safetensors.index.json`. Everything that could
 make a reader go wrong is refused here, with the cause, before anyone edits or loads anything: truncated files, offsets
 that overlap, leave holes or run past the end, an index that names files outside the folder or misplaces a tensor, both
-layouts side by side (some runtimes read the one, some the other), pickled or quantised weights.
+layouts side by side (some runtimes read the one, some the other), pickled weights, and quantised ones where they were not
+asked for.
 """
 
 import warnings

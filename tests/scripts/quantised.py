@@ -32,6 +32,7 @@ import transformers
 from monoglot.editor import embedded
 from monoglot.editor.edits.bake import bake
 from monoglot.editor.edits.recipe import Edit, Recipe
+from monoglot.editor.files.packed import is_packed
 from monoglot.editor.models.source import resolve
 from monoglot.editor.models.target import open_target
 from monoglot.editor.neurons.neurons import Neurons
@@ -93,16 +94,27 @@ def compare(folder: Path, neurons: Sequence[Sequence[int]], form: str) -> list[s
             if (key := f"{number}.{name}") not in base:
                 continue
             theirs, matrix = base[key], target.weights[f"model.layers.{number}.mlp.{name}"]
-            error = np.abs(matrix.read(0, matrix.rows) - theirs)
+            ours = matrix.read(0, matrix.rows)
+            error = np.abs(rounded_as(ours, theirs) - theirs)
             worst = max(worst, float((error / np.maximum(np.abs(theirs), 1e-6)).max()))
             weights += theirs.size
             if (error > HALF * np.abs(theirs) + 1e-6).any():
                 problems.append(f"{key}: monoglot reads other weights, by up to {error.max():.2e}")
-        if (key := f"{number}.up_proj") in baked and np.any(baked[key][list(neurons[number])]):
+        up = target.weights[f"model.layers.{number}.mlp.up_proj"]
+        if is_packed(up) and (key := f"{number}.up_proj") in baked and np.any(baked[key][list(neurons[number])]):
             problems.append(f"{key}: the library computes other weights than 0 of cleared rows")
-    read = f"{weights:,} weights within {worst:.1e}" if weights else "weights not given by the library"
+    close = "the same" if worst == 0 else f"within {worst:.1e}"
+    read = f"{weights:,} weights {close}" if weights else "the library gives no weights"
     print(f"{folder.name:22} {form:62} logits differ by {difference:.1e} (moved {moved:.1e}); {read}", flush=True)
     return problems
+
+
+def rounded_as(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
+    """Our weights rounded to the dtype that the library computes its own in: the narrowest that holds them."""
+    for dtype in (torch.bfloat16, torch.float16):
+        if torch.equal(torch.from_numpy(theirs).to(dtype).float(), torch.from_numpy(theirs)):
+            return torch.from_numpy(ours).to(dtype).float().numpy()
+    return ours
 
 
 def main() -> None:

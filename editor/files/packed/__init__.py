@@ -16,6 +16,8 @@ are floats, the plainest of the formats.
     hqq                  hqq                         zero scales       refused
     mlx                  "quantization"              zero scales and biases; columns refused
 
+    gguf_blocks          (GGUF files)                zero blocks       refused
+
 whole_bytes, half_bytes and words are what several of them share. Formats in which a neuron has no bytes of its own,
 because of a codebook or a rotation, are refused by name.
 """
