@@ -186,7 +186,15 @@ def run(folder: Path, neurons: list[list[int]], out: Path) -> None:
             found: np.ndarray = model(torch.tensor(IDS)).logits.float().numpy()
         return found
 
-    found = {"plain": logits(), "again": logits()}
+    found = {}
+    for number, layer in enumerate(
+        model.model.layers
+    ):  # before it runs: bitsandbytes lays weights out anew for the CPU then
+        for name in ("up_proj", "down_proj"):
+            weight = dequantised(getattr(layer.mlp, name))
+            if weight is not None:
+                found[f"{number}.{name}"] = weight.float().numpy()
+    found |= {"plain": logits(), "again": logits()}
     for layer, own in zip(model.model.layers, neurons, strict=True):
 
         def clear(module: Any, inputs: Any, output: Any, own: list[int] = own) -> Any:
@@ -195,11 +203,6 @@ def run(folder: Path, neurons: list[list[int]], out: Path) -> None:
 
         layer.mlp.act_fn.register_forward_hook(clear)
     found["hooked"] = logits()
-    for number, layer in enumerate(model.model.layers):
-        for name in ("up_proj", "down_proj"):
-            weight = dequantised(getattr(layer.mlp, name))
-            if weight is not None:
-                found[f"{number}.{name}"] = weight.float().numpy()
     up = model.model.layers[-1].mlp.up_proj
     print("loaded as", type(up).__name__, type(getattr(up, "weight", None)).__name__)
     np.savez(out, **found)
@@ -233,7 +236,7 @@ def dequantised(module: Any) -> Any:
 
         return dequantize_4bit(module.weight.data, module.weight.quant_state)
     if name == "Linear8bitLt":
-        return module.weight.data.float() * module.weight.SCB[:, None] / 127 if module.weight.SCB is not None else None
+        return module.weight.data.float() * module.weight.SCB[:, None] / 127
     if name == "HQQLinear":
         return module.dequantize()
     if hasattr(module, "dequantize_weight"):  # gptqmodel, (inputs, outputs)
