@@ -12,6 +12,7 @@ from support import packed_models
 from support.packed_models import LAYERS, WIDTH
 
 from monoglot.editor import describe
+from monoglot.editor.edits import manifest
 from monoglot.editor.edits.bake import Baked, bake
 from monoglot.editor.edits.hooks import steered
 from monoglot.editor.edits.recipe import Edit, Recipe
@@ -23,7 +24,7 @@ from monoglot.editor.models.source import resolve
 from monoglot.editor.models.target import Target, open_target
 from monoglot.editor.neurons.neurons import Neurons
 from monoglot.editor.proof.bytes import verify_bytes
-from monoglot.editor.proof.rebuild import rebuild
+from monoglot.editor.proof.rebuild import open_base, rebuild
 
 OFF = [[0, 3, 4, 77, 127], [5, 64, 65]]
 IDS = torch.tensor([[5, 17, 200, 3, 42, 99, 250, 11], [9, 9, 120, 77, 31, 2, 66, 280]])
@@ -165,7 +166,9 @@ def test_the_proof_sees_a_byte_more_and_a_byte_less(tmp_path: Path) -> None:
 def test_made_again_it_is_the_same(tmp_path: Path) -> None:
     packed, _ = packed_models.save(tmp_path, "awq")
     target, _ = baked(packed, tmp_path / "out")
-    again = rebuild(tmp_path / "out", target, tmp_path / "again")
+    base = open_base(manifest.read(tmp_path / "out"), str(packed), beside=tmp_path / "out")
+    assert base.fingerprint == target.fingerprint and base.quantised == target.quantised
+    again = rebuild(tmp_path / "out", base, tmp_path / "again")
     assert not again.differ and "model.safetensors" in again.same
 
 
