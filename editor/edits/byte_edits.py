@@ -13,7 +13,7 @@ import numpy as np
 
 from ..errors import ModelError, RecipeError
 from ..files.checkpoint import Tensor
-from ..files.packed import Edits, Matrix, Run, is_packed, modules_of, plain_matrix, write
+from ..files.packed import Edits, Matrix, Run, is_packed, plain_matrix, write
 from ..models.activations import functions
 from ..models.target import Target
 from .plan import LayerPlan
@@ -86,9 +86,8 @@ def _rows(
     """Rows of a projection, and their numbers in its bias if it has one."""
     edits = _of(weights[projection].clear_rows(rows.tolist()), len(rows))
     module = _module(target, projection, number)
-    parts = modules_of(target.checkpoint).get(module, {})
-    if "bias" in parts:
-        edits |= _of(plain_matrix(module, parts, "bias").clear_rows(rows.tolist()), len(rows))
+    if bias := target.checkpoint.find(f"{module}.bias"):
+        edits |= _of(plain_matrix(module, {"bias": bias}, "bias").clear_rows(rows.tolist()), len(rows))
     return edits
 
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 
-from ..errors import ModelError
+from ..errors import CheckpointError, ModelError
 from ..files.checkpoint import Checkpoint, Shard, Tensor
 from ..files.packed import Matrix, is_packed, modules_of, quantisation_of
 from .families import TEXT_PREFIX, family_of, text_config
@@ -28,11 +28,17 @@ def feed_forward_weights(checkpoint: Checkpoint) -> dict[str, Matrix]:
         )
     projections = "|".join(re.escape(each) for each in (family.into, family.up, family.out) if each)
     pattern = re.compile(rf"{TEXT_PREFIX.pattern}{family.layer_pattern}\.({projections})")
-    return {
-        module: quantisation.matrix(module, parts)
-        for module, parts in modules_of(checkpoint).items()
-        if pattern.fullmatch(module)
-    }
+    said = f"{checkpoint.folder} is quantised ({quantisation.method})"
+    modules = {module: parts for module, parts in modules_of(checkpoint).items() if pattern.fullmatch(module)}
+    if not modules:
+        raise CheckpointError(
+            f"{said}, and no tensors of it are named as that format names feed-forward weights. Download it again, or edit "
+            "the original checkpoint, then quantise the result."
+        )
+    try:
+        return {module: quantisation.matrix(module, parts) for module, parts in modules.items()}
+    except ModelError as error:
+        raise type(error)(f"{said}: {error}") from None
 
 
 def seen_as_floats(checkpoint: Checkpoint, weights: Mapping[str, Matrix]) -> Checkpoint:
