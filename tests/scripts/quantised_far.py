@@ -178,6 +178,8 @@ def run(folder: Path, neurons: list[list[int]], out: Path) -> None:
 
     if config["quantization_config"]["quant_method"] == "hqq":
         model: Any = load_hqq(folder)
+    elif config["quantization_config"]["quant_method"] in ("gptq", "awq"):
+        model = load_gptq(folder)
     else:
         model = AutoModelForCausalLM.from_pretrained(folder, device_map="cpu").eval()
 
@@ -206,6 +208,14 @@ def run(folder: Path, neurons: list[list[int]], out: Path) -> None:
     up = model.model.layers[-1].mlp.up_proj
     print("loaded as", type(up).__name__, type(getattr(up, "weight", None)).__name__)
     np.savez(out, **found)
+
+
+def load_gptq(folder: Path) -> Any:
+    """With the kernel that is written in torch: the others are compiled first, for many minutes."""
+    from gptqmodel import BACKEND, GPTQModel
+
+    kernel = BACKEND.AWQ_TORCH if "awq" in folder.parent.name else BACKEND.GPTQ_TORCH
+    return GPTQModel.load(str(folder), backend=kernel, device="cpu").model.eval()
 
 
 def load_hqq(folder: Path) -> Any:
