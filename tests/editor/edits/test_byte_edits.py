@@ -77,7 +77,8 @@ def changed_bytes(packed: Path, out: Path) -> dict[str, list[int]]:
 def test_a_quantised_model_is_read_and_switched_off_exactly(tmp_path: Path, name: str) -> None:
     packed, twin = packed_models.save(tmp_path, name)
     target, made = baked(packed, tmp_path / "out")
-    assert target.quantised and made.manifest["quantised"] == target.quantised
+    assert target.quantised and made.manifest.quantised == target.quantised
+    assert manifest.read(tmp_path / "out").to_data() == made.manifest.to_data()
     proved = verify_bytes(tmp_path / "out", target, neurons())
     assert not proved.problems and proved.columns > 0
     assert all(".up_proj." in tensor for tensor in changed_bytes(packed, tmp_path / "out"))
