@@ -23,6 +23,10 @@ from ..models.hf import quiet
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 DEVICES = ("auto", "cpu", "cuda", "mps")
+TORCH = {
+    "F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "I64": "int64", "I32": "int32",
+    "I16": "int16", "I8": "int8", "U8": "uint8", "BOOL": "bool",
+}  # fmt: skip  # dtypes of what is not packed, as torch names them
 
 
 def choose_device(device: str = "auto") -> str:
@@ -108,22 +112,21 @@ def dequantised(folder: Path, dtype: Any) -> dict[str, Any]:
     Raises ModelError for a format that monoglot doesn't read, CheckpointError where config and tensors disagree.
     """
     import torch
-    from safetensors import safe_open
 
     checkpoint = read_checkpoint(folder, quantised=True)
     quantisation = quantisation_of(checkpoint.config)
     packed: dict[str, Matrix] = {}
+    stored: set[str] = set()
     for module, parts in modules_of(checkpoint).items() if quantisation else ():
         if quantisation and not _plain(parts):
             packed[module] = quantisation.matrix(module, parts)
-    stored = {name for module in packed for name in _stored(modules_of(checkpoint)[module])}
+            stored.update(_stored(parts))
     state: dict[str, Any] = {}
-    for shard in checkpoint.shards:
-        with safe_open(shard.path, framework="pt") as file:
-            for tensor in shard.tensors:
-                if tensor.name not in stored:
-                    number = file.get_tensor(tensor.name)
-                    state[tensor.name] = number.to(dtype) if number.is_floating_point() else number
+    for shard, tensor in checkpoint.tensors():
+        if tensor.name not in stored and tensor.dtype in TORCH:  # not by safetensors: older ones know no F8_E8M0
+            data = np.fromfile(shard.path, np.uint8, tensor.end - tensor.begin, offset=tensor.begin)
+            number = torch.from_numpy(data).view(getattr(torch, TORCH[tensor.dtype])).reshape(tensor.shape)
+            state[tensor.name] = number.to(dtype) if number.is_floating_point() else number
     for module, matrix in packed.items():
         with np.errstate(all="ignore"):
             state[f"{module}.weight"] = torch.from_numpy(matrix.read(0, matrix.rows)).to(dtype)
