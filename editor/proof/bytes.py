@@ -138,9 +138,12 @@ def _file_problems(
 
 def _rows(shard: Shard, editing: Editing, shift: int) -> Iterator[floats.Array]:
     """Yield a tensor in blocks of rows, as stored `shift` bytes on in a shard; each block is valid until the next."""
-    tensor = editing.tensor
-    place = shard, replace(tensor, begin=tensor.begin + shift, end=tensor.end + shift)
-    return (editing.block(view) for _, view in row_blocks(place))
+    return (editing.block(view) for _, view in row_blocks(_moved(shard, editing.tensor, shift)))
+
+
+def _moved(shard: Shard, tensor: Tensor, shift: int) -> tuple[Shard, Tensor]:
+    """Give the place of a tensor that lies `shift` bytes further on in a shard."""
+    return shard, replace(tensor, begin=tensor.begin + shift, end=tensor.end + shift)
 
 
 def _compare_edited(ours: Shard, theirs: Shard, tensor: Tensor, editing: Editing, shift: int) -> tuple[str | None, int]:
@@ -167,20 +170,16 @@ def _compare_edited(ours: Shard, theirs: Shard, tensor: Tensor, editing: Editing
 def _compare_bytes(ours: Shard, theirs: Shard, tensor: Tensor, edit: ByteEdit, shift: int) -> tuple[str | None, int]:
     """The same of a quantised tensor, in which bits are written: how many of its neurons changed."""
     changed = np.zeros(len(edit.runs), np.bool_)
-    count = tensor.end - tensor.begin
-    with ours.path.open("rb") as new_file, theirs.path.open("rb") as old_file:
-        new_file.seek(tensor.begin + shift)
-        old_file.seek(tensor.begin)
-        for at in range(0, count, CHUNK):
-            parts = [file.read(min(CHUNK, count - at)) for file in (new_file, old_file)]
-            new, old = (np.frombuffer(part, np.uint8) for part in parts)
-            if len(new) != len(old) or len(new) != min(CHUNK, count - at):
-                raise VerificationError(f"{ours.path} became shorter while it was read.")
-            right = old.copy()
-            write(edit.runs, right, at)
-            if len(wrong := np.flatnonzero(new != right)):
-                return f"{tensor.name}: byte {at + int(wrong[0]):,} is not what the recipe makes of it.", int(
-                    changed.sum()
-                )
-            changed |= seen(edit.runs, new != old, at)
+    at = 0
+    for (_, ours_view), (_, theirs_view) in zip(
+        row_blocks(_moved(ours, tensor, shift)), row_blocks((theirs, tensor)), strict=True
+    ):
+        new, old = np.frombuffer(ours_view, np.uint8), np.frombuffer(theirs_view, np.uint8)
+        right = old.copy()
+        write(edit.runs, right, at)
+        if len(wrong := np.flatnonzero(new != right)):
+            problem = f"{tensor.name}: byte {at + int(wrong[0]):,} is not what the recipe makes of it."
+            return problem, int(changed.sum())
+        changed |= seen(edit.runs, new != old, at)
+        at += len(new)
     return None, min(edit.neurons, int(changed.sum()))
