@@ -5,7 +5,7 @@ SCRIPTS = PYTHONPATH=tests $(BIN)/python -m scripts
 
 .DEFAULT_GOAL := help
 .PHONY: help setup check contracts test test-fast coverage oldest dist demo commands docs real real-judge compat \
-  runtimes runtimes-short card-blocks fuzz bench clean
+  runtimes runtimes-short card-blocks fuzz quantised bench clean
 
 help: ## list the targets
 	@awk -F ':[^#]*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -169,9 +169,31 @@ runtimes: setup $(VENV)-runtimes/.done $(foreach name,$(OWN),$(VENV)-$(name)/.do
 	  $(foreach name,$(OWN),--python $(name)=$(VENV)-$(name)/bin/python) \
 	  --runtimes transformers,vllm,llama.cpp,ctranslate2,onnxruntime,openvino,mlx,mistralrs
 
+# Quantised checkpoints of the libraries that make them, each in an environment of its own, baked and held against them
+QUANTISERS = llmcompressor bitsandbytes gptqmodel torchao mlx hqq
+$(VENV)-llmcompressor/.done: PACKAGES = llmcompressor
+$(VENV)-bitsandbytes/.done: PACKAGES = bitsandbytes transformers accelerate
+$(VENV)-torchao/.done: PACKAGES = torchao transformers accelerate
+$(VENV)-hqq/.done: PACKAGES = hqq transformers accelerate
+# without the newer torch that it asks for, which comes as gigabytes of CUDA
+$(VENV)-gptqmodel/.done: PACKAGES = accelerate transformers threadpoolctl device-smi protobuf pillow requests pypcre tokenicer \
+	logbar ninja datasets dill torchao optimum
+$(VENV)-gptqmodel/.done: ALONE = gptqmodel defuser
+
+$(foreach name,$(filter-out mlx,$(QUANTISERS)),$(VENV)-$(name)/.done):
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install -q "torch==2.13.0"
+	$(@D)/bin/python -m pip install -q numpy $(PACKAGES)
+	$(if $(ALONE),$(@D)/bin/python -m pip install -q --no-deps $(ALONE))
+	touch $@
+
+quantised: setup $(foreach name,$(QUANTISERS),$(VENV)-$(name)/.done) ## bake what each quantising library makes and run it there
+	$(SCRIPTS).quantised $(foreach name,$(QUANTISERS),--python $(name)=$(VENV)-$(name)/bin/python)
+
 bench: setup ## what is timed: ratios, measured in one run
 	for file in tests/benchmarks/*.py; do $(BIN)/python $$file; done
 
 clean: ## remove all environments and what was built
 	rm -rf $(VENV) $(VENV)-llama $(VENV)-oldest $(VENV)-3.10 $(VENV)-transformers4 $(VENV)-mlx $(VENV)-runtimes $(VENV)-vllm $(VENV)-openvino $(VENV)-mistralrs $(VENV)-docs \
+	  $(foreach name,$(QUANTISERS),$(VENV)-$(name)) \
 	  build dist site *.egg-info .coverage

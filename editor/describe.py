@@ -27,10 +27,10 @@ from .files.kinds import FILE, kind
 from .gguf import converted as converted_file
 from .gguf.describe import of_gguf
 from .models.activations import function_name, functions
-from .models.families import FeedForward, locate, text_config
+from .models.families import FeedForward, text_config
 from .models.outline import outlined
 from .models.source import Source, on_hub, resolve
-from .models.target import Target
+from .models.target import Target, target_of
 from .neurons import neurons as neurons_file
 from .statistics import statistics as statistics_file
 
@@ -110,19 +110,19 @@ def of_model(source: Source, *, hashes: bool = False) -> dict[str, Any]:
         "tokenizer": any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model", "vocab.json")),
         "chat_template": _has_template(folder),
         "editable": False,
+        "quantised": None,
         "reason": None,
     }
     try:
         checkpoint = read_checkpoint(folder, quantised=True)
         found |= _weights(checkpoint, source.hashes)
-        read_config(folder)
-        feed_forward = locate(checkpoint)
+        target = target_of(source, checkpoint)
     except ModelError as error:
         if isinstance(error, CheckpointError) and "tensors" not in found:  # the bytes are at fault, not the family
             raise
         found["reason"] = str(error)
     else:
-        found |= _network(Target(source, checkpoint, feed_forward, found["fingerprint"]))
+        found |= _network(target)
     if (folder / FILE).is_file():
         found |= _of_manifest(folder, hashes)
     return found
@@ -183,10 +183,21 @@ def _network(target: Target) -> dict[str, Any]:
         "bias_flag": family.flag,
         "ignored_biases": ignored,
         "editable": True,
-        "operations": {op: constants if op in CONSTANT_OPS else None for op in OPS},
-        "carriers": refusals(target),
-        "carrier": choose("auto", target),
+        "quantised": target.quantised,
+        "operations": _operations(target, constants),
+        "carriers": refusals(target)
+        if not target.quantised
+        else dict.fromkeys(refusals(target), "weights are quantised"),
+        "carrier": choose("auto", target) if not target.quantised else None,
     }
+
+
+def _operations(target: Target, constants: str | None) -> dict[str, str | None]:
+    """Each operation, and why it can't be done (None: it can)."""
+    found = {op: constants if op in CONSTANT_OPS else None for op in OPS}
+    if target.quantised:
+        found |= {op: f"weights are quantised ({target.quantised})" for op in OPS if op != "deactivate"}
+    return found
 
 
 def _layout(feed_forward: FeedForward) -> str:

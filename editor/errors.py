@@ -1,8 +1,8 @@
 """Everything the library raises on purpose.
 
     MonoglotError
-    ├── ModelError          no such model, not a safetensors checkpoint, quantised, an unknown family, a config or a chat
-    │   │                   template that cannot be used
+    ├── ModelError          no such model, not a safetensors checkpoint, a format that is not edited, an unknown family, a
+    │   │                   config or a chat template that cannot be used
     │   └── CheckpointError malformed bytes: truncated, overlapping, an index that points elsewhere, NaN
     ├── MalformedError      data that is not what its format says; each reader makes its own error of it, with place and step
     ├── CorpusError         no text, too little text, an unreadable file

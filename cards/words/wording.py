@@ -19,10 +19,16 @@ METHODS = {  # the neurons were found by …
 
 def weights_note(manifest: Manifest) -> str:
     total = manifest.base.layers * manifest.base.width
-    return (
+    note = (
         f"{manifest.neurons_edited:,} of {total:,} feed-forward neurons were edited in the weights; every other byte of "
         "them is the base's."
     )
+    if form := manifest.quantised:
+        note += (
+            f" They are quantised as the base's are, {form}: the neurons were switched off in the stored numbers, exactly, "
+            "and nothing was quantised anew. It loads wherever the base does."
+        )
+    return note
 
 
 def config_note(manifest: Manifest) -> str:

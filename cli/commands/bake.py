@@ -129,7 +129,12 @@ def command(
         )  # fmt: skip
     if calibration and not baked.carried.calibration:
         note(f"{calibration_file} was not needed: no constant here is carried by a calibrated direction.")
-    if found.model and found.model.fingerprint != target.fingerprint:
+    if found.model and found.model.fingerprint != target.fingerprint and target.quantised:
+        note(
+            f"The neurons were found in {found.model.name}, which has as many layers and neurons. That {target.source.name} "
+            "was quantised from it can't be known from the files; see the effect with `monoglot verify`."
+        )
+    elif found.model and found.model.fingerprint != target.fingerprint:
         note(
             f"Warning: the neurons were found in {found.model.name}, {target.source.name} has other weights. "
             "On a fine-tune of it most will still be right; see the effect with `monoglot verify`."

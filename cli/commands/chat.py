@@ -127,7 +127,7 @@ def base_folder(folder: Path, named: str | None) -> Path:
         return found
     found = resolve(named).folder
     record = manifest.read(folder) if (folder / FILE).is_file() else None
-    if record and fingerprint(read_checkpoint(found)) != record.base.fingerprint:
+    if record and fingerprint(read_checkpoint(found, quantised=True)) != record.base.fingerprint:
         note(f"{named} is not the model that {folder.name} was made from.")
     return found
 

@@ -109,6 +109,11 @@ def network(found: dict[str, Any]) -> Lines:
         "biases",
         ("in its feed-forward layers" if found["biases"] else "none in its feed-forward layers") + flag + ignored,
     )
+    if found["quantised"]:
+        yield (
+            "quantised",
+            f"{found['quantised']}; neurons are switched off in the stored codes, nothing is quantised anew",
+        )
     yield "", ""
     able = [op for op, why in found["operations"].items() if not why]
     yield (

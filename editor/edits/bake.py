@@ -31,6 +31,7 @@ from ..neurons.neurons import Neurons
 from . import calibration as calibration_file
 from . import manifest as manifest_file
 from . import recipe as recipe_file
+from .byte_edits import ByteEdit, ByteEditing, editing
 from .calibration import Calibration
 from .card_maker import Describe
 from .carriers import Carried, carried
@@ -205,7 +206,7 @@ def _write_file(
     """Stream one file under another header, perhaps; its size and sha256. `synced` is to be awaited."""
     digest = hashlib.sha256(header)
     edits = plan.edits
-    editing: Editing | None = None
+    at_hand: Editing | ByteEditing | None = None
     longest = max([min(CHUNK, file.size), *(_row_bytes(tensor) for tensor in file.tensors if tensor.name in edits)])
     buffers = [memoryview(bytearray(longest)) for _ in range(BUFFERS)]
     pending: list[tuple[Future[None], ...]] = [()] * BUFFERS
@@ -223,9 +224,9 @@ def _write_file(
                 view = buffers[slot][:size]
                 fill(source, view, file.path)
                 if tensor is not None:
-                    if editing is None or editing.tensor is not tensor:
-                        editing = Editing(tensor, edits[tensor.name])
-                    editing.apply(view, row, plan.rounding, place=file.path)
+                    if at_hand is None or at_hand.tensor is not tensor:
+                        at_hand = editing(tensor, edits[tensor.name])
+                    at_hand.apply(view, row, plan.rounding, place=file.path)
                 pending[slot] = (
                     threads.hasher.submit(digest.update, view),
                     threads.writer.submit(_write_all, out, view),
@@ -262,7 +263,7 @@ def _row_bytes(tensor: Tensor) -> int:
     return (tensor.end - tensor.begin) // max(1, tensor.shape[0])
 
 
-def _pieces(shard: Shard, edits: Mapping[str, TensorEdit]) -> Iterator[tuple[int, Tensor | None, int]]:
+def _pieces(shard: Shard, edits: Mapping[str, TensorEdit | ByteEdit]) -> Iterator[tuple[int, Tensor | None, int]]:
     """The file's data in order, in pieces of about a chunk: (bytes, edited tensor or None, its first row in the piece)."""
     at = len(shard.header)
     for tensor in (tensor for tensor in shard.tensors if tensor.name in edits):

@@ -25,6 +25,7 @@ from ..models.compat_config import old_keys
 from ..models.families import text_config
 from ..models.target import Target, about_sampled
 from ..neurons.neurons import Neurons
+from .byte_edits import refuse_others
 from .calibration import Calibration, LayerError
 from .plan import LayerPlan, Plan, plan
 from .recipe import Recipe
@@ -55,6 +56,7 @@ def carried(target: Target, recipe: Recipe, neurons: Neurons, calibration: Calib
     worse than the recipe's tolerance in some layer (unless the recipe leaves such layers out).
     """
     steps = plan(recipe, neurons, layers=target.feed_forward.layers, width=target.feed_forward.width)
+    refuse_others(target, steps.layers)
     compat = recipe.compat_config and bool(old_keys(target.checkpoint.config))
     if not steps.constant:
         return Carried(steps, None, None, compat_config=compat)

@@ -21,6 +21,7 @@ from ..models.activations import functions
 from ..models.compat_config import old_keys
 from ..models.families import TEXT_CONFIG, text_config
 from ..models.target import Target
+from .byte_edits import ByteEdit, is_packed_layer, of_packed_layer
 from .carriers import EXACT, Carried, Rewrite, rewrite
 from .tensor_edits import Constant, LayerTensors, Rounding, TensorEdit, exact_level, of_layer
 
@@ -33,7 +34,7 @@ class Layout:
     `made`: files that are made anew. `rounding`: that of the new biases; `bake` adds that of the rest."""
 
     shards: Mapping[str, tuple[bytes, Shard]]
-    edits: Mapping[str, TensorEdit]
+    edits: Mapping[str, TensorEdit | ByteEdit]
     made: Mapping[str, bytes]
     rounding: Rounding
 
@@ -69,12 +70,14 @@ def _config(target: Target, change: Rewrite, *, compat: bool) -> bytes:
     return text.encode()
 
 
-def _edits(target: Target, what: Carried) -> dict[str, TensorEdit]:
+def _edits(target: Target, what: Carried) -> dict[str, TensorEdit | ByteEdit]:
     tensors = {tensor.name: (shard, tensor) for shard, tensor in target.checkpoint.tensors()}
-    edits: dict[str, TensorEdit] = {}
+    edits: dict[str, TensorEdit | ByteEdit] = {}
     constants = _constants(target, what) if what.plan.constant else [None] * len(what.plan.layers)
     for number, (layer, constant) in enumerate(zip(what.plan.layers, constants, strict=True)):
-        if len(layer.neurons):
+        if len(layer.neurons) and is_packed_layer(target, number):
+            edits |= of_packed_layer(layer, target, number)
+        elif len(layer.neurons):
             named = LayerTensors(target.feed_forward, number, tensors)
             edits |= of_layer(layer, named, constant, biased=what.carrier in EXACT, number=number)
     return edits
@@ -93,12 +96,17 @@ def _filled(change: Rewrite) -> set[str]:
 
 
 def _bias(
-    name: str, length: int, source: str | None, edits: Mapping[str, TensorEdit], dtype: str, rounding: Rounding
+    name: str,
+    length: int,
+    source: str | None,
+    edits: Mapping[str, TensorEdit | ByteEdit],
+    dtype: str,
+    rounding: Rounding,
 ) -> floats.Array:
     """A new bias as stored: zeros, and what the edit of that name puts into them."""
     exact = np.zeros(length)
     edit = edits.get(source or "")
-    if edit and edit.constants:
+    if isinstance(edit, TensorEdit) and edit.constants:
         exact[edit.where] = edit.constants()[:, 0]
     stored = floats.from_float64(exact, dtype)
     if not floats.all_finite(stored, dtype):

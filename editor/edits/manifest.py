@@ -4,10 +4,12 @@
      "recipe": {…}, "edited": {"zh": 53}, "kept": {"zh": 12}, "neurons_edited": 53,
      "carrier": null | {name, layers_left_out, spare_neurons, calibration: null | [per layer {…}]},
      "rounding": {weights, biases}, "left_out": […], "files": {name: {sha256, size}}, "certificate": null | {…},
-     "card": {body, metadata: {key: sha256}}, "strength": {…}, "evaluation": {…}, "runtimes": {name: {…}}}
+     "quantised": format of the weights, "card": {body, metadata: {key: sha256}}, "strength": {…}, "evaluation": {…},
+     "runtimes": {name: {…}}}
 
-The last four are there once something was written or measured. It holds no time, no path and no user's name, so the same
-inputs give the same file. What is read is checked whole: a name never leaves the folder, a value is of its type.
+`quantised` is there where the weights are, the last four once something was written or measured. It holds no time, no path
+and no user's name, so the same inputs give the same file. What is read is checked whole: a name never leaves the folder, a
+value is of its type.
 """
 
 import hashlib
@@ -43,7 +45,7 @@ FORMAT = 1
 CARD = "README.md"
 FIGURES = "figures/"
 NAMES = (*EXACT, "calibrated")  # of carriers
-PARTS = ("card", "strength", "evaluation", "runtimes")  # what is there once it was written or measured
+PARTS = ("quantised", "card", "strength", "evaluation", "runtimes")  # what is not in every manifest
 
 
 @dataclass(frozen=True)
@@ -98,8 +100,8 @@ class Carrier:
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """A checkpoint as it says it is. `files` and `edited` are by name and by language; `arrived` are the parts that came
-    after baking, in the order in which they came and are written."""
+    """A checkpoint as it says it is. `files` and `edited` are by name and by language; `arrived` are the parts that
+    not every manifest has, in the order in which they came and are written."""
 
     format: int = FORMAT
     monoglot: str
@@ -113,6 +115,7 @@ class Manifest:
     left_out: tuple[str, ...]
     files: dict[FileName, FileEntry]
     certificate: Certificate | None
+    quantised: str | None = None  # the format of the weights, where they are
     card: Remembered | None = None
     strength: Search | None = None
     evaluation: Evaluation | None = None
@@ -203,7 +206,7 @@ def new(
     return Manifest(
         monoglot=VERSION, base=base, recipe=recipe, edited=what.plan.edited, kept=what.plan.kept,
         neurons_edited=what.plan.size, carrier=_carrier(what), rounding=rounding, left_out=left_out, files=files,
-        certificate=None,
+        certificate=None, quantised=target.quantised,
     )  # fmt: skip
 
 

@@ -7,7 +7,8 @@ A safetensors file is 8 bytes (the header's length N, little-endian), N bytes of
 A folder has one `model.safetensors`, or several shards named by `model.safetensors.index.json`. Everything that could
 make a reader go wrong is refused here, with the cause, before anyone edits or loads anything: truncated files, offsets
 that overlap, leave holes or run past the end, an index that names files outside the folder or misplaces a tensor, both
-layouts side by side (some runtimes read the one, some the other), pickled or quantised weights.
+layouts side by side (some runtimes read the one, some the other), pickled weights, and quantised ones where they were not
+asked for.
 """
 
 import warnings
@@ -217,12 +218,7 @@ def _is_file(path: Path) -> bool:
 def _shard_names(folder: Path) -> dict[str, set[str]]:
     """Shard file name -> names of the tensors that the index puts there (empty set: no index)."""
     single, index = folder / SINGLE, folder / INDEX
-    if single.exists() and index.exists():
-        raise CheckpointError(
-            f"{folder} holds both {SINGLE} and {INDEX}. Runtimes disagree on which to read: "
-            "remove the one that is not meant."
-        )
-    if single.exists():
+    if single.exists() and not index.exists():
         return {SINGLE: set()}
     if not index.exists():
         raise ModelError(_why_no_safetensors(folder))
@@ -239,6 +235,11 @@ def _shard_names(folder: Path) -> dict[str, set[str]]:
                 "Such an index is damaged or hostile: don't use it."
             )
         shards.setdefault(name, set()).add(tensor)
+    if single.exists() and set(shards) != {SINGLE}:  # mlx-lm writes an index of the one file
+        raise CheckpointError(
+            f"{folder} holds both {SINGLE} and {INDEX}. Runtimes disagree on which to read: "
+            "remove the one that is not meant."
+        )
     for name in shards:
         if not _is_file(folder / name):
             raise CheckpointError(f"{index} names {_shown(name)}, which is not in {folder}. Download it.")

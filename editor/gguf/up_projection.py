@@ -11,9 +11,11 @@ architectures hold gate and up in `ffn_up`, the gate's d_ff rows first.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from ..errors import CheckpointError, ModelError
 from ..files.gguf import Gguf, Tensor
+from ..files.packed.gguf_blocks import GgufBlocks
 
 # What the converter calls the families of `families`. Each was run in llama.cpp: tests/real_gguf.py.
 SEPARATE = (
@@ -30,6 +32,7 @@ class Up:
     """The up projections of a model: `layers` of `width` neurons, reading `hidden` numbers. `weights` and `biases` are a
     tensor a layer; row `first` + j, and number `first` + j, are those of neuron j."""
 
+    path: Path
     layers: int
     width: int
     hidden: int
@@ -40,11 +43,10 @@ class Up:
     def ranges(self, neurons: Sequence[Sequence[int]]) -> Iterator[tuple[int, int]]:
         """The bytes [begin, end) of the file that are the neurons' rows and biases, in no order."""
         for weight, bias, own in zip(self.weights, self.biases, neurons, strict=True):
-            parts = [(weight.begin, weight.row_bytes)] + ([(bias.begin, bias.type.bytes)] if bias else [])
-            for start, size in parts:
-                for j in own:
-                    begin = start + (self.first + int(j)) * size
-                    yield begin, begin + size
+            rows = [self.first + int(j) for j in own]
+            for tensor in (weight, *([bias] if bias else [])):
+                for run in GgufBlocks(self.path, tensor).clear_rows(rows)[tensor.name]:
+                    yield tensor.begin + run.begin, tensor.begin + run.begin + run.length
 
 
 def locate_up(gguf: Gguf) -> Up:
@@ -88,7 +90,7 @@ def locate_up(gguf: Gguf) -> Up:
                 f"{gguf.path}: {tensor.name} is stored as {tensor.type.name}, of which it isn't proved that zero bytes are "
                 f"zeros. {INSTEAD}"
             )
-    return Up(layers, width, hidden, rows - width, tuple(weights), biases)
+    return Up(gguf.path, layers, width, hidden, rows - width, tuple(weights), biases)
 
 
 def _count(gguf: Gguf, what: str) -> int:

@@ -7,17 +7,26 @@ float16 and bfloat16 weight exactly. No code from a checkpoint runs.
 import contextlib
 import os
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..errors import ModelError, MonoglotWarning
-from ..files.checkpoint import read_config
+import numpy as np
+
+from ..errors import ModelError, MonoglotError, MonoglotWarning
+from ..files.checkpoint import read_checkpoint, read_config
+from ..files.packed import KEYS as QUANTISATION_KEYS
+from ..files.packed import Matrix, modules_of, quantisation_of
+from ..files.packed.stored import FLOATS, Place
 from ..models.families import TEXT_PREFIX, text_config
 from ..models.hf import quiet
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 DEVICES = ("auto", "cpu", "cuda", "mps")
+TORCH = {
+    "F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "I64": "int64", "I32": "int32",
+    "I16": "int16", "I8": "int8", "U8": "uint8", "BOOL": "bool",
+}  # fmt: skip  # dtypes of what is not packed, as torch names them
 
 
 def choose_device(device: str = "auto") -> str:
@@ -39,7 +48,7 @@ def choose_dtype(folder: Path, device: str = "auto", dtype: str = "auto") -> str
         return dtype
     if choose_device(device) == "cpu":
         return "float32"
-    config = read_config(folder)
+    config = read_config(folder, quantised=True)
     text = text_config(config)
     keys = ((part, key) for part in (text, config) for key in ("dtype", "torch_dtype"))
     stored = next((str(part[key]).removeprefix("torch.") for part, key in keys if part.get(key)), "float32")
@@ -49,6 +58,8 @@ def choose_dtype(folder: Path, device: str = "auto", dtype: str = "auto") -> str
 def load_model(folder: Path, *, device: str = "auto", dtype: str = "auto") -> Any:
     """Load the language model of a folder, in evaluation mode; a multimodal one is built whole.
 
+    Quantised weights are read as the numbers that they stand for, without their library and on any device: what is measured
+    is the model that the file holds, not the rounding of one kernel.
     Raises ModelError when transformers can't build it or weights are missing. Warns when transformers leaves out biases
     that the checkpoint has: other runtimes may apply them, and would then run another model than the one measured here.
     """
@@ -62,10 +73,22 @@ def load_model(folder: Path, *, device: str = "auto", dtype: str = "auto") -> An
             config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
             causal = type(config) in transformers.models.auto.modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING
             builder = transformers.AutoModelForCausalLM if causal else transformers.AutoModelForImageTextToText
-            model, info = builder.from_pretrained(
-                folder, dtype=getattr(torch, dtype), trust_remote_code=False, output_loading_info=True,
-                use_safetensors=True,
-            )  # fmt: skip
+            floats = getattr(torch, dtype)
+            if quantisation_of(read_config(folder, quantised=True)):
+                for part in (config, config.get_text_config()):
+                    for key in QUANTISATION_KEYS:
+                        part.__dict__.pop(key, None)
+                with torch.device("meta"):
+                    kind = type(builder.from_config(config, trust_remote_code=False))
+                model, info = kind.from_pretrained(
+                    None, config=config, state_dict=dequantised(folder, floats), dtype=floats, output_loading_info=True
+                )
+            else:
+                model, info = builder.from_pretrained(
+                    folder, dtype=floats, trust_remote_code=False, output_loading_info=True, use_safetensors=True
+                )
+    except MonoglotError:
+        raise
     except Exception as error:  # of many kinds, from a config that is malformed to a package that is not installed
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ModelError(f"transformers {transformers.__version__} cannot load {folder.name}: {reason}") from None
@@ -81,6 +104,43 @@ def load_model(folder: Path, *, device: str = "auto", dtype: str = "auto") -> An
     if dtype == "float32":
         model.float()  # transformers 4 leaves the numbers of Apertus's activation function in bfloat16
     return model.to(where).eval()
+
+
+def dequantised(folder: Path, dtype: Any) -> dict[str, Any]:
+    """All weights of a quantised checkpoint as floats of `dtype`, by the names that an unquantised one has.
+
+    Raises ModelError for a format that monoglot doesn't read, CheckpointError where config and tensors disagree.
+    """
+    import torch
+
+    checkpoint = read_checkpoint(folder, quantised=True)
+    quantisation = quantisation_of(checkpoint.config)
+    packed: dict[str, Matrix] = {}
+    stored: set[str] = set()
+    for module, parts in modules_of(checkpoint).items() if quantisation else ():
+        if quantisation and not _plain(parts):
+            packed[module] = quantisation.matrix(module, parts)
+            stored.update(_stored(parts))
+    state: dict[str, Any] = {}
+    for shard, tensor in checkpoint.tensors():
+        if tensor.name not in stored and tensor.dtype in TORCH:  # not by safetensors: older ones know no F8_E8M0
+            data = np.fromfile(shard.path, np.uint8, tensor.end - tensor.begin, offset=tensor.begin)
+            number = torch.from_numpy(data).view(getattr(torch, TORCH[tensor.dtype])).reshape(tensor.shape)
+            state[tensor.name] = number.to(dtype) if number.is_floating_point() else number
+    for module, matrix in packed.items():
+        with np.errstate(all="ignore"):
+            state[f"{module}.weight"] = torch.from_numpy(matrix.read(0, matrix.rows)).to(dtype)
+    return state
+
+
+def _plain(parts: Mapping[str, Place]) -> bool:
+    """Whether a module has a weight in floats and a bias at most."""
+    return set(parts) <= {"weight", "bias"} and all(tensor.dtype in FLOATS for _, tensor in parts.values())
+
+
+def _stored(parts: Mapping[str, Place]) -> list[str]:
+    """The names of all that stands for a weight, and of what quantises its input."""
+    return [tensor.name for kind, (_, tensor) in parts.items() if kind != "bias"]
 
 
 def dropped_biases(model: Any, unexpected: Iterable[str]) -> list[str]:

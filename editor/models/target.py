@@ -1,22 +1,34 @@
 """A model that is understood: where it is from, its files, and its feed-forward network."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from ..errors import CheckpointError
 from ..files.checkpoint import Checkpoint, read_checkpoint
 from ..files.companions import check_no_adapter, companions
 from ..files.fingerprint import fingerprint, sampled
+from ..files.packed import Matrix, is_packed
 from .families import FeedForward, locate
 from .identity import Base, ModelInfo
+from .quantised import feed_forward_weights, seen_as_floats
 from .source import Source
 
 
 @dataclass(frozen=True)
 class Target:
+    """`weights`: of a quantised checkpoint, the weights of its feed-forward networks by module, those left in floats too."""
+
     source: Source
     checkpoint: Checkpoint
     feed_forward: FeedForward
     fingerprint: str
+    weights: Mapping[str, Matrix] = field(default_factory=dict)
+
+    @property
+    def quantised(self) -> str | None:
+        """The format of quantised feed-forward weights, with its settings; several where layers differ."""
+        forms = dict.fromkeys(matrix.form for matrix in self.weights.values() if is_packed(matrix))
+        return "; ".join(forms) or None
 
     @property
     def base(self) -> Base:
@@ -26,14 +38,21 @@ class Target:
 def open_target(source: Source) -> Target:
     """Read and check everything that an edit needs to know of a model. Raises ModelError."""
     check_no_adapter(source.folder)
-    checkpoint = read_checkpoint(source.folder)
+    checkpoint = read_checkpoint(source.folder, quantised=True)
     companions(checkpoint.folder, checkpoint.config, {shard.path.name for shard in checkpoint.shards})
-    return Target(source, checkpoint, locate(checkpoint), fingerprint(checkpoint))
+    return target_of(source, checkpoint)
+
+
+def target_of(source: Source, checkpoint: Checkpoint) -> Target:
+    """The same of files that were read already."""
+    weights = feed_forward_weights(checkpoint)
+    feed_forward = locate(seen_as_floats(checkpoint, weights))
+    return Target(source, checkpoint, feed_forward, fingerprint(checkpoint), weights)
 
 
 def check_unchanged(target: Target) -> None:
     """Raise CheckpointError when a model is no longer what it was when it was opened. Costs a look at its files' times."""
-    if fingerprint(read_checkpoint(target.source.folder)) != target.fingerprint:
+    if fingerprint(read_checkpoint(target.source.folder, quantised=True)) != target.fingerprint:
         raise CheckpointError(
             f"{target.source.folder} was changed while it was worked with, so what was made is of no model. Leave it alone "
             "and run it again."

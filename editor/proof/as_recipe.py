@@ -8,15 +8,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..edits.byte_edits import ByteEdit
 from ..edits.carriers import Carried, carried
 from ..edits.layout import layout
 from ..edits.recipe import Edit, Recipe
 from ..edits.tensor_edits import Editing
 from ..errors import ModelError
 from ..files import floats
-from ..files.checkpoint import read_checkpoint
 from ..files.streams import Place, row_blocks
-from ..models.families import locate
 from ..models.source import Source
 from ..models.target import Target, model_info, open_target
 from ..neurons.neurons import Neurons
@@ -50,10 +49,11 @@ def as_recipe(a: Source, b: Source, found: Difference) -> Said:
         return Said(reason="they don't have the same tensors")
     try:
         target = open_target(a)
-        other = read_checkpoint(b.folder)
-        locate(other)
+        other = open_target(b).checkpoint
     except ModelError as error:
         return Said(reason=str(error).rstrip("."))
+    if target.quantised:
+        return Said(reason=f"the weights are quantised ({target.quantised}), in which neurons are not recognised")
     outputs = {tensor.name: layer for layer, (_, tensor) in enumerate(target.feed_forward.outputs)}
     if others := [each.name for each in found.changed if each.name not in outputs]:
         what = " (constants in biases are not recognised)" if others[0].endswith(".bias") else ""
@@ -214,7 +214,10 @@ def _disproof(target: Target, recipe: Recipe, neurons: Neurons, theirs: Mapping[
     for shard, tensor in target.checkpoint.tensors():
         if tensor.name not in edits:
             continue
-        editing = Editing(tensor, edits[tensor.name])
+        edit = edits[tensor.name]
+        if isinstance(edit, ByteEdit):
+            return f"{tensor.name} is quantised"
+        editing = Editing(tensor, edit)
         pairs = zip(row_blocks((shard, tensor)), row_blocks(theirs[tensor.name]), strict=True)
         for (row, view), (_, other) in pairs:
             block = editing.block(view)

@@ -23,12 +23,14 @@ import numpy as np
 
 from ..edits import manifest as manifest_file
 from ..edits.bake import OWN_FILES, side_files
+from ..edits.byte_edits import ByteEdit
 from ..edits.layout import Layout, layout
 from ..edits.manifest import Manifest, carried_in
 from ..edits.tensor_edits import Editing
 from ..errors import MonoglotError, RecipeError, VerificationError
 from ..files import floats
 from ..files.checkpoint import Shard, Tensor, read_checkpoint
+from ..files.packed import seen, write
 from ..files.streams import equal_files, row_blocks, same_bytes, sha256
 from ..models.target import Target
 from ..neurons.neurons import Neurons
@@ -80,7 +82,7 @@ def _compare(folder: Path, target: Target, expected: Layout, hashes: Mapping[str
         if not (folder / name).is_file() or (folder / name).read_bytes() != data:
             problems.append(f"{name} is not what the recipe makes of it.")
     try:
-        shards = {shard.path.name: shard for shard in read_checkpoint(folder).shards}
+        shards = {shard.path.name: shard for shard in read_checkpoint(folder, quantised=True).shards}
     except MonoglotError as error:
         return Bytes(0, 0, 0, 0, (*problems, str(error)))
     if sorted(shards) != sorted({*expected.shards, *(name for name in expected.made if name.endswith(".safetensors"))}):
@@ -95,9 +97,11 @@ def _compare(folder: Path, target: Target, expected: Layout, hashes: Mapping[str
         for tensor in base.tensors:
             if tensor.name in expected.edits:
                 edited += 1
-                problem, changed = _compare_edited(
-                    shard, base, tensor, Editing(tensor, expected.edits[tensor.name]), shift
-                )
+                edit = expected.edits[tensor.name]
+                if isinstance(edit, ByteEdit):
+                    problem, changed = _compare_bytes(shard, base, tensor, edit, shift)
+                else:
+                    problem, changed = _compare_edited(shard, base, tensor, Editing(tensor, edit), shift)
                 rows += changed
                 if problem:
                     problems.append(problem)
@@ -134,9 +138,12 @@ def _file_problems(
 
 def _rows(shard: Shard, editing: Editing, shift: int) -> Iterator[floats.Array]:
     """Yield a tensor in blocks of rows, as stored `shift` bytes on in a shard; each block is valid until the next."""
-    tensor = editing.tensor
-    place = shard, replace(tensor, begin=tensor.begin + shift, end=tensor.end + shift)
-    return (editing.block(view) for _, view in row_blocks(place))
+    return (editing.block(view) for _, view in row_blocks(_moved(shard, editing.tensor, shift)))
+
+
+def _moved(shard: Shard, tensor: Tensor, shift: int) -> tuple[Shard, Tensor]:
+    """Give the place of a tensor that lies `shift` bytes further on in a shard."""
+    return shard, replace(tensor, begin=tensor.begin + shift, end=tensor.end + shift)
 
 
 def _compare_edited(ours: Shard, theirs: Shard, tensor: Tensor, editing: Editing, shift: int) -> tuple[str | None, int]:
@@ -158,3 +165,21 @@ def _compare_edited(ours: Shard, theirs: Shard, tensor: Tensor, editing: Editing
             return f"{tensor.name}: an edited {what} is not what the recipe makes of it.", len(changed)
         row += len(new)
     return None, len(changed)
+
+
+def _compare_bytes(ours: Shard, theirs: Shard, tensor: Tensor, edit: ByteEdit, shift: int) -> tuple[str | None, int]:
+    """The same of a quantised tensor, in which bits are written: how many of its neurons changed."""
+    changed = np.zeros(len(edit.runs), np.bool_)
+    at = 0
+    for (_, ours_view), (_, theirs_view) in zip(
+        row_blocks(_moved(ours, tensor, shift)), row_blocks((theirs, tensor)), strict=True
+    ):
+        new, old = np.frombuffer(ours_view, np.uint8), np.frombuffer(theirs_view, np.uint8)
+        right = old.copy()
+        write(edit.runs, right, at)
+        if len(wrong := np.flatnonzero(new != right)):
+            problem = f"{tensor.name}: byte {at + int(wrong[0]):,} is not what the recipe makes of it."
+            return problem, int(changed.sum())
+        changed |= seen(edit.runs, new != old, at)
+        at += len(new)
+    return None, min(edit.neurons, int(changed.sum()))

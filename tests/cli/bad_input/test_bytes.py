@@ -98,7 +98,7 @@ def test_index_that_names_a_missing_file(place: Place) -> None:
 
 
 def test_index_beside_a_single_file(place: Place) -> None:
-    (place.model / "model.safetensors.index.json").write_text('{"weight_map": {"a": "model.safetensors"}}')
+    (place.model / "model.safetensors.index.json").write_text('{"weight_map": {"a": "other.safetensors"}}')
     place.refused("holds both", "remove the one that is not meant")
 
 

@@ -89,10 +89,10 @@ def test_no_safetensors(place: Place, name: str, word: str, config: bool) -> Non
 
 @pytest.mark.parametrize("method", ["gptq", "awq", "bitsandbytes"])
 @pytest.mark.parametrize("nested", [False, True])
-def test_quantised(place: Place, method: str, nested: bool) -> None:
-    config = {"quantization_config": {"quant_method": method, "bits": 4}}
+def test_quantised_says_the_config_and_the_weights_are_floats(place: Place, method: str, nested: bool) -> None:
+    config = {"quantization_config": {"quant_method": method, "bits": 4, "group_size": 128}}
     tiny.edit_config(place.model, **({"text_config": config} if nested else config))
-    place.refused(str(place.model), f"is quantised ({method})", "Edit the original checkpoint")
+    place.refused(str(place.model), f"is quantised ({method})", "the file has weight F32", "download both again")
 
 
 def test_integers_in_place_of_weights(place: Place) -> None:

@@ -1,0 +1,213 @@
+"""Neurons switched off in quantised checkpoints, from the recipe to the files: bytes, proof, and the model that runs."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from support import packed_models
+from support.packed_models import LAYERS, WIDTH
+
+from monoglot.editor import describe
+from monoglot.editor.edits import manifest
+from monoglot.editor.edits.bake import Baked, bake
+from monoglot.editor.edits.hooks import steered
+from monoglot.editor.edits.recipe import Edit, Recipe
+from monoglot.editor.errors import MonoglotError, RecipeError
+from monoglot.editor.files.checkpoint import read_checkpoint
+from monoglot.editor.live.load import load_model
+from monoglot.editor.live.modules import activation_modules
+from monoglot.editor.models.source import resolve
+from monoglot.editor.models.target import Target, open_target
+from monoglot.editor.neurons.neurons import Neurons
+from monoglot.editor.proof.bytes import verify_bytes
+from monoglot.editor.proof.rebuild import open_base, rebuild
+
+OFF = [[0, 3, 4, 77, 127], [5, 64, 65]]
+IDS = torch.tensor([[5, 17, 200, 3, 42, 99, 250, 11], [9, 9, 120, 77, 31, 2, 66, 280]])
+EACH = (
+    "gptq-3-act-order", "gptq-4", "gptq-8-v2", "awq", "ct-int4-group-asymmetric", "ct-int8-tensor", "ct-w8a8-asymmetric",
+    "fp8-blocks", "fp8-scalar", "fp8-mxfp8", "fp8-fbgemm", "fp8-ct-channel", "fp4-nvfp4", "fp4-mxfp4", "fp4-modelopt",
+    "fp4-deepseek", "bnb-nf4-nested", "bnb-fp4", "bnb-int8", "hqq-4", "mlx-5", "torchao-Float8Tensor",
+    "torchao-IntxUnpackedToInt8Tensor", "torchao-Int4Tensor",
+)  # fmt: skip
+NO_COLUMNS = ("hqq", "mlx", "torchao-Int4")
+
+
+def neurons() -> Neurons:
+    indices = {"zh": tuple(np.array(layer, np.int64) for layer in OFF)}
+    return Neurons(indices, {"mean": {"zh": tuple(np.ones(len(layer)) for layer in OFF)}})
+
+
+def target_of(folder: Path) -> Target:
+    return open_target(resolve(str(folder)))
+
+
+def recipe(target: Target, op: str = "deactivate", **more: Any) -> Recipe:
+    return Recipe(target.base, (Edit("zh", op, **more),))
+
+
+def baked(packed: Path, out: Path) -> tuple[Target, Baked]:
+    target = target_of(packed)
+    return target, bake(target, neurons(), recipe(target), out)
+
+
+def logits(model: Any) -> Any:
+    with torch.no_grad():
+        return model(IDS).logits
+
+
+def changed_bytes(packed: Path, out: Path) -> dict[str, list[int]]:
+    """Name of each tensor -> the offsets in it of bytes that differ."""
+    (before,), (after,) = (read_checkpoint(folder, quantised=True).shards for folder in (packed, out))
+    assert before.header == after.header
+    old, new = (np.frombuffer(shard.path.read_bytes(), np.uint8) for shard in (before, after))
+    differ = np.flatnonzero(old != new)
+    return {
+        tensor.name: (inside - tensor.begin).tolist()
+        for tensor in before.tensors
+        if len(inside := differ[(differ >= tensor.begin) & (differ < tensor.end)])
+    }
+
+
+@pytest.mark.parametrize("name", EACH)
+def test_a_quantised_model_is_read_and_switched_off_exactly(tmp_path: Path, name: str) -> None:
+    packed, twin = packed_models.save(tmp_path, name)
+    target, made = baked(packed, tmp_path / "out")
+    assert target.quantised and made.manifest.quantised == target.quantised
+    assert manifest.read(tmp_path / "out").to_data() == made.manifest.to_data()
+    proved = verify_bytes(tmp_path / "out", target, neurons())
+    assert not proved.problems and proved.columns > 0
+    assert all(".up_proj." in tensor for tensor in changed_bytes(packed, tmp_path / "out"))
+    base, ours, floats = (load_model(folder) for folder in (packed, tmp_path / "out", twin))
+    torch.testing.assert_close(logits(base), logits(floats), rtol=1e-4, atol=1e-4)
+    modules = activation_modules(base, target.feed_forward.family)
+    with steered(modules, made.carried.plan):
+        hooked = logits(base)
+    assert torch.equal(logits(ours), hooked)
+    assert (logits(base) - hooked).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize(
+    "name", ["gptq-4", "awq", "ct-int4-group", "fp8-blocks", "bnb-nf4", "hqq-4", "torchao-Int8Tensor"]
+)
+@pytest.mark.parametrize("model_type", ["phi3", "gpt_neox"])
+def test_fused_and_plain_networks(tmp_path: Path, name: str, model_type: str) -> None:
+    packed, _ = packed_models.save(tmp_path, name, model_type)
+    target, made = baked(packed, tmp_path / "out")
+    assert not verify_bytes(tmp_path / "out", target, neurons()).problems
+    touched = changed_bytes(packed, tmp_path / "out")
+    if model_type == "gpt_neox":
+        rows = name.startswith(NO_COLUMNS)
+        assert all((".dense_h_to_4h." in tensor) == rows for tensor in touched)
+        assert rows == any(tensor.endswith(".dense_h_to_4h.bias") for tensor in touched)
+    base, ours = load_model(packed), load_model(tmp_path / "out")
+    with steered(activation_modules(base, target.feed_forward.family), made.carried.plan):
+        hooked = logits(base)
+    assert torch.equal(logits(ours), hooked)
+    assert (logits(base) - hooked).abs().max() > 1e-3
+
+
+CONSTANT = {"strength": 1.0, "value": "mean"}
+
+
+@pytest.mark.parametrize(
+    ("op", "more"), [("pin", CONSTANT), ("add", CONSTANT), ("shift", CONSTANT), ("scale", {"strength": 0.5})]
+)
+def test_everything_else_is_refused_with_the_reason(tmp_path: Path, op: str, more: dict[str, Any]) -> None:
+    packed, _ = packed_models.save(tmp_path, "gptq-4")
+    target = target_of(packed)
+    with pytest.raises(RecipeError, match=r"quantised \(GPTQ \(4 bits, groups of 32\)\): only deactivate is exact"):
+        bake(target, neurons(), recipe(target, op, **more), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_layers_that_were_left_in_floats_are_edited_as_ever(tmp_path: Path) -> None:
+    packed, _ = packed_models.save(
+        tmp_path, "ct-int4-group", plain_layers=[0], settings=lambda own: {**own, "ignore": [r"re:.*layers\.0\.mlp"]}
+    )
+    target, _ = baked(packed, tmp_path / "out")
+    assert not verify_bytes(tmp_path / "out", target, neurons()).problems
+    touched = changed_bytes(packed, tmp_path / "out")
+    assert sorted(touched) == [
+        "model.layers.0.mlp.down_proj.weight", "model.layers.1.mlp.up_proj.bias", "model.layers.1.mlp.up_proj.weight_scale",
+    ]  # fmt: skip
+    columns = {offset % (WIDTH * 4) // 4 for offset in touched["model.layers.0.mlp.down_proj.weight"]}
+    assert columns == set(OFF[0])
+    scaled = bake(target, neurons(), recipe(target, "scale", strength=0.5, layers=(0, 0)), tmp_path / "scaled")
+    assert scaled.carried.plan.size == len(OFF[0])
+    with pytest.raises(RecipeError, match="only deactivate is exact"):
+        bake(target, neurons(), recipe(target, "scale", strength=0.5), tmp_path / "both")
+
+
+def test_the_proof_sees_a_byte_more_and_a_byte_less(tmp_path: Path) -> None:
+    packed, _ = packed_models.save(tmp_path, "bnb-nf4")
+    target, _ = baked(packed, tmp_path / "out")
+    shard = read_checkpoint(tmp_path / "out", quantised=True).shards[0]
+    up = next(tensor for tensor in shard.tensors if tensor.name == "model.layers.1.mlp.up_proj.weight")
+    whole = shard.path.read_bytes()
+    row = OFF[1][0] * packed_models.HIDDEN // 2
+    for offset in (row + 1, row - 1):
+        broken = bytearray(whole)
+        broken[up.begin + offset] ^= 0x10
+        shard.path.write_bytes(broken)
+        problems = verify_bytes(tmp_path / "out", target, neurons()).problems
+        assert any(f"{up.name}: byte {offset:,} is not what the recipe makes of it" in problem for problem in problems)
+    other = next(tensor for tensor in shard.tensors if tensor.name.endswith("0.mlp.down_proj.weight.absmax"))
+    broken = bytearray(whole)
+    broken[other.begin] ^= 1
+    shard.path.write_bytes(broken)
+    problems = verify_bytes(tmp_path / "out", target, neurons()).problems
+    assert any(f"{other.name} changed, which the recipe doesn't touch" in problem for problem in problems)
+
+
+def test_made_again_it_is_the_same(tmp_path: Path) -> None:
+    packed, _ = packed_models.save(tmp_path, "awq")
+    target, _ = baked(packed, tmp_path / "out")
+    base = open_base(manifest.read(tmp_path / "out"), str(packed), beside=tmp_path / "out")
+    assert base.fingerprint == target.fingerprint and base.quantised == target.quantised
+    again = rebuild(tmp_path / "out", base, tmp_path / "again")
+    assert not again.differ and "model.safetensors" in again.same
+
+
+def test_what_inspect_says(tmp_path: Path) -> None:
+    packed, _ = packed_models.save(tmp_path, "fp8-ct-channel")
+    found = describe.of_model(resolve(str(packed)))
+    form = "compressed-tensors float-quantized (8 bits, a scale for each row)"
+    assert found["editable"] and found["quantised"] == form and (found["layers"], found["width"]) == (LAYERS, WIDTH)
+    assert [op for op, why in found["operations"].items() if not why] == ["deactivate"]
+    assert form in found["operations"]["pin"]
+
+
+def test_a_config_that_is_of_another_model(tmp_path: Path) -> None:
+    packed, twin = packed_models.save(tmp_path, "gptq-4")
+    config = json.loads((packed / "config.json").read_text())
+    config["quantization_config"]["bits"] = 8
+    shutil.copytree(packed, tmp_path / "other")
+    (tmp_path / "other" / "config.json").write_text(json.dumps(config))
+    with pytest.raises(MonoglotError, match=r"config\.json says gptq \(bits 8, group_size 32"):
+        target_of(tmp_path / "other")
+    shutil.copytree(twin, tmp_path / "floats")
+    (tmp_path / "floats" / "config.json").write_text((packed / "config.json").read_text())
+    with pytest.raises(MonoglotError, match="should have qweight; the file has bias F32"):
+        target_of(tmp_path / "floats")
+    shutil.copytree(packed, tmp_path / "silent")
+    (tmp_path / "silent" / "config.json").write_text((twin / "config.json").read_text())
+    with pytest.raises(MonoglotError, match=r"has no layers\.\*\.mlp\.down_proj\.weight"):
+        target_of(tmp_path / "silent")
+
+
+def test_an_index_of_the_one_file_is_read(tmp_path: Path) -> None:
+    """As mlx-lm writes it."""
+    packed, _ = packed_models.save(tmp_path, "mlx-4")
+    names = [tensor.name for _, tensor in read_checkpoint(packed, quantised=True).tensors()]
+    index = {"metadata": {"total_size": 1}, "weight_map": dict.fromkeys(names, "model.safetensors")}
+    (packed / "model.safetensors.index.json").write_text(json.dumps(index))
+    target, _ = baked(packed, tmp_path / "out")
+    assert not verify_bytes(tmp_path / "out", target, neurons()).problems
+    assert (tmp_path / "out" / "model.safetensors.index.json").read_bytes() == (
+        packed / "model.safetensors.index.json"
+    ).read_bytes()
