@@ -1,14 +1,15 @@
 """Checkpoints of every carrier in real runtimes, by the command a user types, held against what is known of them.
 
-    python tests/runtimes.py --python PATH [--python NAME=PATH …] [--runtimes NAMES] [--models NAMES] [--write]
+    PYTHONPATH=tests python -m scripts.runtimes --python PATH [--python NAME=PATH …]
+        [--runtimes NAMES] [--models NAMES] [--write]
 
     embedded    the embedded model: a language off, in one file and in shards; a language on by each carrier
     native      tiny models of random weights, of families that have biases of their own: a language on by these
     smollm2, gemma3     SmolLM2 135M and Gemma 3 270M, from REAL_MODELS and REAL_CORPUS as tests/real.py has them
 
 A row for each, carrier × runtime, each cell a verdict that was measured in this run; `--write` puts it into docs/runtimes.md.
-Exits with 1 where a verdict is another than editor/capabilities.py says, or, of a model that it does not speak of, where one
-is neither "steered" nor "failed".
+Exits with 1 where a verdict is another than editor/runtimes/capabilities.py says, or, of a model that it does not speak of,
+where one is neither "steered" nor "failed".
 """
 
 import argparse

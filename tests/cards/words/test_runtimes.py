@@ -1,15 +1,18 @@
 """What is said of runtimes, in the card and in the docs, against the one table of what was measured."""
 
+import ast
 import re
 from pathlib import Path
 
 import pytest
 
+import monoglot.cards
 from monoglot.cards.words import runtimes
 from monoglot.editor.runtimes import capabilities
 from monoglot.editor.runtimes.adapters import NAMES
 
 PAGE = Path(__file__).parents[3] / "docs" / "runtimes.md"
+CARDS = Path(str(monoglot.cards.__path__[0]))
 MODELS = {  # of the table in the docs
     "embedded": "llama", "embedded, in shards": "llama", "embedded, with biases of its own": "llama",
     "SmolLM2 135M": "llama", "Gemma 3 270M": "gemma3_text", "GPT-2, random": "gpt2", "BLOOM, random": "bloom",
@@ -82,3 +85,14 @@ def test_the_table_of_the_docs_is_what_is_known() -> None:
                 carrier,
                 runtime,
             )
+
+
+def test_no_sentence_names_a_runtime_and_a_family_by_itself() -> None:
+    """Such a sentence would be a second list of what was measured, which nobody keeps up with the first."""
+    for path in CARDS.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            text = node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else ""
+            named = [
+                [one for one in titles.values() if one in text] for titles in (runtimes.RUNTIMES, runtimes.FAMILIES)
+            ]
+            assert not all(named), f"{path.name}: {text}"
