@@ -50,7 +50,8 @@ from ..models.identity import Base
 FORMAT = 1
 CONSTANT_OPS = ("pin", "add", "shift")
 REDIRECT = "redirect"
-OPS = ("deactivate", "scale", *CONSTANT_OPS, REDIRECT)
+NEURON_OPS = ("deactivate", "scale", *CONSTANT_OPS)
+OPS = (*NEURON_OPS, REDIRECT)
 REDIRECT_STRENGTH = 1.5
 VALUES = ("mean", "median", "p90")
 SHARED = ("keep", "edit")

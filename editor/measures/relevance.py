@@ -39,7 +39,7 @@ def relevance(base: Any, tokenizer: Any, prompts: Sequence[str], answers: Sequen
         raise CorpusError("relevance compares an answer's prompt with another: it takes two different prompts or more.")
     head = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
     asked = [head + row for row in token_ids(tokenizer, prompts)]
-    written = token_ids(tokenizer, [f" {answer.strip()}" for answer in answers])
+    written = token_ids(tokenizer, answers)
     others = [_other(prompts, number) for number in range(len(prompts))]
     alone = log_loss(base, asked)  # (n,)
     own = log_loss(base, [p + a for p, a in zip(asked, written, strict=True)]) - alone

@@ -49,7 +49,8 @@ def count(
     Raises ModelError when the tokenizer gives an id that the table has no row for.
     """
     ids, counts, centres = {}, {}, {}
-    for language, packed in texts.items():
+    for language in sorted(texts):  # so that the order in which text was named does not matter
+        packed = texts[language]
         tokens = np.concatenate([context[packed.skip :] for context in packed.contexts])
         own, often = np.unique(tokens[~np.isin(tokens, list(control))], return_counts=True)
         if len(own) and own[-1] >= table.rows:
@@ -59,7 +60,7 @@ def count(
             )
         ids[language], counts[language] = own, often
         centres[language] = _centre(table, own, often)
-    digests = {language: packed.sha256 for language, packed in texts.items()}
+    digests = {language: texts[language].sha256 for language in ids}
     by_script = _by_script(ids, counts, control, written, table.rows)
     return Vocabulary(model, table.rows, ids, counts, centres, digests, *by_script)
 

@@ -31,9 +31,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import MonoglotError, StatisticsError
-from ..files import kinds
+from ..errors import MalformedError, StatisticsError
+from ..files import json_text, kinds, schema
 from ..files.output import replace_file
+from ..files.schema import Size
 from ..models.identity import ModelInfo
 
 FILE = "vocabulary.monoglot"
@@ -118,7 +119,7 @@ def serialise(vocabulary: Vocabulary) -> bytes:
     arrays["unused.script"] = vocabulary.script
     arrays["unused.shares"] = vocabulary.script_shares
     head = {
-        "format": FORMAT,
+        "version": FORMAT,
         "model": vars(vocabulary.model),
         "rows": vocabulary.rows,
         "texts": vocabulary.texts,
@@ -127,44 +128,49 @@ def serialise(vocabulary: Vocabulary) -> bytes:
     return to_bytes(arrays, metadata={METADATA: json.dumps(head, sort_keys=True)})
 
 
+@dataclass(frozen=True)
+class _Head:
+    """What the metadata of a file says."""
+
+    version: int
+    model: ModelInfo
+    rows: Size
+    texts: dict[str, str]
+    scripts: tuple[str, ...]
+
+
 def load(path: Path) -> Vocabulary:
-    """Read the file. Raises StatisticsError when it is missing, malformed, or of an unknown format."""
+    """Read the file. Raises StatisticsError when it is missing, is not one, is damaged, or of an unknown format."""
     from safetensors import SafetensorError, safe_open
 
     if not path.is_file():
-        raise StatisticsError(f"there is no file {path}. Make one with `monoglot tokens`.")
+        raise StatisticsError(f"there is no vocabulary {path}. Make one with `monoglot tokens`.")
     try:
         with safe_open(path, framework="numpy") as file:
-            head = json.loads((file.metadata() or {})[METADATA])
-            if head["format"] != FORMAT:
+            metadata = file.metadata() or {}
+            if METADATA not in metadata:
                 raise StatisticsError(
-                    f"{path} has format {head['format']!r}, this version reads {FORMAT}. Upgrade monoglot."
+                    kinds.instead(path, "vocabulary") or f"{path} is not a vocabulary. Make one with `monoglot tokens`."
                 )
+            data = json_text.parse(metadata[METADATA].encode())
+            if not isinstance(data, dict) or data.get("version") != FORMAT:
+                version = data.get("version") if isinstance(data, dict) else None
+                raise StatisticsError(
+                    f"{path} has format {version}, this version reads {FORMAT}. "
+                    "Upgrade monoglot, or run `monoglot tokens` again."
+                )
+            head = schema.read(_Head, data)
             arrays = {name: file.get_tensor(name) for name in list(file.keys())}  # it is no dict
         return _checked(head, arrays)
-    except StatisticsError:
-        raise
-    except (
-        SafetensorError,
-        MonoglotError,
-        KeyError,
-        TypeError,
-        ValueError,
-        AttributeError,
-        OSError,
-        RecursionError,
-    ) as e:
+    except (SafetensorError, MalformedError, KeyError, TypeError, ValueError, IndexError, OSError) as error:
         raise StatisticsError(
-            kinds.instead(path, "vocabulary") or f"{path} is damaged ({e}). Make it again with `monoglot tokens`."
+            kinds.instead(path, "vocabulary") or f"{path} is damaged ({error}). Run `monoglot tokens` again."
         ) from None
 
 
-def _checked(head: Any, arrays: Mapping[str, npt.NDArray[Any]]) -> Vocabulary:
+def _checked(head: _Head, arrays: Mapping[str, npt.NDArray[Any]]) -> Vocabulary:
     """A vocabulary from what its file says. Raises ValueError where that can't be."""
-    model, rows = ModelInfo(**head["model"]), head["rows"]
-    texts = {str(language): str(digest) for language, digest in head["texts"].items()}
-    if not isinstance(model.fingerprint, str) or not isinstance(model.name, str) or type(rows) is not int:
-        raise ValueError("its model is not described by texts and whole numbers")
+    rows, texts, scripts = head.rows, head.texts, head.scripts
     if not texts:
         raise ValueError("it has no languages")
     ids, counts, centres = ({k: arrays[f"{k}.{kind}"] for k in texts} for kind in ("ids", "counts", "centre"))
@@ -177,7 +183,6 @@ def _checked(head: Any, arrays: Mapping[str, npt.NDArray[Any]]) -> Vocabulary:
             raise ValueError(f"the counts or the centre of {k} are no such numbers")
     if len(widths) != 1 or len(next(iter(widths))) != 1:
         raise ValueError("the centres have different lengths")
-    scripts = tuple(map(str, head["scripts"]))
     unused, script, shares = (arrays[f"unused.{kind}"] for kind in ("ids", "script", "shares"))
     whole = unused.dtype == script.dtype == np.int64 and unused.ndim == 1 and unused.shape == script.shape
     if not whole or (np.diff(unused) <= 0).any() or ((unused < 0) | (unused >= rows)).any():
@@ -190,4 +195,4 @@ def _checked(head: Any, arrays: Mapping[str, npt.NDArray[Any]]) -> Vocabulary:
         or not ((shares >= 0) & (shares <= 1)).all()
     ):
         raise ValueError("the shares of the scripts are no such numbers")
-    return Vocabulary(model, rows, ids, counts, centres, texts, unused, script, scripts, shares)
+    return Vocabulary(head.model, rows, ids, counts, centres, texts, unused, script, scripts, shares)

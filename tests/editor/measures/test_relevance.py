@@ -40,13 +40,21 @@ def test_by_transformers_own_loss(small: tuple[Any, Any]) -> None:
     assert found.mean == pytest.approx(sum(found.each) / 2)  # type: ignore[arg-type]
 
 
-def test_real_text_is_about_its_beginning(small: tuple[Any, Any]) -> None:
-    texts = passages("en")[:12]
-    prompts = [beginning(text, "en") for text in texts]
-    answers = [text.removeprefix(prompt)[:80] for text, prompt in zip(texts, prompts, strict=True)]
-    real, other = relevance(*small, prompts, answers), relevance(*small, prompts, answers[3:] + answers[:3])
-    assert real.mean > max(0.0, other.mean)
-    assert real.interval[0] < real.mean < real.interval[1]
+def test_an_answer_in_the_language_of_its_prompt_is_relevant(small: tuple[Any, Any]) -> None:
+    """English and French prompts in turn, so that the next prompt is always of the other language, and so is its answer.
+
+    Moved on by every number of places in turn, the answers are after each prompt as often as before it, so the sum is 0.
+    """
+    pairs = zip(passages("en")[:4], passages("fr")[:4], strict=True)
+    texts = [(text, code) for pair in pairs for text, code in zip(pair, ("en", "fr"), strict=True)]
+    prompts = [beginning(*text) for text in texts]
+    answers = [text.removeprefix(prompt)[:80] for (text, _), prompt in zip(texts, prompts, strict=True)]
+    found = [relevance(*small, prompts, answers[by:] + answers[:by]) for by in range(len(prompts))]
+    real, other = found[:2]
+    assert real.interval[0] > 0 > other.interval[1]
+    for one in found:
+        assert one.interval[0] < one.mean < one.interval[1]
+    assert sum(one.mean for one in found) == pytest.approx(0, abs=1e-6)
 
 
 def test_what_cannot_be_compared(small: tuple[Any, Any]) -> None:

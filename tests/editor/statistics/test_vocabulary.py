@@ -85,7 +85,7 @@ def test_a_token_without_a_row(target: Target) -> None:
         count(model_info(target), open_embedding(target), {"en": packed}, (), [])
 
 
-def test_unused_tokens_have_the_shares_of_their_script(target: Target) -> None:
+def test_unused_tokens_have_the_shares_of_their_script(target: Target, tmp_path: Path) -> None:
     """300 tokens: Latin, then 8 Chinese characters, 4 Cyrillic letters, one of them a control token, and digits."""
     words = ["a"] * 280 + list("火山水木金土日月") + list("дажы") + list("01234567")
     text = {"zh": [280] * 60 + [281] * 15 + [5] * 25, "ja": [280] * 25 + [282] * 25 + [288], "en": [6] * 80}
@@ -100,6 +100,11 @@ def test_unused_tokens_have_the_shares_of_their_script(target: Target) -> None:
     assert shares["zh"].tolist() == pytest.approx([0, first, 0, both, both, 0, 0])
     assert shares["ja"].tolist() == pytest.approx([0, 1 - first, 1, 1 - both, 1 - both, 0, 0])
     assert shares["en"].tolist() == [1, 0, 0, 0, 0, 0, 0]
+    save(made, tmp_path / "v")
+    again = load(tmp_path / "v").shares(np.arange(300))
+    assert {k: own.tolist() for k, own in again.items()} == {
+        k: own.tolist() for k, own in made.shares(np.arange(300)).items()
+    }
     assert made.tokens_of("zh").tolist() == [5, 280, 281, 283, 284, 285, 286, 287]
     assert made.tokens_of("en").tolist() == [6]
 
@@ -150,7 +155,7 @@ def test_malformed_files(name: str, value: np.ndarray | None, tmp_path: Path) ->
         "unused.shares": np.array([[0.5, 0.5]]),
     }
     model = {"name": "m", "revision": None, "model_type": "llama", "layers": 1, "width": 1, "fingerprint": "f"}
-    head = {"format": 1, "model": model, "rows": 300, "texts": {"en": "a", "fr": "b"}, "scripts": ["CJK"]}
+    head = {"version": 1, "model": model, "rows": 300, "texts": {"en": "a", "fr": "b"}, "scripts": ["CJK"]}
     path = tmp_path / "vocabulary.monoglot"
     save_file(arrays, path, {"monoglot_vocabulary": json.dumps(head)})
     assert load(path).languages == ("en", "fr")
@@ -161,8 +166,15 @@ def test_malformed_files(name: str, value: np.ndarray | None, tmp_path: Path) ->
     save_file(arrays, path, {"monoglot_vocabulary": json.dumps(head)})
     with pytest.raises(StatisticsError, match=r"is damaged|tokens of fr"):
         load(path)
-    save_file(load_file(path), path, {"monoglot_vocabulary": json.dumps({**head, "format": 2})})
+    save_file(load_file(path), path, {"monoglot_vocabulary": json.dumps({**head, "version": 2})})
     with pytest.raises(StatisticsError, match="has format 2, this version reads 1"):
         load(path)
-    with pytest.raises(StatisticsError, match="there is no file"):
+    for change in ({"rows": 0}, {"rows": "300"}, {"texts": {}}, {"texts": {"en": 1}}, {"scripts": "CJK"}, {"more": 1}):
+        save_file(load_file(path), path, {"monoglot_vocabulary": json.dumps({**head, **change})})
+        with pytest.raises(StatisticsError, match="is damaged"):
+            load(path)
+    save_file(load_file(path), path)
+    with pytest.raises(StatisticsError, match="is not a vocabulary"):
+        load(path)
+    with pytest.raises(StatisticsError, match="there is no vocabulary"):
         load(tmp_path / "none")
