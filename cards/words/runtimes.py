@@ -92,8 +92,8 @@ def advice(manifest: Manifest) -> str:
     name = carrier(manifest)
     if name == "untied":
         said = (
-            "Use a runtime that reads the output table that this model has of its own and the base has not: one that takes the "
-            "input table for both, whatever config.json says, writes in the wrong language."
+            "Use a runtime that reads the output table that this model has of its own and the base has not: one that takes "
+            "the input table for both, whatever config.json says, writes in the wrong language."
         )
         return f"{said} {RESPELLED}" if manifest.recipe.compat_config else said
     if name not in ("flag", "llama"):
