@@ -84,7 +84,7 @@ NOTE = (
 def carrier(manifest: Manifest) -> str:
     """Name where the constants are, or say that the output table is a new one."""
     name = manifest.carrier_name
-    return "untied" if manifest.output_table and name in ("none", "calibrated") else name
+    return "untied" if name in ("none", "calibrated") and manifest.output_table else name
 
 
 def advice(manifest: Manifest) -> str:
