@@ -91,12 +91,15 @@ def front_matter(manifest: Manifest, base: dict[str, Any], method: dict[str, Any
     """
     model = manifest.base.model if manifest.base.hub else None
     kept = metadata.inherited(base, base_folder, model)
-    off, active = manifest.deactivated, manifest.activated
+    off = [*manifest.deactivated, *(edit.language for edit in manifest.recipe.redirects)]
+    active = manifest.activated
     spoken, tagged = kept.pop("language"), kept.pop("language_bcp47")
     if active:
         spoken, tagged = metadata.codes(active)
     elif not spoken:
-        spoken, tagged = metadata.codes(sorted(code for code in method.get("tokens", {}) if code not in off))
+        counted = method.get("tokens") or manifest.vocabulary or {}
+        spoken, tagged = metadata.codes(sorted(code for code in counted if code not in off))
+    ours = TAGS if manifest.neurons_edited else TAGS[:1]  # "lape" is how neurons are found
     data = {
         "base_model": model,
         "base_model_relation": "finetune" if model else None,
@@ -105,7 +108,7 @@ def front_matter(manifest: Manifest, base: dict[str, Any], method: dict[str, Any
         "language_bcp47": [code for code in tagged if code not in off],
         "library_name": "transformers",
         "pipeline_tag": kept["pipeline_tag"],
-        "tags": TAGS + [tag for tag in kept["tags"] if tag not in TAGS],
+        "tags": [*ours, *(tag for tag in kept["tags"] if tag not in TAGS)],
         "model-index": results.model_index(manifest),
     }
     return {key: value for key, value in data.items() if value}
@@ -128,15 +131,21 @@ def context(manifest: Manifest, recipe: str, method: dict[str, Any]) -> dict[str
         "unconvertible": runtimes.unconvertible(manifest),
         "checked": runtimes.checked(manifest),
         "proved": runtimes.proved(manifest),
-        "known": runtimes.known(manifest.carrier_name),
+        "known": runtimes.known(runtimes.carrier(manifest)),
         "prompt": PROMPTS[others[0]] if others else "…",
         "edits": tables.edits(manifest),
         "off": bool(off),
         "weak": [code for code, kept in manifest.kept.items() if kept > manifest.edited[code]],
         "activated": languages.listed(active) if active else "",
+        "constant": any(edit.constant for edit in manifest.recipe.edits),
+        "neurons": bool(manifest.neurons_edited),
+        "redirected": bool(manifest.redirected),
+        "tokens_note": wording.tokens_note(manifest),
+        "control": wording.control(manifest),
         "carrier": wording.carrier(manifest),
         "calibration": tables.calibration(manifest.carrier),
         "answers": tables.answers(evaluation["activated"]) if evaluation.get("activated") else [],
+        "wanted": tables.wanted(manifest.measures.get("activated") or {}),
         "strength": tables.strength(strength) if strength else [],
         "strength_figure": picture(found["strength"], manifest.files) if strength else "",
         "samples": _samples(manifest),
@@ -148,7 +157,7 @@ def context(manifest: Manifest, recipe: str, method: dict[str, Any]) -> dict[str
         ],
         "layers": manifest.base.layers,
         "width": manifest.base.width,
-        "method": wording.found_by(method),
+        "method": wording.found_by(method) if manifest.neurons_edited else "",
         "recipe": recipe,
         "verified": manifest.certificate is not None,
         "verdicts": [verdict.markdown() for verdict in verdicts],

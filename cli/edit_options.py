@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from ..editor.edits.recipe import ABOVE_TOLERANCE, CARRIERS, CONSTANT_OPS, SLOTS
+from ..editor.edits.recipe import ABOVE_TOLERANCE, CARRIERS, CONSTANT_OPS, REDIRECT, SLOTS
 from ..editor.edits.request import AUTO, OTHERS, Request
 from ..editor.errors import RecipeError
 from .options import Function, given, split
@@ -18,9 +18,11 @@ def request_of(
     activate: Sequence[str] = (),
     hold: Sequence[str] = (),
     scale: Sequence[str] = (),
+    redirect: Sequence[str] = (),
     **settings: Any,
 ) -> Request:
-    """Make a request of `zh,ja` and `fr=2` as they stand on a command line. Raises RecipeError for what is neither."""
+    """Make a request of `zh,ja`, `fr=2` and `zh=en` as they stand on a command line. Raises RecipeError for what is none of
+    them."""
     off, active, held = (
         tuple(one for group in groups for one in split(group)) for groups in (deactivate, activate, hold)
     )
@@ -34,7 +36,13 @@ def request_of(
             factors.append((language, float(factor if equals else "")))
         except ValueError:
             raise RecipeError(f"--scale {item}: write the language and a number, for example --scale fr=2.") from None
-    return Request(off, active, held, tuple(factors), **settings)
+    pairs = []
+    for item in (one for group in redirect for one in split(group)):
+        source, _, target = (part.strip() for part in item.partition("="))
+        if not source or not target or "=" in target:
+            raise RecipeError(f"--redirect {item}: write two languages, for example --redirect zh=en, or others=fr.")
+        pairs.append((source, target))
+    return Request(off, active, held, tuple(factors), tuple(pairs), **settings).without_shorthand()
 
 
 def edit_options(function: Function) -> Function:
@@ -52,14 +60,21 @@ def edit_options(function: Function) -> Function:
                 help="Languages whose neurons are held at what they are on text in the activated language: milder than "
                 "--deactivate, and kinder to the text.",
             ),
+            click.option(
+                "--redirect",
+                multiple=True,
+                metavar="LANG=LANG[,…]|others=LANG",
+                help="Languages to read, and answer, as if they were another: zh=en. It moves rows of the embedding table, "
+                "and no neurons.",
+            ),
             click.option("--scale", multiple=True, metavar="LANG=FACTOR", help="Languages to scale, for example fr=2."),
             click.option(
                 "--op",
-                type=click.Choice([*CONSTANT_OPS, "scale"]),
+                type=click.Choice([*CONSTANT_OPS, "scale", REDIRECT]),
                 default=Request.op,
                 show_default=True,
                 help="How to activate: add a constant, set to one (the paper's), add one before the activation function, "
-                "multiply.",
+                "multiply; or redirect all other languages to it.",
             ),
             click.option(
                 "--value",
@@ -72,7 +87,8 @@ def edit_options(function: Function) -> Function:
                 "--strength",
                 metavar="NUMBER|auto",
                 callback=_strength,
-                help="How strongly; auto searches the smallest that works.",
+                help="How strongly to activate, or without --activate to redirect; auto searches the smallest that works.  "
+                "[default: 1, of --redirect 1.5]",
             ),
             click.option(
                 "--layers",
@@ -180,15 +196,18 @@ def _layers(ctx: click.Context, option: click.Parameter, value: str) -> str | tu
 def require(request: Request) -> None:
     """Raise UsageError for options that say nothing, or that have nothing to go with."""
     if not request.any:
-        raise click.UsageError("Say what to edit: --activate fr, --deactivate zh, --scale es=0.5.")
-    if request.strength is not None and not request.activate:
-        raise click.UsageError("--strength is that of --activate; --scale and the recipe have their own.")
+        raise click.UsageError("Say what to edit: --activate fr, --deactivate zh, --redirect zh=en, --scale es=0.5.")
+    if request.strength is not None and not request.activate and not request.redirect:
+        raise click.UsageError("--strength is that of --activate or --redirect; --scale and the recipe have their own.")
+    if request.strength == AUTO and request.redirect:
+        raise click.UsageError("--strength auto does not go with redirecting. Give a number, or leave it out.")
     if request.hold and len(request.activate) != 1:
         raise click.UsageError("--hold holds neurons at what they are on text in the one language of --activate.")
     if not request.activate:
         if OTHERS in request.deactivate:
             raise click.UsageError("--deactivate others means all but the language of --activate. Name that one.")
-        if idle := given("op", "value", "layers", "slots", "carrier", "tolerance", "above_tolerance"):
+        op = () if click.get_current_context().params.get("op") == REDIRECT and request.redirect else ("op",)
+        if idle := given(*op, "value", "layers", "slots", "carrier", "tolerance", "above_tolerance"):
             raise click.UsageError(f"{idle[0]} goes with --activate.")
     if request.strength == AUTO and len(request.activate) != 1:
         raise click.UsageError("--strength auto looks for the strength of one activated language.")

@@ -35,6 +35,7 @@ COMMANDS = {
     "rebuild": "Make a checkpoint again from what it says of itself.",
     "report": "Show what was measured, on one page.",
     "runtimes": "List the runtimes, and what each honours.",
+    "tokens": "Count which language uses which token, to redirect them.",
     "verify": "Prove that a checkpoint is what its manifest says.",
 }
 
@@ -68,6 +69,7 @@ def group() -> None:
     Try it:    monoglot demo
     Your own:  monoglot export ORG/MODEL --corpus texts/ --deactivate zh -o OUT
                monoglot export ORG/MODEL --corpus texts/ --activate fr --hold others -o OUT
+               monoglot export ORG/MODEL --corpus texts/ --redirect zh=en -o OUT
     Shell completion: eval "$(_MONOGLOT_COMPLETE=bash_source monoglot)"
     """
 

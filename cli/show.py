@@ -38,12 +38,13 @@ def show_baked(baked: "Baked", as_json: bool) -> None:
 
 def show_edits(name: str, manifest: "Edited") -> None:
     """What was done to which language."""
+    from ..cards.words.tables import amounts
     from ..cards.words.wording import operation
 
-    rows = [
-        (edit.language, operation(edit), manifest.edited[edit.language], manifest.kept[edit.language])
-        for edit in manifest.recipe.edits
-    ]
+    rows = [(edit.language, operation(edit), *amounts(manifest, edit)) for edit in manifest.recipe.edits]
+    if manifest.recipe.redirects:
+        table(f"{name}: what was changed", ("language", "operation", "neurons or tokens edited", "kept, shared"), rows)
+        return
     table(
         f"{name}: {manifest.neurons_edited:,} neurons edited",
         ("language", "operation", "neurons edited", "kept, shared"),

@@ -33,10 +33,11 @@ from .models.source import Source, on_hub, resolve
 from .models.target import Target, target_of
 from .neurons import neurons as neurons_file
 from .statistics import statistics as statistics_file
+from .statistics import vocabulary as vocabulary_file
 
 KNOWN = (
     "a model (a folder, a Hub id, `embedded`), a checkpoint that monoglot made, a GGUF file, neurons.json, statistics, a "
-    "calibration, or a recipe.yaml"
+    "calibration, a vocabulary, or a recipe.yaml"
 )
 LAYERS = ("num_hidden_layers", "n_layer", "num_layers", "n_layers")  # where families keep them in the config
 OUTPUT_LAYERS = ("lm_head.weight", "embed_out.weight")
@@ -44,7 +45,7 @@ OUTPUT_LAYERS = ("lm_head.weight", "embed_out.weight")
 
 def describe(what: str, *, hashes: bool = False) -> dict[str, Any]:
     """What `what` is, as data that JSON can hold; the key `kind` says which of "model", "checkpoint", "gguf",
-    "neurons", "statistics", "calibration" and "recipe".
+    "neurons", "statistics", "calibration", "vocabulary" and "recipe".
 
     Of a model on the Hub only headers are downloaded. Of a checkpoint's files the sizes are held against the manifest, with
     `hashes` their sha256 too. Raises ModelError for what is none of these, and the errors of their readers for files that
@@ -64,7 +65,10 @@ def _of_file(path: Path, hashes: bool) -> dict[str, Any]:
         if file.read(len(MAGIC)) == MAGIC:
             return of_gguf(path, hashes=hashes)
     found = kind(path)
-    readers = {"neurons": of_neurons, "statistics": of_statistics, "calibration": of_calibration, "recipe": of_recipe}
+    readers = {
+        "neurons": of_neurons, "statistics": of_statistics, "calibration": of_calibration, "vocabulary": of_vocabulary,
+        "recipe": of_recipe,
+    }  # fmt: skip
     if found in readers:
         return readers[found](path)
     if found == "sidecar":
@@ -217,7 +221,9 @@ def _of_manifest(folder: Path, hashes: bool) -> dict[str, Any]:
         "base": vars(manifest.base.identity),
         "recipe": recipe_record(manifest.recipe),
         "neurons_edited": manifest.neurons_edited,
-        "edited": {edit.language: manifest.edited[edit.language] for edit in manifest.recipe.edits},
+        "edited": {edit.language: manifest.edited[edit.language] for edit in manifest.recipe.of_neurons},
+        "redirected": {language: vars(moved) for language, moved in (manifest.redirected or {}).items()},
+        "output_table": manifest.output_table and vars(manifest.output_table),
         "kept": {language: manifest.kept[language] for language in manifest.edited},
         "constants_in": carrier and carrier.name,
         "layers_left_out": list(carrier.layers_left_out) if carrier else [],
@@ -280,6 +286,22 @@ def of_statistics(path: Path) -> dict[str, Any]:
     }
 
 
+def of_vocabulary(path: Path) -> dict[str, Any]:
+    """`used` counts the tokens that any text uses, `by_script` those that have the shares of their script. Raises
+    StatisticsError."""
+    found = vocabulary_file.load(path)
+    return {
+        "kind": "vocabulary",
+        "model": vars(found.model),
+        "rows": found.rows,
+        "hidden": len(next(iter(found.centres.values()))),
+        "languages": {k: {"tokens": found.tokens(k), "different": len(found.ids[k])} for k in found.languages},
+        "used": len(np.unique(np.concatenate(list(found.ids.values())))),
+        "by_script": len(found.unused),
+        "scripts": list(found.scripts),
+    }
+
+
 def of_calibration(path: Path) -> dict[str, Any]:
     """Raises StatisticsError."""
     found = calibration_file.load(path)
@@ -303,4 +325,10 @@ def of_recipe(path: Path) -> dict[str, Any]:
     """`neurons_there` says whether its neurons file is. Raises RecipeError."""
     found = recipe_file.load(path)
     data = recipe_file.as_data(found)
-    return {"kind": "recipe", **data, "neurons_there": (path.parent / found.neurons).is_file()}
+    return {
+        "kind": "recipe",
+        "neurons": None,
+        "vocabulary": None,
+        **data,
+        "neurons_there": (path.parent / found.neurons).is_file(),
+    }

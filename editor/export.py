@@ -29,9 +29,13 @@ from .proof.logits import read_held_out
 from .proof.prove import NEURONS, Proof, prove
 from .proof.settings import CONTEXT, TOKENS
 from .runtimes.capabilities import settled
+from .statistics import vocabulary as vocabulary_file
 from .statistics.detection import Detection
 from .statistics.reuse import detect_or_reuse
 from .statistics.statistics import Statistics
+from .statistics.token_counts import TOKENS as VOCABULARY_TOKENS
+from .statistics.token_counts import learn
+from .statistics.vocabulary import Vocabulary
 from .text.corpus import Text, open_corpus
 from .version import VERSION
 
@@ -40,14 +44,16 @@ STATISTICS = "stats.safetensors"
 
 @dataclass(frozen=True)
 class Exported:
-    """A checkpoint in `folder` and what it was made by. `work` has the files of statistics and neurons. `baked` is None where
-    the folder was this checkpoint already. Where the proof did not pass, `folder` is the one beside, OUTPUT.unproved."""
+    """A checkpoint in `folder` and what it was made by; the files of that are in `work`. There are no statistics, and `NONE`
+    for neurons, where tokens alone are edited, no vocabulary where neurons alone are. `baked` is None where the folder was
+    this checkpoint already. Where the proof did not pass, `folder` is the one beside, OUTPUT.unproved."""
 
     folder: Path
     work: Path
     target: Target
-    statistics: Statistics
+    statistics: Statistics | None
     neurons: Neurons
+    vocabulary: Vocabulary | None
     baked: Baked | None
     proof: Proof
 
@@ -57,7 +63,7 @@ class Exported:
         return self.proof.passed
 
 
-Made = Callable[[Statistics | Neurons | Baked], object]  # gets each as soon as it is made
+Made = Callable[[Statistics | Neurons | Vocabulary | Baked], object]  # gets each as soon as it is made
 
 
 def export(
@@ -83,25 +89,27 @@ def export(
     given.
 
     Statistics and neurons are kept in `work`, by default OUTPUT.work, and taken from there while they fit; so is a
-    checkpoint that is the same already. A new one is baked to OUTPUT.unproved and moves to `output` when it is proved.
-    `fast` proves bytes alone. `made` gets statistics that are new, neurons, and the baked checkpoint, each as soon as it is
-    there. Raises MonoglotError for everything that can be wrong, before anything slow starts where that can be known.
+    checkpoint that is the same already. Where tokens alone are redirected, there are none, but a vocabulary. A new checkpoint
+    is baked to OUTPUT.unproved and moves to `output` when it is proved. `fast` proves bytes alone. `made` gets what is new of
+    statistics and vocabulary, neurons, and the baked checkpoint, each as soon as it is there. Raises MonoglotError for
+    everything that can be wrong, before anything slow starts where that can be known.
     """
     output = output if output.name not in ("", "..") else absolute(output)
     work = work or default_work(output)
     unproved = output.with_name(f"{output.name}.unproved")
     target = open_target(resolve(model, base_id))
     texts = open_corpus(corpus, languages)
-    request = settled(request.searching(), target)
+    request = settled(request.without_shorthand().searching(), target)
     if request.strength == AUTO:
         _ = request.searched  # raises for several languages
     strength, layers, known = _strength(output, request)
     if not known:
         strength, layers, known = _strength(unproved, request)
-    recipe = request.recipe(target, list(texts), strength, layers)
+    recipe = request.recipe(target, list(texts), strength, layers, list(texts))
     carrier = choose(recipe.carrier, target) if any(edit.constant for edit in recipe.edits) else None
     recipe = replace(recipe, carrier=carrier or AUTO)
-    if absent := [edit.language for edit in recipe.edits if edit.language not in texts]:
+    named = dict.fromkeys([edit.language for edit in recipe.edits] + [str(edit.to) for edit in recipe.redirects])
+    if absent := [language for language in named if language not in texts]:
         raise NeuronsError(f"there is no text in {', '.join(absent)}; the corpus has {', '.join(texts)}.")
     check_place(target.source.folder, output)
     if len(texts) < 2:
@@ -124,21 +132,25 @@ def export(
         detection = replace(
             detection or Detection(), calibrate=carrier == "calibrated", quantiles=request.value != "mean"
         )  # fmt: skip
-        statistics, calibration = _statistics(target, texts, work, detection, listener, made)
-        neurons = find(statistics, rate=rate, quantile=quantile)
-        neurons_file.save(neurons, work / NEURONS)
-        made(neurons)
+        vocabulary = _vocabulary(target, texts, work, detection.minimum, made) if recipe.redirects else None
+        statistics, calibration, neurons = None, None, neurons_file.NONE
+        if recipe.of_neurons:
+            statistics, calibration = _statistics(target, texts, work, detection, listener, made)
+            neurons = find(statistics, rate=rate, quantile=quantile)
+            neurons_file.save(neurons, work / NEURONS)
+            made(neurons)
+        inputs = (neurons, calibration, vocabulary)
         baked, place = None, unproved
-        if known and _same(output, target, recipe, neurons, calibration):
+        if known and _same(output, target, recipe, *inputs):
             listener.told(f"{output} is this checkpoint already.")
             place = output
-        elif known and _same(unproved, target, recipe, neurons, calibration):
+        elif known and _same(unproved, target, recipe, *inputs):
             listener.told(f"{unproved} is this checkpoint already, and has to be proved.")
         else:
-            check_free(output, force=force)  # a checkpoint of the same recipe there has other neurons
+            check_free(output, force=force)  # a checkpoint of the same recipe there has other inputs
             baked = bake_requested(
-                target, neurons, request, unproved, calibration=calibration, force=True, device=detection.device,
-                dtype=detection.dtype, card=card, listener=listener,
+                target, neurons, request, unproved, calibration=calibration, vocabulary=vocabulary, force=True,
+                device=detection.device, dtype=detection.dtype, card=card, listener=listener,
             )  # fmt: skip
             baked = replace(baked, folder=output)
             made(baked)
@@ -150,7 +162,7 @@ def export(
         if place == unproved and proved.passed:
             publish(unproved, output, force=force)
             proved = replace(proved, folder=output)
-        return Exported(proved.folder, work, target, statistics, neurons, baked, proved)
+        return Exported(proved.folder, work, target, statistics, neurons, vocabulary, baked, proved)
 
 
 def _check_work(work: Path, output: Path, unproved: Path, target: Target) -> None:
@@ -187,6 +199,17 @@ def _statistics(
     if not detection.calibrate:
         return statistics, None
     return statistics, _calibration(path, fitted, statistics, target)
+
+
+def _vocabulary(target: Target, texts: Mapping[str, Text], work: Path, minimum: int, made: Made) -> Vocabulary:
+    """Count the tokens, as that takes no longer than seeing whether the texts are the same, and keep the counts in `work`."""
+    path = work / vocabulary_file.FILE
+    vocabulary = learn(target, texts, tokens=VOCABULARY_TOKENS, minimum=minimum)
+    if not path.is_file() or path.read_bytes() != vocabulary_file.serialise(vocabulary):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        vocabulary_file.save(vocabulary, path)
+        made(vocabulary)
+    return vocabulary
 
 
 def _calibration(path: Path, fitted: Path, statistics: Statistics, target: Target) -> Calibration:
@@ -230,12 +253,23 @@ def _same_recipe(output: Path, target: Target, recipe: Recipe) -> bool:
     )
 
 
-def _same(output: Path, target: Target, recipe: Recipe, neurons: Neurons, calibration: Calibration | None) -> bool:
+def _same(
+    output: Path,
+    target: Target,
+    recipe: Recipe,
+    neurons: Neurons,
+    calibration: Calibration | None,
+    vocabulary: Vocabulary | None,
+) -> bool:
     """Whether `output` was already baked from all of this."""
     if not _same_recipe(output, target, recipe):
         return False
     files = manifest.read(output).files
-    wanted = {NEURONS: neurons_file.serialise(neurons).encode()}
+    wanted = {}
+    if recipe.of_neurons:
+        wanted[NEURONS] = neurons_file.serialise(neurons).encode()
     if recipe.carrier == "calibrated" and calibration:
         wanted[calibration_file.FILE] = calibration_file.serialise(calibration)
+    if vocabulary:
+        wanted[vocabulary_file.FILE] = vocabulary_file.serialise(vocabulary)
     return all(files.get(name) == manifest.entry(data) for name, data in wanted.items())

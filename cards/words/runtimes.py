@@ -1,6 +1,7 @@
 """Who runs such a checkpoint: by the carrier of its constants, as found by running each against transformers in float32.
 
-`none` is a checkpoint without constants: columns of W_out are cleared or scaled, and nothing else is in it.
+`none` is a checkpoint without constants: columns of W_out are cleared or scaled, and nothing else is in it. `untied` is one
+with an output table of its own, where its base has one table for both ends.
 """
 
 from collections.abc import Iterable, Mapping
@@ -32,6 +33,7 @@ WHY = {
     "native": "Biases that an architecture has anyway are weights like any other.",
     "calibrated": "Names, shapes and what the config says are the base's, and the constants are weights like any other, so "
     "there is nothing that a runtime could drop.",
+    "untied": "An output table of its own is what many architectures have, and config.json says that this model has one.",
     "flag": "",
     "llama": "",
 }
@@ -58,7 +60,9 @@ def known(carrier: str) -> str:
     if carrier in ("flag", "llama"):
         kept = _listed(RUNTIMES[name] for name in capabilities.KEPT_FROM_GGUF)
         sentences.append(f"{kept} kept them from GGUF; the source of {_listed(capabilities.IGNORED_BY)} ignores them.")
-    if carrier != "llama":  # what is rewritten as one is of no other architecture
+    if carrier == "untied":
+        sentences.append("No other runtime than transformers was tried.")
+    elif carrier != "llama":  # what is rewritten as one is of no other architecture
         sentences.append("Other architectures were not tried.")
     return " ".join(sentences)
 
@@ -77,13 +81,25 @@ NOTE = (
 )
 
 
+def carrier(manifest: Manifest) -> str:
+    """Name where the constants are, or say that the output table is a new one."""
+    name = manifest.carrier_name
+    return "untied" if name in ("none", "calibrated") and manifest.output_table else name
+
+
 def advice(manifest: Manifest) -> str:
     """Say, to whoever wants to run it, which runtimes do."""
-    carrier = manifest.carrier_name
-    if carrier not in ("flag", "llama"):
+    name = carrier(manifest)
+    if name == "untied":
+        said = (
+            "Use a runtime that reads the output table that this model has of its own and the base has not: one that takes "
+            "the input table for both, whatever config.json says, writes in the wrong language."
+        )
+        return f"{said} {RESPELLED}" if manifest.recipe.compat_config else said
+    if name not in ("flag", "llama"):
         return RESPELLED if manifest.recipe.compat_config else f"{SAME}."
-    whose = "these biases" if carrier == "flag" else "a Llama's biases"
-    losing = [f"{RUNTIMES[name]} on safetensors" for name in capabilities.behaviour(carrier).get("dropped", {})]
+    whose = "these biases" if name == "flag" else "a Llama's biases"
+    losing = [f"{RUNTIMES[one]} on safetensors" for one in capabilities.behaviour(name).get("dropped", {})]
     return (
         f"Use a runtime that honours {whose}: some drop them in silence ({', '.join([*losing, *capabilities.IGNORED_BY])}), "
         "and then run the base without the constants."

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from ...editor.edits.certificate import Certificate
 from ...editor.edits.manifest import Carrier
-from ...editor.edits.recipe import Recipe
+from ...editor.edits.recipe import REDIRECT, Edit, Recipe
 from ...editor.neurons.profile import ends
 from ...editor.text import languages
 from .amounts import NONE, change, count, number, or_dash, perplexity_figure, share
@@ -201,7 +201,9 @@ def generation(found: Mapping[str, Any]) -> list[Table]:
     by_language = found["by_language"]
     keys = _present(ANSWERS, (row for by in by_language.values() for row in by.values()))
     answered = [(code, name, row) for code, by in by_language.items() for name, row in by.items()]
-    rows = tuple((code, name, *(ANSWERS[key][1](row.get(key)) for key in keys)) for code, name, row in answered)
+    rows = tuple(
+        (_asked_in(found, code), name, *(ANSWERS[key][1](row.get(key)) for key in keys)) for code, name, row in answered
+    )
     head = ("prompts in", "model", *(ANSWERS[key][0] for key in keys))
     this = [number for number, (_, name, _) in enumerate(answered) if name == MODELS[1]]
     marked = frozenset((row, column) for row in this for column in range(1, len(head)))
@@ -216,8 +218,17 @@ def wanted(found: Mapping[str, Any]) -> str:
     right = found.get("wanted") or {}
     if not right or all(list(codes) == [code] for code, codes in right.items()):
         return "the prompt's own language"
+    if len({tuple(codes) for codes in right.values()}) > 1:
+        return "the language that prompts in each are to be answered in"
     named = list(dict.fromkeys(code for codes in right.values() for code in codes))
     return languages.listed(named)
+
+
+def _asked_in(found: Mapping[str, Any], code: str) -> str:
+    """The language of some prompts, with that of the answers where prompts in each language have their own."""
+    right = found.get("wanted") or {}
+    several = len({tuple(codes) for codes in right.values()}) > 1
+    return f"{code} → {' or '.join(right[code])}" if several and list(right.get(code, [code])) != [code] else code
 
 
 def answers(found: Mapping[str, Any]) -> list[Table]:
@@ -239,7 +250,7 @@ def answers(found: Mapping[str, Any]) -> list[Table]:
         for code, by in by_language.items():
             yield code, *(ANSWERS[key][1](by.get(name, {}).get(key)) for name, key in cells.values())
 
-    counted = tuple((code, count(prompts.get(code)), *cells) for code, *cells in rows(columns))
+    counted = tuple((_asked_in(found, code), count(prompts.get(code)), *cells) for code, *cells in rows(columns))
     made = [Table(f"answers in {wanted(found)}", ("prompts in", "prompts", *columns), counted)]
     if lines:
         note = _legend(dict.fromkeys(key for _, key in lines.values()))
@@ -324,12 +335,17 @@ def strength(found: Mapping[str, Any]) -> list[Table]:
 
 def edits(manifest: Edited) -> Table:
     """Tabulate what was changed."""
-    rows = tuple(
-        (edit.language, operation(edit), count(manifest.edited[edit.language]), count(manifest.kept[edit.language]))
-        for edit in manifest.recipe.edits
-    )
-    head = ("language", "operation", "neurons edited", "kept, as another language measured shares them")
+    rows = tuple((edit.language, operation(edit), *amounts(manifest, edit)) for edit in manifest.recipe.edits)
+    edited = "neurons or tokens edited" if manifest.recipe.redirects else "neurons edited"
+    head = ("language", "operation", edited, "kept, as another language measured shares them")
     return Table("what was changed", head, rows)
+
+
+def amounts(manifest: Any, edit: Edit) -> tuple[str, str]:
+    """Count the neurons or tokens that an edit of a recipe reached, and the neurons that were kept."""
+    if edit.op == REDIRECT:
+        return f"{count(manifest.redirected[edit.language].tokens)} tokens", NONE
+    return count(manifest.edited[edit.language]), count(manifest.kept[edit.language])
 
 
 def effect(certificate: Certificate | None) -> list[Table]:

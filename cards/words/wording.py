@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from ...editor import embedded
 from ...editor.edits.certificate import Agreement, Approximation, BytesProof, Certificate, LogitsProof
 from ...editor.edits.manifest import Manifest
-from ...editor.edits.recipe import Edit
+from ...editor.edits.recipe import REDIRECT, Edit
 from ...editor.neurons.neurons import SETTINGS
 from ...editor.text import languages
 from .amounts import small
@@ -19,16 +19,25 @@ METHODS = {  # the neurons were found by …
 
 def weights_note(manifest: Manifest) -> str:
     total = manifest.base.layers * manifest.base.width
-    note = (
-        f"{manifest.neurons_edited:,} of {total:,} feed-forward neurons were edited in the weights; every other byte of "
-        "them is the base's."
-    )
+    edited = [f"{manifest.neurons_edited:,} of {total:,} feed-forward neurons"] * bool(manifest.neurons_edited)
+    edited += ["rows of the embedding table"] * bool(manifest.redirected)
+    said = f"{' and '.join(edited)} were edited in the weights; every other byte of them is the base's."
+    note = said[0].upper() + said[1:]
     if form := manifest.quantised:
         note += (
             f" They are quantised as the base's are, {form}: the neurons were switched off in the stored numbers, exactly, "
             "and nothing was quantised anew. It loads wherever the base does."
         )
     return note
+
+
+def control(manifest: Manifest) -> str:
+    """Say what the control does that stands beside a checkpoint."""
+    neurons = "as many neurons in every layer, drawn with a seed, edited in the same way"
+    tokens = "the same tokens moved as far, in directions drawn with a seed"
+    if not manifest.redirected:
+        return neurons
+    return f"{neurons}, and {tokens}" if manifest.neurons_edited else tokens
 
 
 def config_note(manifest: Manifest) -> str:
@@ -53,6 +62,7 @@ def operation(edit: Edit) -> str:
         "pin": f"held at {amount}{text}" if held else f"pinned at {amount}",
         "add": f"{amount}{text} added",
         "shift": f"input shifted by {amount}{text}",
+        REDIRECT: f"redirected to {languages.name(str(edit.to))} × {strength or 0:g}",
     }
     where = f" in layers {edit.layers[0]} to {edit.layers[1]}" if edit.layers else ""
     return words[edit.op] + where
@@ -66,6 +76,9 @@ def title(manifest: Manifest) -> str:
         return f"{short} in {languages.listed(active)}"
     if off:
         return f"{short} without {languages.listed(off)}"
+    if moved := manifest.recipe.redirects:
+        pairs = [f"{languages.name(edit.language)} read as {languages.name(str(edit.to))}" for edit in moved]
+        return f"{short}, {', '.join(pairs)}"
     how = "scaled" if all(edit.op == "scale" for edit in edits) else "edited"
     return f"{short}, {languages.listed([edit.language for edit in edits])} {how}"
 
@@ -78,14 +91,35 @@ def summary(manifest: Manifest) -> str:
     """Say in one sentence what the checkpoint is."""
     edits, active = manifest.recipe.edits, manifest.activated
     base = "the model that comes with monoglot" if _is_embedded(manifest) else manifest.base.model
-    groups: dict[str, list[str]] = {}
+    groups: dict[tuple[str, str], list[str]] = {}
     for edit in edits:
         verb = {"add": "have", "shift": "have their"}.get(edit.op, "are")
-        groups.setdefault(f"{verb} {operation(edit)}", []).append(edit.language)
-    parts = [f"its neurons for {languages.listed(codes)} {words}" for words, codes in groups.items()]
+        what = "tokens of" if edit.op == REDIRECT else "neurons for"
+        groups.setdefault((what, f"{verb} {operation(edit)}"), []).append(edit.language)
+    parts = [f"its {what} {languages.listed(codes)} {words}" for (what, words), codes in groups.items()]
     if active:
         return f"This is {base}, made to answer in {languages.listed(active)}: {'; '.join(parts)}."
     return f"This is {base}; {'; '.join(parts)}."
+
+
+def tokens_note(manifest: Manifest) -> str:
+    """Say how tokens were redirected, and what that adds to the files."""
+    if not manifest.redirected:
+        return ""
+    counted = ", ".join(f"{code} {count:,}" for code, count in (manifest.vocabulary or {}).items())
+    table = manifest.output_table
+    said = (
+        "The row of a token in the embedding table was moved from the centre of its own language to that of the other, by "
+        f"the share that the language has in the token, as counted in text (tokens: {counted}; `vocabulary.monoglot` has the "
+        "counts). Tokens that the redirected languages don't use are the base's to the bit, and so is everything that the "
+        "model writes with."
+    )
+    if not table:
+        return said
+    return (
+        f"{said} The base uses one table for what it reads and what it writes; here the second is a tensor of its own, "
+        f"`{table.tensor}`, {table.bytes / 1e6:,.0f} MB with the base's rows."
+    )
 
 
 def found_by(method: dict[str, Any]) -> str:
@@ -113,6 +147,8 @@ def form(manifest: Manifest) -> str:
             "with the base's tokenizer, and its weights under the names of a Llama, which computes the same and can have "
             "biases"
         )
+    if manifest.output_table:
+        return "with the base's architecture and tokenizer, and an output table of its own"
     return "with the base's architecture, tensor names, shapes and tokenizer"
 
 

@@ -23,6 +23,12 @@ from ..terminal import quoted
     type=click.Path(path_type=Path),
     help="For the calibrated carrier: statistics of `detect --calibrate`, or a calibration.monoglot.",
 )
+@click.option(
+    "--vocabulary",
+    "vocabulary_file",
+    type=click.Path(path_type=Path),
+    help="For --redirect: what `monoglot tokens` wrote.",
+)
 @click.option("--recipe", "recipe_path", type=click.Path(path_type=Path), help="A recipe.yaml instead of the options.")
 @click.option("--base-id", help="Hub id of the base, for the card, when MODEL is a folder.")
 @click.option(
@@ -39,6 +45,7 @@ def command(
     model: str | None,
     neurons_file: Path | None,
     calibration_file: Path | None,
+    vocabulary_file: Path | None,
     recipe_path: Path | None,
     base_id: str | None,
     output: Path,
@@ -54,11 +61,13 @@ def command(
     monoglot bake google/gemma-3-270m neurons.json --deactivate zh,ja -o gemma-no-zh-ja
     monoglot bake google/gemma-3-270m neurons.json --activate fr --hold others --calibration stats.safetensors -o gemma-fr
     monoglot bake gpt2 neurons.json --activate fr --deactivate en --strength 2 -o gpt2-fr
+    monoglot bake google/gemma-3-270m --redirect zh=en --vocabulary vocabulary.monoglot -o gemma-zh-as-en
     monoglot bake --recipe recipe.yaml -o OUT
     monoglot bake model.gguf neurons.json --deactivate zh -o out.gguf
 
     --activate sets the neurons of a language to a constant, strength × what they are on text in that language. A model
     without biases needs a calibration for it: see `monoglot detect --calibrate`. --strength auto runs the model.
+    --redirect needs no neurons, but a vocabulary: see `monoglot tokens`.
     A GGUF file can be deactivated in only, exactly in every quantisation; the neurons are found in its original checkpoint.
     """
     from ...cards.maker import CARD
@@ -72,6 +81,7 @@ def command(
     from ...editor.models.source import resolve
     from ...editor.models.target import about_sampled, open_target
     from ...editor.neurons import neurons
+    from ...editor.statistics import vocabulary as vocabularies
 
     request = request_of(**options)
     recipe = None
@@ -93,39 +103,53 @@ def command(
                 f"monoglot bake MODEL --recipe {recipe_path}"
             )
         model = model or base
-        neurons_file = neurons_file or recipe_path.parent / recipe.neurons
+        if recipe.of_neurons:
+            neurons_file = neurons_file or recipe_path.parent / recipe.neurons
+        if recipe.redirects:
+            vocabulary_file = vocabulary_file or recipe_path.parent / recipe.vocabulary
         beside = recipe_path.parent / FILE
         calibration_file = calibration_file or (beside if beside.is_file() else None)
     else:
-        if not model or not neurons_file:
+        if not model or not (neurons_file or (request.redirect and not request.of_neurons)):
             raise click.UsageError("Name the model and the neurons file (or a --recipe).")
         require(request)
+        if request.redirect and not vocabulary_file:
+            raise click.UsageError("--redirect needs what `monoglot tokens` wrote: name it with --vocabulary.")
+        if vocabulary_file and not request.redirect:
+            raise click.UsageError("--vocabulary goes with --redirect.")
     if is_gguf(model):
         from ..steps import gguf
 
+        if request.redirect or (recipe and recipe.redirects):
+            raise RecipeError(
+                f"tokens are redirected in the safetensors checkpoint that {model} was made from. Bake that, then convert "
+                "the result with `monoglot convert`."
+            )
         gguf.refuse(gguf.IDLE_IN_BAKE)
         if output.suffix != ".gguf":
             raise click.UsageError(
                 f"-o {output}: {model} is a GGUF file, and so is what is made of it. Name an OUT.gguf."
             )
-        found, path = neurons.load(neurons_file), Path(model).expanduser()
+        found, path = neurons.load(Path(neurons_file or "")), Path(model).expanduser()
         gguf.bake(path, found, recipe or gguf.edited(path, found, request), output, force, as_json)
         return
     if output.suffix == ".gguf":
         raise click.UsageError(
             f"-o {output}: a GGUF file is made of a GGUF file only. Name one as MODEL, or a folder with -o."
         )
-    found = neurons.load(neurons_file)
+    found = neurons.load(neurons_file) if neurons_file else neurons.NONE
+    vocabulary = vocabularies.load(vocabulary_file) if vocabulary_file else None
     target = open_target(resolve(model, base_id))
     calibration = open_calibration(calibration_file, target) if calibration_file else None
     if recipe is not None:
         baked = bake_recipe(
-            target, found, recipe, output, calibration=calibration, force=force, card=CARD, listener=listener()
-        )
+            target, found, recipe, output, calibration=calibration, vocabulary=vocabulary, force=force, card=CARD,
+            listener=listener(),
+        )  # fmt: skip
     else:
         baked = bake_requested(
-            target, found, request, output, calibration=calibration, force=force, device=device, dtype=dtype, card=CARD,
-            listener=listener(),
+            target, found, request, output, calibration=calibration, vocabulary=vocabulary, force=force, device=device,
+            dtype=dtype, card=CARD, listener=listener(),
         )  # fmt: skip
     if calibration and not baked.carried.calibration:
         note(f"{calibration_file} was not needed: no constant here is carried by a calibrated direction.")

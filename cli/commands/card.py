@@ -40,11 +40,11 @@ def command(folder: Path, base: str | None, to_stdout: bool, only_check: bool, f
         raise click.UsageError("--stdout prints the card, --json says what was done. Give one of them.")
     from ...cards.refresh import CARD, refresh, refreshed
     from ...editor.edits import manifest
+    from ...editor.edits.manifest import neurons_of
     from ...editor.files.output import updating
-    from ...editor.neurons import neurons
 
     record = manifest.read(folder)
-    method = neurons.load(folder / "neurons.json").method
+    method = neurons_of(folder, record).method
     base_folder = folder_of_base(record, base, beside=folder)
     render = writer(record, method, base_folder)
     if to_stdout:

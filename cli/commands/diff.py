@@ -246,13 +246,12 @@ def _recipe(found: "Difference", said: "Said", recipe_path: Path | None) -> None
 
 def _recipes(a: "Manifest", b: "Manifest") -> None:
     """Two checkpoints of monoglot's: what either does to each language."""
-    from ...cards.words import wording
     from ...editor.edits.manifest import recipe_record
 
     if a.base.fingerprint != b.base.fingerprint:
         say(f"They were made from other models: A from {a.base.model}, B from {b.base.model}.")
         return
-    ours, theirs = ({edit.language: wording.operation(edit) for edit in each.recipe.edits} for each in (a, b))
+    ours, theirs = _operations(a), _operations(b)
     one_recipe, other_recipe = (recipe_record(each.recipe) for each in (a, b))
     settings = [
         (name, one_recipe.get(key), other_recipe.get(key))
@@ -271,6 +270,16 @@ def _recipes(a: "Manifest", b: "Manifest") -> None:
             *((name, _setting(one), _setting(other)) for name, one, other in settings if one != other),
         ],
     )
+
+
+def _operations(manifest: "Manifest") -> dict[str, str]:
+    """What was done to each language; its neurons and its tokens may both be edited."""
+    from ...cards.words import wording
+
+    done: dict[str, list[str]] = {}
+    for edit in manifest.recipe.edits:
+        done.setdefault(edit.language, []).append(wording.operation(edit))
+    return {language: ", ".join(each) for language, each in done.items()}
 
 
 def _setting(value: object) -> str:

@@ -62,6 +62,7 @@ def command(
     monoglot export google/gemma-3-270m --corpus texts/ --deactivate zh -o gemma-no-zh
     monoglot export google/gemma-3-270m --corpus texts/ --activate fr --hold others -o gemma-fr
     monoglot export ./model --corpus texts/ --deactivate zh,ja --shared edit -o OUT
+    monoglot export google/gemma-3-270m --corpus texts/ --redirect zh=en -o gemma-zh-as-en
     """
     from ...editor.statistics.detection import Detection
 

@@ -25,7 +25,7 @@ Lines = Iterable[tuple[str, str]]
 @click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")
 def command(what: str, hashes: bool, as_json: bool) -> None:
     """Say what something is: a model (a folder, a Hub id, or `embedded`), a checkpoint that monoglot made, a GGUF file,
-    neurons.json, statistics, a calibration, or a recipe.yaml.
+    neurons.json, statistics, a calibration, a vocabulary, or a recipe.yaml.
 
     Of a model: its feed-forward network, which operations it can take and where their constants would go. Reads headers
     and runs nothing; of a model on the Hub it downloads them alone.
@@ -156,12 +156,11 @@ def checkpoint(found: dict[str, Any]) -> None:
             *(
                 (
                     "edits" if not number else "",
-                    f"{languages.name(edit['language'])}: {wording.operation(_edit(edit))}; "
-                    f"{found['edited'][edit['language']]:,} neurons, {found['kept'][edit['language']]:,} shared ones kept",
+                    f"{languages.name(edit['language'])}: {wording.operation(_edit(edit))}; {_amount(found, edit)}",
                 )
                 for number, edit in enumerate(made["edits"])
             ),
-            ("", f"{found['neurons_edited']:,} neurons in all; neurons of several languages: {made['shared']}"),
+            *_in_all(found),
             *_carried(found),
             ("proved", _proved(found["certificate"])),
             ("measured", ", ".join(name.replace("_", " ") for name in found["evaluation"]) or "nothing yet"),
@@ -171,6 +170,23 @@ def checkpoint(found: dict[str, Any]) -> None:
             *network(found),
         ]
     )
+
+
+def _amount(found: dict[str, Any], edit: dict[str, Any]) -> str:
+    code = edit["language"]
+    if edit["op"] == "redirect":
+        return f"{found['redirected'][code]['tokens']:,} tokens"
+    return f"{found['edited'][code]:,} neurons, {found['kept'][code]:,} shared ones kept"
+
+
+def _in_all(found: dict[str, Any]) -> Lines:
+    if found["edited"]:
+        yield (
+            "",
+            f"{found['neurons_edited']:,} neurons in all; neurons of several languages: {found['recipe']['shared']}",
+        )
+    if table := found["output_table"]:
+        yield "output table", f"{table['tensor']}, {table['bytes'] / 1e6:,.1f} MB: the base has one table for both ends"
 
 
 def _carried(found: dict[str, Any]) -> Lines:
@@ -335,6 +351,24 @@ def calibration(found: dict[str, Any]) -> None:
     )
 
 
+def vocabulary(found: dict[str, Any]) -> None:
+    model = found["model"]
+    print_ = f" ({model['fingerprint'][:12]}…)"
+    by_script = f"; {found['by_script']:,} more by their script ({', '.join(found['scripts'])})"
+    say(
+        [
+            ("vocabulary", f"of {model['name']}{print_}, {found['rows']:,} tokens of {found['hidden']:,} numbers"),
+            ("used", f"{found['used']:,} by the texts" + (by_script if found["by_script"] else "")),
+            ("", ""),
+        ]
+    )
+    table(
+        "",
+        ("language", "tokens counted", "different ones"),
+        [(k, f"{one['tokens']:,}", f"{one['different']:,}") for k, one in found["languages"].items()],
+    )
+
+
 def recipe(found: dict[str, Any]) -> None:
     from ...cards.words import wording
     from ...editor.text import languages
@@ -346,12 +380,13 @@ def recipe(found: dict[str, Any]) -> None:
     show_lines(
         [
             ("recipe", f"for {base['model']}{'@' + base['revision'][:12] if base['revision'] else ''}{print_}"),
-            ("neurons", f"{found['neurons']}{there}"),
+            *((("neurons", f"{found['neurons']}{there}"),) if found["neurons"] else ()),
+            *((("vocabulary", found["vocabulary"]),) if found["vocabulary"] else ()),
             *(
                 ("edits" if not at else "", f"{languages.name(edit['language'])}: {wording.operation(_edit(edit))}")
                 for at, edit in enumerate(found["edits"])
             ),
-            ("shared neurons", found["shared"]),
+            *((("shared neurons", found["shared"]),) if found["neurons"] else ()),
             *((name, str(value)) for name, value in settings.items() if value is not None),
         ]
     )
@@ -364,5 +399,6 @@ SHOWN: dict[str, Callable[[dict[str, Any]], None]] = {
     "neurons": neurons,
     "statistics": statistics,
     "calibration": calibration,
+    "vocabulary": vocabulary,
     "recipe": recipe,
 }

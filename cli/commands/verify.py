@@ -148,14 +148,15 @@ def _in_runtimes(
 ) -> None:
     """The bytes first: what a runtime makes of a checkpoint that isn't what it says is no news."""
     from ...cards.maker import CARD
+    from ...editor.edits import manifest
     from ...editor.neurons import neurons
-    from ...editor.proof.prove import NEURONS, prove
+    from ...editor.proof.prove import prove
     from ...editor.runtimes import process
     from ...editor.text import prompts
 
     asked_in = prompts.load(prompts_file) if prompts_file else prompts.embedded_prompts()
     interpreters = process.interpreters(pythons)
-    found = neurons.load(neurons_file or folder / NEURONS)
+    found = neurons.load(neurons_file) if neurons_file else manifest.neurons_of(folder, manifest.read(folder))
     proof = prove(folder, target, None, neurons_path=neurons_file, card=CARD, listener=listener())
     failed = bool(proof.certificate.bytes.problems)
     if failed or not as_json:

@@ -40,6 +40,9 @@ def about_runtimes(baked: "Baked", runtimes: Sequence[str]) -> None:
     from ...editor.runtimes.capabilities import dropping, seen
 
     model_type, carrier = baked.target.feed_forward.model_type, baked.carried.carrier or "none"
+    if baked.manifest.output_table and carrier in ("none", "calibrated"):
+        carrier = "untied"
+    words = {"none": "such edits", "untied": "an output table of its own"}
     lost = dropping(runtimes, carrier, model_type)
     unknown = [name for name in runtimes if seen(name, carrier, model_type) is None]
     for name in lost:
@@ -49,6 +52,6 @@ def about_runtimes(baked: "Baked", runtimes: Sequence[str]) -> None:
         )
     if unknown:
         note(
-            f"{', '.join(unknown)}: not run yet with {'constants by ' + carrier if carrier != 'none' else 'such edits'} in a "
+            f"{', '.join(unknown)}: not run yet with {words.get(carrier, 'constants by ' + carrier)} in a "
             f"{model_type}. See with: monoglot verify {quoted(baked.folder)} --runtime {','.join(unknown)}"
         )

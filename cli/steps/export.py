@@ -9,6 +9,7 @@ from .bake import about_config, about_runtimes
 from .detect import show_statistics
 from .find import show_neurons
 from .push import finish
+from .tokens import show_vocabulary
 from .verify import show_proof
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from ...editor.neurons.neurons import Neurons
     from ...editor.statistics.detection import Detection
     from ...editor.statistics.statistics import Statistics
+    from ...editor.statistics.vocabulary import Vocabulary
 
 
 class Settings(TypedDict, total=False):
@@ -54,8 +56,9 @@ def run_export(
     from ...editor.edits.bake import Baked
     from ...editor.export import export
     from ...editor.neurons.neurons import Neurons
+    from ...editor.statistics.vocabulary import Vocabulary
 
-    def made(thing: "Statistics | Neurons | Baked") -> None:
+    def made(thing: "Statistics | Neurons | Vocabulary | Baked") -> None:
         if isinstance(thing, Baked):
             about_config(thing, request.compat_config)
             about_runtimes(thing, request.for_runtimes)
@@ -65,6 +68,8 @@ def run_export(
             show_baked(thing, False)
         elif isinstance(thing, Neurons):
             show_neurons(thing, False)
+        elif isinstance(thing, Vocabulary):
+            show_vocabulary(thing, False)
         else:
             show_statistics(thing, False)
 
@@ -74,10 +79,12 @@ def run_export(
     show_proof(done.proof, fast, as_json=False, silent=as_json)
     if not done.passed:
         note(f"{output} was not written: what was baked is kept in {done.folder}, for you to look at.")
-    note(f"The card is {done.folder / 'README.md'}; statistics and neurons are in {done.work}.")
+    made_of = "statistics and neurons" if done.statistics else "the counts of tokens"
+    note(f"The card is {done.folder / 'README.md'}; {made_of} are in {done.work}.")
     pushed = {"pushed": finish(output, push, yes, silent=as_json)} if push and done.passed else {}
     if as_json:
         record = manifest.read(done.folder).to_data()
-        keys = ("neurons_edited", "edited", "kept", "carrier", "rounding", "strength", "certificate")
+        keys = ("neurons_edited", "edited", "kept", "redirected", "output_table", "carrier", "rounding", "strength",
+                "certificate")  # fmt: skip
         answer({"folder": str(done.folder), **{key: record.get(key) for key in keys}, **pushed})
     return done.passed

@@ -28,14 +28,16 @@ from ..files.streams import CHUNK, fill
 from ..models.target import Target, about_sampled, check_unchanged
 from ..neurons import neurons as neurons_file
 from ..neurons.neurons import Neurons
+from ..statistics import vocabulary as vocabulary_file
+from ..statistics.vocabulary import Vocabulary
 from . import calibration as calibration_file
 from . import manifest as manifest_file
 from . import recipe as recipe_file
-from .byte_edits import ByteEdit, ByteEditing, editing
+from .byte_edits import ByteEditing, editing
 from .calibration import Calibration
 from .card_maker import Describe
 from .carriers import Carried, carried
-from .layout import Layout, layout
+from .layout import Copied, Layout, layout
 from .manifest import FileEntry, Manifest
 from .recipe import Recipe
 from .tensor_edits import Editing, TensorEdit
@@ -47,6 +49,7 @@ OWN_FILES = (
     recipe_file.FILE,
     "neurons.json",
     calibration_file.FILE,
+    vocabulary_file.FILE,
     "README.md",
 )  # made anew, not copied
 # What was measured of a checkpoint of ours says nothing of one that is made from it.
@@ -75,13 +78,14 @@ def bake(
     destination: Path,
     *,
     calibration: Calibration | None = None,
+    vocabulary: Vocabulary | None = None,
     force: bool = False,
     describe: Describe | None = None,
     progress: Progress | None = None,
 ) -> Baked:
-    """Write the edited checkpoint to `destination`, whole or not at all.
+    """Write the edited checkpoint to `destination`, whole or not at all; `neurons.NONE` where only tokens are edited.
 
-    The same base, neurons, recipe and calibration give the same bytes. Raises RecipeError (another model than the
+    The same base, neurons, recipe, calibration and vocabulary give the same bytes. Raises RecipeError (another model than the
     recipe's, no place for a constant), NeuronsError, CheckpointError (NaN in a tensor to edit), OutputError.
     """
     if recipe.base.fingerprint not in (None, target.fingerprint):
@@ -93,7 +97,7 @@ def bake(
     folder = target.source.folder
     check_place(folder, destination)
     with claimed(destination, partial(check_free, force=force)):
-        return _bake(target, neurons, recipe, destination, calibration, force, describe, progress)
+        return _bake(target, neurons, recipe, destination, calibration, vocabulary, force, describe, progress)
 
 
 def _bake(
@@ -102,26 +106,29 @@ def _bake(
     recipe: Recipe,
     destination: Path,
     calibration: Calibration | None,
+    vocabulary: Vocabulary | None,
     force: bool,
     describe: Describe | None,
     progress: Progress | None,
 ) -> Baked:
     """Bake to a destination that is held."""
     folder = target.source.folder
-    what = carried(target, recipe, neurons, calibration)
+    what = carried(target, recipe, neurons, calibration, vocabulary)
     recipe = replace(
         recipe,
         base=target.base,
         neurons="neurons.json",
+        vocabulary=vocabulary_file.FILE,
         carrier=what.carrier or "auto",
         compat_config=what.compat_config,
     )
     files = layout(target, what)
     others, left_out = side_files(target.checkpoint)
     copied = [name for name in others if name not in files.made]
-    sources = dict(files.shards)
-    sources |= {name: (b"", Shard(folder / name, (folder / name).stat().st_size, b"", ())) for name in copied}
-    size = sum(file.size for _, file in sources.values())
+    sources = {name: _of_shard(header, shard, files.edits) for name, (header, shard) in files.shards.items()}
+    sources |= {name: _of_tensor(copy) for name, copy in files.copies.items()}
+    sources |= {name: _of_file(folder / name) for name in copied}
+    size = sum(source.end - source.begin for source in sources.values())
     done = 0
 
     def advance(count: int) -> None:
@@ -131,10 +138,13 @@ def _bake(
             progress(done, size)
 
     made = dict(files.made)
-    made["neurons.json"] = neurons_file.serialise(neurons).encode()
+    if recipe.of_neurons:
+        made["neurons.json"] = neurons_file.serialise(neurons).encode()
     made[recipe_file.FILE] = recipe_file.to_yaml(recipe).encode()
     if what.calibration:
         made[calibration_file.FILE] = calibration_file.serialise(what.calibration)
+    if what.tokens:
+        made[vocabulary_file.FILE] = vocabulary_file.serialise(what.tokens.vocabulary)
     with staged_folder(
         destination, size=size + sum(map(len, made.values())), force=force, whole=manifest_file.check_whole
     ) as staging:
@@ -170,6 +180,33 @@ def check_place(folder: Path, destination: Path) -> None:
 
 
 @dataclass(frozen=True)
+class _Source:
+    """A file to write: a header, then bytes `begin` to `end` of a file of the base, the rows of some tensors edited.
+    `whole` says that nothing comes after them."""
+
+    header: bytes
+    path: Path
+    begin: int
+    end: int
+    edited: tuple[Tensor, ...] = ()
+    whole: bool = True
+
+
+def _of_shard(header: bytes, shard: Shard, edits: Mapping[str, TensorEdit | ByteEdit]) -> _Source:
+    edited = tuple(tensor for tensor in shard.tensors if tensor.name in edits)
+    return _Source(header, shard.path, len(shard.header), shard.size, edited)
+
+
+def _of_tensor(copy: Copied) -> _Source:
+    end = copy.tensor.end
+    return _Source(copy.header, copy.shard.path, copy.tensor.begin, end, whole=end == copy.shard.size)
+
+
+def _of_file(path: Path) -> _Source:
+    return _Source(b"", path, 0, path.stat().st_size)
+
+
+@dataclass(frozen=True)
 class _Threads:
     """One thread for each thing that a piece goes through after it was read and edited, and one that syncs."""
 
@@ -179,15 +216,14 @@ class _Threads:
 
 
 def _write_files(
-    files: Mapping[str, tuple[bytes, Shard]], staging: Path, plan: Layout, advance: Callable[[int], None]
+    files: Mapping[str, _Source], staging: Path, plan: Layout, advance: Callable[[int], None]
 ) -> dict[str, FileEntry]:
     """Stream every file to its name in the staging folder; their sizes and sha256, in the order of `files`."""
     synced: list[Future[None]] = []
     with ThreadPoolExecutor(1) as hasher, ThreadPoolExecutor(1) as writer, ThreadPoolExecutor(1) as syncer:
         threads = _Threads(hasher, writer, syncer)
         written = {
-            name: _write_file(header, file, staging / name, plan, threads, synced, advance)
-            for name, (header, file) in files.items()
+            name: _write_file(file, staging / name, plan, threads, synced, advance) for name, file in files.items()
         }
         for future in synced:
             future.result()
@@ -195,30 +231,28 @@ def _write_files(
 
 
 def _write_file(
-    header: bytes,
-    file: Shard,
+    file: _Source,
     path: Path,
     plan: Layout,
     threads: _Threads,
     synced: list[Future[None]],
     advance: Callable[[int], None],
 ) -> FileEntry:
-    """Stream one file under another header, perhaps; its size and sha256. `synced` is to be awaited."""
-    digest = hashlib.sha256(header)
+    """Stream one file; its size and sha256. `synced` is to be awaited."""
+    digest = hashlib.sha256(file.header)
     edits = plan.edits
     at_hand: Editing | ByteEditing | None = None
-    longest = max([min(CHUNK, file.size), *(_row_bytes(tensor) for tensor in file.tensors if tensor.name in edits)])
+    longest = max([min(CHUNK, file.end - file.begin), *map(_row_bytes, file.edited)])
     buffers = [memoryview(bytearray(longest)) for _ in range(BUFFERS)]
     pending: list[tuple[Future[None], ...]] = [()] * BUFFERS
     path.parent.mkdir(parents=True, exist_ok=True)
     unsynced = 0
     with file.path.open("rb", buffering=0) as source, path.open("wb", buffering=0) as out:
         _as_private(source, out)
-        source.seek(len(file.header))
-        _write_all(out, memoryview(header))
-        advance(len(file.header))
+        source.seek(file.begin)
+        _write_all(out, memoryview(file.header))
         try:
-            for number, (size, tensor, row) in enumerate(_pieces(file, edits)):
+            for number, (size, tensor, row) in enumerate(_pieces(file)):
                 slot = number % BUFFERS
                 _await(pending[slot])
                 view = buffers[slot][:size]
@@ -236,7 +270,7 @@ def _write_file(
                     synced.append(threads.syncer.submit(_sync, os.dup(out.fileno())))
                     unsynced = 0
                 advance(size)
-            if source.read(1):
+            if file.whole and source.read(1):
                 raise CheckpointError(
                     f"{file.path} became longer while it was read. Leave the model alone and run it again."
                 )
@@ -245,7 +279,7 @@ def _write_file(
         finally:  # no thread may write to a file that is closed
             wait([future for futures in pending for future in futures])
         synced.append(threads.syncer.submit(_sync, os.dup(out.fileno())))
-    return FileEntry(digest.hexdigest(), file.size - len(file.header) + len(header))
+    return FileEntry(digest.hexdigest(), len(file.header) + file.end - file.begin)
 
 
 def _as_private(source: Any, out: Any) -> None:
@@ -263,17 +297,17 @@ def _row_bytes(tensor: Tensor) -> int:
     return (tensor.end - tensor.begin) // max(1, tensor.shape[0])
 
 
-def _pieces(shard: Shard, edits: Mapping[str, TensorEdit | ByteEdit]) -> Iterator[tuple[int, Tensor | None, int]]:
+def _pieces(file: _Source) -> Iterator[tuple[int, Tensor | None, int]]:
     """The file's data in order, in pieces of about a chunk: (bytes, edited tensor or None, its first row in the piece)."""
-    at = len(shard.header)
-    for tensor in (tensor for tensor in shard.tensors if tensor.name in edits):
+    at = file.begin
+    for tensor in file.edited:
         yield from ((size, None, 0) for size in _chunks(tensor.begin - at, CHUNK))
         row_bytes = _row_bytes(tensor)
         rows = max(1, CHUNK // max(1, row_bytes))
         for first in range(0, tensor.shape[0], rows):
             yield min(rows, tensor.shape[0] - first) * row_bytes, tensor, first
         at = tensor.end
-    yield from ((size, None, 0) for size in _chunks(shard.size - at, CHUNK))
+    yield from ((size, None, 0) for size in _chunks(file.end - at, CHUNK))
 
 
 def _chunks(total: int, chunk: int) -> Iterator[int]:

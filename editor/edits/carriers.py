@@ -9,6 +9,9 @@
                  the base's. Approximate, with a measured error
 
 `auto` is native where the file has biases, else calibrated, which loads everywhere.
+
+Redirected tokens need no carrier: they are rows of the embedding table. A model that has the same table at its output gets
+the base's rows there as a tensor of its own, so that only what it reads changes.
 """
 
 import math
@@ -22,13 +25,16 @@ from ..errors import RecipeError
 from ..files.checkpoint import Shard, Tensor
 from ..models import as_llama as llama
 from ..models.compat_config import old_keys
+from ..models.embedding import Embedding, open_embedding
 from ..models.families import text_config
 from ..models.target import Target, about_sampled
 from ..neurons.neurons import Neurons
+from ..statistics.vocabulary import Vocabulary
 from .byte_edits import refuse_others
 from .calibration import Calibration, LayerError
 from .plan import LayerPlan, Plan, plan
 from .recipe import Recipe
+from .redirect import Redirection, redirection
 from .tensor_edits import slots_needed
 
 EXACT = ("native", "flag", "llama")
@@ -38,7 +44,7 @@ EXACT = ("native", "flag", "llama")
 class Carried:
     """A plan that can be carried out: what becomes of which neuron, by which carrier (None: no constant, none needed),
     the layers whose constants were left out because the calibration is not good enough there, how many spare neurons
-    gave their place, and whether the config gets keys in the older spelling."""
+    gave their place, whether the config gets keys in the older spelling, and which tokens move in which table."""
 
     plan: Plan
     carrier: str | None
@@ -46,20 +52,43 @@ class Carried:
     left_out: tuple[int, ...] = ()
     spared: int = 0
     compat_config: bool = False
+    tokens: "Tokens | None" = None
 
 
-def carried(target: Target, recipe: Recipe, neurons: Neurons, calibration: Calibration | None = None) -> Carried:
-    """Plan a recipe and find a place for its constants.
+@dataclass(frozen=True)
+class Tokens:
+    """Which tokens move, the vocabulary that this is known from, and the table that they lie in."""
+
+    redirection: Redirection
+    vocabulary: Vocabulary
+    table: Embedding
+
+    @property
+    def added_bytes(self) -> int:
+        """What the output's own table adds to a model that is tied; 0 where it has one already."""
+        return 0 if self.table.has_output else self.table.tensor.end - self.table.tensor.begin
+
+
+def carried(
+    target: Target,
+    recipe: Recipe,
+    neurons: Neurons,
+    calibration: Calibration | None = None,
+    vocabulary: Vocabulary | None = None,
+) -> Carried:
+    """Plan a recipe and find a place for what it says: constants and moved tokens.
 
     Raises NeuronsError and RecipeError as `plan` does, and RecipeError when the model can't have the carrier or holds
     biases that its config doesn't ask for, when a calibration is needed and there is none, is of another model, or is
-    worse than the recipe's tolerance in some layer (unless the recipe leaves such layers out).
+    worse than the recipe's tolerance in some layer (unless the recipe leaves such layers out), and when tokens are
+    redirected and there is no vocabulary, or it is of another model.
     """
     steps = plan(recipe, neurons, layers=target.feed_forward.layers, width=target.feed_forward.width)
     refuse_others(target, steps.layers)
+    tokens = _tokens(target, recipe, vocabulary)
     compat = recipe.compat_config and bool(old_keys(target.checkpoint.config))
     if not steps.constant:
-        return Carried(steps, None, None, compat_config=compat)
+        return Carried(steps, None, None, compat_config=compat, tokens=tokens)
     if ignored := ignored_biases(target):
         raise RecipeError(
             f"{target.source.name} holds {ignored[0]} ({len(ignored)} such biases in all), which its config does not ask "
@@ -71,7 +100,7 @@ def carried(target: Target, recipe: Recipe, neurons: Neurons, calibration: Calib
     if recipe.slots == "spare":
         steps = _with_spare_slots(steps, target, neurons, exact=carrier != "calibrated")
     if carrier != "calibrated":
-        return Carried(steps, carrier, None, (), steps.size - asked.size, compat)
+        return Carried(steps, carrier, None, (), steps.size - asked.size, compat, tokens)
     if calibration is None:
         raise RecipeError(
             f"{target.source.name} has no biases that could hold a constant, so a direction has to stand in for one: record "
@@ -107,7 +136,30 @@ def carried(target: Target, recipe: Recipe, neurons: Neurons, calibration: Calib
     if not kept.constant:
         raise RecipeError("no layer is calibrated well enough to carry a constant. Calibrate on more text.")
     spared = sum(len(now.freed) - len(before.freed) for now, before in zip(layers, asked.layers, strict=True))
-    return Carried(kept, carrier, calibration, left_out, spared, compat)
+    return Carried(kept, carrier, calibration, left_out, spared, compat, tokens)
+
+
+def _tokens(target: Target, recipe: Recipe, vocabulary: Vocabulary | None) -> Tokens | None:
+    if not recipe.redirects:
+        return None
+    if vocabulary is None:
+        raise RecipeError(
+            f"to redirect tokens of {target.source.name}, which language uses which has to be known: count them with "
+            "`monoglot tokens`, and give its file along."
+        )
+    if vocabulary.model.fingerprint != target.fingerprint:
+        raise RecipeError(
+            f"the vocabulary is of a model with fingerprint {vocabulary.model.fingerprint[:12]}…, {target.source.name} has "
+            f"{target.fingerprint[:12]}…. Count the tokens of this model with `monoglot tokens`."
+        )
+    table = open_embedding(target)
+    shape = (vocabulary.rows, *next(iter(vocabulary.centres.values())).shape)
+    if shape != (table.rows, table.hidden):
+        raise RecipeError(
+            f"the vocabulary is of a table of {shape[0]} tokens and {shape[1]} numbers each, {target.source.name} has "
+            f"{table.rows} and {table.hidden}. Count the tokens again."
+        )
+    return Tokens(redirection(recipe.redirects, vocabulary), vocabulary, table)
 
 
 def _error(layer: LayerPlan, found: LayerError) -> float:

@@ -10,10 +10,14 @@ constant 1 it has s = w·x, which is computed here at run time from what the fee
 
     pin c    a_j = c · act(t·s) / act(t)          shift δ    z_j → z_j + δ·s
     add δ    a_j → a_j + δ · act(t·s) / act(t)    (δ itself in a plain network, which has a bias at its output)
+
+Redirected tokens: to the embedding module's output on token t is added Σ_s P(s | t) · (how far s moves), times the factor
+that the module multiplies rows of its table with.
 """
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,6 +26,7 @@ from .plan import LayerPlan, Plan
 
 if TYPE_CHECKING:
     from .calibration import Calibration
+    from .redirect import Redirection
 
 
 @contextmanager
@@ -124,6 +129,60 @@ def _stand_in(module: Any, reads: Any, layer: LayerPlan, direction: Any, level: 
         module.register_forward_pre_hook(before),
         module.register_forward_hook(after),
     ]
+
+
+@contextmanager
+def redirected(embedding: Any, redirection: "Redirection | None") -> Iterator[None]:
+    """Move tokens of a live model while the block runs. `embedding` is its `get_input_embeddings()`."""
+    if redirection is None:
+        yield
+        return
+    handle = embedding.register_forward_hook(_move(embedding, redirection))
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+@contextmanager
+def edited(modules: Sequence[Any], plan: Plan, embedding: Any, redirection: "Redirection | None") -> Iterator[None]:
+    """Apply a plan and move tokens while the block runs."""
+    with steered(modules, plan), redirected(embedding, redirection):
+        yield
+
+
+def _move(embedding: Any, redirection: "Redirection") -> Any:
+    import torch
+
+    shares = torch.zeros(len(embedding.weight), len(redirection.moves), dtype=torch.float64)  # (V, S)
+    shares[torch.from_numpy(redirection.ids)] = torch.from_numpy(redirection.shares)
+    moves = torch.from_numpy(redirection.moves)
+    scale = _scale(embedding)
+
+    def move(module: Any, inputs: Any, output: Any) -> Any:
+        ids = inputs[0]
+        delta = shares.to(ids.device)[ids] @ moves.to(ids.device)  # (B, T, d)
+        return (output.double() + scale * delta.to(output.device)).to(output.dtype)
+
+    return move
+
+
+def _scale(embedding: Any) -> float:
+    """What a module multiplies rows of its table with: √d in Gemma, 1 in most. Measured on its largest row."""
+    import torch
+
+    row = embedding.weight.detach().abs().amax(dim=1).argmax()
+    out, stored = embedding.forward(row[None])[0].double(), embedding.weight.detach()[row].double()
+    place = stored.abs().argmax()
+    with torch.inference_mode():
+        return float(out[place] / stored[place])
+
+
+def random_redirection(redirection: "Redirection", seed: int = 0) -> "Redirection":
+    """The control: the same tokens moved as far, in directions drawn with a seed."""
+    drawn = np.random.default_rng(seed).normal(size=redirection.moves.shape)
+    lengths = np.linalg.norm(redirection.moves, axis=1, keepdims=True)
+    return replace(redirection, moves=drawn / np.linalg.norm(drawn, axis=1, keepdims=True) * lengths)
 
 
 def random_plan(plan: Plan, width: int, seed: int = 0) -> Plan:

@@ -1,14 +1,15 @@
 """What the files of the baked checkpoint are: made from the base and a plan, before anything is written.
 
 Most are a file of the base with some bytes edited. A carrier may need more: another header where tensors are split, new
-biases in a shard of their own, the config with a key changed. New tensors go into `model-0000N-of-0000M.safetensors` with
-an index, and every shard is renamed to fit: where a plain `model.safetensors` lies beside an index, runtimes disagree on
-which of the two to read.
+biases in a shard of their own, the config with a key changed. Redirected tokens may need an output table of its own, which is
+a copy of the base's input table. New tensors go into `model-0000N-of-0000M.safetensors` with an index, and every shard is
+renamed to fit: where a plain `model.safetensors` lies beside an index, runtimes disagree on which of the two to read.
 """
 
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from ..files.checkpoint import CONFIG, INDEX, Shard, Tensor, parse_json
 from ..files.json_text import with_keys
 from ..models.activations import functions
 from ..models.compat_config import old_keys
+from ..models.embedding import TIE
 from ..models.families import TEXT_CONFIG, text_config
 from ..models.target import Target
 from .byte_edits import ByteEdit, is_packed_layer, of_packed_layer
@@ -29,14 +31,26 @@ ALIGNMENT = 8
 
 
 @dataclass(frozen=True)
+class Copied:
+    """A new tensor file: a header, and the data of one tensor of the base, byte for byte, under another name."""
+
+    header: bytes
+    shard: Shard
+    tensor: Tensor
+    name: str
+
+
+@dataclass(frozen=True)
 class Layout:
     """`shards`: output name -> (its header, the base's shard whose data follow it). `edits`: by the base's tensor names.
-    `made`: files that are made anew. `rounding`: that of the new biases; `bake` adds that of the rest."""
+    `copies`: output name -> the one tensor of the base that it repeats. `made`: files that are made anew. `rounding`: that
+    of the new biases; `bake` adds that of the rest."""
 
     shards: Mapping[str, tuple[bytes, Shard]]
     edits: Mapping[str, TensorEdit | ByteEdit]
     made: Mapping[str, bytes]
     rounding: Rounding
+    copies: Mapping[str, Copied] = field(default_factory=dict)
 
 
 def layout(target: Target, what: Carried) -> Layout:
@@ -45,25 +59,49 @@ def layout(target: Target, what: Carried) -> Layout:
     change = rewrite(target, what.carrier)
     shards = {shard.path.name: (_header(shard, change.split), shard) for shard in target.checkpoint.shards}
     made: dict[str, bytes] = {}
+    copies: dict[str, Copied] = {}
     rounding = Rounding()
-    if change.biases:
-        count = len(shards) + 1
+    output = _output(what)
+    if change.biases or output:
+        count = len(shards) + bool(change.biases) + bool(output)
         names = [f"model-{number:05}-of-{count:05}.safetensors" for number in range(1, count + 1)]
+        places = {}
+        if output:
+            copies[names[len(shards)]] = output
+            places[output.name] = names[len(shards)]
+        if change.biases:
+            dtype = target.feed_forward.outputs[0][1].dtype
+            biases = {name: _bias(name, *bias, edits, dtype, rounding) for name, bias in change.biases.items()}
+            made[names[-1]] = _serialise(biases, dtype)
+            places |= dict.fromkeys(biases, names[-1])
         shards = dict(zip(names, shards.values(), strict=False))
-        dtype = target.feed_forward.outputs[0][1].dtype
-        biases = {name: _bias(name, *bias, edits, dtype, rounding) for name, bias in change.biases.items()}
-        made[names[-1]] = _serialise(biases, dtype)
-        made[INDEX] = _index(target, change, shards, names[-1])
+        made[INDEX] = _index(target, change, shards, places, output)
         edits = {name: edit for name, edit in edits.items() if name not in _filled(change)}
-    if change.config or what.compat_config:
-        made[CONFIG] = _config(target, change, compat=what.compat_config)
-    return Layout(shards, edits, made, rounding)
+    untied = bool(what.tokens and what.tokens.table.tied)
+    if change.config or what.compat_config or untied:
+        made[CONFIG] = _config(target, change, compat=what.compat_config, untied=untied)
+    return Layout(shards, edits, made, rounding, copies)
 
 
-def _config(target: Target, change: Rewrite, *, compat: bool) -> bytes:
+def _output(what: Carried) -> Copied | None:
+    """The output table of a tied model whose input table is edited: the base's own rows."""
+    if what.tokens is None or what.tokens.table.has_output:
+        return None
+    table = what.tokens.table
+    size = table.tensor.end - table.tensor.begin
+    entry = {"dtype": table.tensor.dtype, "shape": list(table.tensor.shape), "data_offsets": [0, size]}
+    header = _header_bytes({"__metadata__": {"format": "pt"}, table.output: entry})
+    return Copied(header, table.shard, table.tensor, table.output)
+
+
+def _config(target: Target, change: Rewrite, *, compat: bool, untied: bool) -> bytes:
     text = (target.source.folder / CONFIG).read_bytes().decode("utf-8")  # as text, line ends would change
     config = target.checkpoint.config
-    text = with_keys(text, change.config, None if text_config(config) is config else TEXT_CONFIG)
+    nested = text_config(config) is not config
+    text = with_keys(text, change.config, TEXT_CONFIG if nested else None)
+    if untied:  # said in both places of a wrapper: some runtimes read the one, some the other
+        for place in (None, TEXT_CONFIG) if nested else (None,):
+            text = with_keys(text, {TIE: False}, place)
     if compat:
         for place, keys in old_keys(json.loads(text)).items():
             text = with_keys(text, keys, place)
@@ -80,6 +118,9 @@ def _edits(target: Target, what: Carried) -> dict[str, TensorEdit | ByteEdit]:
         elif len(layer.neurons):
             named = LayerTensors(target.feed_forward, number, tensors)
             edits |= of_layer(layer, named, constant, biased=what.carrier in EXACT, number=number)
+    if what.tokens:
+        moved = what.tokens.redirection
+        edits[what.tokens.table.tensor.name] = TensorEdit(0, moved.ids, np.ones(len(moved.ids)), rows=moved.deltas)
     return edits
 
 
@@ -150,13 +191,23 @@ def _serialise(tensors: Mapping[str, floats.Array], dtype: str) -> bytes:
     return _header_bytes(entries) + b"".join(stored.tobytes() for stored in tensors.values())
 
 
-def _index(target: Target, change: Rewrite, shards: Mapping[str, tuple[bytes, Shard]], new: str) -> bytes:
-    """The index of all shards; of the base's own, if it has one, the rest of the metadata stays."""
+def _index(
+    target: Target,
+    change: Rewrite,
+    shards: Mapping[str, tuple[bytes, Shard]],
+    new: Mapping[str, str],
+    output: Copied | None,
+) -> bytes:
+    """The index of all shards, `new` being the places of new tensors; of the base's own, if it has one, the rest of the
+    metadata stays."""
     path = target.source.folder / INDEX
     old = parse_json(path.read_bytes(), str(path)).get("metadata", {}) if path.exists() else {}
     size = np.dtype(floats.STORED[target.feed_forward.outputs[0][1].dtype]).itemsize
     added = sum(length for length, _ in change.biases.values())
     total = sum(shard.size - len(shard.header) for _, shard in shards.values()) + added * size
+    if output:
+        total += output.tensor.end - output.tensor.begin
+        added += math.prod(output.tensor.shape)
     metadata = {**old, "total_size": total}
     if isinstance(old.get("total_parameters"), int):
         metadata["total_parameters"] = old["total_parameters"] + added
@@ -165,5 +216,5 @@ def _index(target: Target, change: Rewrite, shards: Mapping[str, tuple[bytes, Sh
         for name, (_, shard) in shards.items()
         for tensor in shard.tensors
         for part, _ in (change.split(tensor) if change.split else [(tensor.name, 0)])
-    } | dict.fromkeys(change.biases, new)
+    } | dict(new)
     return (json.dumps({"metadata": metadata, "weight_map": dict(sorted(places.items()))}, indent=2) + "\n").encode()

@@ -2,14 +2,16 @@
 
     {"format": 1, "monoglot": version, "base": {model, revision, fingerprint, hub, model_type, layers, width},
      "recipe": {…}, "edited": {"zh": 53}, "kept": {"zh": 12}, "neurons_edited": 53,
+     "redirected": {"zh": {to: "en", tokens: 4096}}, "vocabulary": {"zh": 65536}, "output_table": null | {tensor, bytes},
      "carrier": null | {name, layers_left_out, spare_neurons, calibration: null | [per layer {…}]},
      "rounding": {weights, biases}, "left_out": […], "files": {name: {sha256, size}}, "certificate": null | {…},
      "quantised": format of the weights, "card": {body, metadata: {key: sha256}}, "strength": {…}, "evaluation": {…},
      "runtimes": {name: {…}}}
 
-`quantised` is there where the weights are, the last four once something was written or measured. It holds no time, no path
-and no user's name, so the same inputs give the same file. What is read is checked whole: a name never leaves the folder, a
-value is of its type.
+Where tokens are redirected it has `redirected` {"zh": {to: "en", tokens: 4096}}, `vocabulary` {"zh": 65536}, the tokens that
+were counted, and `output_table` {tensor, bytes} of a model that was tied. `quantised` is there where the weights are, the
+last four once something was written or measured. It holds no time, no path and no user's name, so the same inputs give the
+same file. What is read is checked whole: a name never leaves the folder, a value is of its type.
 """
 
 import hashlib
@@ -30,7 +32,10 @@ from ..files.streams import sha256
 from ..models import identity
 from ..models.source import Source, resolve_base
 from ..models.target import Target, is_sampled
+from ..neurons import neurons as neurons_file
 from ..neurons.neurons import Neurons
+from ..statistics import vocabulary as vocabulary_file
+from ..statistics.vocabulary import Vocabulary
 from ..text.languages import Code
 from ..version import VERSION
 from . import calibration as calibration_file
@@ -45,6 +50,7 @@ FORMAT = 1
 CARD = "README.md"
 FIGURES = "figures/"
 NAMES = (*EXACT, "calibrated")  # of carriers
+OF_TOKENS = ("redirected", "vocabulary", "output_table")  # what is there where tokens are redirected
 PARTS = ("quantised", "card", "strength", "evaluation", "runtimes")  # what is not in every manifest
 
 
@@ -98,6 +104,22 @@ class Carrier:
     calibration: tuple[CalibratedLayer, ...] | None
 
 
+@dataclass(frozen=True)
+class Moved:
+    """The language that one is redirected to, and how many tokens move."""
+
+    to: str
+    tokens: Count
+
+
+@dataclass(frozen=True)
+class OutputTable:
+    """The output table of a model that was tied, and how many bytes it adds."""
+
+    tensor: str
+    bytes: Count
+
+
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
     """A checkpoint as it says it is. `files` and `edited` are by name and by language; `arrived` are the parts that
@@ -110,6 +132,9 @@ class Manifest:
     edited: dict[Code, Count]
     kept: dict[Code, Count]
     neurons_edited: Count
+    redirected: dict[str, Moved] | None = None
+    vocabulary: dict[str, Count] | None = None
+    output_table: OutputTable | None = None
     carrier: Carrier | None
     rounding: dict[str, Figure]
     left_out: tuple[str, ...]
@@ -136,7 +161,8 @@ class Manifest:
 
     def to_data(self) -> dict[str, Any]:
         """Give what the file holds, in its order."""
-        whole = {key: value for key, value in vars(self).items() if key not in (*PARTS, "arrived")}
+        apart = (*PARTS, "arrived", *(key for key in OF_TOKENS if getattr(self, key) is None))
+        whole = {key: value for key, value in vars(self).items() if key not in apart}
         parts = {key: getattr(self, key) for key in dict.fromkeys((*self.arrived, *PARTS))}
         parts = {key: value for key, value in parts.items() if value is not None}
         own = {"recipe": recipe_record(self.recipe)}
@@ -146,11 +172,13 @@ class Manifest:
 
     @property
     def activated(self) -> tuple[str, ...]:
-        """The languages that the model was made to speak: those with a constant of their own, not held at another's, and
-        the one that a strength was searched for."""
+        """The languages that the model was made to speak whatever it is asked in: those with a constant of their own, not
+        held at another's, the one that a strength was searched for, and the one that all others are redirected to."""
         searched = self.strength["language"] if self.strength else None
-        own = self.recipe.activated
-        return tuple(edit.language for edit in self.recipe.edits if edit.language in own or edit.language == searched)
+        own, moved = self.recipe.activated, {edit.language: str(edit.to) for edit in self.recipe.redirects}
+        found = [edit.language for edit in self.recipe.of_neurons if edit.language in own or edit.language == searched]
+        everywhere = [to for to in dict.fromkeys(moved.values()) if {*moved, to} >= set(self.vocabulary or (to, ""))]
+        return tuple(dict.fromkeys([*found, *everywhere]))
 
     @property
     def deactivated(self) -> tuple[str, ...]:
@@ -186,7 +214,7 @@ def read_recipe(data: Mapping[str, Any], base: identity.Base) -> Recipe:
 def check_counts(recipe: Recipe, **counts: Mapping[str, int]) -> None:
     """Raise MalformedError when a count of neurons lacks a language that the recipe edits."""
     for what, known in counts.items():
-        if lacking := [edit.language for edit in recipe.edits if edit.language not in known]:
+        if lacking := [edit.language for edit in recipe.of_neurons if edit.language not in known]:
             raise MalformedError(f"{what} has no {lacking[0]}, which the recipe edits")
 
 
@@ -206,14 +234,27 @@ def new(
     return Manifest(
         monoglot=VERSION, base=base, recipe=recipe, edited=what.plan.edited, kept=what.plan.kept,
         neurons_edited=what.plan.size, carrier=_carrier(what), rounding=rounding, left_out=left_out, files=files,
-        certificate=None, quantised=target.quantised,
+        certificate=None, quantised=target.quantised, **_of_tokens(recipe, what),
     )  # fmt: skip
+
+
+def _of_tokens(recipe: Recipe, what: Carried) -> dict[str, Any]:
+    """What it says of redirected tokens."""
+    if what.tokens is None:
+        return {}
+    moved = zip(recipe.redirects, (what.tokens.redirection.shares > 0).sum(axis=0).tolist(), strict=True)
+    table, vocabulary = what.tokens.table, what.tokens.vocabulary
+    return {
+        "redirected": {edit.language: Moved(str(edit.to), count) for edit, count in moved},
+        "vocabulary": {language: vocabulary.tokens(language) for language in vocabulary.languages},
+        "output_table": OutputTable(table.output, what.tokens.added_bytes) if table.tied else None,
+    }
 
 
 def recipe_record(recipe: Recipe) -> dict[str, Any]:
     """A recipe without its base, as the manifest keeps it."""
     data = recipe_file.as_data(recipe)
-    return {key: data[key] for key in data if key not in ("format", "base", "neurons")}
+    return {key: data[key] for key in data if key not in ("format", "base", "neurons", "vocabulary")}
 
 
 def _carrier(what: Carried) -> Carrier | None:
@@ -337,12 +378,20 @@ def carried_in(folder: Path, target: Target, neurons: Neurons) -> Carried:
     manifest = read(folder)
     check_base(manifest, target)
     calibration: Calibration | None = None
+    vocabulary: Vocabulary | None = None
     try:
         if (folder / calibration_file.FILE).is_file():
             calibration = calibration_file.load(folder / calibration_file.FILE)
-        return carried(target, recipe_of(manifest, target), neurons, calibration)
+        if (folder / vocabulary_file.FILE).is_file():
+            vocabulary = vocabulary_file.load(folder / vocabulary_file.FILE)
+        return carried(target, recipe_of(manifest, target), neurons, calibration, vocabulary)
     except MonoglotError as error:
         raise VerificationError(f"what {folder} says of itself cannot be carried out: {error}") from None
+
+
+def neurons_of(folder: Path, manifest: Manifest) -> Neurons:
+    """Load the neurons that lie in a checkpoint's folder; `NONE` where its recipe edits tokens only. Raises NeuronsError."""
+    return neurons_file.load(folder / "neurons.json") if manifest.recipe.of_neurons else neurons_file.NONE
 
 
 def check_base(manifest: Manifest, target: Target) -> None:

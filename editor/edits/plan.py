@@ -76,7 +76,7 @@ class Plan:
 
 
 def plan(recipe: Recipe, neurons: Neurons, *, layers: int, width: int) -> Plan:
-    """What becomes of which neuron.
+    """What becomes of which neuron; nothing where the recipe edits tokens only.
 
     A neuron may belong to several languages. With shared="keep" it is edited only when every language it belongs to asks
     for the same operation at the same strength; with "edit" it is edited by whichever language asks. Where several ask
@@ -87,17 +87,23 @@ def plan(recipe: Recipe, neurons: Neurons, *, layers: int, width: int) -> Plan:
     nothing is left.
     """
     check(recipe)
+    edits = recipe.of_neurons
+    if not edits:
+        nothing = LayerPlan(np.zeros(0, np.int64), *np.zeros((3, 0)))
+        return Plan((nothing,) * layers, {}, {})
+    if not neurons.languages:
+        raise NeuronsError("the recipe edits neurons, and none are given. Find them with `monoglot find`.")
     check_fit(neurons, layers, width, recipe.base.model)
-    check_languages(neurons, [edit.language for edit in recipe.edits])
-    values = {edit.language: _values(edit, neurons) for edit in recipe.edits}
-    wish_of = {edit.language: (edit.op, edit.strength, edit.value) for edit in recipe.edits}
-    order = sorted(recipe.edits, key=lambda edit: {"scale": 0, "deactivate": 1}.get(edit.op, 2))
+    check_languages(neurons, [edit.language for edit in edits])
+    values = {edit.language: _values(edit, neurons) for edit in edits}
+    wish_of = {edit.language: (edit.op, edit.strength, edit.value) for edit in edits}
+    order = sorted(edits, key=lambda edit: {"scale": 0, "deactivate": 1}.get(edit.op, 2))
     edited, kept = dict.fromkeys(wish_of, 0), dict.fromkeys(wish_of, 0)
     plans = []
     for i in range(layers):
         factors, constants, shifts = np.ones(width), np.zeros(width), np.zeros(width)
         chosen = np.zeros(width, dtype=np.bool_)
-        wishes = {edit.language: wish_of[edit.language] for edit in recipe.edits if edit.reaches(i)}
+        wishes = {edit.language: wish_of[edit.language] for edit in edits if edit.reaches(i)}
         for edit in order:
             if not edit.reaches(i):
                 continue
@@ -116,7 +122,7 @@ def plan(recipe: Recipe, neurons: Neurons, *, layers: int, width: int) -> Plan:
             shifts[own] = value if edit.op == "shift" else 0.0
         indices = np.flatnonzero(chosen)
         plans.append(LayerPlan(indices, factors[indices], constants[indices], shifts[indices]))
-    for edit in recipe.edits:
+    for edit in edits:
         if edit.layers and edit.layers[1] >= layers:
             raise RecipeError(
                 f"{edit.language} is to be edited up to layer {edit.layers[1]}; the last one is {layers - 1}."

@@ -5,7 +5,8 @@
       model: google/gemma-3-270m     # a Hub id, or the name of a folder
       revision: 9b0cfec…             # commit of the Hub, or null
       fingerprint: 4f1c…             # checkpoint.fingerprint, or null: any
-    neurons: neurons.json            # relative to the recipe
+    neurons: neurons.json            # relative to the recipe; not there where no neuron is edited
+    vocabulary: vocabulary.monoglot  # relative to the recipe; where tokens are redirected
     shared: keep                     # a neuron that an unedited language owns too: keep it, or edit it
     carrier: auto                    # where constants live: auto, native, flag, llama, calibrated
     slots: spare                     # where `add` finds room in a gated network: see carriers
@@ -17,6 +18,7 @@
       - {language: es, op: scale, strength: 0.5}
       - {language: fr, op: pin, strength: 2.0, value: mean, layers: [0, 14]}
       - {language: en, op: pin, strength: 1.0, value: mean@fr}
+      - {language: zh, op: redirect, to: en, strength: 1.5}
 
 Operations, on the activation a_j = act(z_j) of each of a language's neurons; v_j is a statistic (mean, median or p90) of
 a_j on text in the language (`mean@fr`: the mean on text in French, whichever language the neuron is of), k the strength:
@@ -29,6 +31,11 @@ a_j on text in the language (`mean@fr`: the mean on text in French, whichever la
 
 The last three need a constant, and so a place for one: a carrier (see carriers). `layers` are the first and the last layer
 whose neurons are edited, counted from 0; all where it is left out.
+
+One operation is on the rows e_t of the embedding table instead, with μ_k the centre of language k and P(k | t) the share of
+k in token t (see redirect), k the language and T the one named by `to`:
+
+    redirect     e_t → e_t + strength · P(k | t) · (μ_T − μ_k)        text in k is read, and answered, as if it were in T
 """
 
 import math
@@ -43,7 +50,10 @@ from ..text.languages import Code
 
 FORMAT = 1
 CONSTANT_OPS = ("pin", "add", "shift")
-OPS = ("deactivate", "scale", *CONSTANT_OPS)
+REDIRECT = "redirect"
+NEURON_OPS = ("deactivate", "scale", *CONSTANT_OPS)
+OPS = (*NEURON_OPS, REDIRECT)
+REDIRECT_STRENGTH = 1.5
 VALUES = ("mean", "median", "p90")
 SHARED = ("keep", "edit")
 CARRIERS = ("auto", "native", "flag", "llama", "calibrated")
@@ -51,19 +61,21 @@ SLOTS = ("spare", "deactivated")
 ABOVE_TOLERANCE = ("refuse", "leave-out")
 TOLERANCE = 0.15
 FILE = "recipe.yaml"
-TEXTS = ("shared", "neurons", "carrier", "slots", "above_tolerance")
+TEXTS = ("shared", "neurons", "vocabulary", "carrier", "slots", "above_tolerance")
 KEYS = ("format", "base", "edits", "tolerance", "compat_config", *TEXTS)
 
 
 @dataclass(frozen=True)
 class Edit:
-    """One operation on the neurons of one language. deactivate has neither strength nor value, scale has no value."""
+    """One operation on the neurons or the tokens of one language. deactivate has neither strength nor value, scale has no
+    value; only redirect has the language that it goes `to`."""
 
     language: str
     op: str
     strength: float | None = None
     value: str | None = None
     layers: tuple[int, int] | None = None
+    to: str | None = None
 
     def reaches(self, layer: int) -> bool:
         return self.layers is None or self.layers[0] <= layer <= self.layers[1]
@@ -90,11 +102,22 @@ class Recipe:
     tolerance: float = TOLERANCE
     above_tolerance: str = "refuse"
     compat_config: bool = False
+    vocabulary: str = "vocabulary.monoglot"
 
     @property
     def activated(self) -> tuple[str, ...]:
         """The languages that the model is to speak."""
         return tuple(edit.language for edit in self.edits if edit.constant and not edit.held)
+
+    @property
+    def of_neurons(self) -> tuple[Edit, ...]:
+        """The edits of neurons."""
+        return tuple(edit for edit in self.edits if edit.op != REDIRECT)
+
+    @property
+    def redirects(self) -> tuple[Edit, ...]:
+        """The edits of tokens."""
+        return tuple(edit for edit in self.edits if edit.op == REDIRECT)
 
 
 def check(recipe: Recipe) -> None:
@@ -111,7 +134,8 @@ def check(recipe: Recipe) -> None:
         raise RecipeError(f"above_tolerance is {recipe.above_tolerance!r}; it can be {' or '.join(ABOVE_TOLERANCE)}.")
     if not recipe.tolerance > 0:
         raise RecipeError(f"the tolerance is {recipe.tolerance}; it must be above 0.")
-    seen: set[str] = set()
+    seen: set[tuple[str, bool]] = set()
+    sources = {edit.language for edit in recipe.redirects}
     for edit in recipe.edits:
         if edit.op not in OPS:
             raise RecipeError(f"unknown operation {edit.op!r} for {edit.language}; known: {', '.join(OPS)}.")
@@ -131,9 +155,34 @@ def check(recipe: Recipe) -> None:
             raise RecipeError(
                 f"the layers of {edit.language} are {list(edit.layers)}: write the first and the last, from 0."
             )
-        if edit.language in seen:
+        if edit.op == REDIRECT:
+            _check_redirect(edit, sources)
+        elif edit.to is not None:
+            raise RecipeError(
+                f"{edit.op} goes to no other language, {edit.language} has {edit.to}. Only redirect does."
+            )
+        if (edit.language, edit.op == REDIRECT) in seen:
             raise RecipeError(f"{edit.language} is edited twice. Keep one of the two edits.")
-        seen.add(edit.language)
+        seen.add((edit.language, edit.op == REDIRECT))
+
+
+def _check_redirect(edit: Edit, sources: set[str]) -> None:
+    """`sources` are all languages that are redirected."""
+    if not edit.to:
+        raise RecipeError(f"redirect needs the language that {edit.language} goes to, for example `to: en`.")
+    if edit.to == edit.language:
+        raise RecipeError(f"{edit.language} is redirected to itself. Name another language.")
+    if edit.to in sources:
+        raise RecipeError(
+            f"{edit.language} is redirected to {edit.to}, which is redirected itself. Redirect both to one language that "
+            "stays."
+        )
+    if edit.strength is None or not math.isfinite(edit.strength) or edit.strength <= 0:
+        raise RecipeError(
+            f"redirect needs a strength above 0 for {edit.language}; 1 moves its centre onto that of {edit.to}."
+        )
+    if edit.layers is not None:
+        raise RecipeError(f"redirect is done before the first layer, so {edit.language} takes no layers.")
 
 
 def to_yaml(recipe: Recipe) -> str:
@@ -146,11 +195,13 @@ def as_data(recipe: Recipe) -> dict[str, Any]:
     """The recipe as its file says it. Of carriers it speaks only where an edit needs one, of the config where it changes."""
     constant = any(edit.constant for edit in recipe.edits)
     carried = ("carrier", "slots", "tolerance", "above_tolerance") if constant else ()
+    needed = (("neurons", "shared", *carried) if recipe.of_neurons else ()) + (
+        ("vocabulary",) if recipe.redirects else ()
+    )
     return {
         "format": FORMAT,
         "base": vars(recipe.base),
-        "neurons": recipe.neurons,
-        **{key: getattr(recipe, key) for key in ("shared", *carried)},
+        **{key: getattr(recipe, key) for key in needed},
         **({"compat_config": True} if recipe.compat_config else {}),
         "edits": [_edit_data(edit) for edit in recipe.edits],
     }
@@ -202,27 +253,34 @@ def _parse(data: Any) -> Recipe:
 
 
 def _edit(data: Any) -> Edit:
-    found = schema.keys(data, "an edit", ("language", "op", "strength", "value", "layers"), ("language", "op"))
-    # YAML 1.1 reads an unquoted `no` (Norwegian) as False
-    language = "no" if found["language"] is False else _code(found["language"], "a language")
+    found = schema.keys(data, "an edit", ("language", "op", "strength", "value", "layers", "to"), ("language", "op"))
+    language = _language(found["language"], "a language")
     op = schema.text(found["op"], "an op")
-    strength, value = found.get("strength"), found.get("value")
+    strength, value, to = found.get("strength"), found.get("value"), found.get("to")
     if op in CONSTANT_OPS:
         strength, value = 1.0 if strength is None else strength, "mean" if value is None else value
     if isinstance(value, str) and (held := value.partition("@")[2]):
         _code(held, f"what the value for {language} is of")
+    if op == REDIRECT and strength is None:
+        strength = REDIRECT_STRENGTH
     return Edit(
         language,
         op,
         None if strength is None else float(schema.figure(strength, f"the strength for {language}")),
         None if value is None else schema.text(value, f"the value for {language}"),
         _layers(found.get("layers"), language),
+        None if to is None else _language(to, f"where {language} goes to"),
     )
 
 
 def _code(value: Any, place: str) -> str:
     code: str = schema.read(Code, value, place)
     return code
+
+
+def _language(value: Any, place: str) -> str:
+    """Read a language's code; YAML 1.1 reads an unquoted `no` (Norwegian) as False."""
+    return "no" if value is False else _code(value, place)
 
 
 def _layers(value: Any, language: str) -> tuple[int, int] | None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import RecipeError
-from .recipe import CONSTANT_OPS, TOLERANCE, Edit, Recipe, check
+from .recipe import CONSTANT_OPS, REDIRECT, REDIRECT_STRENGTH, TOLERANCE, Edit, Recipe, check
 
 if TYPE_CHECKING:
     from ..models.target import Target
@@ -20,8 +20,10 @@ TARGET_ACCURACY = 0.9
 class Request:
     """Edits as a person asks for them. The defaults are those of the command line too.
 
-    `scale` has (language, factor) pairs. `strength`, `value`, `op` and `layers` are those of the activated languages;
-    `strength` AUTO searches for the smallest that works, with `target_accuracy` and a file of `prompts`. `layers` are the
+    `scale` has (language, factor) pairs, `redirect` (language, language it goes to) pairs. `strength`, `value`, `op` and
+    `layers` are those of the activated languages; `strength` is that of the redirected ones where none is activated, and
+    `op` redirect means that all other languages go to the activated one. `strength` AUTO searches for the smallest that
+    works, with `target_accuracy` and a file of `prompts`. `layers` are the
     first and the last one, "all", or AUTO: all but the last sixth, where constants make loops. `for_runtimes` are runtimes
     that are to show the edits, which decides on the carrier where that is AUTO. None is what was not said.
     """
@@ -30,6 +32,7 @@ class Request:
     activate: tuple[str, ...] = ()
     hold: tuple[str, ...] = ()
     scale: tuple[tuple[str, float], ...] = ()
+    redirect: tuple[tuple[str, str], ...] = ()
     op: str = "add"
     value: str = "mean"
     strength: float | str | None = None
@@ -47,13 +50,25 @@ class Request:
     @property
     def any(self) -> bool:
         """Whether it asks for an edit."""
+        return bool(self.of_neurons or self.redirect)
+
+    @property
+    def of_neurons(self) -> bool:
+        """Whether it asks for an edit of neurons."""
         return bool(self.deactivate or self.activate or self.hold or self.scale)
+
+    def without_shorthand(self) -> "Request":
+        """Give the request with `op` redirect as what it means: all other languages go to the activated ones."""
+        if self.op != REDIRECT:
+            return self
+        pairs = tuple((OTHERS, language) for language in self.activate)
+        return replace(self, activate=(), op=Request.op, redirect=(*self.redirect, *pairs))
 
     def searching(self) -> "Request":
         """Give the request with a strength: where none was said, AUTO for one activated language, and 1 for several."""
         if not self.activate or self.strength is not None:
             return self
-        return replace(self, strength=AUTO if len(self.activate) == 1 else 1.0)
+        return replace(self, strength=AUTO if len(self.activate) == 1 and not self.redirect else 1.0)
 
     @property
     def searched(self) -> str:
@@ -81,26 +96,39 @@ class Request:
         edits += [Edit(language, "scale", factor) for language, factor in self.scale]
         return tuple(edits)
 
+    def redirects(self, counted: Sequence[str] = (), strength: float | None = None) -> tuple[Edit, ...]:
+        """Make the edits of tokens; OTHERS are those of the languages that were `counted` that nothing is redirected to."""
+        targets = [target for _, target in self.redirect]
+        others = [language for language in counted if language not in targets]
+        return tuple(
+            Edit(language, REDIRECT, REDIRECT_STRENGTH if strength is None else strength, to=target)
+            for source, target in self.redirect
+            for language in _named([source], others)
+        )
+
     def recipe(
         self,
         target: "Target",
         languages: Sequence[str],
         strength: float | None = None,
         layers: tuple[int, int] | None = None,
+        counted: Sequence[str] = (),
     ) -> Recipe:
-        """Make the recipe for a model; `languages` are those that neurons are known of. `strength` is by default 1, `layers`
-        the first of the `candidates`. Raises RecipeError."""
+        """Make the recipe for a model; `languages` are those that neurons are known of, `counted` those of the vocabulary.
+        `strength` is by default 1, where tokens alone are redirected that of `redirect`, `layers` the first of the
+        `candidates`. Raises RecipeError."""
         from ..models.compat_config import old_keys
 
         compat = bool(old_keys(target.checkpoint.config)) and self.compat_config is not False
         where = layers or self.candidates(target)[0]
+        of_neurons = self.edits(
+            languages,
+            1.0 if strength is None else strength,
+            None if where == (0, target.feed_forward.layers - 1) else where,
+        )
         made = Recipe(
             target.base,
-            self.edits(
-                languages,
-                1.0 if strength is None else strength,
-                None if where == (0, target.feed_forward.layers - 1) else where,
-            ),
+            of_neurons + self.redirects(counted, None if self.activate else strength),
             self.shared or ("edit" if self.activate else "keep"),
             carrier=self.carrier,
             slots=self.slots,

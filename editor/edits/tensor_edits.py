@@ -45,13 +45,15 @@ class TensorEdit:
     """new[where] = factors · old[where] + constants, along `axis` of a tensor (of one or two dimensions).
 
     where int64 (n,), sorted; factors float64 (n,); constants() float64 (n, m), m the length of the other axis (1 for a
-    bias), None for none. They are made when they are needed: those of all layers at once may be large.
+    bias), None for none. They are made when they are needed: those of all layers at once may be large. Where those of one
+    tensor are too large to be made at once, rows(part) are the constants of where[part], along axis 0.
     """
 
     axis: int
     where: Int64
     factors: Float64
     constants: Callable[[], Float64] | None = None
+    rows: Callable[[slice], Float64] | None = None
 
 
 @dataclass
@@ -106,9 +108,12 @@ class Editing:
     def edited(self, old: floats.Array, row: int, rows: int, rounding: Rounding | None = None) -> floats.Array:
         """What the stored numbers `old`, those of block[where], become."""
         factors, constants = self.edit.factors, self.constants
-        if constants is None and not factors.any():
+        if constants is None and self.edit.rows is None and not factors.any():
             return np.zeros_like(old)
-        if self.edit.axis == 0:
+        if self.edit.rows:
+            first, last = np.searchsorted(self.edit.where, [row, row + rows])
+            factors, constants = factors[first:last, None], self.edit.rows(slice(first, last))
+        elif self.edit.axis == 0:
             inside = self._inside(row, rows)
             factors, constants = factors[inside][:, None], None if constants is None else constants[inside]
         elif constants is not None:

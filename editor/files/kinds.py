@@ -11,7 +11,11 @@ from pathlib import Path
 from ..errors import MonoglotError
 from .checkpoint import parse_json, read_shard
 
-METADATA = {"statistics": "monoglot_statistics", "calibration": "monoglot_calibration"}  # keys of safetensors metadata
+METADATA = {  # keys of safetensors metadata
+    "statistics": "monoglot_statistics",
+    "calibration": "monoglot_calibration",
+    "vocabulary": "monoglot_vocabulary",
+}
 KEYS = {  # a JSON file's that no other kind has, the first that fits
     "manifest": {"files", "recipe"},
     "sidecar": {"cleared", "file"},
@@ -37,6 +41,7 @@ OF = {  # what each holds, and who takes it
     "recipe": ("a recipe", "`monoglot bake --recipe` takes it"),
     "sidecar": ("what was done to a GGUF file", "`monoglot verify` and `inspect` take that file"),
     "statistics": ("statistics", "`monoglot find` and `compare` read them"),
+    "vocabulary": ("a vocabulary", "`monoglot bake --vocabulary` takes it"),
     "weights": ("weights of a model", f"`monoglot detect`, `export` and `inspect` {FOLDER}"),
 }
 

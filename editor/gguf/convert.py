@@ -259,8 +259,10 @@ def compare(
 
 
 def _wanted(manifest: Manifest, prompts: Mapping[str, Sequence[str]]) -> tuple[str, dict[str, list[str]]]:
-    """Which answers count, by the prompt's language: those in an activated language to prompts in others; else those in a
-    language that is off, or scaled, to prompts in it."""
+    """Which answers count, by the prompt's language: those in the language that it is redirected to; else those in an
+    activated language to prompts in others; else those in a language that is off, or scaled, to prompts in it."""
+    if moved := {edit.language: [str(edit.to)] for edit in manifest.recipe.redirects}:
+        return "activated", {language: moved[language] for language in prompts if language in moved}
     if active := list(manifest.activated):
         return "activated", {language: active for language in prompts if language not in active}
     edited = [edit.language for edit in manifest.recipe.edits]

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 from .. import embedded
-from ..edits.hooks import random_plan, steered
+from ..edits.hooks import edited, random_plan, random_redirection
 from ..edits.manifest import carried_in
 from ..errors import CorpusError, VerificationError
 from ..live.logits import Variant
@@ -48,7 +48,7 @@ def held_out_texts(subject: Subject, options: Options, listener: Listener = NOBO
     if options.corpus:
         return open_corpus(options.corpus, list(options.languages))
     texts = open_corpus([embedded.NAME], list(options.languages))
-    known = {language: text for language, text in texts.items() if language in subject.neurons.languages}
+    known = {language: text for language, text in texts.items() if language in subject.languages}
     if not known:
         raise CorpusError("there is no embedded text in a language of the neurons. Name some with `corpus`.")
     listener.told("Measuring on the embedded texts. Name your own with `corpus`.")
@@ -86,7 +86,7 @@ def similarity(subject: Subject, options: Options, listener: Listener = NOBODY) 
         listener.told(
             "Comparing the embedded texts, which say the same in each language. Name your own with `aligned`."
         )
-        wanted = options.languages or subject.neurons.languages
+        wanted = options.languages or subject.languages
         texts = {language: own for language in wanted if (own := prompts_file.passages(language))}
     alike.check(texts)
     with listener.stage("similarity", "texts") as update:
@@ -106,26 +106,29 @@ def generate(subject: Subject, options: Options, listener: Listener = NOBODY) ->
         raise VerificationError(
             f"{subject.target.source.name} is no checkpoint of monoglot's, so it has no edits to measure."
         )
-    plan = carried_in(subject.folder, subject.target, subject.neurons).plan
-    activated = subject.manifest.activated
+    what, recipe = carried_in(subject.folder, subject.target, subject.neurons), subject.manifest.recipe
+    moved = {edit.language: (str(edit.to),) for edit in recipe.redirects}
+    activated = () if moved and not recipe.of_neurons else subject.manifest.activated
     key = "activated"
     if options.answer_in:
-        key, activated = "asked", (options.answer_in,)
-    elif options.same_language or not activated:
+        key, activated, moved = "asked", (options.answer_in,), {}
+    elif options.same_language or not (activated or moved):
         if not activated and not options.same_language:
             listener.told(
                 "No language is activated in it: measured is how often it answers in the prompt's own language."
             )
-        key, activated = "same_language", ()
-    prompts = choose_prompts(options, subject.neurons.languages, activated, listener)
-    wanted = {language: activated or (language,) for language in prompts}
+        key, activated, moved = "same_language", (), {}
+    prompts = choose_prompts(options, subject.languages, activated, listener)
+    wanted = {language: moved.get(language) or activated or (language,) for language in prompts}
     for code in {code for codes in wanted.values() for code in codes}:  # before models are loaded
         identify.check([code])
-    control = random_plan(plan, subject.target.feed_forward.width)
+    control = random_plan(what.plan, subject.target.feed_forward.width)
+    drawn = random_redirection(what.tokens.redirection) if what.tokens else None
+    embedding = subject.model.get_input_embeddings()
     variants = [
         Variant(BASE, subject.model),
         Variant(THIS, subject.baked()),
-        Variant(RANDOM, subject.model, partial(steered, subject.modules, control)),
+        Variant(RANDOM, subject.model, partial(edited, subject.modules, control, embedding, drawn)),
     ]
     real = real_text(subject.model, subject.tokenizer, wanted, options.tokens)
     found, figures = answers(subject, variants, prompts, wanted, real, options, "generate", listener)
@@ -147,7 +150,7 @@ def generate(subject: Subject, options: Options, listener: Listener = NOBODY) ->
 def deactivate_each(subject: Subject, options: Options, listener: Listener = NOBODY) -> dict[str, Any]:
     """The paper's open-ended task: answers with no language off, random neurons off, and each language off in turn, scored
     by the prompt's language."""
-    prompts = choose_prompts(options, subject.neurons.languages, (), listener)
+    prompts = choose_prompts(options, subject.languages, (), listener)
     wanted = {language: (language,) for language in prompts}
     off, sizes = switched_off(subject.model, subject.target.feed_forward, subject.neurons, options.shared)
     variants = [Variant("none", subject.model), *sorted(off, key=lambda variant: variant.name != "random")]

@@ -15,8 +15,9 @@ from ..edits.carriers import carried
 from ..edits.evaluation import Search
 from ..edits.plan import Plan
 from ..edits.recipe import Recipe
+from ..edits.redirect import told
 from ..edits.request import AUTO, Request
-from ..errors import CorpusError, MonoglotWarning
+from ..errors import CorpusError, MonoglotWarning, RecipeError
 from ..files import schema
 from ..files.output import check_free, updating
 from ..live.load import load_model
@@ -26,6 +27,7 @@ from ..models.target import Target
 from ..neurons.neurons import Neurons
 from ..progress import NOBODY, Listener, in_megabytes
 from ..runtimes.capabilities import settled
+from ..statistics.vocabulary import Vocabulary
 from ..text import prompts as prompts_file
 from ..text.identify import check
 from ..text.prompts import Prompts, passages
@@ -42,6 +44,7 @@ def bake_requested(
     output: Path,
     *,
     calibration: Calibration | None = None,
+    vocabulary: Vocabulary | None = None,
     force: bool = False,
     device: str = "auto",
     dtype: str = "auto",
@@ -56,10 +59,13 @@ def bake_requested(
     request = settled(request, target)
     if request.strength != AUTO:
         given = None if request.strength is None else float(request.strength)
-        recipe = request.recipe(target, neurons.languages, given)
+        recipe = request.recipe(target, neurons.languages, given, counted=vocabulary.languages if vocabulary else ())
         return bake_recipe(
-            target, neurons, recipe, output, calibration=calibration, force=force, card=card, listener=listener
-        )
+            target, neurons, recipe, output, calibration=calibration, vocabulary=vocabulary, force=force, card=card,
+            listener=listener,
+        )  # fmt: skip
+    if request.redirect:
+        raise RecipeError("a strength is not searched for where tokens are redirected. Give `strength` a number.")
     check_place(target.source.folder, output)
     check_free(output, force=force)
     check_search(request)
@@ -134,14 +140,18 @@ def bake_recipe(
     output: Path,
     *,
     calibration: Calibration | None = None,
+    vocabulary: Vocabulary | None = None,
     force: bool = False,
     card: CardMaker = NO_CARD,
     listener: Listener = NOBODY,
 ) -> Baked:
     """Bake a recipe to `output`, with its card, as a stage of its own. Raises what `bake` raises."""
+    if recipe.redirects and vocabulary:
+        for line in told(target, recipe.redirects, vocabulary):
+            listener.told(line)
     with listener.stage("bake", "MB") as update:
         return bake(
-            target, neurons, recipe, output, calibration=calibration, force=force,
+            target, neurons, recipe, output, calibration=calibration, vocabulary=vocabulary, force=force,
             describe=card.describe(neurons.method), progress=in_megabytes(update),
         )  # fmt: skip
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..edits import manifest as manifest_file
-from ..edits.manifest import Manifest, open_source
+from ..edits.manifest import Manifest, neurons_of, open_source
 from ..errors import MonoglotWarning, NeuronsError
 from ..files.kinds import FILE
 from ..live.load import load_model
@@ -29,6 +29,11 @@ class Subject:
     manifest: Manifest | None = None
     device: str = "auto"
     dtype: str = "auto"
+
+    @property
+    def languages(self) -> tuple[str, ...]:
+        """Those of the neurons, or of the vocabulary where there are none."""
+        return self.neurons.languages or tuple((self.manifest.vocabulary if self.manifest else None) or ())
 
     @cached_property
     def model(self) -> Any:
@@ -60,7 +65,7 @@ def open_subject(
     if neurons_path is None or (folder / FILE).is_file():
         manifest = manifest_file.read(folder)
         target = open_target(open_source(manifest.base, base, beside=folder))
-        own = neurons_file.load(folder / "neurons.json")
+        own = neurons_of(folder, manifest)
         if neurons_path and neurons_file.serialise(neurons_file.load(neurons_path)) != neurons_file.serialise(own):
             raise NeuronsError(
                 f"{folder} was made with other neurons than those in {neurons_path}. Leave the file out, or measure the "

@@ -78,6 +78,9 @@ class Neurons:
         return {(i, int(j)) for i, layer in enumerate(self.indices[language]) for j in layer}
 
 
+NONE = Neurons({})  # of a recipe that edits tokens only
+
+
 def save(neurons: Neurons, path: Path) -> None:
     replace_file(path, serialise(neurons).encode())
 

@@ -85,7 +85,8 @@ def _compare(folder: Path, target: Target, expected: Layout, hashes: Mapping[str
         shards = {shard.path.name: shard for shard in read_checkpoint(folder, quantised=True).shards}
     except MonoglotError as error:
         return Bytes(0, 0, 0, 0, (*problems, str(error)))
-    if sorted(shards) != sorted({*expected.shards, *(name for name in expected.made if name.endswith(".safetensors"))}):
+    made = {*expected.shards, *expected.copies, *(name for name in expected.made if name.endswith(".safetensors"))}
+    if sorted(shards) != sorted(made):
         return Bytes(0, 0, 0, 0, (*problems, "the shards have other names than they should."))
     rows = others = edited = 0
     for name, (header, base) in expected.shards.items():
@@ -111,6 +112,12 @@ def _compare(folder: Path, target: Target, expected: Layout, hashes: Mapping[str
                     problems.append(f"{tensor.name} changed, which the recipe doesn't touch.")
         if name in hashes:
             hashes[name].result()
+    for name, copy in expected.copies.items():
+        length, start = copy.tensor.end - copy.tensor.begin, len(copy.header)
+        if shards[name].header != copy.header or shards[name].size != start + length:
+            problems.append(f"{name} has another header than it should.")
+        elif not same_bytes(shards[name].path, copy.shard.path, start, copy.tensor.begin, length):
+            problems.append(f"{copy.name} is not the base's {copy.tensor.name}.")
     return Bytes(edited, rows, others, 0, tuple(problems))
 
 

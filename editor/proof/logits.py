@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..edits.carriers import Carried
-from ..edits.hooks import calibrated, random_plan, steered
+from ..edits.hooks import calibrated, edited, random_plan, random_redirection, redirected
 from ..edits.manifest import carried_in
 from ..errors import CorpusError
 from ..live.load import hooked as attached
@@ -101,14 +101,17 @@ def verify_logits(
     family, steps = target.feed_forward.family, what.plan
     modules, control = activation_modules(base, family), random_plan(steps, target.feed_forward.width)
     deviations = Deviations(baked, target, what)
-    exact = Variant("hooked", base, lambda: steered(modules, steps))
+    moved = what.tokens.redirection if what.tokens else None
+    drawn = random_redirection(moved) if moved else None
+    embedding = base.get_input_embeddings()
+    exact = Variant("hooked", base, lambda: edited(modules, steps, embedding, moved))
     hooked = (
         [exact] if what.calibration is None else [_stand_in(base, target, what, modules), replace(exact, name="exact")]
     )
     variants = (
         Variant("base", base),
         Variant("this model", baked, deviations.recorded),
-        Variant("random neurons", base, lambda: steered(modules, control)),
+        Variant("random neurons", base, lambda: edited(modules, control, embedding, drawn)),
         *hooked,
     )
     measured = measure(variants, texts, compare=[one.name for one in hooked], to="this model", progress=progress)
@@ -116,7 +119,11 @@ def verify_logits(
     if what.calibration is not None:
         approximation = Approximation(measured.difference["exact"], measured.log_loss["exact"], deviations.result())
     dtype = target.feed_forward.outputs[0][1].dtype
-    rounded = steps.constant or any(np.any(np.log2(np.abs(f[f != 0])) % 1) for f in (x.factors for x in steps.layers))
+    rounded = (
+        moved is not None
+        or steps.constant
+        or any(np.any(np.log2(np.abs(f[f != 0])) % 1) for f in (x.factors for x in steps.layers))
+    )
     relative = ROUNDING[dtype] if rounded else FLOAT32_NOISE
     kl_bound = KL_BOUND[dtype if rounded else "F32"]
     agree = SAME_TOP["rounded" if rounded else "exact"]
@@ -140,7 +147,17 @@ def _stand_in(base: Any, target: Target, what: Carried, modules: Sequence[Any]) 
     exact_add = not family.gated and target.feed_forward.name(family.out, 0, "bias") in names
     if calibration is None:
         raise ValueError("a stand-in needs a calibration")
-    return Variant("hooked", base, lambda: calibrated(modules, inputs, what.plan, calibration, exact_add=exact_add))
+    moved = what.tokens.redirection if what.tokens else None
+
+    @contextmanager
+    def inside() -> Iterator[None]:
+        with (
+            calibrated(modules, inputs, what.plan, calibration, exact_add=exact_add),
+            redirected(base.get_input_embeddings(), moved),
+        ):
+            yield
+
+    return Variant("hooked", base, inside)
 
 
 class Deviations:

@@ -62,7 +62,7 @@ def prove(
     Raises VerificationError when the manifest can't be read, and what `verify_bytes` and `verify_live` raise.
     """
     before = manifest.read(folder)
-    neurons = neurons_file.load(neurons_path or folder / NEURONS)
+    neurons = neurons_file.load(neurons_path) if neurons_path else manifest.neurons_of(folder, before)
     in_bytes = verify_bytes(folder, target, neurons)
     logits = None
     if texts and not in_bytes.problems:
@@ -94,7 +94,9 @@ def texts_for(
     def texts() -> dict[str, Text]:
         if corpus:
             return open_corpus(corpus, languages)
-        known = neurons_file.load(neurons_path or folder / NEURONS).languages
+        record = manifest.read(folder)
+        neurons = neurons_file.load(neurons_path) if neurons_path else manifest.neurons_of(folder, record)
+        known = neurons.languages or tuple(record.vocabulary or ())
         found = open_corpus([embedded.NAME], languages)
         told("Measuring on the embedded texts. Name your own with `corpus`.")
         if absent := [language for language in known if language not in found]:

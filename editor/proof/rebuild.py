@@ -1,8 +1,8 @@
 """A checkpoint made again from what it says of itself, and held against the first.
 
-The manifest's recipe, `neurons.json` and, where constants are carried by a calibrated direction, `calibration.monoglot`
-are all that a checkpoint is made of besides its base. None of it is weights, so of a checkpoint on the Hub no weights are
-downloaded; its base's are.
+The manifest's recipe, `neurons.json`, where constants are carried by a calibrated direction `calibration.monoglot`, and
+where tokens are redirected `vocabulary.monoglot` are all that a checkpoint is made of besides its base. None of it is
+weights, so of a checkpoint on the Hub no weights are downloaded; its base's are.
 
 Weights, config, index and every other file have to have the sha256 of the manifest again. README.md need not: it speaks of
 what was measured since. Nor has what was drawn or added afterwards, which `bake` doesn't make.
@@ -19,7 +19,7 @@ from ..edits.bake import Progress, bake, check_place
 from ..edits.calibration import Calibration
 from ..edits.card_maker import NO_CARD, CardMaker, Describe
 from ..edits.fit import open_calibration
-from ..edits.manifest import Manifest, open_source, recipe_of
+from ..edits.manifest import Manifest, neurons_of, open_source, recipe_of
 from ..errors import MonoglotError, RecipeError, VerificationError
 from ..files.kinds import FILE
 from ..files.output import check_free
@@ -27,11 +27,13 @@ from ..models.source import Source, fetch
 from ..models.target import Target, open_target
 from ..neurons import neurons as neurons_file
 from ..progress import NOBODY, Listener, in_megabytes
+from ..statistics import vocabulary as vocabulary_file
 from ..version import VERSION
 
 NEURONS = "neurons.json"
 CARD = "README.md"
-NEEDED = (FILE, recipe_file.FILE, NEURONS, calibration_file.FILE)  # what is downloaded of a checkpoint
+# what is downloaded of a checkpoint
+NEEDED = (FILE, recipe_file.FILE, NEURONS, calibration_file.FILE, vocabulary_file.FILE)
 MEASURED = {
     "certificate": "what `verify` found", "evaluation": "what `evaluate` found", "strength": "the search for its strength",
 }  # fmt: skip
@@ -80,15 +82,21 @@ def rebuild(
     """
     check_place(folder, destination)
     manifest = manifest_file.read(folder)
-    if not (folder / NEURONS).is_file():
-        raise VerificationError(f"{folder} has no {NEURONS}, so which neurons were edited is not known. Download it.")
-    neurons = neurons_file.load(folder / NEURONS)
     recipe = recipe_of(manifest, target)
+    for needed, name, what in (
+        (recipe.of_neurons, NEURONS, "which neurons were edited"),
+        (recipe.redirects, vocabulary_file.FILE, "which language uses which token"),
+    ):
+        if needed and not (folder / name).is_file():
+            raise VerificationError(f"{folder} has no {name}, so {what} is not known. Download it.")
+    neurons = neurons_of(folder, manifest)
+    vocabulary = vocabulary_file.load(folder / vocabulary_file.FILE) if recipe.redirects else None
     files = {name: entry.sha256 for name, entry in manifest.files.items()}
     calibration = _calibration(folder, target, manifest.carrier_name, calibration_path)
     baked = bake(
-        target, neurons, recipe, destination, calibration=calibration, force=force, describe=describe, progress=progress
-    )
+        target, neurons, recipe, destination, calibration=calibration, vocabulary=vocabulary, force=force,
+        describe=describe, progress=progress,
+    )  # fmt: skip
     made = {name: entry.sha256 for name, entry in baked.manifest.files.items()}
     changed = [
         *([] if manifest.base.fingerprint == target.fingerprint else [_other_base(manifest, target)]),

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from monoglot.cli.edit_options import request_of
 from monoglot.editor.edits.plan import Plan, plan
-from monoglot.editor.edits.recipe import OPS, SHARED, Edit, Recipe, as_data, check, load, of_data, to_yaml
+from monoglot.editor.edits.recipe import NEURON_OPS, SHARED, Edit, Recipe, as_data, check, load, of_data, to_yaml
 from monoglot.editor.errors import NeuronsError, RecipeError
 from monoglot.editor.models.identity import Base
 from monoglot.editor.neurons.neurons import Neurons, save
@@ -106,7 +106,7 @@ def cases(draw: st.DrawFn) -> tuple[list[Edit], dict[str, set[tuple[int, int]]]]
     sets = {language: draw(st.sets(neuron, max_size=7)) for language in languages}
     edits = []
     for language in draw(st.lists(st.sampled_from(languages), min_size=1, unique=True)):
-        op = draw(st.sampled_from(["deactivate", *OPS]))
+        op = draw(st.sampled_from(["deactivate", *NEURON_OPS]))
         strength, value = None, None
         if op == "scale":
             strength = draw(st.sampled_from([2.0, 2.0, 0.5, 0.0, -1.0]))

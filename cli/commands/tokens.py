@@ -1,0 +1,59 @@
+"""monoglot tokens: text in, which language uses which token out."""
+
+from pathlib import Path
+
+import click
+
+from ..console import note
+from ..options import corpus_options, split
+from ..steps.tokens import show_vocabulary
+
+
+@click.command("tokens")
+@click.argument("model")
+@corpus_options
+@click.option("--tokens", type=click.IntRange(1), default=65_536, show_default=True, help="Tokens a language.")
+@click.option(
+    "--minimum",
+    type=click.IntRange(1),
+    default=2_000,
+    show_default=True,
+    help="Tokens without which a language is refused.",
+)
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The file to write.")
+@click.option("--force", is_flag=True, help="Replace the file if it exists.")
+@click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")
+def command(
+    model: str,
+    corpus: tuple[str, ...],
+    languages: str | None,
+    tokens: int,
+    minimum: int,
+    output: Path,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Count the tokens of MODEL that text in each language uses, and find their centres in its embedding table.
+
+    That is what `monoglot bake --redirect` needs. It takes seconds, as the model is not run. Give text in every language that
+    the model is to read, not only in those to be redirected: a token is only known to be shared with those.
+
+    \b
+    monoglot tokens google/gemma-3-270m --corpus texts/ -o vocabulary.monoglot
+    """
+    from ...editor.errors import OutputError
+    from ...editor.models.source import resolve
+    from ...editor.models.target import open_target
+    from ...editor.statistics import vocabulary
+    from ...editor.statistics.token_counts import learn
+    from ...editor.text.corpus import open_corpus
+
+    if not corpus:
+        raise click.UsageError("Name the text with --corpus.")
+    if output.exists() and not force:
+        raise OutputError(f"{output} exists. Choose another name, or replace it with --force.")
+    texts = open_corpus(corpus, split(languages))
+    found = learn(open_target(resolve(model)), texts, tokens=tokens, minimum=minimum)
+    vocabulary.save(found, output)
+    show_vocabulary(found, as_json)
+    note(f"Wrote {output}.")

@@ -1,0 +1,198 @@
+"""What a model's vocabulary says of languages: how often text in each uses each token, and where its tokens lie.
+
+    n_k(t)         how often token t occurs in the text of language k
+    f_k(t)         = n_k(t) / n_k                  its frequency, n_k being the number of tokens
+    P(k | t)       = f_k(t) / Σ_s f_s(t)           the share of language k among the occurrences of t in equally long texts
+    μ_k            = Σ_t f_k(t) · e_t              the centre of the language: the mean of its tokens' rows of the table
+
+A token that no text uses may have the shares of its script (see `token_counts`), or none.
+
+The file is of the format safetensors, with a name that no runtime takes for weights. Per language:
+
+    {k}.ids        int64 (n,)      the tokens that its text uses, in order
+    {k}.counts     int64 (n,)      n_k(t)
+    {k}.centre     float64 (d,)    μ_k in the units of the table
+
+and of the tokens that have the shares of their script
+
+    unused.ids     int64 (m,)      in order
+    unused.script  int64 (m,)      which of the scripts that the metadata names
+    unused.shares  float64 (scripts, languages)
+
+In the metadata are the model and the sha256 of the token ids of each text: all that it was made of.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import MalformedError, StatisticsError
+from ..files import json_text, kinds, schema
+from ..files.output import replace_file
+from ..files.schema import Size
+from ..models.identity import ModelInfo
+
+FILE = "vocabulary.monoglot"
+FORMAT = 1
+METADATA = kinds.METADATA["vocabulary"]  # the key of the file's metadata
+
+Int64 = npt.NDArray[np.int64]
+Float64 = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """Per language: the tokens its text uses, sorted, int64 (n,), how often, int64 (n,), and their centre, float64 (d,).
+
+    `rows` is the length of the table; `texts` are the sha256 of the token ids that were counted. `unused` are tokens that no
+    text uses and that have the shares of their script, sorted, int64 (m,); `script` is the number of each one's, int64 (m,),
+    among `scripts`, and `script_shares`, float64 (scripts, languages), what is known of these.
+    """
+
+    model: ModelInfo
+    rows: int
+    ids: dict[str, Int64]
+    counts: dict[str, Int64]
+    centres: dict[str, Float64]
+    texts: dict[str, str]
+    unused: Int64
+    script: Int64
+    scripts: tuple[str, ...]
+    script_shares: Float64
+
+    @property
+    def languages(self) -> tuple[str, ...]:
+        return tuple(self.ids)
+
+    def tokens(self, language: str) -> int:
+        """How many tokens of a language were counted."""
+        return int(self.counts[language].sum())
+
+    def frequencies(self, language: str, ids: Int64) -> Float64:
+        """f_k(t) of some tokens, float64 (n,); 0 of those that its text doesn't use."""
+        own = self.ids[language]
+        place = np.minimum(np.searchsorted(own, ids), len(own) - 1)
+        return np.where(own[place] == ids, self.counts[language][place], 0) / self.tokens(language)
+
+    def tokens_of(self, language: str) -> Int64:
+        """All tokens that a language has a share in, sorted."""
+        in_its_scripts = self.script_shares[self.script, self.languages.index(language)] > 0
+        return np.union1d(self.ids[language], self.unused[in_its_scripts])
+
+    def shares(self, ids: Int64) -> dict[str, Float64]:
+        """P(k | t) of some tokens, by language, float64 (n,); 0 of those that nothing is known of."""
+        frequencies = {language: self.frequencies(language, ids) for language in self.languages}
+        whole = np.zeros(len(ids))
+        for own in frequencies.values():
+            whole += own
+        shares = {language: own / np.where(whole, whole, 1) for language, own in frequencies.items()}
+        _, place, there = np.intersect1d(ids, self.unused, return_indices=True)
+        for number, own in enumerate(shares.values()):
+            own[place] = self.script_shares[self.script[there], number]
+        return shares
+
+    def overlap(self, a: str, b: str) -> float:
+        """How much of two languages' text is made of the same tokens, 0 … 1: Σ_t min(f_a(t), f_b(t))."""
+        ids = self.ids[a]
+        return float(np.minimum(self.frequencies(a, ids), self.frequencies(b, ids)).sum())
+
+
+def save(vocabulary: Vocabulary, path: Path) -> None:
+    """Write the file; the same vocabulary gives the same bytes."""
+    replace_file(path, serialise(vocabulary))
+
+
+def serialise(vocabulary: Vocabulary) -> bytes:
+    from safetensors.numpy import save as to_bytes
+
+    arrays: dict[str, npt.NDArray[Any]] = {}
+    for language in vocabulary.languages:
+        arrays[f"{language}.ids"] = vocabulary.ids[language]
+        arrays[f"{language}.counts"] = vocabulary.counts[language]
+        arrays[f"{language}.centre"] = vocabulary.centres[language]
+    arrays["unused.ids"] = vocabulary.unused
+    arrays["unused.script"] = vocabulary.script
+    arrays["unused.shares"] = vocabulary.script_shares
+    head = {
+        "version": FORMAT,
+        "model": vars(vocabulary.model),
+        "rows": vocabulary.rows,
+        "texts": vocabulary.texts,
+        "scripts": vocabulary.scripts,
+    }
+    return to_bytes(arrays, metadata={METADATA: json.dumps(head, sort_keys=True)})
+
+
+@dataclass(frozen=True)
+class _Head:
+    """What the metadata of a file says."""
+
+    version: int
+    model: ModelInfo
+    rows: Size
+    texts: dict[str, str]
+    scripts: tuple[str, ...]
+
+
+def load(path: Path) -> Vocabulary:
+    """Read the file. Raises StatisticsError when it is missing, is not one, is damaged, or of an unknown format."""
+    from safetensors import SafetensorError, safe_open
+
+    if not path.is_file():
+        raise StatisticsError(f"there is no vocabulary {path}. Make one with `monoglot tokens`.")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+            if METADATA not in metadata:
+                raise StatisticsError(
+                    kinds.instead(path, "vocabulary") or f"{path} is not a vocabulary. Make one with `monoglot tokens`."
+                )
+            data = json_text.parse(metadata[METADATA].encode())
+            if not isinstance(data, dict) or data.get("version") != FORMAT:
+                version = data.get("version") if isinstance(data, dict) else None
+                raise StatisticsError(
+                    f"{path} has format {version}, this version reads {FORMAT}. "
+                    "Upgrade monoglot, or run `monoglot tokens` again."
+                )
+            head = schema.read(_Head, data)
+            arrays = {name: file.get_tensor(name) for name in list(file.keys())}  # it is no dict
+        return _checked(head, arrays)
+    except (SafetensorError, MalformedError, KeyError, TypeError, ValueError, IndexError, OSError) as error:
+        raise StatisticsError(
+            kinds.instead(path, "vocabulary") or f"{path} is damaged ({error}). Run `monoglot tokens` again."
+        ) from None
+
+
+def _checked(head: _Head, arrays: Mapping[str, npt.NDArray[Any]]) -> Vocabulary:
+    """A vocabulary from what its file says. Raises ValueError where that can't be."""
+    rows, texts, scripts = head.rows, head.texts, head.scripts
+    if not texts:
+        raise ValueError("it has no languages")
+    ids, counts, centres = ({k: arrays[f"{k}.{kind}"] for k in texts} for kind in ("ids", "counts", "centre"))
+    widths = {centre.shape for centre in centres.values()}
+    for k in texts:
+        whole = ids[k].dtype == counts[k].dtype == np.int64 and ids[k].ndim == 1 and ids[k].shape == counts[k].shape
+        if not whole or not len(ids[k]) or (np.diff(ids[k]) <= 0).any() or ids[k][0] < 0 or ids[k][-1] >= rows:
+            raise ValueError(f"the tokens of {k} are not ids of the table in order, each with its count")
+        if (counts[k] < 1).any() or centres[k].dtype != np.float64 or not np.isfinite(centres[k]).all():
+            raise ValueError(f"the counts or the centre of {k} are no such numbers")
+    if len(widths) != 1 or len(next(iter(widths))) != 1:
+        raise ValueError("the centres have different lengths")
+    unused, script, shares = (arrays[f"unused.{kind}"] for kind in ("ids", "script", "shares"))
+    whole = unused.dtype == script.dtype == np.int64 and unused.ndim == 1 and unused.shape == script.shape
+    if not whole or (np.diff(unused) <= 0).any() or ((unused < 0) | (unused >= rows)).any():
+        raise ValueError("the unused tokens are not ids of the table in order, each with its script")
+    if ((script < 0) | (script >= len(scripts))).any() or np.isin(unused, np.concatenate(list(ids.values()))).any():
+        raise ValueError("the unused tokens have no such scripts, or are used")
+    if (
+        shares.shape != (len(scripts), len(texts))
+        or shares.dtype != np.float64
+        or not ((shares >= 0) & (shares <= 1)).all()
+    ):
+        raise ValueError("the shares of the scripts are no such numbers")
+    return Vocabulary(head.model, rows, ids, counts, centres, texts, unused, script, scripts, shares)
