@@ -33,7 +33,7 @@ from ..statistics.vocabulary import Vocabulary
 from . import calibration as calibration_file
 from . import manifest as manifest_file
 from . import recipe as recipe_file
-from .byte_edits import ByteEditing, editing
+from .byte_edits import ByteEdit, ByteEditing, editing
 from .calibration import Calibration
 from .card_maker import Describe
 from .carriers import Carried, carried
