@@ -13,12 +13,17 @@ from typing import Annotated
 from ..files.schema import Form
 
 LANGUAGE = re.compile(r"[a-z]{2,3}([-_][A-Za-z0-9]{2,8})*")  # the underscore is how many corpora write it
+GROUP = re.compile(r"[a-z]{2,11}([-_][A-Za-z0-9.+]{1,20})*")  # a code, or the name of a group: deactivated, scaled-0.5
 LONGEST = 35  # characters, as BCP 47 recommends
 
 
 def is_code(text: str) -> bool:
-    """Tell whether a text has the form of a language's code, such as zh, yue, pt-BR or zh-Hans."""
-    return len(text) <= LONGEST and LANGUAGE.fullmatch(text) is not None
+    """Tell whether a text has the form of a language's code, such as zh, yue, pt-BR or zh-Hans.
+
+    Names of groups of neurons that stand in a language's place have it too, such as those that a difference is told by:
+    `deactivated` and `scaled-0.5`.
+    """
+    return len(text) <= LONGEST and GROUP.fullmatch(text) is not None
 
 
 Code = Annotated[str, Form(is_code, "the code of a language, such as zh or pt-BR")]

@@ -12,10 +12,21 @@ from monoglot.editor.neurons import neurons
 from monoglot.editor.neurons.mask import read_mask
 from monoglot.editor.text.languages import Code, is_code
 
-GOOD = ("zh", "yue", "pt-BR", "zh-Hans", "zh_Hans", "es-419", "sl-rozaj-biske-1994")
+GOOD = (
+    "zh",
+    "yue",
+    "pt-BR",
+    "zh-Hans",
+    "zh_Hans",
+    "es-419",
+    "sl-rozaj-biske-1994",
+    "deactivated",
+    "scaled-0.5",
+    "scaled-1e-05",
+)
 BAD = (
-    "", "z", "ZH", "zh\n", "zh ", " zh", "[/x]", "<b>", "fr\x1b]0;x\x07", "../zh", "zh/x", "zh-", "zh--Hans", "french",
-    "zh-" + "a" * 9, "zh" + "-Hans" * 10, "z\u0435", "zh|x", "`zh`", "zh\u202e", "en=x", "nan:",
+    "", "z", "ZH", "zh\n", "zh ", " zh", "[/x]", "<b>", "fr\x1b]0;x\x07", "../zh", "zh/x", "zh-", "zh--Hans", "thefrenchlanguage",
+    "zh-" + "a" * 21, "zh" + "-Hans" * 10, "z\u0435", "zh|x", "`zh`", "zh\u202e", "en=x", "nan:",
 )  # fmt: skip
 
 
