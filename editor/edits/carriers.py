@@ -22,7 +22,7 @@ from ..errors import RecipeError
 from ..files.checkpoint import Shard, Tensor
 from ..models import as_llama as llama
 from ..models.compat_config import old_keys
-from ..models.families import text_config
+from ..models.families import text_config, uncarried
 from ..models.target import Target, about_sampled
 from ..neurons.neurons import Neurons
 from .calibration import Calibration, LayerError
@@ -140,6 +140,8 @@ class Rewrite:
 
 def choose(carrier: str, target: Target) -> str:
     """The carrier that `carrier` stands for. Raises RecipeError when the model can't have it, with those that it can."""
+    if why := uncarried(target.checkpoint.config):
+        raise RecipeError(f"{target.source.name} can hold no constants: {why}. Use deactivate or scale.")
     if carrier == "auto":
         return "native" if has_biases(target) else "calibrated"
     found = refusals(target)
@@ -155,6 +157,8 @@ def choose(carrier: str, target: Target) -> str:
 def refusals(target: Target) -> dict[str, str | None]:
     """Each carrier, and why this model can't have it (None: it can)."""
     family, model_type = target.feed_forward.family, target.feed_forward.model_type
+    if why := uncarried(target.checkpoint.config):
+        return dict.fromkeys(("native", "flag", "llama", "calibrated"), why)
     biased = has_biases(target)
     return {
         "native": None if biased else "its feed-forward layers have no biases",

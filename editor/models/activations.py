@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from ..errors import CheckpointError, ModelError
 from ..files import floats
-from .families import text_config
+from .families import text_config, uncarried
 
 if TYPE_CHECKING:
     from .target import Target
@@ -87,9 +87,12 @@ FUNCTIONS: dict[str, Activation] = {
 def functions(target: "Target") -> list[Activation]:
     """The activation function of each layer.
 
-    Raises ModelError for one that is not known, CheckpointError when xIELU's numbers are not in the checkpoint.
+    Raises ModelError for one that is not known, and where something else stands between a neuron's row and its
+    activation, so that no constant can be put there; CheckpointError when xIELU's numbers are not in the checkpoint.
     """
     feed_forward = target.feed_forward
+    if why := uncarried(target.checkpoint.config):
+        raise ModelError(f"{target.source.name} can hold no constants: {why}. Only deactivate and scale work with it.")
     name = function_name(target)
     if name == XIELU:
         return [_xielu_of(target, layer) for layer in range(feed_forward.layers)]

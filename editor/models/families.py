@@ -11,6 +11,7 @@ product with up(x), in a gated one. Layers and widths are counted in the file, n
 """
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +33,9 @@ class Family:
     function: str = "hidden_act"  # the config key that names the activation function; "=name": always that one
     fused: bool = False
     conv1d: bool = False
+    inline: bool = (
+        False  # transformers computes the activation function without a module: `activation_modules` adds one
+    )
     bias: str | bool = False  # has FFN biases: always, never, or as a config key says (True where it is missing)
     flag: str | None = None  # the config key that turns FFN biases on in this family
     flagged: tuple[str, ...] = ()  # projections outside the FFN that get a bias from the same key
@@ -49,33 +53,55 @@ class Family:
 
 
 FAMILIES = (
-    Family(("llama", "granite", "smollm3", "seed_oss", "helium"), flag="mlp_bias"),
     Family(
-        ("mistral", "ministral", "ministral3", "qwen2", "qwen3", "stablelm", "olmo", "olmo2", "cohere", "cohere2",
-         "exaone4", "hunyuan_v1_dense"),
+        ("llama", "granite", "granite_swa", "smollm3", "seed_oss", "helium", "cwm", "doge", "hyperclovax", "iquestcoder",
+         "minicpm3"),
+        flag="mlp_bias",
     ),
+    Family(
+        ("mistral", "ministral", "ministral3", "qwen2", "qwen2_vl_text", "qwen2_5_vl_text", "qwen3", "qwen3_vl_text",
+         "qwen3_5_text", "stablelm", "olmo", "olmo2", "olmo3", "olmo_hybrid", "cohere", "cohere2", "diffllama", "exaone4",
+         "hunyuan_v1_dense", "youtu"),
+    ),
+    Family(("ernie4_5",), flag="use_bias", flagged=tuple(f"self_attn.{name}_proj" for name in "qkvo")),
     Family(("gemma",), function="=gelu_pytorch_tanh"),  # whatever hidden_act says: released configs say gelu
-    Family(("gemma2", "gemma3_text"), function="hidden_activation"),
+    Family(
+        ("gemma2", "gemma3_text", "gemma3n_text", "gemma4_text", "gemma4_unified_text", "vaultgemma"),
+        function="hidden_activation",
+    ),
+    Family(("bamba", "falcon_h1"), into="feed_forward.gate_proj", up="feed_forward.up_proj", out="feed_forward.down_proj",
+           activation="feed_forward.act_fn", flag="mlp_bias"),
+    Family(("lfm2", "lfm3"), into="feed_forward.w1", up="feed_forward.w3", out="feed_forward.w2",
+           activation="feed_forward.act_fn", function="=silu", inline=True),
     Family(("nemotron", "arcee"), into="mlp.up_proj", up=None, flag="mlp_bias"),
+    Family(("jais2",), into="mlp.up_proj", up=None, bias="mlp_bias"),
     Family(("apertus",), into="mlp.up_proj", up=None),
-    Family(("phi3", "glm", "glm4"), into="mlp.gate_up_proj", up=None, fused=True, activation="mlp.activation_fn"),
+    Family(("nanochat",), into="mlp.fc1", up=None, out="mlp.fc2", activation="mlp.activation_fn"),
+    Family(("phi3", "glm", "glm4", "glm4v_text"), into="mlp.gate_up_proj", up=None, fused=True,
+           activation="mlp.activation_fn"),
+    Family(("granitemoehybrid",), into="shared_mlp.input_linear", up=None, out="shared_mlp.output_linear", fused=True,
+           activation="shared_mlp.activation"),
     Family(("phi",), into="mlp.fc1", up=None, out="mlp.fc2", activation="mlp.activation_fn", bias=True),
     Family(("opt",), into="fc1", up=None, out="fc2", activation="activation_fn", function="activation_function",
            bias="enable_bias"),
     Family(("xglm",), into="fc1", up=None, out="fc2", activation="activation_fn", function="activation_function",
            bias=True),
+    Family(("biogpt",), into="fc1", up=None, out="fc2", activation="activation_fn", bias=True),
     Family(("bloom",), layer="h.{}", into="mlp.dense_h_to_4h", up=None, out="mlp.dense_4h_to_h",
            activation="mlp.gelu_impl", function="=gelu_pytorch_tanh", bias=True),
-    Family(("gpt_neox",), into="mlp.dense_h_to_4h", up=None, out="mlp.dense_4h_to_h", activation="mlp.act", bias=True),
+    Family(("gpt_neox", "persimmon"), into="mlp.dense_h_to_4h", up=None, out="mlp.dense_4h_to_h", activation="mlp.act",
+           bias=True),
+    Family(("gpt_neox_japanese",), into="mlp.dense_h_to_4h", up=None, out="mlp.dense_4h_to_h", activation="mlp.act"),
     Family(("falcon",), layer="h.{}", into="mlp.dense_h_to_4h", up=None, out="mlp.dense_4h_to_h",
            activation="mlp.act", function="activation", flag="bias",
            flagged=("self_attention.query_key_value", "self_attention.dense")),
     Family(("gpt2",), layer="h.{}", into="mlp.c_fc", up=None, out="mlp.c_proj", activation="mlp.act",
            function="activation_function", conv1d=True, bias=True),
-    Family(("gpt_neo",), layer="h.{}", into="mlp.c_fc", up=None, out="mlp.c_proj", activation="mlp.act",
+    Family(("gpt_neo", "gpt_bigcode"), layer="h.{}", into="mlp.c_fc", up=None, out="mlp.c_proj", activation="mlp.act",
            function="activation_function", bias=True),
-    Family(("gptj",), layer="h.{}", into="mlp.fc_in", up=None, out="mlp.fc_out", activation="mlp.act",
+    Family(("gptj", "codegen"), layer="h.{}", into="mlp.fc_in", up=None, out="mlp.fc_out", activation="mlp.act",
            function="activation_function", bias=True),
+    Family(("ctrl",), layer="h.{}", into="ffn.0", up=None, out="ffn.2", activation="ffn.1", function="=relu", bias=True),
     Family(("starcoder2",), into="mlp.c_fc", up=None, out="mlp.c_proj", activation="mlp.act", bias="use_bias"),
     Family(("mpt",), layer="blocks.{}", into="ffn.up_proj", up=None, out="ffn.down_proj", activation="ffn.act",
            function="=gelu"),
@@ -84,9 +110,20 @@ FAMILIES = (
 KNOWN = tuple(sorted(name for family in FAMILIES for name in family.model_types))
 
 # What may stand before `layers.{}` in a file: text towers of any wrapper, never a vision or audio one.
-TEXT_PREFIX = re.compile(r"((model|language_model|text_model|transformer|gpt_neox|decoder)\.)*")
+TEXT_PREFIX = re.compile(
+    r"((model|language_model|text_model|transformer|backbone|gpt_neox|gpt_neox_japanese|biogpt|decoder)\.)*"
+)
 TEXT_CONFIG = "text_config"
+EXPERT_PART = re.compile(r"(^|\.)([a-z_]*experts?|[a-z_]*moe)\.")  # of a tensor's name
 EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts", "num_experts_per_tok")
+
+
+# What a config may say of its networks that leaves a neuron's activation no function of its own row alone, so that no
+# constant can be put there: key -> whether its value does, and how.
+UNCARRIED: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "activation_sparsity_pattern": (any, "activations below a bar become 0, and the bar depends on all neurons"),
+    "mlp_multipliers": (lambda factors: factors[0] != 1, "what goes into the activation function is multiplied"),
+}
 
 
 @dataclass(frozen=True)
@@ -124,15 +161,28 @@ def family_of(config: dict[str, Any]) -> Family:
     """The row for a checkpoint's config. Raises ModelError for an unknown family and for mixtures of experts."""
     text = text_config(config)
     model_type = text.get("model_type")
-    if any(isinstance(count := text.get(key), int) and count > 1 for key in EXPERTS) or "moe" in str(model_type):
-        raise ModelError(
-            f"the model is a mixture of experts ({model_type}), which monoglot does not edit yet: "
-            "its feed-forward network is many small ones. Use a dense model."
-        )
     for family in FAMILIES:
         if model_type in family.model_types:
             return family
+    if any(isinstance(count := text.get(key), int) and count > 1 for key in EXPERTS) or "moe" in str(model_type):
+        raise _mixture(model_type)
     raise ModelError(f"unknown model family {model_type!r}. Known: {', '.join(KNOWN)}.")
+
+
+def uncarried(config: dict[str, Any]) -> str | None:
+    """Why a model with this config can hold no constants; None: it can."""
+    text = text_config(config)
+    for key, (applies, why) in UNCARRIED.items():
+        if text.get(key) and applies(text[key]):
+            return f"{why} ({key} in its config)"
+    return None
+
+
+def _mixture(model_type: Any) -> ModelError:
+    return ModelError(
+        f"the model is a mixture of experts ({model_type}), which monoglot does not edit yet: "
+        "its feed-forward network is many small ones. Use a dense model."
+    )
 
 
 def locate(checkpoint: Checkpoint) -> FeedForward:
@@ -171,5 +221,29 @@ def locate(checkpoint: Checkpoint) -> FeedForward:
                 f"{checkpoint.folder}: {tensor.name} is stored as {tensor.dtype}; monoglot edits float32, float16 and "
                 "bfloat16. Use the unquantised checkpoint."
             )
+    _check_whole(checkpoint, family, model_type, prefix)
     width, hidden = shape if family.conv1d else reversed(shape)
     return FeedForward(family, model_type, prefix, len(outputs), width, hidden, outputs)
+
+
+def _check_whole(checkpoint: Checkpoint, family: Family, model_type: str, prefix: str) -> None:
+    """Raise ModelError when the layers hold experts, or a part of the network that the family doesn't have: an edit of the
+    parts that are known would be an edit of something else than a neuron."""
+    pattern = re.compile(rf"{re.escape(prefix)}{family.layer_pattern}\.(?P<part>.+)")
+    projections = {f"{name}.{kind}" for name in (family.into, family.up, family.out) for kind in ("weight", "bias")}
+    network = family.out.rpartition(".")[0]
+    for _, tensor in checkpoint.tensors():
+        match = pattern.fullmatch(tensor.name)
+        if match is None or match["part"] in projections:
+            continue
+        if EXPERT_PART.search(match["part"]):
+            raise _mixture(model_type)
+        if (
+            network
+            and match["part"].startswith(f"{network}.")
+            and not match["part"].startswith(f"{family.activation}.")
+        ):
+            raise ModelError(
+                f"{checkpoint.folder}: the feed-forward network has a part that {model_type} models don't have, "
+                f"{tensor.name}. monoglot can't tell what a neuron is there. Use the original checkpoint of the model."
+            )

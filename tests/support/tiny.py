@@ -42,21 +42,67 @@ COMMON: dict[str, Any] = {
 }
 
 # What COMMON leaves too large, or names otherwise, in some families.
+MAMBA = {"mamba_d_state": 4, "mamba_n_heads": 2, "mamba_d_head": 16, "mamba_n_groups": 1, "mamba_chunk_size": 8}
+LATENT = {"q_lora_rank": 8, "kv_lora_rank": 8, "qk_rope_head_dim": 4, "qk_nope_head_dim": 4, "v_head_dim": 8}
+LINEAR = {
+    "linear_num_value_heads": 2, "linear_num_key_heads": 2, "linear_key_head_dim": 8, "linear_value_head_dim": 8,
+    "layer_types": ["linear_attention", "full_attention", "linear_attention"],
+}  # fmt: skip
+GEMMA = {"head_dim": 8, "layer_types": ["sliding_attention", "full_attention", "sliding_attention"]}
+PER_LAYER = {"vocab_size_per_layer_input": VOCABULARY, "hidden_size_per_layer_input": 4, "num_kv_shared_layers": 0}
 OWN: dict[str, dict[str, Any]] = {
+    "bamba": {**MAMBA, "attn_layer_indices": [1]},
+    "codegen": {"n_inner": WIDTH, "rotary_dim": 4, "num_attention_heads": 4},
+    "ctrl": {"dff": WIDTH},
     "falcon": {"ffn_hidden_size": WIDTH},
+    "falcon_h1": {**MAMBA, "mamba_d_ssm": 32, "head_dim": 8},
+    "gemma3n_text": {
+        **GEMMA,
+        **PER_LAYER,
+        "laurel_rank": 4,
+        "altup_num_inputs": 2,
+        "altup_active_idx": 0,
+        "activation_sparsity_pattern": [0.0] * LAYERS,
+    },
+    "gemma4_text": {**GEMMA, **PER_LAYER, "global_head_dim": 8, "num_global_key_value_heads": 2},
+    "gemma4_unified_text": {**GEMMA, "global_head_dim": 8, "num_global_key_value_heads": 2},
     "gpt2": {"n_inner": WIDTH},
+    "gpt_bigcode": {"n_inner": WIDTH},
     "gpt_neo": {"num_layers": LAYERS, "attention_types": [[["global", "local"], 1], [["global"], 1]]},
+    "gpt_neox_japanese": {"intermediate_multiple_size": 2},
     "gptj": {"n_inner": WIDTH, "rotary_dim": 4},
+    "granitemoehybrid": {
+        **MAMBA,
+        "shared_intermediate_size": WIDTH,
+        "num_local_experts": 0,
+        "layer_types": ["mamba", "attention", "mamba"],
+    },
     "helium": {"head_dim": 8},
     "hunyuan_v1_dense": {"head_dim": 8},
+    "lfm2": {"block_auto_adjust_ff_dim": False, "layer_types": ["conv", "full_attention", "conv"]},
     "ministral": {"head_dim": 8},
+    "minicpm3": LATENT,
+    "olmo_hybrid": LINEAR,
     "opt": {"ffn_dim": WIDTH, "word_embed_proj_dim": HIDDEN},
+    "qwen3_5_text": {**LINEAR, "head_dim": 8},
+    "vaultgemma": GEMMA,
     "xglm": {"ffn_dim": WIDTH},
+    "youtu": LATENT,
 }
 
 # Multimodal wrappers: a text tower of the type that their text_config names, and a vision tower of two layers.
 VISION = {"hidden_size": 8, "intermediate_size": 12, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 16,
           "patch_size": 8}  # fmt: skip
+PATCHES = {"depth": 2, "hidden_size": 8, "embed_dim": 8, "num_heads": 2, "intermediate_size": 12, "out_hidden_size": HIDDEN,
+           "mlp_ratio": 2, "image_size": 16, "patch_size": 4, "temporal_patch_size": 2, "spatial_merge_size": 2}  # fmt: skip
+MARKS = {"image_token_id": 5, "video_token_id": 5, "vision_start_token_id": 5, "vision_end_token_id": 5}
+
+
+def mrope(sections: list[int], **more: Any) -> dict[str, Any]:
+    """Positions in three axes: time, height, width."""
+    return {"rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "mrope_section": sections, **more}}
+
+
 WRAPPERS: dict[str, dict[str, Any]] = {
     "gemma3": {
         "text_config": {**COMMON, "model_type": "gemma3_text", "head_dim": 8},
@@ -74,13 +120,56 @@ WRAPPERS: dict[str, dict[str, Any]] = {
         "vision_config": {**VISION, "model_type": "pixtral", "head_dim": 4},
         "image_token_index": 5,
     },
+    "gemma4": {
+        "text_config": {**COMMON, **OWN["gemma4_text"], "pad_token_id": 2, "model_type": "gemma4_text"},
+        "vision_config": {**VISION, "num_key_value_heads": 2, "head_dim": 4, "global_head_dim": 4, "patch_size": 4},
+        "audio_config": None,
+        "image_token_id": 5,
+    },
+    "glm4v": {
+        "text_config": {**COMMON, **mrope([1, 1, 0], partial_rotary_factor=0.5), "model_type": "glm4v_text"},
+        "vision_config": PATCHES,
+        **MARKS,
+    },
+    "lfm2_vl": {
+        "text_config": {**COMMON, **OWN["lfm2"], "model_type": "lfm2"},
+        "vision_config": {**VISION, "model_type": "siglip2_vision_model", "num_patches": 4},
+        "image_token_id": 5,
+        "projector_hidden_size": 8,
+    },
     "paligemma": {
         "text_config": {**COMMON, "model_type": "gemma", "head_dim": 8},
         "vision_config": {**VISION, "model_type": "siglip_vision_model", "projection_dim": HIDDEN},
         "projection_dim": HIDDEN,
         "image_token_index": 5,
     },
-}
+    "qwen2_vl": {
+        "text_config": {**COMMON, **mrope([2, 1, 1]), "model_type": "qwen2_vl_text"},
+        "vision_config": {**PATCHES, "hidden_size": HIDDEN},
+        **MARKS,
+    },
+    "qwen2_5_vl": {
+        "text_config": {**COMMON, **mrope([2, 1, 1]), "model_type": "qwen2_5_vl_text"},
+        "vision_config": {**PATCHES, "fullatt_block_indexes": [1]},
+        **MARKS,
+    },
+    "qwen3_vl": {
+        "text_config": {**COMMON, **mrope([2, 1, 1]), "head_dim": 8, "model_type": "qwen3_vl_text"},
+        "vision_config": {**PATCHES, "deepstack_visual_indexes": [0], "num_position_embeddings": 16},
+        **MARKS,
+    },
+    "qwen3_5": {
+        "text_config": {
+            **COMMON, **OWN["qwen3_5_text"], **mrope([1, 1, 0], partial_rotary_factor=0.5), "model_type": "qwen3_5_text",
+        },
+        "vision_config": {**PATCHES, "num_position_embeddings": 16},
+        **MARKS,
+    },
+}  # fmt: skip
+# Families that transformers has within a wrapper alone.
+TOWERS = {
+    "glm4v_text": "glm4v", "qwen2_vl_text": "qwen2_vl", "qwen2_5_vl_text": "qwen2_5_vl", "qwen3_vl_text": "qwen3_vl"
+}  # fmt: skip
 
 
 class Case(NamedTuple):
@@ -103,16 +192,20 @@ CASES = {name: Case(name, {}) for name in KNOWN} | {
     "falcon+new_decoder": Case("falcon", {"new_decoder_architecture": True, "num_kv_heads": 2}),
     "falcon-parallel": Case("falcon", {"parallel_attn": False}),
     "starcoder2-bias": Case("starcoder2", {"use_bias": False}),
+    "gemma3n+sparse": Case("gemma3n_text", {"activation_sparsity_pattern": [0.5, 0.0, 0.9]}),
+    "falcon_h1+multipliers": Case("falcon_h1", {"mlp_multipliers": [0.5, 2.0]}),
+    "jais2-bias": Case("jais2", {"mlp_bias": False}),
 }
 # Which exact carriers they have; calibrated they all have.
 EXACT = {
     "native": (
         "bloom", "gpt2", "gpt2+square", "gpt_neo", "gpt_neox", "gptj", "opt", "opt+postnorm", "phi", "starcoder2",
-        "xglm", "falcon+bias", "llama+mlp_bias",
+        "xglm", "falcon+bias", "llama+mlp_bias", "biogpt", "codegen", "ctrl", "gpt_bigcode", "jais2", "persimmon",
     ),
     "flag": (
         "llama", "llama+square", "granite", "smollm3", "seed_oss", "helium", "nemotron", "arcee", "falcon",
-        "falcon+new_decoder", "falcon-parallel",
+        "falcon+new_decoder", "falcon-parallel", "bamba", "cwm", "doge", "ernie4_5", "falcon_h1", "granite_swa",
+        "hyperclovax", "iquestcoder", "minicpm3",
     ),
     "llama": ("mistral-window", "qwen2", "qwen2+tied", "phi3"),
 }  # fmt: skip
@@ -155,9 +248,12 @@ def save_model(
     tokenizer: bool = True,
     **config: Any,
 ) -> Path:
-    """Save a random model of a family or a wrapper, with a tokenizer; in several shards if asked. Weights are large
-    enough that every neuron matters, and biases are not zero."""
+    """Save a random model of a family (in its wrapper, where there is no other) or a wrapper, with a tokenizer; in several
+    shards if asked. Weights are large enough that every neuron matters, and biases are not zero."""
     torch.manual_seed(seed)
+    if model_type in TOWERS:
+        model_type, text = TOWERS[model_type], config
+        config = {"text_config": {**WRAPPERS[model_type]["text_config"], **text}}
     if model_type in WRAPPERS:
         built = transformers.AutoConfig.for_model(model_type, **{**WRAPPERS[model_type], **config})
         model = transformers.AutoModelForImageTextToText.from_config(built, dtype=torch.float32)
