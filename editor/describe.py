@@ -27,7 +27,8 @@ from .files.kinds import FILE, kind
 from .gguf import converted as converted_file
 from .gguf.describe import of_gguf
 from .models.activations import function_name, functions
-from .models.families import FeedForward, locate, text_config
+from .models.families import text_config
+from .models.feed_forward import FeedForward, locate, unstacked
 from .models.outline import outlined
 from .models.source import Source, on_hub, resolve
 from .models.target import Target
@@ -122,7 +123,7 @@ def of_model(source: Source, *, hashes: bool = False) -> dict[str, Any]:
             raise
         found["reason"] = str(error)
     else:
-        found |= _network(Target(source, checkpoint, feed_forward, found["fingerprint"]))
+        found |= _network(Target(source, unstacked(checkpoint), feed_forward, found["fingerprint"]))
     if (folder / FILE).is_file():
         found |= _of_manifest(folder, hashes)
     return found
@@ -175,9 +176,10 @@ def _network(target: Target) -> dict[str, Any]:
         "layers": feed_forward.layers,
         "width": feed_forward.width,
         "hidden": feed_forward.hidden,
-        "neurons": feed_forward.layers * feed_forward.width,
+        "networks": len(feed_forward.networks),
+        "neurons": feed_forward.neurons,
         "activation_function": name,
-        "gated": family.gated,
+        "gated": feed_forward.located[0].network.gated,
         "layout": _layout(feed_forward),
         "biases": has_biases(target),
         "bias_flag": family.flag,
@@ -191,10 +193,18 @@ def _network(target: Target) -> dict[str, Any]:
 
 def _layout(feed_forward: FeedForward) -> str:
     """The projections by their names in the file, those into the network before the one out of it."""
-    family = feed_forward.family
-    into = [family.into, *([family.up] if family.up else [])]
-    notes = ["gate and up in one tensor"] * family.fused + ["neurons in rows"] * family.conv1d
-    return f"{', '.join(into)} → {family.out}" + (f" ({', '.join(notes)})" if notes else "")
+    lines = []
+    for network in dict.fromkeys(each.network for each in feed_forward.located):
+        *into, out = network.projections
+        notes = {
+            "gate and up in one tensor": network.fused,
+            "interleaved": network.interleaved,
+            "all experts in one tensor": network.stacked,
+            "neurons in rows": network.conv1d,
+        }
+        said = ", ".join(note for note, applies in notes.items() if applies)
+        lines.append(f"{', '.join(into)} → {out}" + (f" ({said})" if said else ""))
+    return "; ".join(lines)
 
 
 def _of_manifest(folder: Path, hashes: bool) -> dict[str, Any]:
@@ -228,7 +238,7 @@ def of_neurons(path: Path) -> dict[str, Any]:
     owners = Counter(pair for language in found.languages for pair in found.pairs(language))
     return {
         "kind": "neurons",
-        "model": vars(found.model) if found.model else None,
+        "model": found.model.to_data() if found.model else None,
         "method": found.method,
         "layers": found.layers,
         "languages": {
@@ -252,7 +262,7 @@ def of_statistics(path: Path) -> dict[str, Any]:
     inputs = found.inputs
     return {
         "kind": "statistics",
-        "model": vars(found.model),
+        "model": found.model.to_data(),
         "languages": {
             language: {"tokens": found.tokens[language], "texts": len(found.texts[language])}
             for language in found.languages

@@ -110,7 +110,7 @@ def _several() -> bool:
 
 def show_statistics(result: "Statistics", as_json: bool) -> None:
     if as_json:
-        answer({"model": vars(result.model), "tokens": result.tokens})
+        answer({"model": result.model.to_data(), "tokens": result.tokens})
         return
     table(
         f"{result.model.name}: {result.model.layers} layers × {result.model.width} neurons",

@@ -76,7 +76,7 @@ def _edits(target: Target, what: Carried) -> dict[str, TensorEdit]:
     for number, (layer, constant) in enumerate(zip(what.plan.layers, constants, strict=True)):
         if len(layer.neurons):
             named = LayerTensors(target.feed_forward, number, tensors)
-            edits |= of_layer(layer, named, constant, biased=what.carrier in EXACT, number=number)
+            edits |= of_layer(layer, named, constant, biased=what.carrier in EXACT)
     return edits
 
 

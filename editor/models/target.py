@@ -6,7 +6,7 @@ from ..errors import CheckpointError
 from ..files.checkpoint import Checkpoint, read_checkpoint
 from ..files.companions import check_no_adapter, companions
 from ..files.fingerprint import fingerprint, sampled
-from .families import FeedForward, locate
+from .feed_forward import FeedForward, locate, unstacked
 from .identity import Base, ModelInfo
 from .source import Source
 
@@ -26,7 +26,7 @@ class Target:
 def open_target(source: Source) -> Target:
     """Read and check everything that an edit needs to know of a model. Raises ModelError."""
     check_no_adapter(source.folder)
-    checkpoint = read_checkpoint(source.folder)
+    checkpoint = unstacked(read_checkpoint(source.folder))
     companions(checkpoint.folder, checkpoint.config, {shard.path.name for shard in checkpoint.shards})
     return Target(source, checkpoint, locate(checkpoint), fingerprint(checkpoint))
 
@@ -64,4 +64,5 @@ def model_info(target: Target) -> ModelInfo:
         feed_forward.layers,
         feed_forward.width,
         target.fingerprint,
+        feed_forward.blocks,
     )

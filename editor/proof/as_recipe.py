@@ -16,7 +16,7 @@ from ..errors import ModelError
 from ..files import floats
 from ..files.checkpoint import read_checkpoint
 from ..files.streams import Place, row_blocks
-from ..models.families import locate
+from ..models.feed_forward import locate, unstacked
 from ..models.source import Source
 from ..models.target import Target, model_info, open_target
 from ..neurons.neurons import Neurons
@@ -50,7 +50,7 @@ def as_recipe(a: Source, b: Source, found: Difference) -> Said:
         return Said(reason="they don't have the same tensors")
     try:
         target = open_target(a)
-        other = read_checkpoint(b.folder)
+        other = unstacked(read_checkpoint(b.folder))
         locate(other)
     except ModelError as error:
         return Said(reason=str(error).rstrip("."))
@@ -62,7 +62,11 @@ def as_recipe(a: Source, b: Source, found: Difference) -> Said:
     layers: dict[int, _Factors] = {}
     for each in found.changed:
         layer = outputs[each.name]
-        layers[layer] = _factors(target.feed_forward.outputs[layer], theirs[each.name], target.feed_forward.neuron_axis)
+        layers[layer] = _factors(
+            target.feed_forward.outputs[layer],
+            theirs[each.name],
+            target.feed_forward.located[layer].network.neuron_axis,
+        )
         if layers[layer].problem:
             return Said(reason=f"{each.name}: {layers[layer].problem}")
     recipe, neurons = _group(target, layers)
@@ -150,7 +154,7 @@ def _neighbour(stored: npt.NDArray[Any], dtype: str, up: bool) -> Float64:
 
 def _group(target: Target, layers: Mapping[int, _Factors]) -> tuple[Recipe, Neurons]:
     """Neurons with the same factor, together; as few groups as the intervals allow."""
-    count = target.feed_forward.layers
+    count = len(target.feed_forward.networks)
     members: dict[str, list[list[int]]] = {}
     edits: list[Edit] = []
 

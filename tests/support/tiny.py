@@ -90,6 +90,66 @@ OWN: dict[str, dict[str, Any]] = {
     "youtu": LATENT,
 }
 
+# Mixtures of experts: EXPERTS of them, each EXPERT_WIDTH wide, in all layers, or in all but the first.
+EXPERTS, EXPERT_WIDTH, SHARED_WIDTH = 4, 12, 20
+ROUTED = {"num_experts_per_tok": 2, "moe_intermediate_size": EXPERT_WIDTH}
+
+BEHIND_ONE = {**ROUTED, "n_routed_experts": EXPERTS, "first_k_dense_replace": 1, "n_shared_experts": 1, "n_group": 1,
+              "topk_group": 1}  # fmt: skip
+QWEN_MOE = {**ROUTED, "num_experts": EXPERTS, "head_dim": 8}
+SHARED_EXPERT = {"shared_expert_intermediate_size": SHARED_WIDTH}
+SPARSE_BLOCK = {"num_local_experts": EXPERTS, "num_experts_per_tok": 2, "head_dim": 8}
+MIXTURES: dict[str, dict[str, Any]] = {
+    "qwen2_moe": {**ROUTED, "num_experts": EXPERTS, **SHARED_EXPERT, "mlp_only_layers": [1]},
+    "qwen3_moe": QWEN_MOE,
+    "qwen3_next": {**QWEN_MOE, **LINEAR, **SHARED_EXPERT},
+    "qwen3_5_moe_text": {**QWEN_MOE, **LINEAR, **SHARED_EXPERT},
+    "qwen3_vl_moe_text": QWEN_MOE,
+    "olmoe": {"num_experts": EXPERTS, "num_experts_per_tok": 2},
+    "flex_olmo": {"num_experts": EXPERTS, "num_experts_per_tok": 2},
+    "mellum": QWEN_MOE,
+    "deepseek_v2": {**BEHIND_ONE, **LATENT, "topk_method": "greedy"},
+    "deepseek_v3": {**BEHIND_ONE, **LATENT},
+    "glm4_moe": {**BEHIND_ONE, "head_dim": 8},
+    "glm4_moe_lite": {**BEHIND_ONE, **LATENT},
+    "glm_moe_dsa": {**BEHIND_ONE, **LATENT, "index_n_heads": 2, "index_head_dim": 8, "index_topk": 64},
+    "glm4v_moe_text": {**BEHIND_ONE, "head_dim": 8},
+    "dots1": {**BEHIND_ONE, "head_dim": 8},
+    "solar_open": {**BEHIND_ONE, "head_dim": 8, "first_k_dense_replace": 0},
+    "exaone_moe": {**ROUTED, "num_experts": EXPERTS, "num_shared_experts": 1, "n_group": 1, "topk_group": 1,
+                   "head_dim": 8, "first_k_dense_replace": 1},
+    "ernie4_5_moe": {"moe_num_experts": EXPERTS, "moe_k": 2, "moe_intermediate_size": EXPERT_WIDTH,
+                     "moe_num_shared_experts": 2, "moe_layer_start_index": 1, "head_dim": 8},
+    "cohere2_moe": {"num_experts": EXPERTS, "num_experts_per_tok": 2, "head_dim": 8},
+    "afmoe": {**ROUTED, "num_experts": EXPERTS, "num_shared_experts": 1, "num_dense_layers": 1, "head_dim": 8},
+    "axk1": {**BEHIND_ONE, **LATENT},
+    "hunyuan_v1_moe": {"num_experts": EXPERTS, "moe_topk": 2, "head_dim": 8},
+    "mixtral": SPARSE_BLOCK,
+    "phimoe": {"num_local_experts": EXPERTS, "num_experts_per_tok": 2},
+    "minimax": {**SPARSE_BLOCK, "layer_types": ["linear_attention", "full_attention", "linear_attention"]},
+    "minimax_m2": {**SPARSE_BLOCK, "rotary_dim": 4},
+    "jamba": {"num_experts": EXPERTS, "num_experts_per_tok": 2, "expert_layer_period": 2, "expert_layer_offset": 1,
+              "attn_layer_period": 2, "attn_layer_offset": 1, "mamba_d_state": 4, "use_mamba_kernels": False},
+    "lfm2_moe": {**ROUTED, "num_experts": EXPERTS, "num_dense_layers": 1, "layer_types": ["conv", "full_attention", "conv"]},
+    "aria_text": {"moe_num_experts": EXPERTS, "moe_topk": 2, "moe_num_shared_experts": 2},
+    "granitemoe": {"num_local_experts": EXPERTS, "num_experts_per_tok": 2},
+    "granitemoeshared": {"num_local_experts": EXPERTS, "num_experts_per_tok": 2, "shared_intermediate_size": SHARED_WIDTH},
+    "gpt_oss": {"num_local_experts": EXPERTS, "num_experts_per_tok": 2, "head_dim": 8},
+    "nemotron_h": {
+        "hybrid_override_pattern": "M-E*E-", "num_hidden_layers": 6, "n_routed_experts": EXPERTS, **ROUTED, "n_group": 1,
+        "topk_group": 1, "moe_shared_expert_intermediate_size": SHARED_WIDTH, "n_shared_experts": 1, "head_dim": 8,
+        "mamba_num_heads": 2, "mamba_head_dim": 16, "ssm_state_size": 4, "n_groups": 1, "chunk_size": 8,
+    },
+}  # fmt: skip
+# … and mixtures of families that have dense models too.
+MIXED = {
+    "gemma4_text": {"enable_moe_block": True, "num_experts": EXPERTS, "top_k_experts": 2,
+                    "moe_intermediate_size": EXPERT_WIDTH},
+    "granitemoehybrid": {"num_local_experts": EXPERTS, "num_experts_per_tok": 2},
+}  # fmt: skip
+OWN |= MIXTURES
+DENSE = tuple(name for name in KNOWN if name not in MIXTURES)
+
 # Multimodal wrappers: a text tower of the type that their text_config names, and a vision tower of two layers.
 VISION = {"hidden_size": 8, "intermediate_size": 12, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 16,
           "patch_size": 8}  # fmt: skip
@@ -158,6 +218,18 @@ WRAPPERS: dict[str, dict[str, Any]] = {
         "vision_config": {**PATCHES, "deepstack_visual_indexes": [0], "num_position_embeddings": 16},
         **MARKS,
     },
+    "glm4v_moe": {
+        "text_config": {
+            **COMMON, **OWN["glm4v_moe_text"], **mrope([1, 1, 0], partial_rotary_factor=0.5), "model_type": "glm4v_moe_text",
+        },
+        "vision_config": PATCHES,
+        **MARKS,
+    },
+    "qwen3_vl_moe": {
+        "text_config": {**COMMON, **QWEN_MOE, **mrope([2, 1, 1]), "model_type": "qwen3_vl_moe_text"},
+        "vision_config": {**PATCHES, "deepstack_visual_indexes": [0], "num_position_embeddings": 16},
+        **MARKS,
+    },
     "qwen3_5": {
         "text_config": {
             **COMMON, **OWN["qwen3_5_text"], **mrope([1, 1, 0], partial_rotary_factor=0.5), "model_type": "qwen3_5_text",
@@ -166,9 +238,11 @@ WRAPPERS: dict[str, dict[str, Any]] = {
         **MARKS,
     },
 }  # fmt: skip
+DENSE_WRAPPERS = tuple(name for name in WRAPPERS if not name.endswith("_moe"))
 # Families that transformers has within a wrapper alone.
 TOWERS = {
-    "glm4v_text": "glm4v", "qwen2_vl_text": "qwen2_vl", "qwen2_5_vl_text": "qwen2_5_vl", "qwen3_vl_text": "qwen3_vl"
+    "glm4v_text": "glm4v", "qwen2_vl_text": "qwen2_vl", "qwen2_5_vl_text": "qwen2_5_vl", "qwen3_vl_text": "qwen3_vl",
+    "glm4v_moe_text": "glm4v_moe", "qwen3_vl_moe_text": "qwen3_vl_moe",
 }  # fmt: skip
 
 
@@ -179,7 +253,7 @@ class Case(NamedTuple):
     config: dict[str, Any]
 
 
-CASES = {name: Case(name, {}) for name in KNOWN} | {
+CASES = {name: Case(name, {}) for name in DENSE} | {
     "llama+mlp_bias": Case("llama", {"mlp_bias": True}),
     "llama+square": Case("llama", {"intermediate_size": HIDDEN}),  # no shape tells which axis neurons lie along
     "gpt2+square": Case("gpt2", {"n_inner": HIDDEN}),

@@ -19,7 +19,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from support import tiny
-from support.tiny import CASES, EXACT, MOVED, TOLERANCE, WRAPPERS, Case, live, logits
+from support.tiny import CASES, DENSE_WRAPPERS, EXACT, MOVED, TOLERANCE, Case, live, logits
 
 from monoglot.editor.edits import calibration as calibration_file
 from monoglot.editor.edits import carriers
@@ -195,7 +195,7 @@ def stand_in(target: Target, plan: Plan, calibration: calibration_file.Calibrati
 
 REFUSED = ("gemma3n+sparse", "falcon_h1+multipliers")  # no constant can be put there: see test_families
 CALIBRATED = {name: case for name, case in CASES.items() if name not in REFUSED} | {
-    name: Case(name, {}) for name in WRAPPERS
+    name: Case(name, {}) for name in DENSE_WRAPPERS
 }
 
 
