@@ -160,13 +160,15 @@ def _weights(checkpoint: Checkpoint, hashes: Mapping[str, str]) -> dict[str, Any
 def _network(target: Target) -> dict[str, Any]:
     """The feed-forward network, and what can be done to it."""
     feed_forward, family = target.feed_forward, target.feed_forward.family
-    ignored = ignored_biases(target)
+    ignored, refused = ignored_biases(target), refusals(target)
     name, constants = None, None
     try:
         name = function_name(target)
         functions(target)
     except ModelError as error:
         constants = str(error)
+    if None not in refused.values():
+        constants = next(iter(refused.values()))
     if ignored:
         constants = (
             f"the file holds {len(ignored)} biases, for example {ignored[0]}, that its config does not ask for, so what a "
@@ -186,8 +188,8 @@ def _network(target: Target) -> dict[str, Any]:
         "ignored_biases": ignored,
         "editable": True,
         "operations": {op: constants if op in CONSTANT_OPS else None for op in OPS},
-        "carriers": refusals(target),
-        "carrier": choose("auto", target),
+        "carriers": refused,
+        "carrier": choose("auto", target) if None in refused.values() else None,
     }
 
 
@@ -240,12 +242,12 @@ def of_neurons(path: Path) -> dict[str, Any]:
         "kind": "neurons",
         "model": found.model.to_data() if found.model else None,
         "method": found.method,
-        "layers": found.layers,
+        "layers": found.model.layers if found.model and found.model.blocks else found.layers,
         "languages": {
             language: {
                 "neurons": found.count(language),
                 "alone": sum(owners[pair] == 1 for pair in found.pairs(language)),
-                "by_layer": [len(layer) for layer in found.indices[language]],
+                "by_layer": found.per_layer(language),
             }
             for language in found.languages
         },

@@ -18,7 +18,7 @@ METHODS = {  # the neurons were found by …
 
 
 def weights_note(manifest: Manifest) -> str:
-    total = manifest.base.layers * manifest.base.width
+    total = manifest.base.neurons or manifest.base.layers * manifest.base.width
     return (
         f"{manifest.neurons_edited:,} of {total:,} feed-forward neurons were edited in the weights; every other byte of "
         "them is the base's."

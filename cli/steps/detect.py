@@ -113,7 +113,7 @@ def show_statistics(result: "Statistics", as_json: bool) -> None:
         answer({"model": result.model.to_data(), "tokens": result.tokens})
         return
     table(
-        f"{result.model.name}: {result.model.layers} layers × {result.model.width} neurons",
+        f"{result.model.name}: {result.model.in_words} neurons",
         ("language", "tokens", "mean activation probability"),
         [(k, f"{n:,}", f"{result.probability(k).mean():.3f}") for k, n in result.tokens.items()],
     )

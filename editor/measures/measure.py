@@ -121,7 +121,7 @@ def generate(subject: Subject, options: Options, listener: Listener = NOBODY) ->
     wanted = {language: activated or (language,) for language in prompts}
     for code in {code for codes in wanted.values() for code in codes}:  # before models are loaded
         identify.check([code])
-    control = random_plan(plan, subject.target.feed_forward.width)
+    control = random_plan(plan, subject.target.feed_forward.width, blocks=subject.target.feed_forward.blocks)
     variants = [
         Variant(BASE, subject.model),
         Variant(THIS, subject.baked()),

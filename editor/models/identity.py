@@ -85,6 +85,11 @@ class ModelInfo:
         """Whether some of its blocks are experts."""
         return any(block.expert for block in self.blocks)
 
+    @property
+    def in_words(self) -> str:
+        """For example "18 layers × 2,048", or "48 layers, 6,144 networks up to 768 wide"."""
+        return shape_in_words(self.layers, self.width, len(self.blocks))
+
     def split(self, array: Any) -> list[Any]:
         """Views of such an array, one a block; further axes may follow."""
         return split(array, [block.width for block in self.blocks])
@@ -109,6 +114,13 @@ class ModelInfo:
         if max(block.width for block in blocks) != model.width or blocks[-1].layer >= model.layers:
             raise MalformedError(f"{place}.blocks do not fit its layers and width")
         return replace(model, blocks=blocks)
+
+
+def shape_in_words(layers: int, width: int, networks: int = 0) -> str:
+    """The shape of a model's feed-forward networks; `networks` counts them where there is not one a layer."""
+    return (
+        f"{layers} layers, {networks:,} networks up to {width:,} wide" if networks else f"{layers} layers × {width:,}"
+    )
 
 
 def split(array: Any, widths: Sequence[int]) -> list[Any]:

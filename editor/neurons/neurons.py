@@ -69,6 +69,16 @@ class Neurons:
     def layers(self) -> int:
         return len(next(iter(self.indices.values()))) if self.indices else 0
 
+    def per_layer(self, language: str) -> list[int]:
+        """Count the neurons of a language in each layer of the model."""
+        sizes = [len(block) for block in self.indices[language]]
+        if not self.model or not self.model.blocks:
+            return sizes
+        counts = [0] * self.model.layers
+        for block, size in zip(self.model.blocks, sizes, strict=True):
+            counts[block.layer] += size
+        return counts
+
     def count(self, language: str) -> int:
         return sum(len(layer) for layer in self.indices[language])
 

@@ -92,7 +92,7 @@ def test_no_model_is_built(model: Path, monkeypatch: pytest.MonkeyPatch) -> None
     ("config", "reason"),
     [
         ({"model_type": "unheard"}, "unknown model family 'unheard'"),
-        ({"num_local_experts": 8}, "mixture of experts"),
+        ({"model_type": "x_moe"}, "mixture of experts"),
         ({"quantization_config": {"quant_method": "gptq"}}, "quantised (gptq)"),
         ({"model_type": "gpt2"}, "has no h.*.mlp.c_proj.weight"),
     ],

@@ -8,6 +8,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -453,6 +454,85 @@ def test_random_neurons_are_drawn_in_each_block(saved: Callable[..., Path]) -> N
         assert len(drawn.neurons) == len(own.neurons)
         assert not len(drawn.neurons) or drawn.neurons[-1] < block.width
         assert not set(own.neurons) & set(drawn.neurons)
+
+
+def by_hand(name: str, seed: int = 0) -> Any:
+    """Statistics of three blocks, a dense one and two experts, of two languages; the second expert was given 3 tokens of
+    text in `zh`."""
+    from monoglot.editor.statistics.statistics import Statistics
+
+    blocks = (Block(0, 6), Block(1, 4, "0"), Block(1, 4, "1"))
+    info = ModelInfo(name, None, "qwen3_moe", 2, 6, "f" * 64, blocks)
+    routed = {"en": np.array([1000, 700, 300]), "zh": np.array([1000, 997, 3])}
+    generator = np.random.default_rng(seed)
+    tokens = {language: np.repeat(each, [6, 4, 4]) for language, each in routed.items()}
+    active = {language: (generator.random(14) * each).astype(np.int64) for language, each in tokens.items()}
+    total = {language: generator.normal(0, 1, 14) * each for language, each in tokens.items()}
+    return Statistics(info, {"en": 1000, "zh": 1000}, active, total, {"en": ("a",), "zh": ("b",)}, {}, routed=routed)
+
+
+def test_both_probabilities_are_kept(tmp_path: Path) -> None:
+    from monoglot.editor.statistics import statistics
+
+    made = by_hand("m")
+    statistics.save(made, tmp_path / "s")
+    again = statistics.load(tmp_path / "s")
+    assert again.model == made.model
+    given, joint = again.probability("zh"), again.probability("zh", routed=False)
+    assert np.array_equal(given[-4:], made.active_count["zh"][-4:] / 3)
+    assert np.array_equal(joint[-4:], made.active_count["zh"][-4:] / 1000)
+    assert np.array_equal(given[:6], joint[:6])
+    assert np.array_equal(again.mean("zh")[-4:], made.total["zh"][-4:] / 3)
+    twice = statistics.merge([made, replace(by_hand("m", 1), texts={"en": ("c",), "zh": ("d",)})])
+    assert twice.routed is not None
+    assert twice.routed["zh"].tolist() == [2000, 1994, 6]
+
+
+def test_experts_that_were_given_too_few_tokens_are_left_out_and_named() -> None:
+    from monoglot.editor.neurons.find import find
+
+    made = by_hand("m")
+    found = find(made, "lape", rate=0.3, quantile=0.5)
+    assert found.method["left_out"] == ["1.1"]
+    assert found.method["probability"] == "of the expert's tokens"
+    assert all(not len(found.indices[language][2]) for language in ("en", "zh"))
+    assert any(len(found.indices[language][1]) for language in ("en", "zh"))
+    joint = find(made, "lape", rate=0.3, quantile=0.5, joint=True)
+    assert (joint.method["left_out"], joint.method["probability"]) == ([], "of all tokens")
+    p = np.stack([made.active_count[language] / 1000 for language in ("en", "zh")])  # by hand, on all tokens
+    share = p / np.maximum(p.sum(0), 1e-300)
+    entropy = -(share * np.log(np.where(share > 0, share, 1))).sum(0)
+    bar = np.sort(p.ravel())[round(0.5 * p.size) - 1]
+    candidates = [j for j in np.argsort(np.round(entropy, 12), kind="stable") if (p[:, j] > bar).any()][
+        : round(0.3 * 14)
+    ]
+    expected = {(k, int(j)) for j in candidates for k in range(2) if p[k, j] > bar}
+    starts = [0, 6, 10]
+    got = {
+        (k, starts[number] + int(j))
+        for k, language in enumerate(("en", "zh")) for number, own in enumerate(joint.indices[language]) for j in own
+    }  # fmt: skip
+    assert got == expected
+
+
+@pytest.mark.parametrize("model_type", ["qwen3_moe", "deepseek_v3", "nemotron_h", "gemma4_text, wide"])
+def test_from_text_to_proof(
+    monoglot: Callable[..., Any], saved: Callable[..., Path], corpus: Path, model_type: str, tmp_path: Path
+) -> None:
+    """Each step by its command: detect, find, bake, verify, inspect."""
+    name, config = EVERY[model_type]
+    base = saved(name, tokenizer=True, **config)
+    found, neurons, out = tmp_path / "s", tmp_path / "n.json", tmp_path / "out"
+    monoglot("detect", base, "--corpus", corpus, "--tokens", "1500", "--context", "32", "-o", found)
+    monoglot("find", found, "--rate", "0.05", "-o", neurons)
+    monoglot("bake", base, neurons, "--deactivate", "zh", "--shared", "edit", "-o", out)
+    code, said, _ = monoglot("verify", out, "--base", base, "--corpus", corpus, "--tokens", "128", "--context", "32")
+    assert code == 0, said
+    record = json.loads((out / "monoglot.json").read_text())
+    assert record["certificate"]["bytes"]["passed"]
+    assert record["certificate"]["logits"]["passed"]
+    assert f"{record['base']['networks']:,} networks up to" in " ".join(monoglot("inspect", base)[1].split())
+    assert "networks up to" in (out / "README.md").read_text()
 
 
 def test_every_mixture_of_the_table_is_here() -> None:
