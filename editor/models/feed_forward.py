@@ -7,9 +7,9 @@ be an edit of something else than a neuron.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..errors import CheckpointError, ModelError
 from ..files.checkpoint import Checkpoint, Shard, Tensor
@@ -22,8 +22,7 @@ NUMBER = re.compile(r"(?<=experts\.)([0-9]{1,5})(?=\.)|(?<=\[)([0-9]{1,5})(?=\]$
 DRAFTS = ("num_nextn_predict_layers", "mtp_num_hidden_layers")  # layers behind the last that draft tokens
 
 
-@dataclass(frozen=True)
-class Located:
+class Located(NamedTuple):
     """A block with the network that it is laid out as, and its W_out in the file."""
 
     block: Block
@@ -110,7 +109,8 @@ def locate(checkpoint: Checkpoint) -> FeedForward:
     family = family_of(checkpoint.config)
     config = text_config(checkpoint.config)
     model_type = str(config["model_type"])
-    prefix, outputs = _outputs(checkpoint, family, model_type)
+    named = list(_named(checkpoint, family))
+    prefix, outputs = _outputs(checkpoint, family, model_type, named)
     layers = _layers(checkpoint, family, config, outputs)
     located = []
     hidden = 0
@@ -133,34 +133,52 @@ def locate(checkpoint: Checkpoint) -> FeedForward:
         located.append(Located(Block(layer, tensor.shape[network.neuron_axis], part), network, (shard, tensor)))
     found = FeedForward(family, model_type, prefix, layers, hidden, tuple(located))
     _check_experts(checkpoint, found, config)
-    _check_whole(checkpoint, found)
+    _check_whole(checkpoint, found, [each for each in named if each.prefix == prefix and each.layer < layers])
     return found
+
+
+class Named(NamedTuple):
+    """A tensor of a layer: what stands before the layer's name, its number, the rest of the name with `{}` for the number
+    of an expert, and that number, −1 where there is none."""
+
+    prefix: str
+    layer: int
+    name: str
+    expert: int
+    shard: Shard
+    tensor: Tensor
+
+
+def _named(checkpoint: Checkpoint, family: Family) -> Iterator[Named]:
+    """The tensors of text towers' layers."""
+    pattern = re.compile(rf"(?P<prefix>{TEXT_PREFIX.pattern}){family.layer_pattern}\.(?P<rest>.+)")
+    for shard, tensor in checkpoint.tensors():
+        if match := pattern.fullmatch(tensor.name):
+            rest = match["rest"]
+            expert = -1
+            if number := NUMBER.search(rest):
+                rest, expert = f"{rest[: number.start()]}{{}}{rest[number.end() :]}", int(number[0])
+            yield Named(match["prefix"], int(match["layer"]), rest, expert, shard, tensor)
 
 
 Outputs = dict[tuple[int, int, int], tuple[Network, int, Shard, Tensor]]
 
 
-def _outputs(checkpoint: Checkpoint, family: Family, model_type: str) -> tuple[str, Outputs]:
+def _outputs(checkpoint: Checkpoint, family: Family, model_type: str, named: Sequence[Named]) -> tuple[str, Outputs]:
     """The prefix of the decoder's names, and its W_out by layer, network and expert."""
     known: dict[str, list[Network]] = {}
     for network in family.networks:
         known.setdefault(network.tensor(network.out, "weight", "{}"), []).append(network)
     hidden = text_config(checkpoint.config).get("hidden_size")
-    pattern = re.compile(rf"(?P<prefix>{TEXT_PREFIX.pattern}){family.layer_pattern}\.(?P<rest>.+)")
     found: dict[str, Outputs] = {}
-    for shard, tensor in checkpoint.tensors():
-        match = pattern.fullmatch(tensor.name)
-        if match is None:
-            continue
-        name, expert = _numbered(match["rest"])
+    for prefix, layer, name, expert, shard, tensor in named:
         if name in known:
             network = next(  # where files of a family lie in two ways, the shape tells
                 (one for one in known[name] if tensor.shape[1 - one.neuron_axis : 2 - one.neuron_axis] == (hidden,)),
                 known[name][0],
             )
-            part = 0 if not network.part else 1 if network.part != EXPERTS else 2
-            key = (int(match["layer"]), part, expert)
-            if key in (own := found.setdefault(match["prefix"], {})):
+            key = (layer, 0 if not network.part else 1 if network.part != EXPERTS else 2, expert)
+            if key in (own := found.setdefault(prefix, {})):
                 raise CheckpointError(
                     f"{checkpoint.folder}: {tensor.name} and {own[key][3].name} are the same network in two layouts. "
                     "Download the model again."
@@ -176,13 +194,6 @@ def _outputs(checkpoint: Checkpoint, family: Family, model_type: str) -> tuple[s
         )
     ((prefix, outputs),) = found.items()
     return prefix, outputs
-
-
-def _numbered(rest: str) -> tuple[str, int]:
-    """A tensor's name within its layer with `{}` for the number of its expert, and that number, −1 where it has none."""
-    if match := NUMBER.search(rest):
-        return f"{rest[: match.start()]}{{}}{rest[match.end() :]}", int(match[0])
-    return rest, -1
 
 
 def _layers(checkpoint: Checkpoint, family: Family, config: Mapping[str, Any], outputs: Outputs) -> int:
@@ -236,40 +247,45 @@ def _check_experts(checkpoint: Checkpoint, found: FeedForward, config: Mapping[s
         )
 
 
-def _check_whole(checkpoint: Checkpoint, found: FeedForward) -> None:
+def _check_whole(checkpoint: Checkpoint, found: FeedForward, named: Sequence[Named]) -> None:
     """Raise ModelError for experts or parts of a network that the family doesn't have, CheckpointError for a projection
-    that an expert lacks."""
-    pattern = re.compile(rf"{re.escape(found.prefix)}{found.family.layer_pattern}\.(?P<rest>.+)")
+    that an expert lacks. `named` are the tensors of the decoder's layers."""
+    networks = dict.fromkeys((each.block.layer, each.network) for each in found.located)
     known = {
-        (block.layer, network.tensor(projection, kind, block.part if block.expert else None))
-        for block, network in ((each.block, each.network) for each in found.located)
+        (layer, network.tensor(projection, kind, "{}"))
+        for layer, network in networks
         for projection in network.projections
         for kind in ("weight", "bias")
     }
-    names = {tensor.name for _, tensor in checkpoint.tensors()} if found.mixture else set()
-    for number, each in enumerate(found.located):
-        for projection in each.network.projections if each.block.expert else ():
-            if (name := found.name(projection, number)) not in names:
-                raise CheckpointError(f"{checkpoint.folder} has no {name}. Download the model again.")
-    places = {
-        (each.block.layer, each.network.out.rpartition(".")[0]): each.network.activation
-        for each in found.located
-        if not each.block.expert and "." in each.network.out
+    wanted = {
+        network: [network.tensor(name, "weight", "{}") for name in network.projections] for _, network in networks
     }
-    for _, tensor in checkpoint.tensors():
-        match = pattern.fullmatch(tensor.name)
-        if match is None or int(match["layer"]) >= found.layers or (int(match["layer"]), match["rest"]) in known:
+    there = {(each.layer, each.name, each.expert) for each in named if each.expert >= 0}
+    for number, (block, network, _) in enumerate(found.located):
+        for projection, name in zip(network.projections, wanted[network], strict=True) if block.expert else ():
+            if (block.layer, name, int(block.part)) not in there:
+                raise CheckpointError(
+                    f"{checkpoint.folder} has no {found.name(projection, number)}. Download the model again."
+                )
+    places = {
+        (layer, network.out.rpartition(".")[0]): network.activation
+        for layer, network in networks
+        if network.part != EXPERTS and "." in network.out
+    }
+    for each in named:
+        if (each.layer, each.name) in known:
             continue
-        if EXPERT_PART.search(match["rest"]) and not match["rest"].endswith("e_score_correction_bias"):
+        if EXPERT_PART.search(each.name) and not each.name.endswith("e_score_correction_bias"):
             raise ModelError(
                 f"{checkpoint.folder} is a mixture of experts in a layout that {found.model_type} models are not known to "
-                f"have: {tensor.name}. Use the original checkpoint of the model."
+                f"have: {each.tensor.name}. Use the original checkpoint of the model."
             )
-        place = match["rest"]
+        place = each.name
         while place := place.rpartition(".")[0]:
-            activation = places.get((int(match["layer"]), place))
-            if activation is not None and not match["rest"].startswith(f"{activation}."):
+            activation = places.get((each.layer, place))
+            if activation is not None and not each.name.startswith(f"{activation}."):
                 raise ModelError(
                     f"{checkpoint.folder}: the feed-forward network has a part that {found.model_type} models don't have, "
-                    f"{tensor.name}. monoglot can't tell what a neuron is there. Use the original checkpoint of the model."
+                    f"{each.tensor.name}. monoglot can't tell what a neuron is there. Use the original checkpoint of the "
+                    "model."
                 )
