@@ -22,6 +22,7 @@ class Settings(TypedDict):
     threshold: float
     seed: int
     like: "Neurons | None"
+    joint: bool
 
 
 def run_find(

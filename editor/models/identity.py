@@ -103,12 +103,12 @@ class ModelInfo:
     def of_data(cls, data: Any, place: str = "model") -> "ModelInfo":
         """Read what a file holds. Raises MalformedError; `place` is what it is called in the message."""
         found = dict(schema.mapping(data, place))
-        runs = found.pop("blocks", None)
+        runs = schema.listed(found.pop("blocks", []), f"{place}.blocks")
         model = schema.read(cls, found, place)
-        if runs is None:
+        if not runs:
             return model
         try:
-            blocks = _blocks(schema.listed(runs, f"{place}.blocks"))
+            blocks = _blocks(runs)
         except (TypeError, ValueError) as error:
             raise MalformedError(f"{place}.blocks cannot be read: {error}") from None
         if max(block.width for block in blocks) != model.width or blocks[-1].layer >= model.layers:

@@ -23,7 +23,7 @@ from support.tiny import IDS, MIXED, MIXTURES, MOVED, TOLERANCE, logits
 from monoglot.editor.edits.bake import bake
 from monoglot.editor.edits.hooks import random_plan, steered
 from monoglot.editor.edits.recipe import Edit, Recipe
-from monoglot.editor.errors import CheckpointError, ModelError, RecipeError
+from monoglot.editor.errors import MalformedError, CheckpointError, ModelError, RecipeError
 from monoglot.editor.live.load import load_model
 from monoglot.editor.live.modules import activation_modules, trunk
 from monoglot.editor.models.families import FAMILIES
@@ -426,7 +426,6 @@ def test_runs_of_experts_are_written_as_one() -> None:
         [["0", 24], ["0", 24]],
         [["9", 24]],
         [["0.0-99999", 24]] * 20,
-        [],
         7,
     ],
 )
@@ -440,7 +439,7 @@ def test_blocks_that_are_none_are_refused(blocks: Any) -> None:
         "fingerprint": "f",
         "blocks": blocks,
     }
-    with pytest.raises((ValueError, TypeError)):
+    with pytest.raises(MalformedError, match=r"model\.blocks"):
         ModelInfo.of_data(data)
 
 
