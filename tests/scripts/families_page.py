@@ -1,4 +1,4 @@
-"""docs/families.md, made from the table of families: `PYTHONPATH=tests python -m scripts.families_page > docs/families.md`."""
+"""Make docs/families.md of the table: `PYTHONPATH=tests python -m scripts.families_page > docs/families.md`."""
 
 from collections.abc import Iterator
 
