@@ -23,7 +23,7 @@ from support.tiny import IDS, MIXED, MIXTURES, MOVED, TOLERANCE, logits
 from monoglot.editor.edits.bake import bake
 from monoglot.editor.edits.hooks import random_plan, steered
 from monoglot.editor.edits.recipe import Edit, Recipe
-from monoglot.editor.errors import MalformedError, CheckpointError, ModelError, RecipeError
+from monoglot.editor.errors import CheckpointError, MalformedError, ModelError, RecipeError
 from monoglot.editor.live.load import load_model
 from monoglot.editor.live.modules import activation_modules, trunk
 from monoglot.editor.models.families import FAMILIES
