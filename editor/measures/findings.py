@@ -50,8 +50,9 @@ class Findings:
     @classmethod
     def of_data(cls, data: Any) -> "Findings":
         """Read what the file holds. Raises MalformedError."""
+        schema.required_keys(data, "", ("format", "model"))
         given = schema.fields(cls, data, "", apart=("evaluation", "model"))
-        model = ModelInfo.of_data(schema.required_keys(data, "", ("model",))["model"])
+        model = ModelInfo.of_data(data["model"])
         return cls(**given, model=model, evaluation=Evaluation.of_data(data.get("evaluation")))
 
     def to_data(self) -> dict[str, Any]:
