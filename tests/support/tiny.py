@@ -288,8 +288,8 @@ TOLERANCE = 1e-5  # of the largest logit: noise of float32 arithmetic in another
 MOVED = 1e-3  # what an edit must change at least, or a test could not fail
 
 
-# Transformers 4 has them, but computes none of these tiny ones: positions in three axes stand elsewhere in its configs, and it
-# compiles gpt_bigcode's activation function in a way that torch warns of.
+# Transformers 4 has them, but computes none of these tiny ones: positions in three axes stand elsewhere in its configs, and
+# it compiles gpt_bigcode's activation function in a way that torch warns of.
 FROM_5 = ("glm4v", "glm4v_text", "gpt_bigcode", "qwen2_vl", "qwen2_vl_text", "qwen2_5_vl", "qwen2_5_vl_text", "qwen3_vl",
           "qwen3_vl_text")  # fmt: skip
 
