@@ -18,6 +18,7 @@ from ..editor.edits.manifest import Manifest
 from ..editor.errors import CardError, MonoglotWarning
 from ..editor.files import card_text
 from ..editor.files.kinds import FILE
+from ..editor.models.identity import shape_in_words
 from ..editor.text import languages
 from .figures import draw as figures
 from .metadata import metadata, results
@@ -155,8 +156,7 @@ def context(manifest: Manifest, recipe: str, method: dict[str, Any]) -> dict[str
         "sections": [
             {"part": part, "figure": picture(part, manifest.files)} for name, part in found.items() if name in ON_CARD
         ],
-        "layers": manifest.base.layers,
-        "width": manifest.base.width,
+        "shape": shape_in_words(manifest.base.layers, manifest.base.width, manifest.base.networks or 0),
         "method": wording.found_by(method) if manifest.neurons_edited else "",
         "recipe": recipe,
         "verified": manifest.certificate is not None,

@@ -20,6 +20,7 @@ from ..editor.errors import VerificationError
 from ..editor.files.kinds import FILE
 from ..editor.measures import findings
 from ..editor.measures.findings import Findings
+from ..editor.models.identity import shape_in_words
 from ..editor.neurons import neurons
 from ..editor.version import VERSION
 from .figures import draw as figures
@@ -96,7 +97,7 @@ def _of_checkpoint(folder: Path, manifest: Manifest) -> Report:
     found = folder / "neurons.json"
     facts = {
         "base": f"{base.model}{_revision(base.revision)}",
-        "family": f"{base.model_type}, {base.layers} layers × {base.width:,} feed-forward neurons",
+        "family": f"{base.model_type}, {shape_in_words(base.layers, base.width, base.networks or 0)} feed-forward neurons",
         "neurons found by": wording.found_by(neurons.load(found).method) if found.is_file() else "",
         "edited": wording.weights_note(manifest),
         "constants": wording.carrier(manifest),
@@ -120,7 +121,7 @@ def _of_findings(found: Findings) -> Report:
     model, data = found.model, found.to_data()
     facts = {
         "model": f"{model.name}{_revision(model.revision)}",
-        "family": f"{model.model_type}, {model.layers} layers × {model.width:,} feed-forward neurons",
+        "family": f"{model.model_type}, {model.in_words} feed-forward neurons",
         "neurons found by": wording.found_by(found.neurons.method),
     }
     return _report(

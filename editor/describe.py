@@ -27,7 +27,8 @@ from .files.kinds import FILE, kind
 from .gguf import converted as converted_file
 from .gguf.describe import of_gguf
 from .models.activations import function_name, functions
-from .models.families import FeedForward, text_config
+from .models.families import text_config
+from .models.feed_forward import FeedForward
 from .models.outline import outlined
 from .models.source import Source, on_hub, resolve
 from .models.target import Target, target_of
@@ -163,13 +164,15 @@ def _weights(checkpoint: Checkpoint, hashes: Mapping[str, str]) -> dict[str, Any
 def _network(target: Target) -> dict[str, Any]:
     """The feed-forward network, and what can be done to it."""
     feed_forward, family = target.feed_forward, target.feed_forward.family
-    ignored = ignored_biases(target)
+    ignored, refused = ignored_biases(target), refusals(target)
     name, constants = None, None
     try:
         name = function_name(target)
         functions(target)
     except ModelError as error:
         constants = str(error)
+    if None not in refused.values():
+        constants = next(iter(refused.values()))
     if ignored:
         constants = (
             f"the file holds {len(ignored)} biases, for example {ignored[0]}, that its config does not ask for, so what a "
@@ -179,9 +182,10 @@ def _network(target: Target) -> dict[str, Any]:
         "layers": feed_forward.layers,
         "width": feed_forward.width,
         "hidden": feed_forward.hidden,
-        "neurons": feed_forward.layers * feed_forward.width,
+        "networks": len(feed_forward.networks),
+        "neurons": feed_forward.neurons,
         "activation_function": name,
-        "gated": family.gated,
+        "gated": feed_forward.located[0].network.gated,
         "layout": _layout(feed_forward),
         "biases": has_biases(target),
         "bias_flag": family.flag,
@@ -189,10 +193,8 @@ def _network(target: Target) -> dict[str, Any]:
         "editable": True,
         "quantised": target.quantised,
         "operations": _operations(target, constants),
-        "carriers": refusals(target)
-        if not target.quantised
-        else dict.fromkeys(refusals(target), "weights are quantised"),
-        "carrier": choose("auto", target) if not target.quantised else None,
+        "carriers": refused if not target.quantised else dict.fromkeys(refused, "weights are quantised"),
+        "carrier": choose("auto", target) if None in refused.values() and not target.quantised else None,
     }
 
 
@@ -206,10 +208,18 @@ def _operations(target: Target, constants: str | None) -> dict[str, str | None]:
 
 def _layout(feed_forward: FeedForward) -> str:
     """The projections by their names in the file, those into the network before the one out of it."""
-    family = feed_forward.family
-    into = [family.into, *([family.up] if family.up else [])]
-    notes = ["gate and up in one tensor"] * family.fused + ["neurons in rows"] * family.conv1d
-    return f"{', '.join(into)} → {family.out}" + (f" ({', '.join(notes)})" if notes else "")
+    lines = []
+    for network in dict.fromkeys(each.network for each in feed_forward.located):
+        *into, out = network.projections
+        notes = {
+            "gate and up in one tensor": network.fused,
+            "interleaved": network.interleaved,
+            "all experts in one tensor": network.stacked,
+            "neurons in rows": network.conv1d,
+        }
+        said = ", ".join(note for note, applies in notes.items() if applies)
+        lines.append(f"{', '.join(into)} → {out}" + (f" ({said})" if said else ""))
+    return "; ".join(lines)
 
 
 def _of_manifest(folder: Path, hashes: bool) -> dict[str, Any]:
@@ -245,14 +255,14 @@ def of_neurons(path: Path) -> dict[str, Any]:
     owners = Counter(pair for language in found.languages for pair in found.pairs(language))
     return {
         "kind": "neurons",
-        "model": vars(found.model) if found.model else None,
+        "model": found.model.to_data() if found.model else None,
         "method": found.method,
-        "layers": found.layers,
+        "layers": found.model.layers if found.model and found.model.blocks else found.layers,
         "languages": {
             language: {
                 "neurons": found.count(language),
                 "alone": sum(owners[pair] == 1 for pair in found.pairs(language)),
-                "by_layer": [len(layer) for layer in found.indices[language]],
+                "by_layer": found.per_layer(language),
             }
             for language in found.languages
         },
@@ -269,7 +279,7 @@ def of_statistics(path: Path) -> dict[str, Any]:
     inputs = found.inputs
     return {
         "kind": "statistics",
-        "model": vars(found.model),
+        "model": found.model.to_data(),
         "languages": {
             language: {"tokens": found.tokens[language], "texts": len(found.texts[language])}
             for language in found.languages

@@ -152,7 +152,7 @@ def test_the_readme_is_read_in_five_minutes() -> None:
 def test_every_family_is_named() -> None:
     for family in FAMILIES:
         for name in family.model_types:
-            assert f"`{name}`" in PAGES["models.md"], name
+            assert f"`{name}`" in PAGES["families.md"], name
 
 
 def test_every_command_is_explained() -> None:

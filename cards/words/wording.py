@@ -18,7 +18,7 @@ METHODS = {  # the neurons were found by …
 
 
 def weights_note(manifest: Manifest) -> str:
-    total = manifest.base.layers * manifest.base.width
+    total = manifest.base.neurons or manifest.base.layers * manifest.base.width
     edited = [f"{manifest.neurons_edited:,} of {total:,} feed-forward neurons"] * bool(manifest.neurons_edited)
     edited += ["rows of the embedding table"] * bool(manifest.redirected)
     said = f"{' and '.join(edited)} were edited in the weights; every other byte of them is the base's."

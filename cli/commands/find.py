@@ -31,6 +31,11 @@ OPTIONS = {**SETTINGS, "pv": (*SETTINGS["pv"], "model", "tuned")}
     type=click.Path(path_type=Path),
     help="random: neurons of which to draw as many, a neurons file. Default: what lape finds.",
 )
+@click.option(
+    "--joint",
+    is_flag=True,
+    help="Mixtures of experts: a token that goes to other experts counts as one on which a neuron is inactive.",
+)
 @click.option("--model", metavar="BASE", help="pv: the model that the copies were tuned from.")
 @click.option("--import", "mask", type=click.Path(path_type=Path), help="Read a .neuron.pth mask instead.")
 @click.option("--languages", help="With --import: the mask's languages, in its order.")
@@ -46,6 +51,7 @@ def command(
     threshold: float,
     seed: int,
     like: Path | None,
+    joint: bool,
     model: str | None,
     tuned: tuple[str, ...],
     mask: Path | None,
@@ -84,7 +90,7 @@ def command(
     else:
         found = run_find(
             statistics_file, method, model, tuned, rate=rate, quantile=quantile, threshold=threshold, seed=seed,
-            like=neurons.load(like) if like else None,
+            like=neurons.load(like) if like else None, joint=joint,
         )  # fmt: skip
     neurons.save(found, output)
     if export_mask:

@@ -101,7 +101,11 @@ def network(found: dict[str, Any]) -> Lines:
         return
     kind = "gated" if found["gated"] else "plain"
     function = found["activation_function"] or "an unknown activation function"
-    shape = f"{found['layers']} layers × {found['width']:,} = {found['neurons']:,} neurons, {found['hidden']:,} wide"
+    from ...editor.models.identity import shape_in_words
+
+    alike = found["layers"] * found["width"] == found["neurons"]
+    shape = shape_in_words(found["layers"], found["width"], 0 if alike else found["networks"])
+    shape += f" = {found['neurons']:,} neurons, {found['hidden']:,} wide"
     yield "feed-forward", f"{shape}; {kind}, {function}; {found['layout']}"
     flag = f", {found['bias_flag']} in config.json turns them on" if found["bias_flag"] and not found["biases"] else ""
     ignored = f", and {len(found['ignored_biases'])} that its config ignores" if found["ignored_biases"] else ""
@@ -302,9 +306,11 @@ def _thirds(layers: int) -> list[tuple[int, int]]:
 
 
 def _model(about: dict[str, Any]) -> str:
+    from ...editor.models.identity import ModelInfo
+
     revision = f" at {about['revision'][:12]}" if about["revision"] else ""
     return (
-        f"{about['name']}{revision} ({about['model_type']}, {about['layers']} layers × {about['width']:,}, "
+        f"{about['name']}{revision} ({about['model_type']}, {ModelInfo.of_data(about).in_words}, "
         f"{about['fingerprint'][:12]}…)"
     )
 

@@ -110,10 +110,10 @@ def _several() -> bool:
 
 def show_statistics(result: "Statistics", as_json: bool) -> None:
     if as_json:
-        answer({"model": vars(result.model), "tokens": result.tokens})
+        answer({"model": result.model.to_data(), "tokens": result.tokens})
         return
     table(
-        f"{result.model.name}: {result.model.layers} layers × {result.model.width} neurons",
+        f"{result.model.name}: {result.model.in_words} neurons",
         ("language", "tokens", "mean activation probability"),
         [(k, f"{n:,}", f"{result.probability(k).mean():.3f}") for k, n in result.tokens.items()],
     )

@@ -22,6 +22,7 @@ class Settings(TypedDict):
     threshold: float
     seed: int
     like: "Neurons | None"
+    joint: bool
 
 
 def run_find(
@@ -66,7 +67,7 @@ def show_neurons(found: "Neurons", as_json: bool) -> None:
         others = {other: len(own & theirs) for other, theirs in pairs.items() if other != language}
         any_other = len(own & set().union(*(theirs for other, theirs in pairs.items() if other != language)))
         most = max(others, key=lambda other: others[other]) if any_other else None
-        profile = [len(layer) for layer in found.indices[language]]
+        profile = found.per_layer(language)
         rows.append((language, len(own), any_other, f"{most} {others[most]}" if most else "–", profile))
     union = len(set().union(*pairs.values()))
     if as_json:
@@ -79,8 +80,8 @@ def show_neurons(found: "Neurons", as_json: bool) -> None:
         )
         return
     table(
-        f"{union:,} neurons in {found.layers} layers",
-        ("language", "neurons", "shared", "most with", f"layer 0 … {found.layers - 1}"),
+        f"{union:,} neurons in {len(rows[0][4])} layers",
+        ("language", "neurons", "shared", "most with", f"layer 0 … {len(rows[0][4]) - 1}"),
         [(k, n, s, most, spark(profile)) for k, n, s, most, profile in rows],
     )
 

@@ -67,17 +67,18 @@ def refuse_others(target: Target, layers: tuple[LayerPlan, ...]) -> None:
 
 def of_packed_layer(layer: LayerPlan, target: Target, number: int) -> dict[str, ByteEdit]:
     """Name of each tensor to edit -> its edit. Raises ModelError where a format has no exact zero there."""
-    family, weights = target.feed_forward.family, _weights(target, number)
+    block, network, _ = target.feed_forward.located[number]
+    weights = _weights(target, number)
     neurons = layer.freed
-    if family.gated:
-        up, first = (family.into, target.feed_forward.width) if family.fused else (str(family.up), 0)
+    if network.gated:
+        up, first = (network.into, block.width) if network.fused else (str(network.up), 0)
         return _rows(target, weights, up, number, neurons + first)
     try:
-        return _of(weights[family.out].clear_columns(neurons.tolist()), len(neurons))
+        return _of(weights[network.out].clear_columns(neurons.tolist()), len(neurons))
     except ModelError:
         if float(functions(target)[number](np.zeros(1))[0]) != 0:
             raise
-        return _rows(target, weights, family.into, number, neurons)
+        return _rows(target, weights, network.into, number, neurons)
 
 
 def _rows(
@@ -97,8 +98,8 @@ def _of(edits: Edits, neurons: int) -> dict[str, ByteEdit]:
 
 def _weights(target: Target, number: int) -> dict[str, Matrix]:
     """The weights of a layer, by projection."""
-    family = target.feed_forward.family
-    named = {each: _module(target, each, number) for each in (family.into, family.up, family.out) if each}
+    projections = target.feed_forward.located[number].network.projections
+    named = {each: _module(target, each, number) for each in projections}
     return {each: target.weights[module] for each, module in named.items() if module in target.weights}
 
 

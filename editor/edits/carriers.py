@@ -26,7 +26,7 @@ from ..files.checkpoint import Shard, Tensor
 from ..models import as_llama as llama
 from ..models.compat_config import old_keys
 from ..models.embedding import Embedding, open_embedding
-from ..models.families import text_config
+from ..models.families import text_config, uncarried
 from ..models.target import Target, about_sampled
 from ..neurons.neurons import Neurons
 from ..statistics.vocabulary import Vocabulary
@@ -83,7 +83,8 @@ def carried(
     worse than the recipe's tolerance in some layer (unless the recipe leaves such layers out), and when tokens are
     redirected and there is no vocabulary, or it is of another model.
     """
-    steps = plan(recipe, neurons, layers=target.feed_forward.layers, width=target.feed_forward.width)
+    feed_forward = target.feed_forward
+    steps = plan(recipe, neurons, layers=feed_forward.layers, width=feed_forward.width, blocks=feed_forward.blocks)
     refuse_others(target, steps.layers)
     tokens = _tokens(target, recipe, vocabulary)
     compat = recipe.compat_config and bool(old_keys(target.checkpoint.config))
@@ -112,8 +113,7 @@ def carried(
             f"{target.fingerprint[:12]}…. Calibrate this model with `monoglot detect --calibrate`."
             f"{about_sampled(target, calibration.fingerprint)}"
         )
-    feed_forward = target.feed_forward
-    shape = (feed_forward.layers, feed_forward.hidden)
+    shape = (len(feed_forward.networks), feed_forward.hidden)
     if calibration.directions.shape != shape or len(calibration.errors) != shape[0]:
         raise RecipeError(
             f"the calibration does not have the shape of {target.source.name}. Calibrate this model again."
@@ -175,7 +175,8 @@ def _with_spare_slots(steps: Plan, target: Target, neurons: Neurons, *, exact: b
     biases = exact or has_biases(target)
     layers = []
     for number, layer in enumerate(steps.layers):
-        missing = slots_needed(layer, feed_forward, biased=biases) - len(layer.freed)
+        network = feed_forward.located[number].network
+        missing = slots_needed(layer, network, biased=biases) - len(layer.freed)
         spare = neurons.spare[number] if missing > 0 and neurons.spare else np.zeros(0, np.int64)
         taken = spare[~np.isin(spare, layer.neurons)][: max(0, missing)]
         layers.append(layer.with_freed(taken) if len(taken) else layer)
@@ -194,6 +195,8 @@ class Rewrite:
 
 def choose(carrier: str, target: Target) -> str:
     """The carrier that `carrier` stands for. Raises RecipeError when the model can't have it, with those that it can."""
+    if why := _uncarried(target, biased=has_biases(target)):
+        raise RecipeError(f"{target.source.name} can hold no constants: {why}. Use deactivate or scale.")
     if carrier == "auto":
         return "native" if has_biases(target) else "calibrated"
     found = refusals(target)
@@ -210,6 +213,11 @@ def refusals(target: Target) -> dict[str, str | None]:
     """Each carrier, and why this model can't have it (None: it can)."""
     family, model_type = target.feed_forward.family, target.feed_forward.model_type
     biased = has_biases(target)
+    if why := _uncarried(target, biased=biased):
+        return dict.fromkeys(("native", "flag", "llama", "calibrated"), why)
+    if target.feed_forward.mixture:
+        why = "a mixture of experts holds constants in its own biases alone"
+        return {"native": None, **dict.fromkeys(("flag", "llama", "calibrated"), why)}
     return {
         "native": None if biased else "its feed-forward layers have no biases",
         "flag": (
@@ -221,14 +229,21 @@ def refusals(target: Target) -> dict[str, str | None]:
     }  # fmt: skip
 
 
+def _uncarried(target: Target, *, biased: bool) -> str | None:
+    """Why no carrier at all can hold a constant."""
+    if target.feed_forward.mixture and not biased:
+        return "its experts have no biases, and no direction is known that is 1 for an expert's tokens"
+    return uncarried(target.checkpoint.config)
+
+
 def has_biases(target: Target) -> bool:
     """Whether the file has biases at both ends of every feed-forward network."""
     feed_forward = target.feed_forward
     names = {tensor.name for _, tensor in target.checkpoint.tensors()}
     return all(
-        feed_forward.name(projection, layer, "bias") in names
-        for layer in range(feed_forward.layers)
-        for projection in (feed_forward.family.into, feed_forward.family.out)
+        feed_forward.name(projection, number, "bias") in names
+        for number, each in enumerate(feed_forward.located)
+        for projection in (each.network.into, each.network.out)
     )
 
 
@@ -237,9 +252,11 @@ def ignored_biases(target: Target) -> list[str]:
     family, config = target.feed_forward.family, text_config(target.checkpoint.config)
     if family.bias is True or (family.bias and config.get(str(family.bias), True)) or config.get(str(family.flag)):
         return []
-    projections = filter(None, (family.into, family.up, family.out))
-    layers = range(target.feed_forward.layers)
-    own = {target.feed_forward.name(projection, layer, "bias") for projection in projections for layer in layers}
+    own = {
+        target.feed_forward.name(projection, number, "bias")
+        for number, each in enumerate(target.feed_forward.located)
+        for projection in each.network.projections
+    }
     return sorted(own & {tensor.name for _, tensor in target.checkpoint.tensors()})
 
 
@@ -274,7 +291,7 @@ def _biases(
 ) -> Iterator[tuple[str, tuple[int, str | None]]]:
     """A bias for each of the projections, in every layer, as long as its weight has rows."""
     for projection in projections:
-        for layer in range(target.feed_forward.layers):
+        for layer in range(len(target.feed_forward.located)):
             weight, bias = (target.feed_forward.name(projection, layer, kind) for kind in ("weight", "bias"))
             if weight not in tensors:
                 raise RecipeError(f"{target.source.name} has no {weight}, so its bias would have no length.")

@@ -163,7 +163,7 @@ def open_calibration(path: Path, target: "Target") -> Calibration:
     if _is_calibration(path):
         made = load(path)
         _check(path, made.fingerprint, target)
-        if made.directions.shape != (target.feed_forward.layers, target.feed_forward.hidden):
+        if made.directions.shape != (len(target.feed_forward.networks), target.feed_forward.hidden):
             raise StatisticsError(f"{path} is damaged: it does not have the shape of {target.source.name}.")
         return made
     found = statistics.load(path)
@@ -174,7 +174,7 @@ def open_calibration(path: Path, target: "Target") -> Calibration:
             "Make it again with `monoglot detect --calibrate`."
         )
     feed_forward = target.feed_forward
-    if (found.inputs.layers, found.inputs.hidden) != (feed_forward.layers, feed_forward.hidden):
+    if (found.inputs.layers, found.inputs.hidden) != (len(feed_forward.networks), feed_forward.hidden):
         raise StatisticsError(f"{path} is damaged: its inputs do not have the shape of {target.source.name}.")
     return fit(found.inputs, functions(target), feed_forward.outputs[0][1].dtype, target.fingerprint, source_of(found))
 

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..models.identity import Block, blocks_of
 from .plan import LayerPlan, Plan
 
 if TYPE_CHECKING:
@@ -185,13 +186,13 @@ def random_redirection(redirection: "Redirection", seed: int = 0) -> "Redirectio
     return replace(redirection, moves=drawn / np.linalg.norm(drawn, axis=1, keepdims=True) * lengths)
 
 
-def random_plan(plan: Plan, width: int, seed: int = 0) -> Plan:
-    """The control: in every layer as many neurons as the plan edits, drawn with a seed from those it doesn't, with what
-    the plan does to its own."""
+def random_plan(plan: Plan, width: int, seed: int = 0, *, blocks: Sequence[Block] = ()) -> Plan:
+    """The control: in every block as many neurons as the plan edits, drawn with a seed from those it doesn't, with what
+    the plan does to its own. `blocks` are the model's where they are not all `width` wide."""
     generator = np.random.default_rng(seed)
     layers = []
-    for layer in plan.layers:
-        others = np.setdiff1d(np.arange(width), layer.neurons)
+    for layer, block in zip(plan.layers, blocks_of(len(plan.layers), width, blocks), strict=True):
+        others = np.setdiff1d(np.arange(block.width), layer.neurons)
         count = min(len(layer.neurons), len(others))
         drawn = np.sort(generator.choice(others, count, replace=False))
         dealt = generator.permutation(len(layer.neurons))[:count]

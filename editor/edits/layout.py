@@ -117,7 +117,7 @@ def _edits(target: Target, what: Carried) -> dict[str, TensorEdit | ByteEdit]:
             edits |= of_packed_layer(layer, target, number)
         elif len(layer.neurons):
             named = LayerTensors(target.feed_forward, number, tensors)
-            edits |= of_layer(layer, named, constant, biased=what.carrier in EXACT, number=number)
+            edits |= of_layer(layer, named, constant, biased=what.carrier in EXACT)
     if what.tokens:
         moved = what.tokens.redirection
         edits[what.tokens.table.tensor.name] = TensorEdit(0, moved.ids, np.ones(len(moved.ids)), rows=moved.deltas)

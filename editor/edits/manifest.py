@@ -65,6 +65,8 @@ class Base:
     model_type: str
     layers: Size
     width: Size
+    networks: Size | None = None  # … and all their neurons, where there is not one of the same width in each layer
+    neurons: Size | None = None
 
     @property
     def identity(self) -> identity.Base:
@@ -229,7 +231,8 @@ def new(
     """Make the manifest of a freshly baked checkpoint."""
     own = target.feed_forward
     base = Base(
-        recipe.base.model, recipe.base.revision, target.fingerprint, target.source.hub, own.model_type, own.layers, own.width
+        recipe.base.model, recipe.base.revision, target.fingerprint, target.source.hub, own.model_type, own.layers, own.width,
+        len(own.blocks) or None, own.neurons if own.blocks else None,
     )  # fmt: skip
     return Manifest(
         monoglot=VERSION, base=base, recipe=recipe, edited=what.plan.edited, kept=what.plan.kept,

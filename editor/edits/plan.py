@@ -1,11 +1,13 @@
 """The plan of a recipe: which neurons of each layer get which factor or constant."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from ..errors import NeuronsError, RecipeError
+from ..models.identity import Block, blocks_of
 from ..neurons.neurons import DECIMALS, Neurons, check_fit, check_languages
 from .recipe import VALUES, Edit, Recipe, check
 
@@ -58,8 +60,8 @@ class LayerPlan:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a recipe does to each layer, and per language how many neurons are edited and how many kept because they
-    are shared."""
+    """What a recipe does to each block (most models have one a layer), and per language how many neurons are edited and
+    how many kept because they are shared."""
 
     layers: tuple[LayerPlan, ...]
     edited: dict[str, int]
@@ -75,8 +77,9 @@ class Plan:
         return any(layer.constant for layer in self.layers)
 
 
-def plan(recipe: Recipe, neurons: Neurons, *, layers: int, width: int) -> Plan:
-    """What becomes of which neuron; nothing where the recipe edits tokens only.
+def plan(recipe: Recipe, neurons: Neurons, *, layers: int, width: int, blocks: Sequence[Block] = ()) -> Plan:
+    """What becomes of which neuron, in a model of so many layers of one width, or of these blocks; nothing where the
+    recipe edits tokens only.
 
     A neuron may belong to several languages. With shared="keep" it is edited only when every language it belongs to asks
     for the same operation at the same strength; with "edit" it is edited by whichever language asks. Where several ask
@@ -90,22 +93,23 @@ def plan(recipe: Recipe, neurons: Neurons, *, layers: int, width: int) -> Plan:
     edits = recipe.of_neurons
     if not edits:
         nothing = LayerPlan(np.zeros(0, np.int64), *np.zeros((3, 0)))
-        return Plan((nothing,) * layers, {}, {})
+        return Plan((nothing,) * len(blocks_of(layers, width, blocks)), {}, {})
     if not neurons.languages:
         raise NeuronsError("the recipe edits neurons, and none are given. Find them with `monoglot find`.")
-    check_fit(neurons, layers, width, recipe.base.model)
+    check_fit(neurons, layers, width, recipe.base.model, blocks)
     check_languages(neurons, [edit.language for edit in edits])
     values = {edit.language: _values(edit, neurons) for edit in edits}
     wish_of = {edit.language: (edit.op, edit.strength, edit.value) for edit in edits}
     order = sorted(edits, key=lambda edit: {"scale": 0, "deactivate": 1}.get(edit.op, 2))
     edited, kept = dict.fromkeys(wish_of, 0), dict.fromkeys(wish_of, 0)
     plans = []
-    for i in range(layers):
+    for i, block in enumerate(blocks_of(layers, width, blocks)):
+        width = block.width
         factors, constants, shifts = np.ones(width), np.zeros(width), np.zeros(width)
         chosen = np.zeros(width, dtype=np.bool_)
-        wishes = {edit.language: wish_of[edit.language] for edit in edits if edit.reaches(i)}
+        wishes = {edit.language: wish_of[edit.language] for edit in edits if edit.reaches(block.layer)}
         for edit in order:
-            if not edit.reaches(i):
+            if not edit.reaches(block.layer):
                 continue
             own, value = neurons.indices[edit.language][i], values[edit.language][i]
             if recipe.shared == "keep":

@@ -30,7 +30,8 @@ from ..errors import CheckpointError, RecipeError
 from ..files import floats
 from ..files.checkpoint import Shard, Tensor
 from ..models.activations import Activation
-from ..models.families import FeedForward
+from ..models.feed_forward import FeedForward
+from ..models.networks import Network
 from .plan import LayerPlan
 
 Int64 = npt.NDArray[np.int64]
@@ -157,14 +158,16 @@ def _stored(value: float, dtype: str) -> float:
 
 
 class LayerTensors:
-    """The tensors of one layer's FFN in the file, by name; a bias is None where the file has none."""
+    """The tensors of one block in the file, by name; `layer` is the block's number."""
 
     def __init__(self, feed_forward: FeedForward, layer: int, tensors: dict[str, tuple[Shard, Tensor]]) -> None:
-        family = feed_forward.family
-        self.feed_forward = feed_forward
-        self.into, self.into_bias = (feed_forward.name(family.into, layer, kind) for kind in ("weight", "bias"))
-        self.out, self.out_bias = (feed_forward.name(family.out, layer, kind) for kind in ("weight", "bias"))
-        up = family.into if family.fused else family.up
+        located = feed_forward.located[layer]
+        self.network, self.width, self.hidden = located.network, located.block.width, feed_forward.hidden
+        self.place = located.block.name
+        into, out = self.network.into, self.network.out
+        self.into, self.into_bias = (feed_forward.name(into, layer, kind) for kind in ("weight", "bias"))
+        self.out, self.out_bias = (feed_forward.name(out, layer, kind) for kind in ("weight", "bias"))
+        up = into if self.network.fused else self.network.up
         self.up, self.up_bias = (feed_forward.name(up, layer, kind) if up else None for kind in ("weight", "bias"))
         self.tensors = tensors
 
@@ -182,15 +185,15 @@ class LayerTensors:
 
 
 def of_layer(
-    layer: LayerPlan, tensors: LayerTensors, constant: Constant | None, *, biased: bool, number: int
+    layer: LayerPlan, tensors: LayerTensors, constant: Constant | None, *, biased: bool
 ) -> dict[str, TensorEdit]:
     """Name of each tensor to edit -> its edit. `biased` says that the carrier has biases, in the file or new ones, so an
     edit of a bias may be one of a tensor that isn't there yet. Raises RecipeError where `add` finds too few free slots."""
     edits: dict[str, TensorEdit] = {}
-    feed_forward = tensors.feed_forward
-    axis = feed_forward.neuron_axis
+    network, width = tensors.network, tensors.width
+    axis = network.neuron_axis
     biased_out = biased or tensors.has(tensors.out_bias)
-    slots, sources, weights = _slots(layer, feed_forward, biased=biased_out, number=number)
+    slots, sources, weights = _slots(layer, network, biased=biased_out, place=tensors.place)
     pinned = layer.pinned
     owned = np.sort(np.concatenate([layer.neurons[pinned], slots]))  # their pre-activation is the constant alone
     act = constant.activated if constant else 1.0
@@ -218,7 +221,7 @@ def of_layer(
     order = np.argsort(where)
     into = np.concatenate([np.zeros(len(owned)), np.ones(int(shifted.sum()))])[order]
     amounts = np.concatenate([np.full(len(owned), constant.level if constant else 0.0), layer.shifts[shifted]])[order]
-    where = where[order]
+    where = network.row_of(where[order], width, up=False)
     if len(where):
         direction = constant.direction if constant else None
         if direction is not None:
@@ -227,24 +230,25 @@ def of_layer(
                 edits[tensors.into_bias] = TensorEdit(0, where, into)
         else:
             if len(owned):
-                edits[tensors.into] = TensorEdit(1 - axis, owned, np.zeros(len(owned)))
+                rows = network.row_of(owned, width, up=False)
+                edits[tensors.into] = TensorEdit(1 - axis, rows, np.zeros(len(owned)))
             edits[tensors.into_bias] = TensorEdit(0, where, into, lambda: amounts[:, None])
 
     # W_up and its bias: a slot sees what its source sees
     if len(slots) and tensors.up and tensors.up_bias:
-        offset = feed_forward.width if feed_forward.family.fused else 0
+        rows, taken = (network.row_of(neurons, width, up=True) for neurons in (slots, sources))
         for name, along in ((tensors.up, 1 - axis), (tensors.up_bias, 0)):
             if tensors.has(name):
                 copied = TensorEdit(
-                    along, slots + offset, np.zeros(len(slots)),
-                    lambda name=name, along=along: tensors.take(name, along, sources + offset),  # type: ignore[misc]
+                    along, rows, np.zeros(len(slots)),
+                    lambda name=name, along=along: tensors.take(name, along, taken),  # type: ignore[misc]
                 )  # fmt: skip
                 edits[name] = _joined(edits[name], copied) if name in edits else copied
 
     # b_out: everything that a plain FFN adds, in one vector
     added = layer.added
-    if added.any() and biased_out and not feed_forward.family.gated:
-        everywhere = np.arange(feed_forward.hidden)
+    if added.any() and biased_out and not network.gated:
+        everywhere = np.arange(tensors.hidden)
 
         def sum_of_columns() -> Float64:
             return (layer.constants[added] @ tensors.take(tensors.out, axis, layer.neurons[added]))[:, None]
@@ -253,27 +257,27 @@ def of_layer(
     return edits
 
 
-def slots_needed(layer: LayerPlan, feed_forward: FeedForward, *, biased: bool) -> int:
+def slots_needed(layer: LayerPlan, network: Network, *, biased: bool) -> int:
     """How many deactivated neurons `add` needs the room of: one for each neuron in a gated network, one for all in a plain
     one, none in a plain one with a bias at its output."""
     count = int(layer.added.sum())
-    return count if feed_forward.family.gated else 0 if biased else min(1, count)
+    return count if network.gated else 0 if biased else min(1, count)
 
 
-def _slots(layer: LayerPlan, feed_forward: FeedForward, *, biased: bool, number: int) -> tuple[Int64, Int64, Float64]:
+def _slots(layer: LayerPlan, network: Network, *, biased: bool, place: str) -> tuple[Int64, Int64, Float64]:
     """Where `add` puts second neurons: slots (s,), the neurons they take their columns from (n,), and how much of each,
     float64 (s, n)."""
-    count, free = slots_needed(layer, feed_forward, biased=biased), layer.freed
+    count, free = slots_needed(layer, network, biased=biased), layer.freed
     if not count:
         return np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros((0, 0))
     if len(free) < count:
         raise RecipeError(
-            f"layer {number}: add puts {count} second neurons into slots of neurons that the recipe deactivates there, and "
+            f"layer {place}: add puts {count} second neurons into slots of neurons that the recipe deactivates there, and "
             f"{count - len(free)} are missing. Deactivate another language too, find the neurons again, so that spare ones "
             "are known, or use `op` pin."
         )
     amounts = layer.constants[layer.added]
-    weights = np.diag(amounts) if feed_forward.family.gated else amounts[None, :]
+    weights = np.diag(amounts) if network.gated else amounts[None, :]
     return free[:count], layer.neurons[layer.added], weights
 
 

@@ -229,7 +229,10 @@ def _shard_names(folder: Path) -> dict[str, set[str]]:
         raise CheckpointError(f"{index} has no weight_map. Download it again.")
     shards: dict[str, set[str]] = {}
     for tensor, name in weight_map.items():
-        if not isinstance(name, str) or name != Path(name).name or "\\" in name or not name.endswith(".safetensors"):
+        known = isinstance(name, str) and name in shards
+        if not known and (
+            not isinstance(name, str) or name != Path(name).name or "\\" in name or not name.endswith(".safetensors")
+        ):
             raise CheckpointError(
                 f"{index} places tensor {_shown(tensor)} in {_shown(name)}, which is not a .safetensors file of this folder. "
                 "Such an index is damaged or hostile: don't use it."

@@ -156,7 +156,7 @@ def _as_baked(folder: Path, manifest: Manifest, destination: Path) -> None:
 def _plain(folder: Path) -> str:
     """The type that keeps what the checkpoint holds."""
     from ..files.checkpoint import read_checkpoint
-    from ..models.families import locate
+    from ..models.feed_forward import locate
 
     stored = locate(read_checkpoint(folder)).outputs[0][1].dtype
     return PLAIN[stored]

@@ -75,9 +75,16 @@ def _decoder_gives(model: Any, states: "torch.Tensor") -> Iterator[None]:
     """Make the decoder answer with `states` without running: a call of the model then runs its head alone."""
     from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
 
+    class States(BaseModelOutputWithPastAndCrossAttentions):  # type: ignore[misc]
+        """Hidden states alone, whatever else a family's head looks at."""
+
+        def __getattr__(self, name: str) -> None:
+            if name.startswith("_"):
+                raise AttributeError(name)
+
     decoder = trunk(model)
     own = decoder.__dict__.get("forward")
-    decoder.forward = lambda *_, **__: BaseModelOutputWithPastAndCrossAttentions(last_hidden_state=states)
+    decoder.forward = lambda *_, **__: States(last_hidden_state=states)
     try:
         yield
     finally:

@@ -1,11 +1,13 @@
 """Modules of a running model that hooks are attached to: the trunk, the activations, the inputs of the networks."""
 
 import re
-from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from ..errors import ModelError
 from ..models.families import Family
+from ..models.networks import EXPERTS, Network
+from .experts import activations
 
 
 def trunk(model: Any) -> Any:
@@ -19,21 +21,62 @@ def trunk(model: Any) -> Any:
 
 
 def activation_modules(model: Any, family: Family) -> list[Any]:
-    """Return the modules of a live transformers model whose outputs are a_j, (…, d_ff), one per layer, in order."""
-    pattern = re.compile(rf"(.*\.)?{family.layer_pattern}\.{re.escape(family.activation)}")
-    named = trunk(model).named_modules()
-    modules = {int(match["layer"]): module for name, module in named if (match := pattern.fullmatch(name))}
-    if not modules or sorted(modules) != list(range(len(modules))):
-        raise ModelError(
-            f"the installed transformers builds {type(model).__name__} without {family.layer}.{family.activation}. "
-            "Install a version that monoglot was tested with (see its constraints.txt)."
-        )
-    return [modules[layer] for layer in range(len(modules))]
+    """The modules of a live transformers model whose outputs are a_j, (…, d_ff), one per block, in order; of an expert,
+    (tokens, d_ff), of the tokens that it was given (see `experts`)."""
+    decoder = trunk(model)
+    found: dict[tuple[int, int, int], Any] = {}
+    for network in family.networks:
+        if network.inline:
+            _add_activations(decoder, family, network)
+        order = 0 if not network.part else 1 if network.part != EXPERTS else 2
+        for layer, module in _by_layer(decoder, family, network.activation).items():
+            if network.part == EXPERTS:
+                found |= {(layer, order, number): one for number, one in enumerate(activations(module))}
+            else:
+                found[layer, order, -1] = module
+    layers = {layer for layer, _, _ in found}
+    if not found or (not family.gaps and layers != set(range(len(layers)))):
+        raise _other_layout(model, family, family.activation)
+    return [found[key] for key in sorted(found)]
 
 
 def input_modules(model: Any, family: Family) -> list[Any]:
-    """Return the modules of a live transformers model whose inputs are what the feed-forward network reads.
+    """The modules of a live transformers model whose inputs are what the feed-forward network reads, (…, d), one per
+    layer that has one, in order: its first projection, `family.into`."""
+    modules = _by_layer(trunk(model), family, family.into)
+    if not modules or (not family.gaps and sorted(modules) != list(range(len(modules)))):
+        raise _other_layout(model, family, family.into)
+    return [modules[layer] for layer in sorted(modules)]
 
-    They are (…, d), one per layer, in order: the first projection, `family.into`.
-    """
-    return activation_modules(model, replace(family, activation=family.into))
+
+def _by_layer(decoder: Any, family: Family, place: str) -> dict[int, Any]:
+    pattern = re.compile(rf"(.*\.)?{family.layer_pattern}\.{re.escape(place)}")
+    return {
+        int(match["layer"]): module for name, module in decoder.named_modules() if (match := pattern.fullmatch(name))
+    }
+
+
+def _other_layout(model: Any, family: Family, place: str) -> ModelError:
+    return ModelError(
+        f"the installed transformers builds {type(model).__name__} without {family.layer}.{place}. "
+        "Install a version that monoglot was tested with (see its constraints.txt)."
+    )
+
+
+def _add_activations(decoder: Any, family: Family, own: Network) -> None:
+    """Give every feed-forward network of a family that computes its activation function inline a module that does it, so
+    that hooks have a place. The network computes what it did."""
+    from transformers.activations import ACT2FN
+
+    place, _, name = own.activation.rpartition(".")
+    pattern = re.compile(rf"(.*\.)?{family.layer_pattern}\.{re.escape(place)}")
+    into, up, out = ((path or "").rpartition(".")[2] for path in (own.into, own.up, own.out))
+
+    def forward(network: Any, x: Any) -> Any:
+        a = getattr(network, name)(getattr(network, into)(x))
+        return getattr(network, out)(a * getattr(network, up)(x) if up else a)
+
+    for module in [module for path, module in decoder.named_modules() if pattern.fullmatch(path)]:
+        if hasattr(module, into) and not hasattr(module, name):
+            setattr(module, name, ACT2FN[family.function.removeprefix("=")])
+            module.forward = partial(forward, module)

@@ -80,7 +80,7 @@ def comparison(
     measured = matrices or {}
     owned = {method: {language: own.pairs(language) for language in own.languages} for method, own in sets.items()}
     return {
-        "model": vars(model),
+        "model": model.to_data(),
         "rate": rate,
         "quantile": quantile,
         "methods": {

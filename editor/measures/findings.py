@@ -50,12 +50,15 @@ class Findings:
     @classmethod
     def of_data(cls, data: Any) -> "Findings":
         """Read what the file holds. Raises MalformedError."""
-        given = schema.fields(cls, data, "", apart=("evaluation",))
-        return cls(**given, evaluation=Evaluation.of_data(data.get("evaluation")))
+        schema.required_keys(data, "", ("format", "model"))
+        given = schema.fields(cls, data, "", apart=("evaluation", "model"))
+        model = ModelInfo.of_data(data["model"])
+        return cls(**given, model=model, evaluation=Evaluation.of_data(data.get("evaluation")))
 
     def to_data(self) -> dict[str, Any]:
         """Give what the file holds."""
         subject = {key: schema.to_data(value) for key, value in vars(self).items() if key != "evaluation"}
+        subject["model"] = self.model.to_data()
         settings = {"settings": subject.pop("settings")} if self.settings is not None else {}
         subject.pop("settings", None)
         return {**subject, "evaluation": self.evaluation.to_data(), **settings}

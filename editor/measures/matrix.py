@@ -18,7 +18,7 @@ from ..errors import NeuronsError, RecipeError
 from ..live.log_loss import measure
 from ..live.logits import Variant
 from ..live.modules import activation_modules
-from ..models.families import FeedForward
+from ..models.feed_forward import FeedForward
 from ..models.identity import Base
 from ..neurons.neurons import Neurons
 from ..progress import Progress
@@ -75,7 +75,9 @@ def deactivations(neurons: Neurons, feed_forward: FeedForward, shared: str) -> d
     for language in neurons.languages:
         recipe = Recipe(Base("model"), (Edit(language, "deactivate"),), shared)
         with suppress(RecipeError):
-            plans[language] = plan(recipe, neurons, layers=feed_forward.layers, width=feed_forward.width)
+            plans[language] = plan(
+                recipe, neurons, layers=feed_forward.layers, width=feed_forward.width, blocks=feed_forward.blocks
+            )
     if not plans:
         raise NeuronsError("no language has neurons of its own, so there is nothing to deactivate. Find more: `rate`.")
     return plans
@@ -88,7 +90,9 @@ def switched_off(
     off in each layer as the language with the most has; and how many neurons each has off."""
     modules = activation_modules(model, feed_forward.family)
     plans = deactivations(neurons, feed_forward, shared)
-    plans["random"] = random_plan(max(plans.values(), key=lambda one: one.size), feed_forward.width)
+    plans["random"] = random_plan(
+        max(plans.values(), key=lambda one: one.size), feed_forward.width, blocks=feed_forward.blocks
+    )
     variants = [Variant(name, model, partial(steered, modules, one)) for name, one in plans.items()]
     return variants, {name: one.size for name, one in plans.items()}
 

@@ -122,7 +122,7 @@ def generate(subject: Subject, options: Options, listener: Listener = NOBODY) ->
     wanted = {language: moved.get(language) or activated or (language,) for language in prompts}
     for code in {code for codes in wanted.values() for code in codes}:  # before models are loaded
         identify.check([code])
-    control = random_plan(what.plan, subject.target.feed_forward.width)
+    control = random_plan(what.plan, subject.target.feed_forward.width, blocks=subject.target.feed_forward.blocks)
     drawn = random_redirection(what.tokens.redirection) if what.tokens else None
     embedding = subject.model.get_input_embeddings()
     variants = [

@@ -74,7 +74,13 @@ def open_subject(
         return Subject(target, own, folder, manifest, device, dtype)
     found = neurons_file.load(neurons_path)
     target = open_target(resolve(model))
-    check_fit(found, target.feed_forward.layers, target.feed_forward.width, target.source.name)
+    check_fit(
+        found,
+        target.feed_forward.layers,
+        target.feed_forward.width,
+        target.source.name,
+        target.feed_forward.blocks,
+    )
     if found.model and found.model.fingerprint != target.fingerprint:
         warnings.warn(
             f"the neurons were found in {found.model.name}, {target.source.name} has other weights. What is measured is "

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from ..errors import CheckpointError, ModelError
 from ..files import floats
-from .families import text_config
+from .families import text_config, uncarried
 
 if TYPE_CHECKING:
     from .target import Target
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 Float64 = npt.NDArray[np.float64]
 Activation = Callable[[Float64], Float64]  # elementwise, any shape
 
+GPT_OSS_LIMIT = 7.0
 XIELU = "xielu"
 XIELU_DEFAULTS = {"beta": 0.5, "eps": -1e-6}  # where a checkpoint doesn't hold them
 _erf = np.vectorize(math.erf, otypes=[np.float64])
@@ -55,6 +56,11 @@ def silu(x: Float64) -> Float64:
     return x * _sigmoid(x)
 
 
+def gpt_oss(x: Float64) -> Float64:
+    """x·σ(1.702 x) of x clamped at 7."""
+    return quick_gelu(np.minimum(x, GPT_OSS_LIMIT))
+
+
 def relu(x: Float64) -> Float64:
     return np.maximum(x, 0.0)
 
@@ -79,6 +85,7 @@ FUNCTIONS: dict[str, Activation] = {
     "quick_gelu": quick_gelu,
     "silu": silu,
     "swish": silu,
+    "gpt_oss": gpt_oss,
     "relu": relu,
     "relu2": relu2,
 }
@@ -87,18 +94,21 @@ FUNCTIONS: dict[str, Activation] = {
 def functions(target: "Target") -> list[Activation]:
     """The activation function of each layer.
 
-    Raises ModelError for one that is not known, CheckpointError when xIELU's numbers are not in the checkpoint.
+    Raises ModelError for one that is not known, and where something else stands between a neuron's row and its
+    activation, so that no constant can be put there; CheckpointError when xIELU's numbers are not in the checkpoint.
     """
     feed_forward = target.feed_forward
+    if why := uncarried(target.checkpoint.config):
+        raise ModelError(f"{target.source.name} can hold no constants: {why}. Only deactivate and scale work with it.")
     name = function_name(target)
     if name == XIELU:
-        return [_xielu_of(target, layer) for layer in range(feed_forward.layers)]
+        return [_xielu_of(target, layer) for layer in range(len(feed_forward.networks))]
     if name not in FUNCTIONS:
         raise ModelError(
             f"{target.source.name} has the activation function {name!r}, which monoglot doesn't know. Known: "
             f"{', '.join([*FUNCTIONS, XIELU])}. Only `deactivate` and `scale` work without it."
         )
-    return [FUNCTIONS[name]] * feed_forward.layers
+    return [FUNCTIONS[name]] * len(feed_forward.networks)
 
 
 def function_name(target: "Target") -> str:

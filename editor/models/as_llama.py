@@ -13,7 +13,7 @@ from typing import Any
 
 from ..errors import ModelError
 from ..files.checkpoint import Checkpoint, Tensor
-from .families import FeedForward
+from .feed_forward import FeedForward
 
 MODEL_TYPES = ("mistral", "qwen2", "phi3")
 OWN_KEYS = {"model_type", "architectures", "attention_bias", "mlp_bias", "auto_map"}  # set here, not compared

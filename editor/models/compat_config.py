@@ -130,11 +130,19 @@ OWN: dict[str, tuple[tuple[Row, ...], ...]] = {
         ),
         (PATTERN,),
     ),
+    "gemma3n_text": (
+        (
+            replace(THETA, new=(*FULL, "rope_theta")),
+            Row("rope_local_base_freq", SLIDING, OLD, _unscaled),
+            replace(SCALING, new=FULL, form=_scaling_of_whole),
+        ),
+    ),
     "cohere2": (POSITIONS, (PATTERN,)),
     "phi3": ((THETA, PARTIAL, replace(SCALING, form=_scaling_of_phi3)),),
     "nemotron": ((THETA, PARTIAL, WITH_TYPE),),
     "hunyuan_v1_dense": ((THETA, PARTIAL, WITH_TYPE),),
-    "ministral3": (),  # younger than the new spelling
+    **dict.fromkeys(("ministral3", "gemma4_text", "gemma4_unified_text", "lfm3"), ()),  # younger than the new spelling
+    "olmo3": (),  # has no words for two kinds of layers
 }
 READERS = {row.old: row.readers for group in ((DTYPE,), POSITIONS, *sum(OWN.values(), ())) for row in group}
 

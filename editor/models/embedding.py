@@ -1,7 +1,7 @@
 """The table of token embeddings in a checkpoint: where it lies, and whether the output layer is the same table.
 
-    input     embed_tokens, word_embeddings, embed_in or wte, beside the layers        (V, d), a row per token
-    output    lm_head, or embed_out in GPT-NeoX                                        (V, d)
+    input     embed_tokens, or another name of INPUTS, beside the layers               (V, d), a row per token
+    output    lm_head; embed_out in GPT-NeoX, output_projection in BioGPT              (V, d)
 
 Where input and output are *tied*, the file has one table for both. An edit of the input alone needs them *untied*: the
 output gets the base's rows as a tensor of its own, and `tie_word_embeddings` in config.json becomes false.
@@ -20,8 +20,8 @@ from ..files.checkpoint import Shard, Tensor
 from .families import TEXT_CONFIG
 from .target import Target
 
-INPUTS = ("embed_tokens", "word_embeddings", "embed_in", "wte")
-OUTPUTS = {"embed_in": "embed_out"}  # by the input's name; "lm_head" for all others
+INPUTS = ("embed_tokens", "word_embeddings", "embed_in", "wte", "embeddings", "w")
+OUTPUTS = {"embed_in": "embed_out", "biogpt": "output_projection"}  # by input or model type; "lm_head" for all others
 TIE = "tie_word_embeddings"
 WRAPPED = "language_model.model."  # prefix of a text tower that has its output layer inside the wrapper's part
 CHUNK = 2**20  # bytes
@@ -72,7 +72,8 @@ def open_embedding(target: Target) -> Embedding:
             "float32, float16 or bfloat16 can be edited. Use the unquantised checkpoint."
         )
     inside = "language_model." if prefix == WRAPPED else ""
-    output = f"{inside}{OUTPUTS.get(found[0], 'lm_head')}.weight"
+    named = OUTPUTS.get(target.feed_forward.model_type) or OUTPUTS.get(found[0], "lm_head")
+    output = f"{inside}{named}.weight"
     has_output = output in tensors
     return Embedding(shard, tensor, output, has_output, _tied(target, tensors, tensor.name, output))
 

@@ -11,17 +11,17 @@ product with up(x), in a gated one. Layers and widths are counted in the file, n
 """
 
 import re
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
-from ..errors import CheckpointError, ModelError
-from ..files.checkpoint import Checkpoint, Shard, Tensor
+from ..errors import ModelError
+from .networks import EXPERTS, SHARED, Network, gated
 
 
 @dataclass(frozen=True)
 class Family:
-    """A row. `into` is the projection whose output goes through the activation function (gate, or in); fused families
-    hold gate and up in one tensor, gate half first."""
+    """A row: the usual network of a layer, field by field as `networks.Network` has them, and what else is the family's."""
 
     model_types: tuple[str, ...]
     layer: str = "layers.{}"
@@ -32,6 +32,9 @@ class Family:
     function: str = "hidden_act"  # the config key that names the activation function; "=name": always that one
     fused: bool = False
     conv1d: bool = False
+    inline: bool = False
+    also: tuple[Network, ...] = ()  # other networks that its layers may have, beside the usual one or in its place
+    gaps: bool = False  # layers may have no network at all
     bias: str | bool = False  # has FFN biases: always, never, or as a config key says (True where it is missing)
     flag: str | None = None  # the config key that turns FFN biases on in this family
     flagged: tuple[str, ...] = ()  # projections outside the FFN that get a bias from the same key
@@ -44,38 +47,110 @@ class Family:
         )  # bounded: they are counted
 
     @property
+    def networks(self) -> tuple[Network, ...]:
+        """The usual network, and the others."""
+        usual = Network(
+            self.into, self.up, self.out, self.activation, fused=self.fused, conv1d=self.conv1d, inline=self.inline
+        )
+        return (usual, *self.also)
+
+    @property
     def gated(self) -> bool:
         return self.up is not None or self.fused
 
 
+EACH = replace(gated("mlp.experts.{}", part=EXPERTS), activation="mlp.experts")
+W123 = Network("block_sparse_moe.experts.{}.w1", "block_sparse_moe.experts.{}.w3", "block_sparse_moe.experts.{}.w2",
+               "mlp.experts", part=EXPERTS)  # fmt: skip
+STACKED = Network("mlp.experts.gate_up_proj", None, "mlp.experts.down_proj", "mlp.experts", fused=True, part=EXPERTS,
+                  stacked=True, bare=True)  # fmt: skip
+GRANITE = Network("block_sparse_moe.input_linear", None, "block_sparse_moe.output_linear", "block_sparse_moe.experts",
+                  fused=True, part=EXPERTS, stacked=True)  # fmt: skip
+GRANITE_SHARED = Network("shared_mlp.input_linear", None, "shared_mlp.output_linear", "shared_mlp.activation", fused=True,
+                         part=SHARED)  # fmt: skip
+
 FAMILIES = (
-    Family(("llama", "granite", "smollm3", "seed_oss", "helium"), flag="mlp_bias"),
     Family(
-        ("mistral", "ministral", "ministral3", "qwen2", "qwen3", "stablelm", "olmo", "olmo2", "cohere", "cohere2",
-         "exaone4", "hunyuan_v1_dense"),
+        ("llama", "granite", "granite_swa", "smollm3", "seed_oss", "helium", "cwm", "doge", "hyperclovax", "iquestcoder",
+         "minicpm3"),
+        flag="mlp_bias",
     ),
+    Family(
+        ("mistral", "ministral", "ministral3", "qwen2", "qwen2_vl_text", "qwen2_5_vl_text", "qwen3", "qwen3_vl_text",
+         "qwen3_5_text", "stablelm", "olmo", "olmo2", "olmo3", "olmo_hybrid", "cohere", "cohere2", "diffllama", "exaone4",
+         "hunyuan_v1_dense", "youtu"),
+    ),
+    Family(("ernie4_5",), flag="use_bias", flagged=tuple(f"self_attn.{name}_proj" for name in "qkvo")),
     Family(("gemma",), function="=gelu_pytorch_tanh"),  # whatever hidden_act says: released configs say gelu
-    Family(("gemma2", "gemma3_text"), function="hidden_activation"),
+    Family(
+        ("gemma2", "gemma3_text", "gemma3n_text", "gemma4_unified_text", "vaultgemma"), function="hidden_activation"
+    ),
+    Family(
+        ("gemma4_text",), function="hidden_activation",
+        also=(Network("experts.gate_up_proj", None, "experts.down_proj", "experts", fused=True, part=EXPERTS, stacked=True,
+                      bare=True),),
+    ),
+    Family(("bamba", "falcon_h1"), into="feed_forward.gate_proj", up="feed_forward.up_proj", out="feed_forward.down_proj",
+           activation="feed_forward.act_fn", flag="mlp_bias"),
+    Family(("lfm2", "lfm3"), into="feed_forward.w1", up="feed_forward.w3", out="feed_forward.w2",
+           activation="feed_forward.act_fn", function="=silu", inline=True),
     Family(("nemotron", "arcee"), into="mlp.up_proj", up=None, flag="mlp_bias"),
+    Family(("jais2",), into="mlp.up_proj", up=None, bias="mlp_bias"),
     Family(("apertus",), into="mlp.up_proj", up=None),
-    Family(("phi3", "glm", "glm4"), into="mlp.gate_up_proj", up=None, fused=True, activation="mlp.activation_fn"),
+    Family(("nanochat",), into="mlp.fc1", up=None, out="mlp.fc2", activation="mlp.activation_fn"),
+    Family(("phi3", "glm", "glm4", "glm4v_text"), into="mlp.gate_up_proj", up=None, fused=True,
+           activation="mlp.activation_fn"),
+    Family(("granitemoehybrid",), into="shared_mlp.input_linear", up=None, out="shared_mlp.output_linear", fused=True,
+           activation="shared_mlp.activation", also=(GRANITE,)),
+    Family(("granitemoe", "granitemoeshared"), also=(GRANITE_SHARED, GRANITE)),
+    Family(
+        ("qwen2_moe", "qwen3_moe", "qwen3_next", "qwen3_5_moe_text", "olmoe", "flex_olmo", "mellum", "deepseek_v2",
+         "deepseek_v3", "glm4_moe", "glm4_moe_lite", "glm_moe_dsa", "glm4v_moe_text", "dots1", "ernie4_5_moe", "exaone_moe",
+         "cohere2_moe", "solar_open", "afmoe", "axk1"),
+        also=(gated("mlp.shared_expert"), gated("mlp.shared_experts"), EACH, STACKED),
+    ),
+    Family(("qwen3_vl_moe_text",), also=(EACH, STACKED, replace(STACKED, conv1d=True))),
+    Family(("hunyuan_v1_moe",), also=(gated("mlp.shared_mlp"), EACH)),
+    Family(("mixtral", "phimoe", "minimax", "minimax_m2"), also=(W123,)),
+    Family(("jamba",), into="feed_forward.gate_proj", up="feed_forward.up_proj", out="feed_forward.down_proj",
+           activation="feed_forward.act_fn",
+           also=(replace(gated("feed_forward.experts.{}", part=EXPERTS), activation="feed_forward.experts"),)),
+    Family(("lfm2_moe",), into="feed_forward.w1", up="feed_forward.w3", out="feed_forward.w2",
+           activation="feed_forward.act_fn", function="=silu", inline=True,
+           also=(Network("feed_forward.experts.{}.w1", "feed_forward.experts.{}.w3", "feed_forward.experts.{}.w2",
+                         "feed_forward.experts", part=EXPERTS),)),
+    Family(("aria_text",),
+           also=(gated("mlp.shared_experts"),
+                 Network("mlp.experts.fc1", None, "mlp.experts.fc2", "mlp.experts", fused=True, conv1d=True, part=EXPERTS,
+                         stacked=True))),
+    Family(("gpt_oss",), function="=gpt_oss", bias=True,
+           also=(replace(STACKED, conv1d=True, interleaved=True),)),
+    Family(("nemotron_h",), into="mixer.up_proj", up=None, out="mixer.down_proj", activation="mixer.act_fn",
+           function="mlp_hidden_act", flag="mlp_bias", gaps=True,
+           also=(Network("mixer.shared_experts.up_proj", None, "mixer.shared_experts.down_proj",
+                         "mixer.shared_experts.act_fn", part=SHARED),
+                 Network("mixer.experts.{}.up_proj", None, "mixer.experts.{}.down_proj", "mixer.experts", part=EXPERTS))),
     Family(("phi",), into="mlp.fc1", up=None, out="mlp.fc2", activation="mlp.activation_fn", bias=True),
     Family(("opt",), into="fc1", up=None, out="fc2", activation="activation_fn", function="activation_function",
            bias="enable_bias"),
     Family(("xglm",), into="fc1", up=None, out="fc2", activation="activation_fn", function="activation_function",
            bias=True),
+    Family(("biogpt",), into="fc1", up=None, out="fc2", activation="activation_fn", bias=True),
     Family(("bloom",), layer="h.{}", into="mlp.dense_h_to_4h", up=None, out="mlp.dense_4h_to_h",
            activation="mlp.gelu_impl", function="=gelu_pytorch_tanh", bias=True),
-    Family(("gpt_neox",), into="mlp.dense_h_to_4h", up=None, out="mlp.dense_4h_to_h", activation="mlp.act", bias=True),
+    Family(("gpt_neox", "persimmon"), into="mlp.dense_h_to_4h", up=None, out="mlp.dense_4h_to_h", activation="mlp.act",
+           bias=True),
+    Family(("gpt_neox_japanese",), into="mlp.dense_h_to_4h", up=None, out="mlp.dense_4h_to_h", activation="mlp.act"),
     Family(("falcon",), layer="h.{}", into="mlp.dense_h_to_4h", up=None, out="mlp.dense_4h_to_h",
            activation="mlp.act", function="activation", flag="bias",
            flagged=("self_attention.query_key_value", "self_attention.dense")),
     Family(("gpt2",), layer="h.{}", into="mlp.c_fc", up=None, out="mlp.c_proj", activation="mlp.act",
            function="activation_function", conv1d=True, bias=True),
-    Family(("gpt_neo",), layer="h.{}", into="mlp.c_fc", up=None, out="mlp.c_proj", activation="mlp.act",
+    Family(("gpt_neo", "gpt_bigcode"), layer="h.{}", into="mlp.c_fc", up=None, out="mlp.c_proj", activation="mlp.act",
            function="activation_function", bias=True),
-    Family(("gptj",), layer="h.{}", into="mlp.fc_in", up=None, out="mlp.fc_out", activation="mlp.act",
+    Family(("gptj", "codegen"), layer="h.{}", into="mlp.fc_in", up=None, out="mlp.fc_out", activation="mlp.act",
            function="activation_function", bias=True),
+    Family(("ctrl",), layer="h.{}", into="ffn.0", up=None, out="ffn.2", activation="ffn.1", function="=relu", bias=True),
     Family(("starcoder2",), into="mlp.c_fc", up=None, out="mlp.c_proj", activation="mlp.act", bias="use_bias"),
     Family(("mpt",), layer="blocks.{}", into="ffn.up_proj", up=None, out="ffn.down_proj", activation="ffn.act",
            function="=gelu"),
@@ -84,34 +159,20 @@ FAMILIES = (
 KNOWN = tuple(sorted(name for family in FAMILIES for name in family.model_types))
 
 # What may stand before `layers.{}` in a file: text towers of any wrapper, never a vision or audio one.
-TEXT_PREFIX = re.compile(r"((model|language_model|text_model|transformer|gpt_neox|decoder)\.)*")
+TEXT_PREFIX = re.compile(
+    r"((model|language_model|text_model|transformer|backbone|gpt_neox|gpt_neox_japanese|biogpt|decoder)\.)*"
+)
 TEXT_CONFIG = "text_config"
-EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts", "num_experts_per_tok")
+HOW_TO_ADD = "A new one is a row in editor/models/families.py and a tiny model in its test: see CONTRIBUTING.md."
+COUNTS = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts", "num_experts_per_tok")
 
 
-@dataclass(frozen=True)
-class FeedForward:
-    """The FFN of one checkpoint: its family, the names' prefix in the file, and its shape.
-
-    `layers` counts decoder layers, `width` is d_ff, the neurons per layer, `hidden` is d.
-    """
-
-    family: Family
-    model_type: str
-    prefix: str
-    layers: int
-    width: int
-    hidden: int
-    outputs: tuple[tuple[Shard, Tensor], ...]  # W_out of each layer
-
-    @property
-    def neuron_axis(self) -> int:
-        """The axis of W_out's weight along which neurons lie; in W_in and W_up it is the other one."""
-        return 0 if self.family.conv1d else 1
-
-    def name(self, projection: str, layer: int, kind: str = "weight") -> str:
-        """What a projection of a layer is called in the file, for example "mlp.up_proj" of layer 3."""
-        return f"{self.prefix}{self.family.layer.format(layer)}.{projection}.{kind}"
+# What a config may say of its networks that leaves a neuron's activation no function of its own row alone, so that no
+# constant can be put there: key -> whether its value does, and how.
+UNCARRIED: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "activation_sparsity_pattern": (any, "activations below a bar become 0, and the bar depends on all neurons"),
+    "mlp_multipliers": (lambda factors: factors[0] != 1, "what goes into the activation function is multiplied"),
+}
 
 
 def text_config(config: dict[str, Any]) -> dict[str, Any]:
@@ -121,55 +182,23 @@ def text_config(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def family_of(config: dict[str, Any]) -> Family:
-    """The row for a checkpoint's config. Raises ModelError for an unknown family and for mixtures of experts."""
+    """The row for a checkpoint's config. Raises ModelError for an unknown family."""
     text = text_config(config)
     model_type = text.get("model_type")
-    if any(isinstance(count := text.get(key), int) and count > 1 for key in EXPERTS) or "moe" in str(model_type):
-        raise ModelError(
-            f"the model is a mixture of experts ({model_type}), which monoglot does not edit yet: "
-            "its feed-forward network is many small ones. Use a dense model."
-        )
     for family in FAMILIES:
         if model_type in family.model_types:
             return family
-    raise ModelError(f"unknown model family {model_type!r}. Known: {', '.join(KNOWN)}.")
-
-
-def locate(checkpoint: Checkpoint) -> FeedForward:
-    """Find W_out of every layer in a checkpoint.
-
-    Raises ModelError when the family is unknown or not dense, CheckpointError when layers are missing, of different
-    widths, or of a dtype other than float32, float16, bfloat16.
-    """
-    family = family_of(checkpoint.config)
-    pattern = re.compile(rf"(?P<prefix>{TEXT_PREFIX.pattern}){family.layer_pattern}\.{re.escape(family.out)}\.weight")
-    found: dict[str, dict[int, tuple[Shard, Tensor]]] = {}
-    for shard, tensor in checkpoint.tensors():
-        if match := pattern.fullmatch(tensor.name):
-            found.setdefault(match["prefix"], {})[int(match["layer"])] = (shard, tensor)
-    model_type = str(text_config(checkpoint.config)["model_type"])
-    wanted = f"{family.layer.format('*')}.{family.out}.weight"
-    if len(found) != 1:
-        raise CheckpointError(
-            f"{checkpoint.folder} calls itself {model_type}, but "
-            + (f"several of its towers have {wanted}: {', '.join(sorted(found))}." if found else f"has no {wanted}.")
+    if any(isinstance(count := text.get(key), int) and count > 1 for key in COUNTS) or "moe" in str(model_type):
+        raise ModelError(
+            f"the model is a mixture of experts of an unknown layout ({model_type}). {HOW_TO_ADD} Known: {', '.join(KNOWN)}."
         )
-    ((prefix, by_layer),) = found.items()
-    if sorted(by_layer) != list(range(len(by_layer))):
-        missing = min(set(range(max(by_layer))) - set(by_layer))
-        raise CheckpointError(f"{checkpoint.folder}: layer {missing} has no {wanted}. Download it again.")
-    outputs = tuple(by_layer[layer] for layer in range(len(by_layer)))
-    shape = outputs[0][1].shape
-    for _, tensor in outputs:
-        if tensor.shape != shape or len(shape) != 2:
-            raise CheckpointError(
-                f"{checkpoint.folder}: {tensor.name} has shape {list(tensor.shape)}, layer 0 has {list(shape)}. "
-                "monoglot expects the same feed-forward width in every layer."
-            )
-        if tensor.dtype not in ("F32", "F16", "BF16"):
-            raise ModelError(
-                f"{checkpoint.folder}: {tensor.name} is stored as {tensor.dtype}; monoglot edits float32, float16 and "
-                "bfloat16. Use the unquantised checkpoint."
-            )
-    width, hidden = shape if family.conv1d else reversed(shape)
-    return FeedForward(family, model_type, prefix, len(outputs), width, hidden, outputs)
+    raise ModelError(f"unknown model family {model_type!r}. {HOW_TO_ADD} Known: {', '.join(KNOWN)}.")
+
+
+def uncarried(config: dict[str, Any]) -> str | None:
+    """Why a model with this config can hold no constants; None: it can."""
+    text = text_config(config)
+    for key, (applies, why) in UNCARRIED.items():
+        if text.get(key) and applies(text[key]):
+            return f"{why} ({key} in its config)"
+    return None

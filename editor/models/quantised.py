@@ -8,6 +8,7 @@ from ..errors import CheckpointError, ModelError
 from ..files.checkpoint import Checkpoint, Shard, Tensor
 from ..files.packed import Matrix, is_packed, modules_of, quantisation_of
 from .families import TEXT_PREFIX, family_of, text_config
+from .feed_forward import EXPERT_PART
 
 DTYPES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
 
@@ -26,6 +27,12 @@ def feed_forward_weights(checkpoint: Checkpoint) -> dict[str, Matrix]:
             f"{checkpoint.folder} is quantised ({quantisation.method}), and its family lays weights out the other way "
             "round, which monoglot doesn't edit. Edit the original, then quantise the result."
         )
+    layer = re.compile(rf"{TEXT_PREFIX.pattern}{family.layer_pattern}\..+")
+    if any(layer.fullmatch(tensor.name) and EXPERT_PART.search(tensor.name) for _, tensor in checkpoint.tensors()):
+        raise ModelError(
+            f"{checkpoint.folder} is quantised ({quantisation.method}), and a mixture of experts; monoglot edits quantised "
+            "weights of dense models only. Edit the original, then quantise the result."
+        )
     projections = "|".join(re.escape(each) for each in (family.into, family.up, family.out) if each)
     pattern = re.compile(rf"{TEXT_PREFIX.pattern}{family.layer_pattern}\.({projections})")
     said = f"{checkpoint.folder} is quantised ({quantisation.method})"
@@ -43,7 +50,8 @@ def feed_forward_weights(checkpoint: Checkpoint) -> dict[str, Matrix]:
 
 def seen_as_floats(checkpoint: Checkpoint, weights: Mapping[str, Matrix]) -> Checkpoint:
     """A checkpoint with one tensor, `module.weight`, for each packed weight, as an unquantised one has: of its shape, and of
-    the dtype that the model computes in. Its bytes are not to be read."""
+    the dtype that the model computes in. Its bytes are not to be read. What else a format stores beside a weight, as scales
+    and the form of its codes, is left out."""
     packed = {module: matrix for module, matrix in weights.items() if is_packed(matrix)}
     if not packed:
         return checkpoint
@@ -51,7 +59,8 @@ def seen_as_floats(checkpoint: Checkpoint, weights: Mapping[str, Matrix]) -> Che
     named = str(config.get("dtype", config.get("torch_dtype"))).removeprefix("torch.")
     dtype = DTYPES.get(named, "F32")
     stands_for = {matrix.tensors[0]: (f"{module}.weight", matrix) for module, matrix in packed.items()}
-    hidden = {name for matrix in packed.values() for name in matrix.tensors[1:]}
+    parts = modules_of(checkpoint)
+    hidden = {tensor.name for module in packed for kind, (_, tensor) in parts[module].items() if kind != "bias"}
 
     def view(shard: Shard) -> Shard:
         tensors = []

@@ -8,7 +8,7 @@ from ..files.checkpoint import Checkpoint, read_checkpoint
 from ..files.companions import check_no_adapter, companions
 from ..files.fingerprint import fingerprint, sampled
 from ..files.packed import Matrix, is_packed
-from .families import FeedForward, locate
+from .feed_forward import FeedForward, locate, unstacked
 from .identity import Base, ModelInfo
 from .quantised import feed_forward_weights, seen_as_floats
 from .source import Source
@@ -46,8 +46,9 @@ def open_target(source: Source) -> Target:
 def target_of(source: Source, checkpoint: Checkpoint) -> Target:
     """The same of files that were read already."""
     weights = feed_forward_weights(checkpoint)
+    checkpoint = unstacked(checkpoint)
     feed_forward = locate(seen_as_floats(checkpoint, weights))
-    return Target(source, checkpoint, feed_forward, fingerprint(checkpoint), weights)
+    return Target(source, checkpoint, feed_forward, fingerprint(checkpoint, source.hashes), weights)
 
 
 def check_unchanged(target: Target) -> None:
@@ -83,4 +84,5 @@ def model_info(target: Target) -> ModelInfo:
         feed_forward.layers,
         feed_forward.width,
         target.fingerprint,
+        feed_forward.blocks,
     )

@@ -71,11 +71,18 @@ def _holds_indices(tensor: Any) -> bool:
 
 
 def write_mask(neurons: Neurons, path: Path) -> None:
-    """Write the authors' format: a list (languages, in their order here) of lists (layers) of int64 tensors."""
+    """Write the authors' format: a list (languages, in their order here) of lists (layers) of int64 tensors.
+
+    Raises NeuronsError for the neurons of experts.
+    """
     import io
 
     import torch
 
+    if neurons.model and any(block.part for block in neurons.model.blocks):
+        raise NeuronsError(
+            "the format of masks has a list for each layer, and no place for experts. Use the neurons file."
+        )
     buffer = io.BytesIO()
     torch.save([[torch.from_numpy(layer.copy()) for layer in layers] for layers in neurons.indices.values()], buffer)
     replace_file(path, buffer.getvalue())

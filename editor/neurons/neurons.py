@@ -25,7 +25,7 @@ from ..errors import MalformedError, MonoglotError, NeuronsError
 from ..files import kinds, schema
 from ..files.checkpoint import parse_json
 from ..files.output import replace_file
-from ..models.identity import ModelInfo
+from ..models.identity import Block, ModelInfo, blocks_of
 from ..text.languages import Code
 
 FORMAT = 1
@@ -70,6 +70,16 @@ class Neurons:
     def layers(self) -> int:
         return len(next(iter(self.indices.values()))) if self.indices else 0
 
+    def per_layer(self, language: str) -> list[int]:
+        """Count the neurons of a language in each layer of the model."""
+        sizes = [len(block) for block in self.indices[language]]
+        if not self.model or not self.model.blocks:
+            return sizes
+        counts = [0] * self.model.layers
+        for block, size in zip(self.model.blocks, sizes, strict=True):
+            counts[block.layer] += size
+        return counts
+
     def count(self, language: str) -> int:
         return sum(len(layer) for layer in self.indices[language])
 
@@ -89,9 +99,10 @@ def serialise(neurons: Neurons) -> str:
     """Write neurons as JSON text, a line per language and layer; the same neurons give the same text."""
     head = {
         "format": FORMAT,
-        "model": vars(neurons.model) if neurons.model else None,
+        "model": neurons.model.to_data() if neurons.model else None,
         "method": neurons.method,
     }
+    names = [block.name for block in neurons.model.blocks] if neurons.model else []
     languages = []
     for language, layers in neurons.indices.items():
         lines = []
@@ -99,12 +110,21 @@ def serialise(neurons: Neurons) -> str:
             entry: dict[str, Any] = {"neurons": layer.tolist()}
             for statistic, known in neurons.values.items():
                 entry[statistic] = [round(float(value), DECIMALS) for value in known[language][i]]
-            lines.append(f"   {json.dumps(entry)}")
-        languages.append(f"  {json.dumps(language)}: [\n" + ",\n".join(lines) + "\n  ]")
+            lines.append(json.dumps(entry))
+        languages.append(f"  {json.dumps(language)}: " + _lines(lines, [len(layer) for layer in layers], names, "  "))
     text = json.dumps(head, indent=1, sort_keys=True)[:-2]
     if neurons.spare:
-        text += ',\n "spare": [\n' + ",\n".join(f"  {layer.tolist()}" for layer in neurons.spare) + "\n ]"
+        spare = [str(layer.tolist()) for layer in neurons.spare]
+        text += ',\n "spare": ' + _lines(spare, [len(layer) for layer in neurons.spare], names, " ")
     return text + ',\n "languages": {\n' + ",\n".join(languages) + "\n }\n}\n"
+
+
+def _lines(lines: Sequence[str], sizes: Sequence[int], names: Sequence[str], indent: str) -> str:
+    """A list with a line for each layer; where blocks have names, an object with those that are not empty."""
+    if not names:
+        return f"[\n{indent} " + f",\n{indent} ".join(lines) + f"\n{indent}]"
+    filled = [f"{json.dumps(name)}: {line}" for name, line, size in zip(names, lines, sizes, strict=True) if size]
+    return "{}" if not filled else f"{{\n{indent} " + f",\n{indent} ".join(filled) + f"\n{indent}}}"
 
 
 def load(path: Path) -> Neurons:
@@ -127,10 +147,12 @@ def _parse(data: Any, path: Path) -> Neurons:
         raise NeuronsError(
             f"{path} has format {data['format']!r}, this version reads {FORMAT}. Upgrade monoglot, or find them again."
         )
+    model = _model(data["model"])
     indices: dict[str, tuple[Int64, ...]] = {}
     values: dict[str, dict[str, tuple[Float64, ...]]] = {}
-    for language, layers in schema.read(dict[Code, Any], data["languages"], "languages").items():
-        for i, layer in enumerate(schema.listed(layers, f"languages.{language}")):
+    for language, own in schema.read(dict[Code, Any], data["languages"], "languages").items():
+        layers = _layers(own, model, f"languages.{language}")
+        for i, layer in enumerate(layers):
             schema.required_keys(layer, f"languages.{language}[{i}]", ("neurons",))
         indices[language] = tuple(_indices(layer["neurons"], language, i) for i, layer in enumerate(layers))
         for statistic in (name for name in (layers[0] if layers else ()) if name.partition("@")[0] in VALUES):
@@ -142,10 +164,23 @@ def _parse(data: Any, path: Path) -> Neurons:
     if len({len(layers) for layers in indices.values()}) != 1:
         raise NeuronsError(f"{path}: the languages have different numbers of layers, or there are none.")
     whole = {statistic: known for statistic, known in values.items() if known.keys() == indices.keys()}
-    spare = tuple(_spare(layer, i) for i, layer in enumerate(schema.listed(data.get("spare", []), "spare")))
+    spare = tuple(_spare(layer, i) for i, layer in enumerate(_layers(data.get("spare", []), model, "spare")))
     if spare and any(len(layers) != len(spare) for layers in indices.values()):
         raise NeuronsError(f"{path}: there are spare neurons for {len(spare)} layers, and neurons for another number.")
-    return Neurons(indices, whole, _model(data["model"]), _method(data["method"], "method"), spare)
+    return Neurons(indices, whole, model, _method(data["method"], "method"), spare)
+
+
+def _layers(own: Any, model: ModelInfo | None, what: str) -> list[Any]:
+    """A list with an entry for each layer; of an object of blocks, an entry for each block of the model."""
+    if not isinstance(own, dict):
+        return schema.listed(own, what)
+    names = [block.name for block in model.blocks] if model else []
+    if unknown := own.keys() - set(names):
+        raise MalformedError(f"{what} has neurons in {min(unknown)}, which is no block of its model")
+    if what == "spare":
+        return [own.get(name, []) for name in names]
+    nothing: dict[str, list[Any]] = {key: [] for entry in own.values() for key in schema.mapping(entry, what)}
+    return [own.get(name, {"neurons": [], **nothing}) for name in names]
 
 
 def _number(value: Any) -> bool:
@@ -159,7 +194,7 @@ def _values(values: Any, statistic: str, language: str, layer: int) -> Float64:
 
 
 def _model(data: Any) -> ModelInfo | None:
-    return None if data is None else schema.read(ModelInfo, data, "model")
+    return None if data is None else ModelInfo.of_data(data)
 
 
 def _method(data: Any, place: str) -> dict[str, Any]:
@@ -200,22 +235,31 @@ def _spare(values: Any, layer: int) -> Int64:
     return np.asarray(values, np.int64)
 
 
-def check_fit(neurons: Neurons, layers: int, width: int, model: str) -> None:
-    """Raise NeuronsError when neurons can't be of a model with this many layers and neurons per layer."""
-    if neurons.layers != layers:
-        raise NeuronsError(f"the neurons are of a model with {neurons.layers} layers, {model} has {layers}.")
-    if neurons.model and neurons.model.width != width:
+def check_fit(neurons: Neurons, layers: int, width: int, model: str, blocks: Sequence[Block] = ()) -> None:
+    """Raise NeuronsError when neurons can't be of a model with this many layers and neurons per layer, or with these
+    blocks."""
+    networks = blocks_of(layers, width, blocks)
+    own = neurons.model
+    if neurons.layers != len(networks):
+        there, here = ("networks", len(networks)) if blocks or (own and own.blocks) else ("layers", layers)
+        raise NeuronsError(f"the neurons are of a model with {neurons.layers} {there}, {model} has {here}.")
+    if own and own.networks != networks:
+        ours, theirs = next(pair for pair in zip(networks, own.networks, strict=True) if pair[0] != pair[1])
+        where = "a layer" if not blocks and not own.blocks else f"in {theirs.name}"
+        there = "" if not blocks and not own.blocks else f" in {ours.name}"
         raise NeuronsError(
-            f"the neurons are of a model with {neurons.model.width} neurons a layer, {model} has {width}."
+            f"the neurons are of a model with {theirs.width} neurons {where}, {model} has {ours.width}{there}."
         )
-    for i, layer in enumerate(neurons.spare):
-        if len(layer) and layer.max() >= width:
-            raise NeuronsError(f"layer {i}: there is no spare neuron {layer.max()}, {model} has {width} a layer.")
+    for block, layer in zip(networks, neurons.spare, strict=False):
+        if len(layer) and layer.max() >= block.width:
+            raise NeuronsError(
+                f"layer {block.name}: there is no spare neuron {layer.max()}, {model} has {block.width} a layer."
+            )
     for language, by_layer in neurons.indices.items():
-        for i, layer in enumerate(by_layer):
-            if len(layer) and layer[-1] >= width:
+        for block, layer in zip(networks, by_layer, strict=True):
+            if len(layer) and layer[-1] >= block.width:
                 raise NeuronsError(
-                    f"{language}, layer {i}: there is no neuron {layer[-1]}, {model} has {width} a layer."
+                    f"{language}, layer {block.name}: there is no neuron {layer[-1]}, {model} has {block.width} a layer."
                 )
 
 

@@ -24,7 +24,7 @@ class Overlap:
 
 def profile(neurons: Neurons) -> dict[str, list[int]]:
     """Neurons per layer, by language."""
-    return {language: [len(layer) for layer in layers] for language, layers in neurons.indices.items()}
+    return {language: neurons.per_layer(language) for language in neurons.languages}
 
 
 def ends(layers: list[int]) -> float | None:

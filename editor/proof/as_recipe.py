@@ -62,7 +62,11 @@ def as_recipe(a: Source, b: Source, found: Difference) -> Said:
     layers: dict[int, _Factors] = {}
     for each in found.changed:
         layer = outputs[each.name]
-        layers[layer] = _factors(target.feed_forward.outputs[layer], theirs[each.name], target.feed_forward.neuron_axis)
+        layers[layer] = _factors(
+            target.feed_forward.outputs[layer],
+            theirs[each.name],
+            target.feed_forward.located[layer].network.neuron_axis,
+        )
         if layers[layer].problem:
             return Said(reason=f"{each.name}: {layers[layer].problem}")
     recipe, neurons = _group(target, layers)
@@ -150,7 +154,7 @@ def _neighbour(stored: npt.NDArray[Any], dtype: str, up: bool) -> Float64:
 
 def _group(target: Target, layers: Mapping[int, _Factors]) -> tuple[Recipe, Neurons]:
     """Neurons with the same factor, together; as few groups as the intervals allow."""
-    count = target.feed_forward.layers
+    count = len(target.feed_forward.networks)
     members: dict[str, list[list[int]]] = {}
     edits: list[Edit] = []
 

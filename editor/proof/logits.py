@@ -99,7 +99,10 @@ def verify_logits(
 ) -> Logits:
     """(b) and (c): `baked` and `base` are live models of the checkpoint and its base."""
     family, steps = target.feed_forward.family, what.plan
-    modules, control = activation_modules(base, family), random_plan(steps, target.feed_forward.width)
+    modules, control = (
+        activation_modules(base, family),
+        random_plan(steps, target.feed_forward.width, blocks=target.feed_forward.blocks),
+    )
     deviations = Deviations(baked, target, what)
     moved = what.tokens.redirection if what.tokens else None
     drawn = random_redirection(moved) if moved else None

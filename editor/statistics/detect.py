@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from ..errors import StatisticsError
 from ..live.load import choose_dtype, load_model
 from ..live.modules import activation_modules, input_modules
 from ..models.hf import load_tokenizer
@@ -94,6 +95,11 @@ def record(
         and _holds(reuse, quantiles, per_text, held_out)
     ):
         return reuse
+    if held_out and target.feed_forward.mixture:
+        raise StatisticsError(
+            f"{target.source.name} is a mixture of experts: no direction could stand in for the constant 1 in each of its "
+            "experts, so there is nothing to calibrate. Leave `calibrate` out."
+        )
     model, family = load_model(target.source.folder, device=device, dtype=dtype), target.feed_forward.family
     readers = input_modules(model, family) if held_out else []
     tokenizer = load_tokenizer(target.source.folder) if held_out else None

@@ -17,7 +17,7 @@ import numpy as np
 from ..errors import StatisticsError
 from ..live.load import hooked
 from ..live.modules import trunk
-from ..models.identity import ModelInfo
+from ..models.identity import Block, ModelInfo, split
 from ..text.tokens import Packed
 from ..version import versions
 from . import histogram as histograms
@@ -38,10 +38,12 @@ CPU_ROWS = 64  # a block that stays in the cache, and whose counts fit in 8 bits
 class Recorder:
     """Adds up what the activation modules put out, batch by batch.
 
-    `active_count` int64 and `total` float64, both (layers, width), on the CPU; a batch is summed where the model is
+    `active_count` int64 and `total` float64, both (layers, width), or (neurons,) where `blocks` are given, which are not all
+    of one width, on the CPU; a batch is summed where the model is
     (in float64, on MPS, which has none, in float32). Where given, `histogram`, uint32 (layers, width, BINS), is added to,
     and of `per_text`, float32 (texts, layers, width), the rows of `texts` are written: those that lie in the batch, their
-    contexts counted from its first one.
+    contexts counted from its first one. `routed`, int64 (blocks,), counts the tokens that went through each expert. An
+    expert's module says which tokens of the batch its rows are of (see `live.experts`).
     """
 
     def __init__(
@@ -51,11 +53,17 @@ class Recorder:
         device: "torch.device",
         histogram: UInt32 | None = None,
         per_text: Float32 | None = None,
+        *,
+        blocks: Sequence[Block] = (),
     ) -> None:
         import torch
 
-        shape, exact = (len(modules), width), torch.float32 if device.type == "mps" else torch.float64
+        self._widths = [block.width for block in blocks]
+        shape = (sum(self._widths),) if blocks else (len(modules), width)
+        exact = torch.float32 if device.type == "mps" else torch.float64
         self.modules = modules
+        self.routed = np.zeros(len(modules), np.int64)
+        self._routed = np.zeros(len(modules), np.int64)
         self.active_count = np.zeros(shape, np.int64)
         self.total = np.zeros(shape, np.float64)
         self._count = torch.zeros(shape, dtype=torch.int64, device=device)
@@ -63,9 +71,7 @@ class Recorder:
         self._block = torch.empty(CPU_ROWS, width, dtype=torch.float64)
         self._positive = np.empty((CPU_ROWS, width), np.bool_)
         self.histogram = histogram
-        self._binned = torch.zeros(
-            (0, 0) if histogram is None else (len(modules), width * BINS), dtype=torch.int64, device=device
-        )
+        self._binned = torch.zeros((0,) if histogram is None else (*shape, BINS), dtype=torch.int64, device=device)
         self._patterns = torch.from_numpy(histograms.PATTERNS).to(device)
         self.per_text = per_text
         self.texts: Sequence[Piece] = ()
@@ -84,6 +90,7 @@ class Recorder:
         self._count.zero_()
         self._sum.zero_()
         self._binned.zero_()
+        self._routed[:] = 0
 
     def commit(self) -> None:
         """After it: add the batch, its sums rounded to the grid.
@@ -91,12 +98,14 @@ class Recorder:
         Raises StatisticsError when an activation was NaN or infinite: NaN > 0 is false, so it would pass for inactive.
         """
         total = self._sum.cpu().numpy().astype(np.float64)
-        if not (finite := np.isfinite(total).all(axis=1)).all():
-            layer = int(np.argmin(finite))
+        if not np.isfinite(total).all():
+            broken = [int((~np.isfinite(each)).sum()) for each in split(total, self._widths)]
+            layer = next(number for number, count in enumerate(broken) if count)
             raise StatisticsError(
-                f"layer {layer} puts out NaN or infinity ({int((~np.isfinite(total[layer])).sum()):,} of its neurons). "
+                f"layer {layer} puts out NaN or infinity ({broken[layer]:,} of its neurons). "
                 "Try `dtype` float32; if it stays, the checkpoint is broken."
             )
+        self.routed += self._routed
         self.active_count += self._count.cpu().numpy()
         self.total += np.round(total * SUM_GRID) / SUM_GRID
         if self.histogram is not None:
@@ -105,22 +114,36 @@ class Recorder:
     def _hook(self, layer: int) -> Callable[[Any, Any, "torch.Tensor"], None]:
         import torch
 
-        count, total = self._count[layer], self._sum[layer]
+        count, total = (split(sums, self._widths)[layer] for sums in (self._count, self._sum))
+        binned = split(self._binned, self._widths)[layer].flatten() if self.histogram is not None else None
+        means = None if self.per_text is None else [split(row, self._widths)[layer] for row in self.per_text]
 
         def record(module: Any, inputs: Any, output: "torch.Tensor") -> None:
-            contexts = output.detach().reshape(*self._shape, output.shape[-1])[:, self._skip :]  # (batch, counted, F)
+            length, tokens = self._shape[1], getattr(module, "tokens", None)
+            if tokens is None:
+                contexts = output.detach().reshape(*self._shape, output.shape[-1])[
+                    :, self._skip :
+                ]  # (batch, counted, F)
+            else:
+                tokens = tokens[tokens % length >= self._skip]
+                contexts = output.detach()[module.tokens % length >= self._skip][None]  # (1, routed and counted, F)
+                self._routed[layer] += len(tokens)
             if contexts.device.type == "cpu":
                 for context in contexts:
                     self._record_blocks(context, count, total)
             else:
                 count.add_((contexts > 0).sum((0, 1)))
                 total.add_(contexts.sum((0, 1), dtype=total.dtype))
-            if self.histogram is not None:
-                histograms.count(contexts.reshape(-1, contexts.shape[-1]), self._patterns, self._binned[layer])
-            if self.per_text is not None:
-                for text in self.texts:  # written, not added: a pass that fails half-way may be run again
+            if binned is not None:
+                histograms.count(contexts.reshape(-1, contexts.shape[-1]), self._patterns, binned)
+            for text in self.texts if means is not None else ():  # written, not added: a pass may be run again
+                if tokens is None:
                     mean = contexts[text.context, text.begin : text.end].mean(0, dtype=torch.float32)
-                    self.per_text[text.number, layer] = mean.cpu().numpy()
+                else:  # over all tokens of the text: those that went elsewhere count as 0
+                    place = tokens % length - self._skip
+                    there = (tokens // length == text.context) & (place >= text.begin) & (place < text.end)
+                    mean = contexts[0][there].sum(0, dtype=torch.float32) / (text.end - text.begin)
+                means[text.number][:] = mean.cpu().numpy()  # type: ignore[index]
 
         return record
 
@@ -128,7 +151,9 @@ class Recorder:
         """The same in blocks that stay in the cache, counted in numpy: several times as fast on a CPU."""
         import torch
 
-        block, values, positive = self._block, self._block.numpy(), self._positive
+        width = activation.shape[1]
+        block, positive = self._block[:, :width], self._positive[:, :width]
+        values = block.numpy()
         counts, sums = count.numpy(), total.numpy()
         for rows in torch.split(activation, CPU_ROWS):
             n = len(rows)
@@ -175,7 +200,7 @@ def collect(
     decoder = trunk(model)
     rank, world = _workers()
     batch_tokens = BATCH_TOKENS.get(device.type, 2048)
-    key = {"model": vars(info), "texts": {name: packed.sha256 for name, packed in texts.items()}, "world": world,
+    key = {"model": info.to_data(), "texts": {name: packed.sha256 for name, packed in texts.items()}, "world": world,
            "settings": dict(settings or {}), "batch": [batch_size, batch_tokens],
            "device": device.type, "versions": versions()}  # fmt: skip
     if resume_file and world > 1:
@@ -183,18 +208,18 @@ def collect(
     chosen = {name: pieces(packed) if per_text else [] for name, packed in texts.items()}
     sums = _zeros(info, texts, quantiles, sample)
     if per_text:
-        sums |= {
-            f"{name}.per_text": np.zeros((len(own), info.layers, info.width), np.float32)
-            for name, own in chosen.items()
-        }
+        sums |= {f"{name}.per_text": np.zeros((len(own), *info.shape), np.float32) for name, own in chosen.items()}
     state = Resume(resume_file, key, texts, sums, batch_tokens)
     whole = sum(packed.tokens for packed in texts.values())
     done = sum(
         len(context) - packed.skip for name, packed in texts.items() for context in packed.contexts[: state.done[name]]
     )
     for name, packed in texts.items():
-        recorder = Recorder(modules, info.width, device, sums.get(f"{name}.histogram"), sums.get(f"{name}.per_text"))
+        recorder = Recorder(
+            modules, info.width, device, sums.get(f"{name}.histogram"), sums.get(f"{name}.per_text"), blocks=info.blocks
+        )
         recorder.active_count, recorder.total = sums[f"{name}.active_count"], sums[f"{name}.total"]  # added to in place
+        recorder.routed = sums.get(f"{name}.routed", recorder.routed)
         recorders: list[Recorder | Moments] = [recorder]
         if sample is not None:
             recorders.append(Moments(readers, *(sums[f"inputs.{kind}"] for kind in MOMENTS)))
@@ -244,21 +269,32 @@ def collect(
         _inputs(sums, texts, sample) if sample else None,
         {name: sums[f"{name}.per_text"] for name in texts} if per_text else None,
         versions(),
+        {name: _ran(info, sums[f"{name}.routed"], packed.tokens) for name, packed in texts.items()}
+        if info.mixture
+        else None,
     )
+
+
+def _ran(info: ModelInfo, routed: Int64, tokens: int) -> Int64:
+    """How many tokens went through each block: all, or those that were sent to an expert."""
+    return np.where([block.expert for block in info.blocks], routed, tokens)
 
 
 def _zeros(info: ModelInfo, texts: Mapping[str, Packed], quantiles: bool, sample: Sample | None) -> Arrays:
     """The sums before the first batch: what `Resume` keeps."""
-    shape = (info.layers, info.width)
+    shape = info.shape
     sums: Arrays = {}
     for name in texts:
         sums[f"{name}.active_count"] = np.zeros(shape, np.int64)
         sums[f"{name}.total"] = np.zeros(shape, np.float64)
+        if info.mixture:
+            sums[f"{name}.routed"] = np.zeros(len(info.blocks), np.int64)
         if quantiles:
             sums[f"{name}.histogram"] = np.zeros((*shape, BINS), np.uint32)
     if sample is not None:
         hidden = sample.x[0].shape[1]
-        shapes = ((info.layers, hidden, hidden), (info.layers, hidden), (info.layers, hidden))
+        count = len(info.networks)
+        shapes = ((count, hidden, hidden), (count, hidden), (count, hidden))
         sums |= {f"inputs.{kind}": np.zeros(shape) for kind, shape in zip(MOMENTS, shapes, strict=True)}
     return sums
 

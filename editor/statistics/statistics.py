@@ -16,8 +16,8 @@ and what the feed-forward networks read (see `inputs`).
 
 import json
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -49,9 +49,10 @@ Part = TypeVar("Part")
 @dataclass(frozen=True)
 class Statistics:
     """Per language: counted tokens, active_count int64 (layers, width), total float64 (layers, width), and the sha256 of
-    each text that went in. Where they were asked for: histogram uint32 (layers, width, BINS), `inputs`, and per_text
-    float32 (texts, layers, width). `versions` are those of the packages that computed them; a file of an earlier version has
-    none.
+    each text that went in. Where the model's blocks are not alike, (neurons,) stands for (layers, width). Of a mixture of
+    experts also `routed`, int64 (blocks,): how many tokens went through each block. Where they were asked
+    for: histogram uint32 (layers, width, BINS), `inputs`, and per_text float32 (texts, layers, width). `versions` are
+    those of the packages that computed them; a file of an earlier version has none.
 
     Loaded ones read an array from the file each time it is asked for: those of a large model in many languages take
     gigabytes, and are needed one at a time.
@@ -67,18 +68,45 @@ class Statistics:
     inputs: Inputs | None = None
     per_text: Mapping[str, Float32] | None = None
     versions: dict[str, str] = field(default_factory=dict)
+    routed: Mapping[str, Int64] | None = None
 
     @property
     def languages(self) -> tuple[str, ...]:
         return tuple(self.tokens)
 
-    def probability(self, language: str) -> Float64:
-        """p^k_ij, (layers, width) in [0, 1]."""
-        return self.active_count[language] / self.tokens[language]
+    def probability(self, language: str, *, routed: bool = True) -> Float64:
+        """p^k_ij, (layers, width) in [0, 1]: how often the neuron is active on the tokens that go through its block; with
+        routed=False on all tokens, so that one which goes to another expert counts as inactive."""
+        tokens = self.tokens_of(language) if routed else self.tokens[language]
+        found: Float64 = self.active_count[language] / np.maximum(tokens, 1)
+        return found
 
     def mean(self, language: str) -> Float64:
-        """m^k_ij, (layers, width)."""
-        return self.total[language] / self.tokens[language]
+        """m^k_ij, (layers, width), over the tokens that go through the neuron's block."""
+        found: Float64 = self.total[language] / np.maximum(self.tokens_of(language), 1)
+        return found
+
+    def tokens_of(self, language: str) -> Any:
+        """How many tokens went through each neuron's block: a number, or int64 (neurons,) in a mixture of experts."""
+        if self.routed is None:
+            return self.tokens[language]
+        return np.repeat(self.routed[language], [block.width for block in self.model.blocks])
+
+    def without(self, names: Collection[str]) -> "Statistics":
+        """The same without some of the blocks of a model whose blocks are not alike; histograms are left out."""
+        blocks = [block for block in self.model.blocks if block.name not in names]
+        there = np.array([block.name not in names for block in self.model.blocks])
+        neurons = np.repeat(there, [block.width for block in self.model.blocks])
+        model = replace(self.model, blocks=tuple(blocks), width=max(block.width for block in blocks))
+        return replace(
+            self,
+            model=model,
+            active_count={language: self.active_count[language][neurons] for language in self.languages},
+            total={language: self.total[language][neurons] for language in self.languages},
+            histogram=None,
+            per_text=self.per_text and {name: self.per_text[name][:, neurons] for name in self.languages},
+            routed=self.routed and {language: self.routed[language][there] for language in self.languages},
+        )
 
     def quantile(self, language: str, q: float) -> Float64:
         """The round(q · n_k)-th smallest a_ij, (layers, width), as exact as `histogram` says.
@@ -89,7 +117,8 @@ class Statistics:
             raise StatisticsError("the statistics hold no histograms. Make them with `monoglot detect --quantiles`.")
         if not 0 <= q <= 1:
             raise StatisticsError(f"there is no {q}-quantile; it must lie between 0 and 1.")
-        return np.array([histograms.quantile(layer, q) for layer in self.histogram[language]])
+        found = [histograms.quantile(block, q) for block in self.model.split(self.histogram[language])]
+        return np.concatenate(found).reshape(self.model.shape)
 
     def text_means(self, language: str, layer: int) -> Float32:
         """The mean activation over each text, (texts, width); of loaded statistics no other layer is read.
@@ -98,6 +127,9 @@ class Statistics:
         """
         if self.per_text is None:
             raise StatisticsError("the statistics hold no per-text means. Make them with `monoglot detect --per-text`.")
+        if self.model.blocks:
+            begin = sum(block.width for block in self.model.blocks[:layer])
+            return self.per_text[language][:, begin : begin + self.model.blocks[layer].width]
         if isinstance(self.per_text, _Arrays):
             return self.per_text.layer(language, layer)
         return self.per_text[language][:, layer]
@@ -111,13 +143,15 @@ def save(statistics: Statistics, path: Path) -> None:
     for language in statistics.languages:
         arrays[f"{language}.active_count"] = statistics.active_count[language]
         arrays[f"{language}.total"] = statistics.total[language]
+        if statistics.routed is not None:
+            arrays[f"{language}.routed"] = statistics.routed[language]
         if statistics.histogram is not None:
             arrays[f"{language}.histogram"] = statistics.histogram[language]
         if statistics.per_text is not None:
             arrays[f"{language}.per_text"] = statistics.per_text[language]
     head: dict[str, Any] = {
         "version": FORMAT,
-        "model": vars(statistics.model),
+        "model": statistics.model.to_data(),
         "tokens": statistics.tokens,
         "texts": statistics.texts,
         "settings": statistics.settings,
@@ -139,7 +173,7 @@ class _Head:
     """What the metadata of a file says."""
 
     version: int
-    model: ModelInfo
+    model: dict[str, Any]  # which ModelInfo reads
     tokens: dict[Code, Size]
     texts: dict[Code, tuple[str, ...]]
     settings: dict[str, Any]
@@ -171,11 +205,13 @@ def load(path: Path) -> Statistics:
                     "Upgrade monoglot, or run `monoglot detect` again."
                 )
             head = schema.read(_Head, data)
-            model, tokens = head.model, head.tokens
+            model, tokens = ModelInfo.of_data(head.model), head.tokens
             texts = {language: head.texts[language] for language in tokens}
             for language in tokens:
-                shape = [model.layers, model.width]
+                shape = list(model.shape)
                 arrays = [("active_count", "I64", shape), ("total", "F64", shape)]
+                if model.mixture:
+                    arrays.append(("routed", "I64", [len(model.blocks)]))
                 if head.bins is not None:
                     arrays.append(("histogram", "U32", [*shape, BINS]))
                 if head.per_text is not None:
@@ -184,7 +220,8 @@ def load(path: Path) -> Statistics:
                     found = file.get_slice(f"{language}.{kind}")
                     if (found.get_dtype(), found.get_shape()) != (dtype, expected):
                         raise ValueError(f"{language}.{kind} is {found.get_dtype()} of shape {found.get_shape()}")
-            inputs = inputs_file.from_file(path, file, head.inputs, model.layers) if head.inputs is not None else None
+            networks = len(model.networks)
+            inputs = inputs_file.from_file(path, file, head.inputs, networks) if head.inputs is not None else None
     except (SafetensorError, MalformedError, KeyError, TypeError, ValueError, IndexError, OSError) as error:
         raise StatisticsError(
             kinds.instead(path, "statistics") or f"{path} is damaged ({error}). Run `monoglot detect` again."
@@ -200,6 +237,7 @@ def load(path: Path) -> Statistics:
         inputs,
         _Arrays(path, "per_text", tokens) if head.per_text is not None else None,
         head.versions,
+        _Arrays(path, "routed", tokens) if model.mixture else None,
     )
 
 
@@ -268,6 +306,7 @@ def merge(parts: Sequence[Statistics]) -> Statistics:
     active: dict[str, Int64] = {}
     total: dict[str, Float64] = {}
     texts: dict[str, tuple[str, ...]] = {}
+    routed: dict[str, Int64] = {}
     for part in parts:
         if part.model.fingerprint != first.fingerprint:
             raise StatisticsError(
@@ -279,6 +318,8 @@ def merge(parts: Sequence[Statistics]) -> Statistics:
                 raise StatisticsError(
                     f"the same {language} text is in two of the files, and would count twice. Leave one of them out."
                 )
+            if part.routed is not None:
+                routed[language] = part.routed[language] + routed.get(language, 0)
             if language in tokens:
                 tokens[language] += part.tokens[language]
                 active[language] = active[language] + part.active_count[language]
@@ -309,6 +350,7 @@ def merge(parts: Sequence[Statistics]) -> Statistics:
         if per_text
         else None,
         versions,
+        {language: routed[language] for language in order} if routed else None,
     )
 
 

@@ -120,7 +120,7 @@ def serialise(vocabulary: Vocabulary) -> bytes:
     arrays["unused.shares"] = vocabulary.script_shares
     head = {
         "version": FORMAT,
-        "model": vars(vocabulary.model),
+        "model": vocabulary.model.to_data(),
         "rows": vocabulary.rows,
         "texts": vocabulary.texts,
         "scripts": vocabulary.scripts,
@@ -133,7 +133,7 @@ class _Head:
     """What the metadata of a file says."""
 
     version: int
-    model: ModelInfo
+    model: dict[str, Any]  # which ModelInfo reads
     rows: Size
     texts: dict[str, str]
     scripts: tuple[str, ...]
@@ -195,4 +195,4 @@ def _checked(head: _Head, arrays: Mapping[str, npt.NDArray[Any]]) -> Vocabulary:
         or not ((shares >= 0) & (shares <= 1)).all()
     ):
         raise ValueError("the shares of the scripts are no such numbers")
-    return Vocabulary(head.model, rows, ids, counts, centres, texts, unused, script, scripts, shares)
+    return Vocabulary(ModelInfo.of_data(head.model), rows, ids, counts, centres, texts, unused, script, scripts, shares)

@@ -29,9 +29,11 @@ Int32 = npt.NDArray[np.int32]
 
 def ap(statistics: Statistics, *, rate: float) -> npt.NDArray[np.bool_]:
     """Which neurons belong to which language, bool (K, L, F). Raises StatisticsError when there are no per-text means."""
-    shape = (len(statistics.languages), statistics.model.layers, statistics.model.width)
+    model = statistics.model
+    shape = (len(statistics.languages), *model.shape)
     scores = np.empty(shape)
-    for layer in range(shape[1]):
+    by_block = list(zip(*(model.split(own) for own in scores), strict=True))
+    for layer in range(len(model.networks)):
         means = [statistics.text_means(language, layer) for language in statistics.languages]
         for language, own in zip(statistics.languages, means, strict=True):
             if not len(own) or not np.isfinite(own).all():
@@ -39,7 +41,8 @@ def ap(statistics: Statistics, *, rate: float) -> npt.NDArray[np.bool_]:
                     f"the statistics hold no per-text means of {language} that can be used. Run `monoglot detect --per-text` "
                     "on more text."
                 )
-        scores[:, layer] = average_precision(means)
+        for own, found in zip(by_block[layer], average_precision(means), strict=True):
+            own[:] = found
     ranks = np.stack([rank(own.ravel()) for own in np.round(scores, DECIMALS, out=scores)])  # (K, L·F)
     best = ranks.min(axis=0)
     taken = np.argsort(best, kind="stable")[: round(rate * best.size)]

@@ -14,7 +14,7 @@ from .entropy import by_entropy
 
 def lape(statistics: Statistics, *, rate: float, quantile: float) -> npt.NDArray[np.bool_]:
     """Which neurons belong to which language, bool (K, L, F)."""
-    p = np.empty((len(statistics.languages), statistics.model.layers, statistics.model.width))
+    p = np.empty((len(statistics.languages), *statistics.model.shape))
     for k, language in enumerate(statistics.languages):
         p[k] = statistics.probability(language)
     return by_entropy(p, rate, quantile)

@@ -12,7 +12,7 @@ from .entropy import by_entropy
 
 def lave(statistics: Statistics, *, rate: float, quantile: float) -> npt.NDArray[np.bool_]:
     """Which neurons belong to which language, bool (K, L, F)."""
-    m = np.empty((len(statistics.languages), statistics.model.layers, statistics.model.width))
+    m = np.empty((len(statistics.languages), *statistics.model.shape))
     for k, language in enumerate(statistics.languages):
         np.maximum(statistics.mean(language), 0, out=m[k])
     return by_entropy(m, rate, quantile)

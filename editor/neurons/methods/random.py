@@ -16,18 +16,19 @@ from ..neurons import Neurons
 
 def draw(statistics: Statistics, *, like: Neurons, seed: int) -> npt.NDArray[np.bool_]:
     """Which neurons belong to which language, bool (K, L, F). Warns (MonoglotWarning) where a layer has too few others."""
-    width = statistics.model.width
-    selection = np.zeros((len(statistics.languages), statistics.model.layers, width), np.bool_)
+    model = statistics.model
+    selection = np.zeros((len(statistics.languages), *model.shape), np.bool_)
     for k, language in enumerate(statistics.languages):
-        for layer, own in enumerate(like.indices[language]):
-            others = np.setdiff1d(np.arange(width), own)
+        chosen = model.split(selection[k])
+        for layer, (own, block) in enumerate(zip(like.indices[language], model.networks, strict=True)):
+            others = np.setdiff1d(np.arange(block.width), own)
             count = min(len(own), len(others))
             if count < len(own):
                 warnings.warn(
-                    f"layer {layer} has only {count:,} other neurons to draw for {language}, instead of {len(own):,}.",
+                    f"layer {block.name} has only {count:,} other neurons to draw for {language}, instead of {len(own):,}.",
                     MonoglotWarning,
                     stacklevel=4,
                 )
             drawn = np.random.default_rng([seed, layer, *language.encode()]).choice(others, count, replace=False)
-            selection[k, layer, drawn] = True
+            chosen[layer][drawn] = True
     return selection

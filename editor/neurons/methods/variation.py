@@ -21,7 +21,7 @@ import numpy.typing as npt
 from ...errors import CheckpointError, ModelError, StatisticsError
 from ...files import floats
 from ...files.checkpoint import Shard, Tensor
-from ...models.families import FeedForward
+from ...models.feed_forward import FeedForward, Located
 from ...models.identity import ModelInfo
 from ...models.target import Target, model_info
 
@@ -45,7 +45,7 @@ class Variation:
 
 
 class Part(NamedTuple):
-    """A tensor of a layer's feed-forward network in which neuron j is number at + j along `axis` (at = 0 along axis 1)."""
+    """A tensor of a layer's feed-forward network in which neuron j is number at + j along `axis`."""
 
     projection: str
     kind: str
@@ -63,14 +63,20 @@ def vary(base: Target, tuned: Mapping[str, Target], progress: Progress | None = 
         raise StatisticsError("a language's neurons are found against other languages: tune the model on at least two.")
     for language, target in tuned.items():
         _check_alike(base, language, target)
-    layers = [_places(base, tuned, layer) for layer in range(base.feed_forward.layers)]
-    shape = (base.feed_forward.layers, base.feed_forward.width)
+    if any(each.network.interleaved for each in base.feed_forward.located):
+        raise ModelError(
+            "the variation of parameters is not read where gate and up are interleaved. Use another method."
+        )
+    model = model_info(base)
+    layers = [_places(base, tuned, layer) for layer in range(len(model.networks))]
+    shape = model.shape
     size = np.zeros(shape)
     change = {language: np.zeros(shape) for language in tuned}
-    for layer, parts in enumerate(layers):
+    sizes, changes = model.split(size), {language: model.split(own) for language, own in change.items()}
+    for layer, (parts, block) in enumerate(zip(layers, model.networks, strict=True)):
         for part, place, places in parts:
-            for rows in _blocks(part, place[1], shape[1]):
-                _add(part, rows, place, places, size[layer], {k: own[layer] for k, own in change.items()})
+            for rows in _blocks(part, place[1], block.width):
+                _add(part, rows, place, places, sizes[layer], {k: own[layer] for k, own in changes.items()})
         if progress:
             progress("", layer + 1, len(layers))
     for language, target in tuned.items():
@@ -83,33 +89,34 @@ def vary(base: Target, tuned: Mapping[str, Target], progress: Progress | None = 
         relative = {
             language: np.sqrt(own / size, out=np.zeros(shape), where=own > 0) for language, own in change.items()
         }
-    return Variation(model_info(base), relative)
+    return Variation(model, relative)
 
 
 def _check_alike(base: Target, language: str, target: Target) -> None:
     def shape(one: FeedForward) -> str:
         return f"{one.model_type} with {one.layers} layers of {one.width} neurons and d = {one.hidden}"
 
-    if shape(target.feed_forward) != shape(base.feed_forward):
+    alike = target.feed_forward.networks == base.feed_forward.networks
+    if not alike or shape(target.feed_forward) != shape(base.feed_forward):
         raise ModelError(
             f"{target.source.folder} ({language}) is {shape(target.feed_forward)}, the base is "
             f"{shape(base.feed_forward)}. Give copies of the base that were tuned on one language each."
         )
 
 
-def _parts(feed_forward: FeedForward) -> Iterator[Part]:
-    family, rows = feed_forward.family, 1 - feed_forward.neuron_axis
-    into = [(family.into, 0), *([(family.into, feed_forward.width)] if family.fused else [])]  # gate half first
-    for projection, at in [*into, *([(family.up, 0)] if family.up else [])]:
+def _parts(located: Located) -> Iterator[Part]:
+    network, rows = located.network, 1 - located.network.neuron_axis
+    into = [(network.into, 0), *([(network.into, located.block.width)] if network.fused else [])]  # gate half first
+    for projection, at in [*into, *([(network.up, 0)] if network.up else [])]:
         yield Part(projection, "weight", rows, at)
         yield Part(projection, "bias", 0, at)
-    yield Part(family.out, "weight", feed_forward.neuron_axis)
+    yield Part(network.out, "weight", network.neuron_axis)
 
 
 def _places(base: Target, tuned: Mapping[str, Target], layer: int) -> list[tuple[Part, Place, dict[str, Place]]]:
     """Find a layer's tensors in all files, and check them."""
     found = []
-    for part in _parts(base.feed_forward):
+    for part in _parts(base.feed_forward.located[layer]):
         place = _find(base, part, layer)
         places = {language: _find(target, part, layer) for language, target in tuned.items()}
         if place is None and part.kind == "weight":
@@ -190,4 +197,4 @@ def _add_squares(part: Part, rows: range, values: Float64, sums: Float64) -> Non
     if part.axis == 0:
         sums[rows.start - part.at : rows.stop - part.at] += squares.sum(axis=1)
     else:
-        sums += squares.sum(axis=0)
+        sums += squares.sum(axis=0)[part.at : part.at + len(sums)]

@@ -68,14 +68,15 @@ def test_the_new_shard_holds_the_biases_that_transformers_creates(
         biases = {name.removeprefix(prefix): bias for name, bias in made.items() if name.startswith(prefix)}
         filled = {name: bias.nonzero().flatten().tolist() for name, bias in biases.items() if bias.any()}
         held = sorted(own[layer][value[layer] != 0].tolist())
+        network = "feed_forward" if model_type in ("bamba", "falcon_h1") else "mlp"
         first = (
-            "mlp.gate_proj.bias"
+            f"{network}.gate_proj.bias"
             if gated
             else "mlp.up_proj.bias"
             if model_type != "falcon"
             else "mlp.dense_h_to_4h.bias"
         )
-        last = "mlp.dense_4h_to_h.bias" if model_type == "falcon" else "mlp.down_proj.bias"
+        last = "mlp.dense_4h_to_h.bias" if model_type == "falcon" else f"{network}.down_proj.bias"
         if op == "add" and gated:
             held = sorted(set(neurons.indices["off"][layer]) - set(own[layer]))[: len(held)]  # the slots
         elif op == "add":

@@ -240,7 +240,7 @@ def test_deactivated_neurons_that_are_no_slot_stay_as_they_were(saved: Callable[
 # --- levels ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize("name", [name for name in FUNCTIONS if name != "gpt_oss"])  # it is clamped below such levels
 def test_the_activation_of_a_level_is_rounded_by_no_dtype(name: str) -> None:
     """Then what a runtime multiplies with is what W_out was divided by, in bfloat16 arithmetic too."""
     found = exact_level(FUNCTIONS[name])

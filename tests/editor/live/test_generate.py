@@ -11,7 +11,6 @@ from monoglot.editor.errors import CorpusError, ModelError
 from monoglot.editor.live import generate
 from monoglot.editor.live.generate import continuations, in_chat
 from monoglot.editor.live.load import load_model
-from monoglot.editor.models.families import KNOWN
 from monoglot.editor.models.hf import load_tokenizer
 
 PROMPTS = (
@@ -55,7 +54,7 @@ def test_a_batch_is_what_greedy_by_hand_gives(family: str, tmp_path: Path) -> No
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("family", [name for name in KNOWN if name not in CONFIGS])
+@pytest.mark.parametrize("family", [name for name in tiny.DENSE if name not in CONFIGS])
 def test_a_batch_is_what_each_alone_gives(family: str, tmp_path: Path) -> None:
     tiny.need(family)
     folder = tiny.save_model(tmp_path / "m", family)

@@ -80,7 +80,7 @@ def test_counts_and_overlap_by_hand() -> None:
     found = comparison(INFO, sets, rate=0.1, quantile=0.5)
     assert json.loads(json.dumps(found)) == found
     assert {key: found[key] for key in ("model", "rate", "quantile")} == {
-        "model": vars(INFO),
+        "model": INFO.to_data(),
         "rate": 0.1,
         "quantile": 0.5,
     }
@@ -112,4 +112,4 @@ def test_matrices_stand_with_their_method(statistics: Statistics) -> None:
 
 def test_of_a_real_model(model: Path) -> None:
     info = model_info(open_target(resolve(str(model))))
-    assert comparison(info, {}, **SETTINGS) == {"model": vars(info), **SETTINGS, "methods": {}, "overlap": {}}
+    assert comparison(info, {}, **SETTINGS) == {"model": info.to_data(), **SETTINGS, "methods": {}, "overlap": {}}

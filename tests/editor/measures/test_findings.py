@@ -18,7 +18,7 @@ NEURONS = Neurons(
     method={"name": "lape", "rate": 0.1, "quantile": 0.9, "tokens": {"en": 5}},
 )
 
-ABOUT = {"format": 1, "model": vars(MODEL), "neurons": {"sha256": "0" * 64, "method": {}}}
+ABOUT = {"format": 1, "model": MODEL.to_data(), "neurons": {"sha256": "0" * 64, "method": {}}}
 
 
 def test_what_was_found_is_read_again(tmp_path: Path) -> None:
@@ -61,7 +61,7 @@ def test_of_other_things(tmp_path: Path) -> None:
             r"\(evaluation\.profile has no layers\)\. Measure again",
         ),
         (
-            json.dumps({**ABOUT, "model": {**vars(MODEL), "layers": "2"}}),
+            json.dumps({**ABOUT, "model": {**MODEL.to_data(), "layers": "2"}}),
             r"model\.layers is not a whole number: it is '2'",
         ),
     ],

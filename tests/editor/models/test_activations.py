@@ -16,14 +16,18 @@ from monoglot.editor.errors import CheckpointError, ModelError
 from monoglot.editor.live.load import load_model
 from monoglot.editor.live.modules import activation_modules, trunk
 from monoglot.editor.models.activations import FUNCTIONS, function_name, functions, xielu
-from monoglot.editor.models.families import KNOWN
 from monoglot.editor.models.source import resolve
 from monoglot.editor.models.target import Target, open_target
 
 GRID = np.concatenate([np.linspace(-12, 12, 4801), [-300.0, -1e-9, 0.0, 1e-9, 300.0]])
 
 
-@pytest.mark.parametrize("name", FUNCTIONS)
+def test_the_function_of_gpt_oss() -> None:
+    gate = torch.from_numpy(GRID).clamp(max=7.0)
+    assert np.abs(FUNCTIONS["gpt_oss"](GRID) - (gate * torch.sigmoid(1.702 * gate)).numpy()).max() < 1e-12
+
+
+@pytest.mark.parametrize("name", [name for name in FUNCTIONS if name != "gpt_oss"])  # which torch has no name for
 def test_functions_are_torchs(name: str) -> None:
     expected = ACT2FN[name](torch.from_numpy(GRID)).numpy()
     found = FUNCTIONS[name](GRID)
@@ -52,7 +56,7 @@ def open_tiny(folder: Path, model_type: str, **config: Any) -> Target:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("model_type", KNOWN)
+@pytest.mark.parametrize("model_type", tiny.DENSE)
 def test_each_familys_function_is_what_its_model_computes(model_type: str, tmp_path: Path) -> None:
     target = open_tiny(tmp_path, model_type)
     folder = target.source.folder

@@ -11,7 +11,7 @@ from support import tiny
 
 from monoglot.editor.live.load import load_model
 from monoglot.editor.live.modules import activation_modules, input_modules, trunk
-from monoglot.editor.models.families import KNOWN, family_of
+from monoglot.editor.models.families import family_of
 from monoglot.editor.statistics import moments
 from monoglot.editor.statistics.moments import Moments
 
@@ -19,7 +19,7 @@ IDS = torch.arange(6, 20).reshape(2, 7)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("model_type", KNOWN)
+@pytest.mark.parametrize("model_type", tiny.DENSE)
 def test_the_first_projection_of_the_input_goes_into_the_activation(model_type: str, tmp_path: Path) -> None:
     """z = W_in·x + b from the tensors of the file, against what goes into the activation function."""
     tiny.need(model_type)

@@ -1,0 +1,291 @@
+"""The feed-forward networks of one checkpoint: found in its files by the names that the table of families has.
+
+Layers, experts and widths are counted in the file; where the config says otherwise, one of the two is damaged or not what
+it seems, and that is an error. Tensors that are not the decoder's (a vision or audio tower, a head that drafts tokens) are
+passed by; a part of a network that the table does not have is refused, for an edit of the parts that are known would then
+be an edit of something else than a neuron.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+from ..errors import CheckpointError, ModelError
+from ..files.checkpoint import Checkpoint, Shard, Tensor
+from .families import COUNTS, TEXT_PREFIX, Family, family_of, text_config
+from .identity import Block
+from .networks import EXPERTS, Network, with_slabs
+
+EXPERT_PART = re.compile(r"(^|\.)(experts?\.|[a-z_]*_moe\.(in|out)put_linear)")  # of a tensor's name
+NUMBER = re.compile(r"(?<=experts\.)([0-9]{1,5})(?=\.)|(?<=\[)([0-9]{1,5})(?=\]$)")
+DRAFTS = ("num_nextn_predict_layers", "mtp_num_hidden_layers")  # layers behind the last that draft tokens
+
+
+class Located(NamedTuple):
+    """A block with the network that it is laid out as, and its W_out in the file."""
+
+    block: Block
+    network: Network
+    output: tuple[Shard, Tensor]
+
+
+@dataclass(frozen=True)
+class FeedForward:
+    """The networks of one checkpoint: its family, the names' prefix in the file, how many decoder layers it has, d, and
+    its blocks, by layer, in the order of the family's networks, experts by number."""
+
+    family: Family
+    model_type: str
+    prefix: str
+    layers: int
+    hidden: int
+    located: tuple[Located, ...]
+
+    @property
+    def networks(self) -> tuple[Block, ...]:
+        """Its blocks."""
+        return tuple(each.block for each in self.located)
+
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        """The same, or none where every layer has one of the same width: what a ModelInfo says of it."""
+        alike = tuple(Block(layer, self.width) for layer in range(self.layers))
+        return () if self.networks == alike else self.networks
+
+    @property
+    def width(self) -> int:
+        """Neurons of the widest block."""
+        return max(each.block.width for each in self.located)
+
+    @property
+    def neurons(self) -> int:
+        return sum(each.block.width for each in self.located)
+
+    @property
+    def outputs(self) -> tuple[tuple[Shard, Tensor], ...]:
+        """W_out of each block."""
+        return tuple(each.output for each in self.located)
+
+    @property
+    def mixture(self) -> bool:
+        return any(each.block.expert for each in self.located)
+
+    def name(self, projection: str, number: int, kind: str = "weight") -> str:
+        """What a projection of a block is called in the file, for example "mlp.up_proj" of block 3."""
+        block, network = self.located[number].block, self.located[number].network
+        tensor = network.tensor(projection, kind, block.part if block.expert else None)
+        return f"{self.prefix}{self.family.layer.format(block.layer)}.{tensor}"
+
+
+def unstacked(checkpoint: Checkpoint) -> Checkpoint:
+    """The checkpoint with its stacked experts as tensors of their own (see `networks`). Raises ModelError."""
+    family = family_of(checkpoint.config)
+    stacked = {
+        network.tensor(projection, kind): 3 if kind == "weight" else 2
+        for network in family.networks
+        if network.stacked
+        for projection in network.projections
+        for kind in ("weight", "bias")
+    }
+    if not stacked:
+        return checkpoint
+    pattern = re.compile(rf"{TEXT_PREFIX.pattern}{family.layer_pattern}\.(?P<rest>.+)")
+
+    def is_stacked(tensor: Tensor) -> bool:
+        match = pattern.fullmatch(tensor.name)
+        return bool(match) and stacked.get(match["rest"]) == len(tensor.shape)  # type: ignore[index]
+
+    return replace(checkpoint, shards=tuple(with_slabs(shard, is_stacked) for shard in checkpoint.shards))
+
+
+def locate(checkpoint: Checkpoint) -> FeedForward:
+    """Find the networks of a checkpoint.
+
+    Raises ModelError when the family or a part of a network is unknown, or a tensor's dtype is none that can be edited,
+    CheckpointError when layers or experts are missing, or config and file disagree.
+    """
+    checkpoint = unstacked(checkpoint)
+    family = family_of(checkpoint.config)
+    config = text_config(checkpoint.config)
+    model_type = str(config["model_type"])
+    named = list(_named(checkpoint, family))
+    prefix, outputs = _outputs(checkpoint, family, model_type, named)
+    layers = _layers(checkpoint, family, config, outputs)
+    located = []
+    hidden = 0
+    for (layer, _, _), (network, expert, shard, tensor) in sorted(outputs.items()):
+        if layer >= layers:
+            continue
+        if tensor.dtype not in ("F32", "F16", "BF16"):
+            raise ModelError(
+                f"{checkpoint.folder}: {tensor.name} is stored as {tensor.dtype}; monoglot edits float32, float16 and "
+                "bfloat16. Use the unquantised checkpoint."
+            )
+        size = tensor.shape[1 - network.neuron_axis] if len(tensor.shape) == 2 else None
+        hidden = hidden or size or 0
+        if size is None or size != hidden or not tensor.shape[network.neuron_axis]:
+            raise CheckpointError(
+                f"{checkpoint.folder}: {tensor.name} has shape {list(tensor.shape)}, layer 0 has "
+                f"{list(outputs[min(outputs)][3].shape)}. monoglot expects networks that write to the same residual stream."
+            )
+        part = str(expert) if network.part == EXPERTS else network.part
+        located.append(Located(Block(layer, tensor.shape[network.neuron_axis], part), network, (shard, tensor)))
+    found = FeedForward(family, model_type, prefix, layers, hidden, tuple(located))
+    _check_experts(checkpoint, found, config)
+    _check_whole(checkpoint, found, [each for each in named if each.prefix == prefix and each.layer < layers])
+    return found
+
+
+class Named(NamedTuple):
+    """A tensor of a layer: what stands before the layer's name, its number, the rest of the name with `{}` for the number
+    of an expert, and that number, −1 where there is none."""
+
+    prefix: str
+    layer: int
+    name: str
+    expert: int
+    shard: Shard
+    tensor: Tensor
+
+
+def _named(checkpoint: Checkpoint, family: Family) -> Iterator[Named]:
+    """The tensors of text towers' layers."""
+    pattern = re.compile(rf"(?P<prefix>{TEXT_PREFIX.pattern}){family.layer_pattern}\.(?P<rest>.+)")
+    for shard, tensor in checkpoint.tensors():
+        if match := pattern.fullmatch(tensor.name):
+            rest = match["rest"]
+            expert = -1
+            if number := NUMBER.search(rest):
+                rest, expert = f"{rest[: number.start()]}{{}}{rest[number.end() :]}", int(number[0])
+            yield Named(match["prefix"], int(match["layer"]), rest, expert, shard, tensor)
+
+
+Outputs = dict[tuple[int, int, int], tuple[Network, int, Shard, Tensor]]
+
+
+def _outputs(checkpoint: Checkpoint, family: Family, model_type: str, named: Sequence[Named]) -> tuple[str, Outputs]:
+    """The prefix of the decoder's names, and its W_out by layer, network and expert."""
+    known: dict[str, list[Network]] = {}
+    for network in family.networks:
+        known.setdefault(network.tensor(network.out, "weight", "{}"), []).append(network)
+    hidden = text_config(checkpoint.config).get("hidden_size")
+    found: dict[str, Outputs] = {}
+    for prefix, layer, name, expert, shard, tensor in named:
+        if name in known:
+            network = next(  # where files of a family lie in two ways, the shape tells
+                (one for one in known[name] if tensor.shape[1 - one.neuron_axis : 2 - one.neuron_axis] == (hidden,)),
+                known[name][0],
+            )
+            key = (layer, 0 if not network.part else 1 if network.part != EXPERTS else 2, expert)
+            if key in (own := found.setdefault(prefix, {})):
+                raise CheckpointError(
+                    f"{checkpoint.folder}: {tensor.name} and {own[key][3].name} are the same network in two layouts. "
+                    "Download the model again."
+                )
+            own[key] = (network, expert, shard, tensor)
+    if len(found) != 1:
+        wanted = " or ".join(
+            f"{family.layer.format('*')}.{network.tensor(network.out, 'weight', '*')}" for network in family.networks
+        )
+        raise CheckpointError(
+            f"{checkpoint.folder} calls itself {model_type}, but "
+            + (f"several of its towers have {wanted}: {', '.join(sorted(found))}." if found else f"has no {wanted}.")
+        )
+    ((prefix, outputs),) = found.items()
+    return prefix, outputs
+
+
+def _layers(checkpoint: Checkpoint, family: Family, config: Mapping[str, Any], outputs: Outputs) -> int:
+    """How many layers the decoder has; layers behind them that draft tokens are not counted."""
+    present = {layer for layer, _, _ in outputs}
+    layers = max(present) + 1
+    said = config.get("num_hidden_layers")
+    wanted = f"{family.layer.format('*')}.{next(iter(outputs.values()))[0].out}.weight"
+    if isinstance(said, int) and said > 0:
+        drafts = max((value for key in DRAFTS if isinstance(value := config.get(key), int)), default=0)
+        if layers > said + drafts or (layers < said and not family.gaps):
+            raise CheckpointError(
+                f"{checkpoint.folder}: the config says {said} layers, the file has {layers}. Download the model again."
+            )
+        layers = said
+    if not family.gaps and (missing := set(range(layers)) - present):
+        raise CheckpointError(f"{checkpoint.folder}: layer {min(missing)} has no {wanted}. Download it again.")
+    return layers
+
+
+def _check_experts(checkpoint: Checkpoint, found: FeedForward, config: Mapping[str, Any]) -> None:
+    """Raise CheckpointError when an expert or one of its tensors is missing, or the config says another number or width."""
+    said = [n for key in COUNTS[:-1] if isinstance(n := config.get(key), int) and n > 1]
+    width = config.get("moe_intermediate_size")
+    by_layer: dict[int, list[Block]] = {}
+    for block in found.networks:
+        if block.expert:
+            by_layer.setdefault(block.layer, []).append(block)
+    for layer, blocks in by_layer.items():
+        numbers = [int(block.part) for block in blocks]
+        if missing := set(range(max(numbers) + 1)) - set(numbers):
+            raise CheckpointError(
+                f"{checkpoint.folder}: layer {layer} has no expert {min(missing)} ({len(numbers)} are there). A shard is "
+                "missing or damaged: download the model again."
+            )
+        if other := [count for count in said if count != len(numbers)]:
+            raise CheckpointError(
+                f"{checkpoint.folder}: the config says {other[0]} experts, layer {layer} has {len(numbers)}. Download the "
+                "model again."
+            )
+        odd = next((block for block in blocks if isinstance(width, int) and block.width != width), None)
+        if odd:
+            raise CheckpointError(
+                f"{checkpoint.folder}: the config says {width} neurons an expert, expert {odd.part} of layer {layer} has "
+                f"{odd.width}. Download the model again."
+            )
+    mixed = any(network.part == EXPERTS for network in found.family.networks)
+    if said and not by_layer and mixed and not found.family.gaps:
+        raise CheckpointError(
+            f"{checkpoint.folder}: the config says {said[0]} experts, the file has none. Download the model again."
+        )
+
+
+def _check_whole(checkpoint: Checkpoint, found: FeedForward, named: Sequence[Named]) -> None:
+    """Raise ModelError for experts or parts of a network that the family doesn't have, CheckpointError for a projection
+    that an expert lacks. `named` are the tensors of the decoder's layers."""
+    networks = dict.fromkeys((each.block.layer, each.network) for each in found.located)
+    known = {
+        (layer, network.tensor(projection, kind, "{}"))
+        for layer, network in networks
+        for projection in network.projections
+        for kind in ("weight", "bias")
+    }
+    wanted = {
+        network: [network.tensor(name, "weight", "{}") for name in network.projections] for _, network in networks
+    }
+    there = {(each.layer, each.name, each.expert) for each in named if each.expert >= 0}
+    for number, (block, network, _) in enumerate(found.located):
+        for projection, name in zip(network.projections, wanted[network], strict=True) if block.expert else ():
+            if (block.layer, name, int(block.part)) not in there:
+                raise CheckpointError(
+                    f"{checkpoint.folder} has no {found.name(projection, number)}. Download the model again."
+                )
+    places = {
+        (layer, network.out.rpartition(".")[0]): network.activation
+        for layer, network in networks
+        if network.part != EXPERTS and "." in network.out
+    }
+    for each in named:
+        if (each.layer, each.name) in known:
+            continue
+        if EXPERT_PART.search(each.name) and not each.name.endswith("e_score_correction_bias"):
+            raise ModelError(
+                f"{checkpoint.folder} is a mixture of experts in a layout that {found.model_type} models are not known to "
+                f"have: {each.tensor.name}. Use the original checkpoint of the model."
+            )
+        place = each.name
+        while place := place.rpartition(".")[0]:
+            activation = places.get((each.layer, place))
+            if activation is not None and not each.name.startswith(f"{activation}."):
+                raise ModelError(
+                    f"{checkpoint.folder}: the feed-forward network has a part that {found.model_type} models don't have, "
+                    f"{each.tensor.name}. monoglot can't tell what a neuron is there. Use the original checkpoint of the "
+                    "model."
+                )
