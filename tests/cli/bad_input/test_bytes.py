@@ -45,8 +45,8 @@ def shift(by: int) -> Callable[[dict[str, Any]], None]:
         (entry(W_OUT, shape=[tiny.HIDDEN, tiny.WIDTH + 1]), "is not what F32 of shape [16, 25] takes"),
         (entry(W_OUT, dtype="BF16"), "is not what BF16 of shape [16, 24] takes"),
         (entry(W_OUT, dtype="Q8"), "unknown dtype 'Q8'"),
-        (entry(W_OUT, shape=[tiny.HIDDEN * tiny.WIDTH]), "same feed-forward width in every layer"),
-        (entry(W_OUT, shape=[tiny.WIDTH, tiny.HIDDEN]), "same feed-forward width in every layer"),
+        (entry(W_OUT, shape=[tiny.HIDDEN * tiny.WIDTH]), "networks that write to the same residual stream"),
+        (entry(W_OUT, shape=[tiny.WIDTH, tiny.HIDDEN]), "networks that write to the same residual stream"),
         (lambda header: header.update(extra=header.pop(W_OUT)), "layer 1 has no layers.*.mlp.down_proj.weight"),
     ],
 )

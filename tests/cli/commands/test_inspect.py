@@ -67,7 +67,7 @@ def test_a_checkpoint(monoglot: Run, out: Path) -> None:
     ("config", "reason"),
     [
         ({"model_type": "un\x1b[31m\x07\u202eheard"}, "unknown model family"),
-        ({"num_experts": 4}, "mixture of experts"),
+        ({"model_type": "x_moe"}, "mixture of experts"),
         ({"quantization_config": {}, "model_type": 3}, "unknown model family 3"),
         ({"quantization_config": {"quant_method": "awq"}}, "quantised (awq)"),
     ],

@@ -537,3 +537,10 @@ def test_from_text_to_proof(
 def test_every_mixture_of_the_table_is_here() -> None:
     listed = {name for family in FAMILIES if any(n.part for n in family.networks) for name in family.model_types}
     assert listed == {*MIXTURES, *MIXED}
+
+
+def test_a_quantised_mixture_is_refused(tmp_path: Path) -> None:
+    folder = tiny.save_model(tmp_path / "model", "qwen3_moe", tokenizer=False)
+    tiny.edit_config(folder, quantization_config={"quant_method": "fp8"})
+    with pytest.raises(ModelError, match=r"is quantised \(fp8\), and a mixture of experts"):
+        open_target(resolve(str(folder)))
