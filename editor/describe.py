@@ -44,8 +44,10 @@ OUTPUT_LAYERS = ("lm_head.weight", "embed_out.weight")
 
 
 def describe(what: str, *, hashes: bool = False) -> dict[str, Any]:
-    """What `what` is, as data that JSON can hold; the key `kind` says which of "model", "checkpoint", "gguf",
-    "neurons", "statistics", "calibration", "vocabulary" and "recipe".
+    """Return what `what` is, as data that JSON can hold.
+
+    The key `kind` says which of "model", "checkpoint", "gguf", "neurons", "statistics", "calibration", "vocabulary" and
+    "recipe".
 
     Of a model on the Hub only headers are downloaded. Of a checkpoint's files the sizes are held against the manifest, with
     `hashes` their sha256 too. Raises ModelError for what is none of these, and the errors of their readers for files that
@@ -91,7 +93,7 @@ def _of_file(path: Path, hashes: bool) -> dict[str, Any]:
 
 
 def of_model(source: Source, *, hashes: bool = False) -> dict[str, Any]:
-    """A model on disk; of a checkpoint that monoglot made, also what its manifest says.
+    """Describe a model on disk; of a checkpoint that monoglot made, also what its manifest says.
 
     Raises ModelError when there is no config.json, CheckpointError when files are damaged, VerificationError when the
     manifest is.
@@ -141,7 +143,7 @@ def _has_template(folder: Path) -> bool:
 
 
 def _weights(checkpoint: Checkpoint, hashes: Mapping[str, str]) -> dict[str, Any]:
-    """What the headers say, and the identity; `hashes` are those of files that are not there."""
+    """Describe what the headers say, and the identity; `hashes` are those of files that are not there."""
     tensors = [tensor for _, tensor in checkpoint.tensors()]
     numbers: Counter[str] = Counter()
     for tensor in tensors:
@@ -161,7 +163,7 @@ def _weights(checkpoint: Checkpoint, hashes: Mapping[str, str]) -> dict[str, Any
 
 
 def _network(target: Target) -> dict[str, Any]:
-    """The feed-forward network, and what can be done to it."""
+    """Describe the feed-forward network, and what can be done to it."""
     feed_forward, family = target.feed_forward, target.feed_forward.family
     ignored = ignored_biases(target)
     name, constants = None, None
@@ -205,7 +207,7 @@ def _operations(target: Target, constants: str | None) -> dict[str, str | None]:
 
 
 def _layout(feed_forward: FeedForward) -> str:
-    """The projections by their names in the file, those into the network before the one out of it."""
+    """Name the projections as the file does, those into the network before the one out of it."""
     family = feed_forward.family
     into = [family.into, *([family.up] if family.up else [])]
     notes = ["gate and up in one tensor"] * family.fused + ["neurons in rows"] * family.conv1d
@@ -287,8 +289,10 @@ def of_statistics(path: Path) -> dict[str, Any]:
 
 
 def of_vocabulary(path: Path) -> dict[str, Any]:
-    """`used` counts the tokens that any text uses, `by_script` those that have the shares of their script. Raises
-    StatisticsError."""
+    """Return `used` counts the tokens that any text uses, `by_script` those that have the shares of their script.
+
+    Raises StatisticsError.
+    """
     found = vocabulary_file.load(path)
     return {
         "kind": "vocabulary",
@@ -303,7 +307,7 @@ def of_vocabulary(path: Path) -> dict[str, Any]:
 
 
 def of_calibration(path: Path) -> dict[str, Any]:
-    """Raises StatisticsError."""
+    """Describe a calibration. Raises StatisticsError."""
     found = calibration_file.load(path)
     errors = [error.after for error in found.errors]
     worst = int(np.argmax(errors)) if errors else None

@@ -1,5 +1,6 @@
-"""What `import monoglot` offers to do: each verb takes plain things, a name or a folder, lists of strings and options, and
-returns what was made.
+"""The functions of `import monoglot`.
+
+Each takes simple values (a name, a folder, lists of strings, options) and returns what it made.
 
 A model is a Hub id (`org/name`, `org/name@revision`), a folder, or `embedded`. A corpus is folders, `LANG=FILE` and names of
 Hub datasets. `progress` is called with what is being done, how much of it is done, and how much there is in all; `told` with

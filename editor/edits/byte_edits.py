@@ -46,7 +46,7 @@ class ByteEditing:
 
 
 def editing(tensor: Tensor, edit: TensorEdit | ByteEdit) -> Editing | ByteEditing:
-    """What carries an edit out on a tensor."""
+    """Return what carries an edit out on a tensor."""
     return ByteEditing(tensor, edit) if isinstance(edit, ByteEdit) else Editing(tensor, edit)
 
 
@@ -96,7 +96,7 @@ def _of(edits: Edits, neurons: int) -> dict[str, ByteEdit]:
 
 
 def _weights(target: Target, number: int) -> dict[str, Matrix]:
-    """The weights of a layer, by projection."""
+    """Return the weights of a layer, by projection."""
     family = target.feed_forward.family
     named = {each: _module(target, each, number) for each in (family.into, family.up, family.out) if each}
     return {each: target.weights[module] for each, module in named.items() if module in target.weights}

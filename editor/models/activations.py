@@ -85,7 +85,7 @@ FUNCTIONS: dict[str, Activation] = {
 
 
 def functions(target: "Target") -> list[Activation]:
-    """The activation function of each layer.
+    """Return the activation function of each layer.
 
     Raises ModelError for one that is not known, CheckpointError when xIELU's numbers are not in the checkpoint.
     """

@@ -20,8 +20,11 @@ from ..files.checkpoint import Checkpoint, Shard, Tensor
 
 @dataclass(frozen=True)
 class Family:
-    """A row. `into` is the projection whose output goes through the activation function (gate, or in); fused families
-    hold gate and up in one tensor, gate half first."""
+    """A row of the table.
+
+    `into` is the projection whose output goes through the activation function (gate, or in); fused families hold gate and
+    up in one tensor, gate half first.
+    """
 
     model_types: tuple[str, ...]
     layer: str = "layers.{}"
@@ -110,18 +113,18 @@ class FeedForward:
         return 0 if self.family.conv1d else 1
 
     def name(self, projection: str, layer: int, kind: str = "weight") -> str:
-        """What a projection of a layer is called in the file, for example "mlp.up_proj" of layer 3."""
+        """Name a projection of a layer as the file does, for example "mlp.up_proj" of layer 3."""
         return f"{self.prefix}{self.family.layer.format(layer)}.{projection}.{kind}"
 
 
 def text_config(config: dict[str, Any]) -> dict[str, Any]:
-    """The config of the text tower: `text_config` of a multimodal wrapper, else the config itself."""
+    """Return the config of the text tower: `text_config` of a multimodal wrapper, else the config itself."""
     nested = config.get(TEXT_CONFIG)
     return nested if isinstance(nested, dict) and "model_type" in nested else config
 
 
 def family_of(config: dict[str, Any]) -> Family:
-    """The row for a checkpoint's config. Raises ModelError for an unknown family and for mixtures of experts."""
+    """Return the row for a checkpoint's config. Raises ModelError for an unknown family and for mixtures of experts."""
     text = text_config(config)
     model_type = text.get("model_type")
     if any(isinstance(count := text.get(key), int) and count > 1 for key in EXPERTS) or "moe" in str(model_type):

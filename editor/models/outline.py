@@ -1,4 +1,4 @@
-"""The outline of a model on the Hub: everything that headers tell, without its weights.
+"""A model on the Hub without its weights: what can be learned from the headers of its files.
 
 Configs are downloaded as ever. Each weight file becomes a sparse file of the same length that holds its header, asked for by
 range; every other file an empty one of its length. To whoever reads headers it is the model, for some hundred kilobytes a

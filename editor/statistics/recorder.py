@@ -125,7 +125,7 @@ class Recorder:
         return record
 
     def _record_blocks(self, activation: "torch.Tensor", count: "torch.Tensor", total: "torch.Tensor") -> None:
-        """The same in blocks that stay in the cache, counted in numpy: several times as fast on a CPU."""
+        """Record in blocks that stay in the cache, counted in numpy: several times as fast on a CPU."""
         import torch
 
         block, values, positive = self._block, self._block.numpy(), self._positive
@@ -248,7 +248,7 @@ def collect(
 
 
 def _zeros(info: ModelInfo, texts: Mapping[str, Packed], quantiles: bool, sample: Sample | None) -> Arrays:
-    """The sums before the first batch: what `Resume` keeps."""
+    """Return the sums before the first batch: what `Resume` keeps."""
     shape = (info.layers, info.width)
     sums: Arrays = {}
     for name in texts:
@@ -279,7 +279,7 @@ def _batch(contexts: Sequence[Int64], at: int, size: int) -> Int64:
 
 
 def _inside(texts: Sequence[Piece], at: int, size: int) -> list[Piece]:
-    """The texts in `size` contexts from `at` on, their contexts counted from there."""
+    """Return the texts in `size` contexts from `at` on, their contexts counted from there."""
     return [replace(text, context=text.context - at) for text in texts if at <= text.context < at + size]
 
 
@@ -301,8 +301,10 @@ def _workers() -> tuple[int, int]:
 
 
 def _add_up(sums: Arrays) -> None:
-    """Over all workers, in place, on the CPU: Apple's GPUs have no float64. Unsigned counts are added as signed ones,
-    which gives the same bits."""
+    """Add up over all workers, in place, on the CPU: Apple's GPUs have no float64.
+
+    Unsigned counts are added as signed ones, which gives the same bits.
+    """
     import torch
     import torch.distributed as dist
 

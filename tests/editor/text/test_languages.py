@@ -26,7 +26,8 @@ GOOD = (
     "scaled-1e-05",
 )
 BAD = (
-    "", "z", "ZH", "zh\n", "zh ", " zh", "[/x]", "<b>", "fr\x1b]0;x\x07", "../zh", "zh/x", "zh-", "zh--Hans", "thefrenchlanguage",
+    "", "z", "ZH", "zh\n", "zh ", " zh", "[/x]", "<b>", "fr\x1b]0;x\x07", "../zh", "zh/x", "zh-", "zh--Hans",
+    "thefrenchlanguage",
     "zh-" + "a" * 21, "zh" + "-Hans" * 10, "z\u0435", "zh|x", "`zh`", "zh\u202e", "en=x", "nan:",
 )  # fmt: skip
 
