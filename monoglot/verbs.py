@@ -63,8 +63,10 @@ Told = Callable[[str], None]
 
 
 class EditOptions(TypedDict, total=False):
-    """What is to be done to which language: the fields of `Request`, with `scale` as factors by language, and `redirect` as
-    the language that each goes to."""
+    """What is to be done to which language: the fields of `Request`.
+
+    `scale` has factors by language, and `redirect` the language that each goes to.
+    """
 
     deactivate: Words
     activate: Words

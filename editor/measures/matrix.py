@@ -112,9 +112,9 @@ def perplexity_matrices(
 ) -> dict[str, Matrix]:
     """Measure every language's log-loss with each language deactivated in turn, for each set of neurons.
 
-    Neurons are deactivated by hooks on one model. The control deactivates random neurons, as many in each layer as the language with the most neurons has. `shared` says
-    what to do with neurons that another language owns too, as in a recipe: the paper takes them all ("edit"). Raises
-    NeuronsError when a set has nothing to deactivate.
+    Neurons are deactivated by hooks on one model. The control deactivates random neurons, as many in each layer as
+    the language with the most neurons has. `shared` says what to do with neurons that another language owns too, as
+    in a recipe: the paper takes them all ("edit"). Raises NeuronsError when a set has nothing to deactivate.
     """
     variants, sizes = [Variant("base", model)], {}
     for name, neurons in sets.items():
