@@ -178,7 +178,7 @@ def unread_tokenizer(folder: Path) -> str | None:
     """Return the tokenizer class that a folder names, where only transformers 5 knows it."""
     try:
         found = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8")).get("tokenizer_class")
-    except (OSError, ValueError, AttributeError):
+    except (OSError, ValueError, AttributeError, RecursionError):
         return None
     return found if found in UNREAD else None
 
