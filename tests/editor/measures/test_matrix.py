@@ -1,21 +1,20 @@
-"""Log-loss and the perplexity matrix, against the model's own loss and against weights edited by hand."""
+"""The perplexity matrix, against weights edited by hand."""
 
 import copy
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from support import tiny
+from support.packed_texts import TEXTS, plainly
 
 from monoglot.editor.edits.hooks import steered
 from monoglot.editor.edits.plan import plan
 from monoglot.editor.edits.recipe import Edit, Recipe
 from monoglot.editor.errors import NeuronsError
-from monoglot.editor.live import logits as logits_module
 from monoglot.editor.live.log_loss import measure
 from monoglot.editor.live.logits import Variant
 from monoglot.editor.live.modules import activation_modules
@@ -24,65 +23,6 @@ from monoglot.editor.models.identity import Base
 from monoglot.editor.models.source import resolve
 from monoglot.editor.models.target import open_target
 from monoglot.editor.neurons.neurons import Neurons
-from monoglot.editor.text.tokens import Packed
-
-
-def packed(lengths: list[int], seed: int) -> Packed:
-    generator = np.random.default_rng(seed)
-    contexts = tuple(generator.integers(6, tiny.VOCABULARY, length) for length in lengths)
-    return Packed("test", contexts, 0, sum(lengths), "")
-
-
-TEXTS = {"xx": packed([9, 9, 9, 4], 1), "off": packed([7, 1], 2), "more": packed([12], 3)}
-
-
-def plainly(model: Any, texts: dict[str, Packed]) -> dict[str, float]:
-    """transformers' own loss, a context at a time."""
-    found = {}
-    for language, text in texts.items():
-        nats, count = 0.0, 0
-        for context in text.contexts:
-            if len(context) > 1:
-                ids = torch.from_numpy(context)[None]
-                with torch.inference_mode():
-                    nats += model(input_ids=ids, labels=ids).loss.item() * (len(context) - 1)
-                count += len(context) - 1
-        found[language] = nats / count
-    return found
-
-
-@pytest.mark.parametrize("budget", [2**25, 5 * tiny.VOCABULARY])
-@pytest.mark.parametrize("model_type", ["llama", "gpt2", "gemma2"])
-def test_log_loss_is_the_models_own(
-    model_type: str, budget: int, saved: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(logits_module, "LOGITS", budget)
-    monkeypatch.setattr(logits_module, "BATCH_TOKENS", 20)
-    model = tiny.live(saved(model_type))
-    found = measure([Variant("it", model)], TEXTS)
-    assert found.log_loss["it"] == pytest.approx(plainly(model, TEXTS), rel=1e-5)
-    assert found.tokens == {"xx": 27, "off": 6, "more": 11}
-
-
-def test_differences_are_those_of_whole_logits(saved: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of two models, over chunks of rows, as of all rows at once; the log-loss beside them is the same."""
-    one, two = tiny.live(saved("llama")), tiny.live(saved("llama", tie_word_embeddings=True))
-    variants = [Variant("one", one), Variant("two", two)]
-    log_p, log_q = (
-        torch.cat(
-            [model(input_ids=torch.from_numpy(c)[None]).logits[0, :-1].detach() for c in TEXTS["xx"].contexts]
-        ).double()
-        for model in (one, two)
-    )
-    monkeypatch.setattr(logits_module, "LOGITS", 5 * tiny.VOCABULARY)
-    found = measure(variants, TEXTS, compare=["one"], to="two")
-    difference = found.difference["one"]["xx"]
-    p, q = log_p.log_softmax(-1), log_q.log_softmax(-1)
-    assert difference.positions == 27
-    assert difference.kl == pytest.approx((p.exp() * (p - q)).sum(-1).mean().item(), rel=1e-4)
-    assert difference.max_logit == pytest.approx((log_p - log_q).abs().max().item(), rel=1e-4)
-    assert difference.same_top == pytest.approx((p.argmax(-1) == q.argmax(-1)).double().mean().item())
-    assert found.log_loss["one"] == pytest.approx(plainly(one, TEXTS), rel=1e-5)
 
 
 def test_the_matrix_is_that_of_zeroed_columns(saved: Callable[..., Path]) -> None:

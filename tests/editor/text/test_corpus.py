@@ -1,45 +1,22 @@
-"""Text as documents, documents as contexts, and what is said when either can't be had."""
+"""What stands at a place as documents by language, and what is said of a place that has none."""
 
 import gzip
-import json
 import sys
 import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from support.tiny import Characters
+from support.texts import DOCUMENTS, text_of, write_jsonl, write_parquet
 
 from monoglot.editor import embedded
 from monoglot.editor.errors import CorpusError, MonoglotWarning
-from monoglot.editor.text import corpus, documents
-from monoglot.editor.text.corpus import Text, open_corpus
-from monoglot.editor.text.documents import read_documents
-from monoglot.editor.text.tokens import pack, require
-
-DOCUMENTS = ["Un renard.\nDeux lignes.", "敏捷的棕色狐狸。", "Tiếng Việt có dấu."]
-
-
-def write_jsonl(path: Path, documents: list[str] = DOCUMENTS) -> None:
-    lines = "".join(json.dumps({"id": i, "text": text}) + "\n" for i, text in enumerate(documents))
-    path.write_bytes(gzip.compress(lines.encode()) if path.suffix == ".gz" else lines.encode())
+from monoglot.editor.text.corpus import open_corpus
 
 
 def write_txt(path: Path, documents: list[str] = DOCUMENTS) -> None:
     path.write_text("\n\n".join(documents), encoding="utf-8")
-
-
-def write_parquet(path: Path, documents: list[Any] = DOCUMENTS, column: str = "text") -> None:
-    import pyarrow
-    from pyarrow import parquet
-
-    parquet.write_table(pyarrow.table({"id": list(range(len(documents))), column: documents}), path)
-
-
-def text_of(documents: list[str], language: str = "en") -> Text:
-    return Text(language, "a list", lambda: iter(documents))
 
 
 # Files
@@ -120,29 +97,6 @@ def test_tables_with_a_column_of_text_are_read_and_others_named(tmp_path: Path) 
         list(open_corpus([f"es={tmp_path / 'es.csv'}"])["es"].documents())
 
 
-def test_null_is_passed_over_and_nesting_refused_in_every_format(tmp_path: Path) -> None:
-    write_parquet(tmp_path / "a.parquet", ["a", None, " ", "b"])
-    records = [{"text": "a"}, {"text": None}, {"text": " "}, {"text": "b"}]
-    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, records)))
-    (tmp_path / "a.csv").write_text("text,id\na,1\n,2\n ,3\nb,4\n")
-    for name in ("a.parquet", "a.jsonl", "a.csv"):
-        assert list(read_documents(tmp_path / name)) == ["a", "b"], name
-    for nested in (["a"], {"a": "b"}, 1, True):
-        (tmp_path / "n.jsonl").write_text(json.dumps({"text": nested}))
-        with pytest.raises(CorpusError, match=r"line 1, has no field 'text' with a string in it"):
-            list(read_documents(tmp_path / "n.jsonl"))
-    write_parquet(tmp_path / "n.parquet", [["a"]])
-    with pytest.raises(CorpusError, match=r"column 'text' holds list"):
-        list(read_documents(tmp_path / "n.parquet"))
-
-
-def test_a_line_that_unpacks_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(documents, "LONGEST_RECORD", 10_000)
-    (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress(b'{"text": "' + b"a" * 10**6))
-    with pytest.raises(CorpusError, match=r"line 1, is longer than 10,000 characters"):
-        list(read_documents(tmp_path / "a.jsonl.gz"))
-
-
 def test_specs_add_up_and_come_in_the_order_asked_for(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     for language in ("en", "fr", "de"):
@@ -170,34 +124,6 @@ def test_embedded_texts_are_sixty_passages_in_seven_languages() -> None:
     texts = open_corpus([embedded.NAME])
     assert list(texts) == ["en", "es", "fr", "id", "ja", "vi", "zh"]
     assert {language: len(list(text.documents())) for language, text in texts.items()} == dict.fromkeys(texts, 60)
-
-
-def test_blocks_of_a_text_file(tmp_path: Path) -> None:
-    """A byte order mark, Windows line ends, spaces on an empty line, no line end at the end."""
-    path = tmp_path / "a.txt"
-    path.write_bytes(b"\xef\xbb\xbfone\r\nstill one\r\n\r\n  \t\r\n\r\ntwo\r\n\r\n three")
-    assert list(read_documents(path)) == ["one\nstill one", "two", "three"]
-    path.write_bytes(b'\xef\xbb\xbf{"text": "one"}\r\n\r\n{"text": "  "}\r\n{"text": "two"}')
-    path = path.rename(tmp_path / "a.jsonl")
-    assert list(read_documents(path)) == ["one", "two"]
-
-
-def test_long_blocks_are_cut_at_a_lines_end(tmp_path: Path) -> None:
-    path = tmp_path / "a.txt"
-    lines = [f"{number:03} " + "x" * 995 for number in range(9)]  # 1000 characters each with the line's end
-    path.write_text("\n".join(lines))
-    assert list(read_documents(path)) == ["\n".join(lines[:4]), "\n".join(lines[4:8]), lines[8]]
-
-
-def test_a_line_longer_than_a_document_is_cut_within(tmp_path: Path) -> None:
-    path = tmp_path / "a.txt"
-    path.write_text("汉" * 9_000 + "\n\nend\n", encoding="utf-8")
-    assert list(read_documents(path)) == ["汉" * 4_000, "汉" * 4_000, "汉" * 1_000, "end"]
-
-
-def test_records_are_not_cut(tmp_path: Path) -> None:
-    write_jsonl(tmp_path / "a.jsonl", ["x" * 20_000])
-    assert [len(document) for document in read_documents(tmp_path / "a.jsonl")] == [20_000]
 
 
 # What is wrong with a file
@@ -229,17 +155,6 @@ def test_a_broken_file_is_named(tmp_path: Path, name: str, content: bytes, messa
     with pytest.raises(CorpusError, match=message) as caught:
         list(open_corpus([f"en={tmp_path / name}"])["en"].documents())
     assert str(tmp_path / name) in str(caught.value)
-
-
-def test_parquet_needs_a_column_of_strings(tmp_path: Path) -> None:
-    write_parquet(tmp_path / "a.parquet", ["a"], column="content")
-    with pytest.raises(CorpusError, match=r"no column 'text'; it has id, content"):
-        list(read_documents(tmp_path / "a.parquet"))
-    write_parquet(tmp_path / "a.parquet", [1, 2])
-    with pytest.raises(CorpusError, match=r"column 'text' holds int64, not strings"):
-        list(read_documents(tmp_path / "a.parquet"))
-    write_parquet(tmp_path / "a.parquet", ["a", None, " ", "b"])
-    assert list(read_documents(tmp_path / "a.parquet")) == ["a", "b"]
 
 
 def test_missing_things_are_named(tmp_path: Path) -> None:
@@ -360,70 +275,3 @@ def test_held_out_is_every_fifth_document_and_no_other(count: int) -> None:
     assert held_out == documents[4::5]
     assert not set(kept) & set(held_out)
     assert sorted(kept + held_out) == sorted(documents)
-
-
-# Packing
-
-
-@pytest.mark.parametrize("bos", [None, 0, 7])
-@pytest.mark.parametrize("tokens", [1, 15, 16, 31, 32, 100, 161])
-def test_contexts_hold_the_text_and_nothing_else(bos: int | None, tokens: int) -> None:
-    documents = [f"document {number}" * (number % 3 + 1) for number in range(40)]
-    kept = [document for number, document in enumerate(documents, start=1) if number % 5]
-    wanted = [ord(character) for character in "".join(document + "\n\n" for document in kept)][:tokens]
-    packed = pack(text_of(documents), Characters(bos), tokens=tokens, context=16)
-    assert packed.tokens == tokens == len(wanted)
-    assert packed.skip == (bos is not None)
-    assert all(context.dtype == np.int64 for context in packed.contexts)
-    assert [len(context) for context in packed.contexts[:-1]] == [16] * (len(packed.contexts) - 1)
-    assert packed.skip < len(packed.contexts[-1]) <= 16
-    if bos is not None:
-        assert all(context[0] == bos for context in packed.contexts)
-    assert [int(token) for context in packed.contexts for token in context[packed.skip :]] == wanted
-
-
-def test_less_text_than_asked_for_gives_what_there_is() -> None:
-    packed = pack(text_of(["abc", "de"]), Characters(0), tokens=1_000, context=16)
-    assert packed.tokens == len("abc\n\nde\n\n")
-    assert pack(text_of([]), Characters(0), tokens=10, context=16).contexts == ()
-
-
-def test_parts_have_their_own_tokens_and_fingerprints() -> None:
-    documents = [str(number) for number in range(10)]
-    found = pack(text_of(documents), Characters(0), tokens=99, context=16)
-    held = pack(text_of(documents), Characters(0), tokens=99, context=16, held_out=True)
-    assert bytes(int(t) for c in held.contexts for t in c[1:]).decode() == "4\n\n9\n\n"
-    assert found.sha256 != held.sha256
-    # the fingerprint is the text's, however it is cut into contexts
-    assert found.sha256 == pack(text_of(documents), Characters(None), tokens=99, context=5).sha256
-
-
-def test_a_real_tokenizer_adds_nothing_of_its_own(model: Path) -> None:
-    from monoglot.editor.models.hf import load_tokenizer
-
-    tokenizer = load_tokenizer(model)
-    packed = pack(text_of(["The quick brown fox"] * 50), tokenizer, tokens=99, context=32)
-    ids = [int(token) for context in packed.contexts for token in context[1:]]
-    assert "".join(tokenizer.decode(ids)).startswith("The quick brown fox\n\nThe quick")
-    assert not {tokenizer.bos_token_id, tokenizer.eos_token_id} & set(ids)
-    assert {int(context[0]) for context in packed.contexts} == {tokenizer.bos_token_id}
-
-
-def test_a_context_must_have_room() -> None:
-    with pytest.raises(CorpusError, match=r"1 positions has no room"):
-        pack(text_of(["abc"]), Characters(0), tokens=10, context=1)
-
-
-def test_too_little_text_says_how_much_is_missing() -> None:
-    packed = pack(text_of(["abcdefgh"] * 5, "vi"), Characters(0), tokens=1_000, context=16)
-    require(packed, 40)
-    with pytest.raises(CorpusError, match=r"vi has 40 tokens of text, 1,960 fewer than the 2,000 .* Add text in vi"):
-        require(packed, 2_000)
-
-
-def test_codes_of_languages() -> None:
-    """A language is two or three small letters, perhaps with subtags."""
-    good = ["en", "yue", "pt-BR", "pt_br", "zh-Hans", "sr-Latn-RS"]
-    bad = ["", "e", "EN", "notes", "readme", "en.", "en-", "e1", "zh-H", "en txt"]
-    assert all(corpus.LANGUAGE.fullmatch(code) for code in good)
-    assert not any(corpus.LANGUAGE.fullmatch(code) for code in bad)

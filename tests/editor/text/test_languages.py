@@ -10,6 +10,7 @@ from monoglot.editor.errors import MalformedError, MonoglotError
 from monoglot.editor.files import schema
 from monoglot.editor.neurons import neurons
 from monoglot.editor.neurons.mask import read_mask
+from monoglot.editor.text import corpus
 from monoglot.editor.text.languages import Code, is_code
 
 GOOD = ("zh", "yue", "pt-BR", "zh-Hans", "zh_Hans", "es-419", "sl-rozaj-biske-1994")
@@ -48,3 +49,11 @@ def test_what_is_no_code_enters_nowhere(code: str, model: Path, neurons_file: Pa
         with pytest.raises(MonoglotError, match="the code of a language") as error:
             recipe.load(tmp_path / "recipe.yaml")
         assert str(error.value).isprintable()
+
+
+def test_codes_of_languages() -> None:
+    """A language is two or three small letters, perhaps with subtags."""
+    good = ["en", "yue", "pt-BR", "pt_br", "zh-Hans", "sr-Latn-RS"]
+    bad = ["", "e", "EN", "notes", "readme", "en.", "en-", "e1", "zh-H", "en txt"]
+    assert all(corpus.LANGUAGE.fullmatch(code) for code in good)
+    assert not any(corpus.LANGUAGE.fullmatch(code) for code in bad)
