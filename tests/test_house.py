@@ -30,6 +30,7 @@ COVERED = {
     "cli/steps/gguf.py": "cli/test_gguf.py",
     "cli/steps/push.py": "cli/commands/test_push.py",
     "cli/steps/runtimes.py": "cli/commands/test_runtimes.py",
+    "cli/steps/tokens.py": "cli/commands/test_tokens.py",
     "cli/steps/verify.py": "cli/test_gguf.py",
     "editor/edits/card_maker.py": "cards/test_refresh.py",
     "editor/edits/certificate.py": "editor/proof/test_certificate.py",
@@ -82,6 +83,7 @@ COVERED = {
     "editor/statistics/detection.py": "editor/statistics/test_detect.py",
     "editor/statistics/inputs.py": "editor/statistics/test_sample.py",
     "editor/statistics/reuse.py": "cli/commands/test_detect.py",
+    "editor/statistics/token_counts.py": "editor/statistics/test_vocabulary.py",
     "editor/version.py": "test_project.py",
 }  # fmt: skip
 
