@@ -11,6 +11,7 @@ layouts side by side (some runtimes read the one, some the other), pickled weigh
 asked for.
 """
 
+import re
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -36,6 +37,7 @@ ITEM_BITS = {
     "I64": 64, "U64": 64, "F64": 64, "C64": 64,
 }  # fmt: skip
 
+NUMBERED = re.compile(r"-\d{5}-of-\d{5}\.safetensors$")  # a shard, as transformers names it
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 
 
@@ -243,6 +245,12 @@ def _shard_names(folder: Path) -> dict[str, set[str]]:
     for name in shards:
         if not _is_file(folder / name):
             raise CheckpointError(f"{index} names {_shown(name)}, which is not in {folder}. Download it.")
+    for path in sorted(folder.glob("*-of-*.safetensors")):
+        if path.name not in shards and NUMBERED.search(path.name) and read_shard(path).tensors:
+            raise CheckpointError(
+                f"{index} leaves out {_shown(path.name)}, which lies beside it and holds tensors. The shards and the index "
+                "are of different downloads: download the index again, or remove what is not the model's."
+            )
     return shards
 
 
