@@ -21,7 +21,10 @@ from ..files.hashes import DIGEST
 from ..files.kinds import FILE as MANIFEST
 from .source import Source, fetch
 
-SMALL = (CONFIG, INDEX, MANIFEST, GENERATION, "tokenizer_config.json", "chat_template.jinja", "chat_template.json")
+SMALL = (
+    CONFIG, INDEX, MANIFEST, GENERATION, "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
+    "chat_template.jinja", "chat_template.json",
+)  # fmt: skip
 FIRST = 2**17  # bytes of a file that are asked for at once: most headers are smaller
 THREADS = 8
 PIECE = 2**22  # bytes that are asked for at once of a file that is read whole
