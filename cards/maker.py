@@ -1,4 +1,4 @@
-"""The card as the library takes it: the functions of this room in one value, which import what is heavy when called."""
+"""The card functions, collected in one object that is passed to the library. Slow imports happen only when one is called."""
 
 from collections.abc import Mapping
 from pathlib import Path

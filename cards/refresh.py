@@ -1,7 +1,8 @@
 """A checkpoint's card written anew, with what a person wrote on it kept: the one place where an existing card is replaced.
 
 It is rendered anew when it is as monoglot wrote it, apart from the places that are a person's and the metadata
-(`editor.card_text`); otherwise it is left alone, unless `force` is set, and then the old one is kept as README.md.bak.
+(see `editor.files.card_text`); otherwise it is left alone, unless `force` is set, and then the old one is kept as
+README.md.bak.
 """
 
 from collections.abc import Callable, Mapping

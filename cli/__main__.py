@@ -1,3 +1,5 @@
+"""Runs the `monoglot` command for `python -m`."""
+
 from .main import main
 
 main()

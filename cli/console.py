@@ -26,7 +26,7 @@ OPTIONS = {  # what the library's messages call by the names of its arguments ->
 
 
 def as_options(message: str) -> str:
-    """A message of the library with the options of the command line in place of the arguments that it names."""
+    """Put the options of the command line in place of the arguments that a message of the library names."""
     return ARGUMENT.sub(lambda found: OPTIONS.get(found[1], found[0]), message)
 
 
@@ -41,7 +41,7 @@ def answer(data: object) -> None:
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """A table on stdout; the first column is text, the others are figures."""
+    """Print a table on stdout; the first column is text, the others are figures."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -71,8 +71,10 @@ def print_tables(tables: "Iterable[Table]") -> None:
 
 @contextmanager
 def bar(title: str, unit: str) -> "Iterator[Progress]":
-    """Progress on stderr with rate and time left: update(what, done, in_all). Plain lines, one every ten seconds, when
-    stderr is not a terminal."""
+    """Show progress on stderr with rate and time left: update(what, done, in_all).
+
+    When stderr is not a terminal there are plain lines, one every ten seconds.
+    """
     from rich.console import Console
     from rich.markup import escape
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn

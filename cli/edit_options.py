@@ -21,8 +21,10 @@ def request_of(
     redirect: Sequence[str] = (),
     **settings: Any,
 ) -> Request:
-    """Make a request of `zh,ja`, `fr=2` and `zh=en` as they stand on a command line. Raises RecipeError for what is none of
-    them."""
+    """Make a request of `zh,ja`, `fr=2` and `zh=en` as they stand on a command line.
+
+    Raises RecipeError for what is none of them.
+    """
     off, active, held = (
         tuple(one for group in groups for one in split(group)) for groups in (deactivate, activate, hold)
     )
@@ -46,7 +48,7 @@ def request_of(
 
 
 def edit_options(function: Function) -> Function:
-    """What is to be done to which language, and where its constants go."""
+    """Add the options that say what is to be done to which language, and where its constants go."""
     for option in reversed(
         [
             click.option("--deactivate", multiple=True, metavar="LANG[,LANG…]|others", help="Languages to switch off."),

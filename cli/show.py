@@ -37,7 +37,7 @@ def show_baked(baked: "Baked", as_json: bool) -> None:
 
 
 def show_edits(name: str, manifest: "Edited") -> None:
-    """What was done to which language."""
+    """Show what was done to which language."""
     from ..cards.words.tables import amounts
     from ..cards.words.wording import operation
 
@@ -87,7 +87,7 @@ def _show_carrier(carrier: "Carrier", rounding: Mapping[str, float]) -> None:
 
 
 def show_curve(curve: Mapping[str, Any]) -> None:
-    """The curve as a table, and what the checkpoint wrote."""
+    """Show the curve as a table, and what the checkpoint wrote."""
 
     rows = [("0, the base", curve["base"]), *((f"{p['strength']:g}, hooks", p) for p in curve["points"])]
     rows += [(f"{p['strength']:g}, checkpoint", p) for p in curve["checkpoint"]]

@@ -1,4 +1,4 @@
-"""The one door to the terminal: whatever is printed comes through here, whoever wrote it.
+"""The only place that writes to the terminal. It makes text from any source safe to print.
 
 Models, prompts, file names and language codes are foreign text. Control characters in it would act on the terminal, and
 characters of direction would reorder a line, so both go. What a terminal or file cannot show in its encoding is replaced.

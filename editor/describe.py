@@ -45,8 +45,10 @@ OUTPUT_LAYERS = ("lm_head.weight", "embed_out.weight")
 
 
 def describe(what: str, *, hashes: bool = False) -> dict[str, Any]:
-    """What `what` is, as data that JSON can hold; the key `kind` says which of "model", "checkpoint", "gguf",
-    "neurons", "statistics", "calibration", "vocabulary" and "recipe".
+    """Return what `what` is, as data that JSON can hold.
+
+    The key `kind` says which of "model", "checkpoint", "gguf", "neurons", "statistics", "calibration", "vocabulary" and
+    "recipe".
 
     Of a model on the Hub only headers are downloaded. Of a checkpoint's files the sizes are held against the manifest, with
     `hashes` their sha256 too. Raises ModelError for what is none of these, and the errors of their readers for files that
@@ -92,7 +94,7 @@ def _of_file(path: Path, hashes: bool) -> dict[str, Any]:
 
 
 def of_model(source: Source, *, hashes: bool = False) -> dict[str, Any]:
-    """A model on disk; of a checkpoint that monoglot made, also what its manifest says.
+    """Describe a model on disk; of a checkpoint that monoglot made, also what its manifest says.
 
     Raises ModelError when there is no config.json, CheckpointError when files are damaged, VerificationError when the
     manifest is.
@@ -142,7 +144,7 @@ def _has_template(folder: Path) -> bool:
 
 
 def _weights(checkpoint: Checkpoint, hashes: Mapping[str, str]) -> dict[str, Any]:
-    """What the headers say, and the identity; `hashes` are those of files that are not there."""
+    """Describe what the headers say, and the identity; `hashes` are those of files that are not there."""
     tensors = [tensor for _, tensor in checkpoint.tensors()]
     numbers: Counter[str] = Counter()
     for tensor in tensors:
@@ -162,7 +164,7 @@ def _weights(checkpoint: Checkpoint, hashes: Mapping[str, str]) -> dict[str, Any
 
 
 def _network(target: Target) -> dict[str, Any]:
-    """The feed-forward network, and what can be done to it."""
+    """Describe the feed-forward network, and what can be done to it."""
     feed_forward, family = target.feed_forward, target.feed_forward.family
     ignored, refused = ignored_biases(target), refusals(target)
     name, constants = None, None
@@ -207,7 +209,7 @@ def _operations(target: Target, constants: str | None) -> dict[str, str | None]:
 
 
 def _layout(feed_forward: FeedForward) -> str:
-    """The projections by their names in the file, those into the network before the one out of it."""
+    """Name the projections as the file does, those into the network before the one out of it."""
     lines = []
     for network in dict.fromkeys(each.network for each in feed_forward.located):
         *into, out = network.projections
@@ -297,8 +299,10 @@ def of_statistics(path: Path) -> dict[str, Any]:
 
 
 def of_vocabulary(path: Path) -> dict[str, Any]:
-    """`used` counts the tokens that any text uses, `by_script` those that have the shares of their script. Raises
-    StatisticsError."""
+    """Return `used` counts the tokens that any text uses, `by_script` those that have the shares of their script.
+
+    Raises StatisticsError.
+    """
     found = vocabulary_file.load(path)
     return {
         "kind": "vocabulary",
@@ -313,7 +317,7 @@ def of_vocabulary(path: Path) -> dict[str, Any]:
 
 
 def of_calibration(path: Path) -> dict[str, Any]:
-    """Raises StatisticsError."""
+    """Describe a calibration. Raises StatisticsError."""
     found = calibration_file.load(path)
     errors = [error.after for error in found.errors]
     worst = int(np.argmax(errors)) if errors else None

@@ -1,4 +1,4 @@
-"""The whole row: from a model and text to a checkpoint that is proved and described."""
+"""Export: detect, find, bake and verify in one call, from a model and text to a proved checkpoint with a card."""
 
 import contextlib
 import os
@@ -44,9 +44,12 @@ STATISTICS = "stats.safetensors"
 
 @dataclass(frozen=True)
 class Exported:
-    """A checkpoint in `folder` and what it was made by; the files of that are in `work`. There are no statistics, and `NONE`
-    for neurons, where tokens alone are edited, no vocabulary where neurons alone are. `baked` is None where the folder was
-    this checkpoint already. Where the proof did not pass, `folder` is the one beside, OUTPUT.unproved."""
+    """A checkpoint in `folder` and what it was made by.
+
+    The files of that are in `work`. There are no statistics, and `NONE` for neurons, where tokens alone are edited, no
+    vocabulary where neurons alone are. `baked` is None where the folder was this checkpoint already. Where the proof did
+    not pass, `folder` is the one beside, OUTPUT.unproved.
+    """
 
     folder: Path
     work: Path
@@ -85,8 +88,9 @@ def export(
     listener: Listener = NOBODY,
     made: Made = lambda thing: None,
 ) -> Exported:
-    """Detect, find, bake and prove: `model` with what is requested, to `output`. The strength is searched for where it is not
-    given.
+    """Detect, find, bake and prove.
+
+    `model` with what is requested, to `output`. The strength is searched for where it is not given.
 
     Statistics and neurons are kept in `work`, by default OUTPUT.work, and taken from there while they fit; so is a
     checkpoint that is the same already. Where tokens alone are redirected, there are none, but a vocabulary. A new checkpoint
@@ -224,8 +228,10 @@ def _calibration(path: Path, fitted: Path, statistics: Statistics, target: Targe
 
 
 def _strength(output: Path, request: Request) -> tuple[float | None, tuple[int, int] | None, bool]:
-    """Give the strength and the layers to bake with, and whether they are known: at strength AUTO, when a search for the same
-    was already made for the checkpoint in `output`."""
+    """Return the strength and the layers to bake with, and whether they are known.
+
+    They are known at strength AUTO when a search for the same was already made for the checkpoint in `output`.
+    """
     if request.strength != AUTO:
         return None if request.strength is None else float(request.strength), None, True
     asked = (request.target_accuracy, digest(prompts_of(request)))

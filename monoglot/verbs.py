@@ -1,5 +1,6 @@
-"""What `import monoglot` offers to do: each verb takes plain things, a name or a folder, lists of strings and options, and
-returns what was made.
+"""The functions of `import monoglot`.
+
+Each takes simple values (a name, a folder, lists of strings, options) and returns what it made.
 
 A model is a Hub id (`org/name`, `org/name@revision`), a folder, or `embedded`. A corpus is folders, `LANG=FILE` and names of
 Hub datasets. `progress` is called with what is being done, how much of it is done, and how much there is in all; `told` with
@@ -46,6 +47,7 @@ from .editor.proof.rebuild import Rebuilt
 from .editor.proof.settings import CONTEXT, TOKENS
 from .editor.runtimes import process
 from .editor.statistics import statistics as statistics_file
+from .editor.statistics import vocabulary as vocabulary_file
 from .editor.statistics.detect import detect as detect_texts
 from .editor.statistics.detection import Detection
 from .editor.statistics.statistics import Statistics
@@ -61,12 +63,16 @@ Told = Callable[[str], None]
 
 
 class EditOptions(TypedDict, total=False):
-    """What is to be done to which language: the fields of `Request`, with `scale` as factors by language."""
+    """What is to be done to which language: the fields of `Request`.
+
+    `scale` has factors by language, and `redirect` the language that each goes to.
+    """
 
     deactivate: Words
     activate: Words
     hold: Words
     scale: Mapping[str, float]
+    redirect: Mapping[str, str]
     op: str
     value: str
     strength: float | str
@@ -157,11 +163,12 @@ def find(
 
 def bake(
     model: Place,
-    neurons: Neurons | Place,
+    neurons: Neurons | Place | None,
     output: Place,
     *,
     recipe: Recipe | Place | None = None,
     calibration: Place | None = None,
+    vocabulary: Place | None = None,
     base_id: str | None = None,
     force: bool = False,
     device: str = Detection.device,
@@ -170,19 +177,25 @@ def bake(
     told: Told = unheard,
     **edits: "Unpack[EditOptions]",
 ) -> Baked:
-    """Write a model with the edited neurons to the folder `output`, by a recipe or by what `edits` ask for."""
+    """Write a model with the edited neurons to the folder `output`, by a recipe or by what `edits` ask for.
+
+    Where tokens alone are redirected, `neurons` is None. `vocabulary` is a file that `monoglot tokens` wrote.
+    """
     if recipe is not None and edits:
         raise RecipeError(f"a recipe says everything, `{next(iter(edits))}` too. Leave one of them out.")
-    target, found, listener = open_target(resolve(str(model), base_id)), _neurons(neurons), _listener(progress, told)
+    target, listener = open_target(resolve(str(model), base_id)), _listener(progress, told)
+    found = neurons_file.NONE if neurons is None else _neurons(neurons)
     fitted = open_calibration(Path(calibration), target) if calibration is not None else None
+    counted = vocabulary_file.load(Path(vocabulary)) if vocabulary is not None else None
     if recipe is not None:
         made = recipe if isinstance(recipe, Recipe) else recipe_file.load(Path(recipe))
         return bake_recipe(
-            target, found, made, Path(output), calibration=fitted, force=force, card=CARD, listener=listener
-        )
+            target, found, made, Path(output), calibration=fitted, vocabulary=counted, force=force, card=CARD,
+            listener=listener,
+        )  # fmt: skip
     return bake_requested(
-        target, found, _request(edits), Path(output), calibration=fitted, force=force, device=device, dtype=dtype,
-        card=CARD, listener=listener,
+        target, found, _request(edits), Path(output), calibration=fitted, vocabulary=counted, force=force, device=device,
+        dtype=dtype, card=CARD, listener=listener,
     )  # fmt: skip
 
 
@@ -378,7 +391,8 @@ def _request(edits: EditOptions) -> Request:
     settings: dict[str, Any] = dict(edits)
     for name in ("deactivate", "activate", "hold", "for_runtimes"):
         settings[name] = tuple(_words(settings.get(name, ())))
-    settings["scale"] = tuple(settings.get("scale", {}).items())
+    for name in ("scale", "redirect"):
+        settings[name] = tuple(settings.get(name, {}).items())
     if "prompts" in settings:
         settings["prompts"] = Path(settings["prompts"])
     return Request(**settings)

@@ -8,10 +8,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 from support import tiny
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test talks to the network
+
+# an example takes what a busy machine lets it take: time is measured by benchmarks, never asserted
+hypothesis.settings.register_profile("monoglot", deadline=None)
+hypothesis.settings.load_profile("monoglot")
 
 
 @pytest.fixture(scope="session")

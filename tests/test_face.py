@@ -11,6 +11,7 @@ import pytest
 
 import monoglot as face
 from monoglot import verbs
+from monoglot.editor.edits import manifest
 from monoglot.editor.edits.request import Request
 from monoglot.editor.measures.options import Options
 
@@ -139,3 +140,19 @@ def test_what_is_wrong_is_said_without_options_of_a_command_line(model: Path, co
             face.export(model, corpus=[str(corpus)], output=tmp_path / "out", **edits)  # type: ignore[arg-type]
         assert "--" not in str(caught.value)
     assert not (tmp_path / "out").exists()
+
+
+def test_tokens_are_redirected(model: Path, corpus: Path, tmp_path: Path) -> None:
+    """In one go, and from its counts without neurons: the same weights."""
+    done = face.export(
+        model,
+        corpus=[str(corpus)],
+        redirect={"zh": "en"},
+        output=tmp_path / "out",
+        **{**SMALL, "minimum": 100, "fast": True},
+    )
+    assert done.passed and done.statistics is None
+    made = face.bake(
+        model, None, tmp_path / "again", redirect={"zh": "en"}, vocabulary=done.work / "vocabulary.monoglot"
+    )
+    assert made.manifest.files["model.safetensors"] == manifest.read(done.folder).files["model.safetensors"]

@@ -225,7 +225,7 @@ def wanted(found: Mapping[str, Any]) -> str:
 
 
 def _asked_in(found: Mapping[str, Any], code: str) -> str:
-    """The language of some prompts, with that of the answers where prompts in each language have their own."""
+    """Return the language of some prompts, with that of the answers where prompts in each language have their own."""
     right = found.get("wanted") or {}
     several = len({tuple(codes) for codes in right.values()}) > 1
     return f"{code} → {' or '.join(right[code])}" if several and list(right.get(code, [code])) != [code] else code

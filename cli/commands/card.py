@@ -80,7 +80,7 @@ def check(folder: Path, as_json: bool) -> None:
 
 
 def folder_of_base(manifest: "Manifest", base: str | None, *, beside: Path) -> Path:
-    """The base's folder; of one on the Hub that was not named, a folder with its card and its licence alone."""
+    """Return the base's folder; of one on the Hub that was not named, a folder with its card and its licence alone."""
     from ...editor.edits.manifest import check_base, open_source
     from ...editor.models.source import fetch
     from ...editor.models.target import open_target

@@ -179,7 +179,7 @@ class Room:
                 say(f"Error: {error}", color="red", err=True)
 
     def take(self, line: str) -> None:
-        """A prompt or a command."""
+        """Take a prompt or a command."""
         line = line.strip()
         if not COMMAND.fullmatch(line):
             if line:
@@ -219,7 +219,7 @@ class Room:
 
 
 def ask_terminal() -> str:
-    """A line from the terminal. Where replies go to a file, the sign that asks for it does not."""
+    """Read a line from the terminal. Where replies go to a file, the sign that asks for it does not."""
     if sys.stdout.isatty():
         return input("> ")
     say("> ", nl=False, err=True)
@@ -232,7 +232,7 @@ def say_piece(piece: str) -> None:
 
 
 def side_by_side(speakers: list[Speaker], prompt: str) -> None:
-    """The replies in a column each, one after the other; what is longer than the screen is shown whole at the end."""
+    """Show the replies in a column each, one after the other; what is longer than the screen is shown whole at the end."""
     from rich.console import Console
     from rich.live import Live
     from rich.table import Table

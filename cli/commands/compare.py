@@ -69,8 +69,9 @@ def command(
     force: bool,
     as_json: bool,
 ) -> None:
-    """Compare detection methods on STATS, at the same number of neurons: how many each finds in each language, and how far
-    they agree.
+    """Compare detection methods on STATS, at the same number of neurons.
+
+    The comparison says how many neurons each method finds in each language, and how far the methods agree.
 
     With --model, each language's neurons are switched off in turn, and the change of log-loss is measured on held-out text in
     every language: neurons that are a language's own hurt that language and no other. `lap` has no rate, so it finds another

@@ -1,4 +1,4 @@
-"""monoglot demo: the whole of export on the embedded model, and a look at what it did."""
+"""monoglot demo: runs export on the embedded model, and shows what changed."""
 
 import json
 from pathlib import Path

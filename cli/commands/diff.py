@@ -192,7 +192,7 @@ def _form(each: "TensorDifference") -> str:
 
 
 def _where(each: "TensorDifference") -> str:
-    """The rows or the columns that changed, whichever are the smaller share."""
+    """Name the rows or the columns that changed, whichever are the smaller share."""
     rows = (each.shape or (1,))[0]
     if len(each.shape) == 2 and each.columns and each.columns / each.shape[1] < each.rows / rows:
         what, count, whole, first = "columns", each.columns, each.shape[1], each.first_columns
@@ -273,7 +273,7 @@ def _recipes(a: "Manifest", b: "Manifest") -> None:
 
 
 def _operations(manifest: "Manifest") -> dict[str, str]:
-    """What was done to each language; its neurons and its tokens may both be edited."""
+    """Return what was done to each language; its neurons and its tokens may both be edited."""
     from ...cards.words import wording
 
     done: dict[str, list[str]] = {}

@@ -24,13 +24,15 @@ Lines = Iterable[tuple[str, str]]
 @click.option("--hashes", is_flag=True, help="Of what monoglot made: read all of its files and compare their sha256.")
 @click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")
 def command(what: str, hashes: bool, as_json: bool) -> None:
-    """Say what something is: a model (a folder, a Hub id, or `embedded`), a checkpoint that monoglot made, a GGUF file,
-    neurons.json, statistics, a calibration, a vocabulary, or a recipe.yaml.
+    """Say what something is.
+
+    A model (a folder, a Hub id, or `embedded`), a checkpoint that monoglot made, a GGUF file, neurons.json, statistics, a
+    calibration, a vocabulary, or a recipe.yaml.
 
     Of a model: its feed-forward network, which operations it can take and where their constants would go. Reads headers
     and runs nothing; of a model on the Hub it downloads them alone.
 
-    \b
+    
     monoglot inspect google/gemma-3-270m
     monoglot inspect OUT --hashes
     monoglot inspect neurons.json
@@ -300,7 +302,7 @@ def neurons(found: dict[str, Any]) -> None:
 
 
 def _thirds(layers: int) -> list[tuple[int, int]]:
-    """The first, the middle and the last layers, as [first, end)."""
+    """Return the first, the middle and the last layers, as [first, end)."""
     ends = [layers * part // 3 for part in range(4)]
     return [(a, b) for a, b in pairwise(ends) if a < b]
 

@@ -73,7 +73,7 @@ def command(
 
 
 def finish(output: Path, evaluation: dict[str, Any], as_json: bool) -> None:
-    """The page; and what stands first on it, or everything as JSON."""
+    """Write the page; show what stands first on it, or everything as JSON."""
     from ...cards import report
     from ...cards.words import tables
     from ...editor.files.output import replace_file

@@ -14,8 +14,10 @@ from ..terminal import say
 @click.option("--python", "pythons", multiple=True, metavar="PATH|NAME=PATH", help=PYTHON_HELP)
 @click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")
 def command(model: str | None, pythons: tuple[str, ...], as_json: bool) -> None:
-    """List the runtimes that `verify --runtime` knows, which of them are installed, and which carriers of constants each was
-    seen to honour: for the family of MODEL (a folder, a Hub id, or a model_type), or else for a Llama.
+    """List the runtimes that `verify --runtime` knows.
+
+    The list says which of them are installed, and which carriers of constants each was seen to honour: for the family of
+    MODEL (a folder, a Hub id, or a model_type), or else for a Llama.
 
     \b
     monoglot runtimes

@@ -146,7 +146,7 @@ def _in_runtimes(
     timeout: float,
     as_json: bool,
 ) -> None:
-    """The bytes first: what a runtime makes of a checkpoint that isn't what it says is no news."""
+    """Compare the bytes, then let runtimes answer: what one makes of a checkpoint that isn't what it says is no news."""
     from ...cards.maker import CARD
     from ...editor.edits import manifest
     from ...editor.neurons import neurons

@@ -56,7 +56,7 @@ def run_detect(
 
 @contextmanager
 def workers() -> Iterator[int]:
-    """Joins the other processes when started by torchrun; gives this one's rank, 0 when it is alone.
+    """Join the other processes when started by torchrun; gives this one's rank, 0 when it is alone.
 
     All that passes between them is a verdict and one sum at the end, so gloo on the CPU does for every device. They may
     wait for each other as long as a download takes.
@@ -78,7 +78,7 @@ def workers() -> Iterator[int]:
 
 @contextmanager
 def first_worker_first(rank: int) -> Iterator[None]:
-    """The block is run by rank 0, and by the others when it succeeded there.
+    """Let rank 0 run the block, and the others when it succeeded there.
 
     So a model is downloaded once, and what is wrong with a model, a text or a destination is said once: the others then
     leave without a word (with exit code 0, or torchrun would end rank 0 before it has spoken).

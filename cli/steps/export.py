@@ -1,4 +1,4 @@
-"""The whole row, each thing shown as soon as it is made."""
+"""Runs detect, find, bake and verify in a row, and shows each result as soon as it is ready."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict

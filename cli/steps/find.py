@@ -37,7 +37,7 @@ def run_find(
 
 
 def vary(model: str, tuned: tuple[str, ...]) -> "Variation":
-    """The variation of `model` in copies of it, each given as LANG=DIR, with a progress bar."""
+    """Measure the variation of `model` in copies of it, each given as LANG=DIR, with a progress bar."""
     from ...editor.models.source import resolve
     from ...editor.models.target import open_target
     from ...editor.neurons.methods import variation
@@ -87,7 +87,7 @@ def show_neurons(found: "Neurons", as_json: bool) -> None:
 
 
 def spark(counts: list[int]) -> str:
-    """A profile as a row of small bars, at most 40 of them."""
+    """Draw a profile as a row of small bars, at most 40 of them."""
     step = -(-len(counts) // 40)
     sums = [sum(counts[at : at + step]) for at in range(0, len(counts), step)]
     top = max(sums) or 1

@@ -1,4 +1,4 @@
-"""What `bake` and `verify` do with GGUF files, and how `inspect` shows them."""
+"""What `bake` and `verify` do when the model is a GGUF file."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -61,8 +61,10 @@ Progress = Callable[[int, int], None]  # bytes done, bytes in all
 
 @dataclass(frozen=True)
 class Baked:
-    """What `bake` made of `target`: the manifest as written, what was carried out, and the base's files that did not come
-    along."""
+    """The result of `bake` on `target`.
+
+    It has the manifest as written, what was carried out, and the base's files that did not come along.
+    """
 
     target: Target
     folder: Path
@@ -181,8 +183,10 @@ def check_place(folder: Path, destination: Path) -> None:
 
 @dataclass(frozen=True)
 class _Source:
-    """A file to write: a header, then bytes `begin` to `end` of a file of the base, the rows of some tensors edited.
-    `whole` says that nothing comes after them."""
+    """A file to write: a header, then bytes `begin` to `end` of a file of the base.
+
+    The rows of some tensors edited. `whole` says that nothing comes after them.
+    """
 
     header: bytes
     path: Path
@@ -298,7 +302,10 @@ def _row_bytes(tensor: Tensor) -> int:
 
 
 def _pieces(file: _Source) -> Iterator[tuple[int, Tensor | None, int]]:
-    """The file's data in order, in pieces of about a chunk: (bytes, edited tensor or None, its first row in the piece)."""
+    """Yield the file's data in order, in pieces of about a chunk.
+
+    (bytes, edited tensor or None, its first row in the piece).
+    """
     at = file.begin
     for tensor in file.edited:
         yield from ((size, None, 0) for size in _chunks(tensor.begin - at, CHUNK))

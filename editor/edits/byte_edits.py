@@ -46,7 +46,7 @@ class ByteEditing:
 
 
 def editing(tensor: Tensor, edit: TensorEdit | ByteEdit) -> Editing | ByteEditing:
-    """What carries an edit out on a tensor."""
+    """Return what carries an edit out on a tensor."""
     return ByteEditing(tensor, edit) if isinstance(edit, ByteEdit) else Editing(tensor, edit)
 
 
@@ -97,7 +97,7 @@ def _of(edits: Edits, neurons: int) -> dict[str, ByteEdit]:
 
 
 def _weights(target: Target, number: int) -> dict[str, Matrix]:
-    """The weights of a layer, by projection."""
+    """Return the weights of a layer, by projection."""
     projections = target.feed_forward.located[number].network.projections
     named = {each: _module(target, each, number) for each in projections}
     return {each: target.weights[module] for each, module in named.items() if module in target.weights}

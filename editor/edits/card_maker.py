@@ -1,4 +1,7 @@
-"""What the library needs of model cards. They are made in a room above it, so whoever calls gives these functions in."""
+"""The functions with which the library writes model cards.
+
+`cards` is built on top of the library, which may not import it, so the caller passes them in.
+"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

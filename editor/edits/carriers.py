@@ -42,9 +42,12 @@ EXACT = ("native", "flag", "llama")
 
 @dataclass(frozen=True)
 class Carried:
-    """A plan that can be carried out: what becomes of which neuron, by which carrier (None: no constant, none needed),
-    the layers whose constants were left out because the calibration is not good enough there, how many spare neurons
-    gave their place, whether the config gets keys in the older spelling, and which tokens move in which table."""
+    """A plan that can be carried out.
+
+    What becomes of which neuron, by which carrier (None: no constant, none needed), the layers whose constants were left
+    out because the calibration is not good enough there, how many spare neurons gave their place, whether the config gets
+    keys in the older spelling, and which tokens move in which table.
+    """
 
     plan: Plan
     carrier: str | None
@@ -163,7 +166,7 @@ def _tokens(target: Target, recipe: Recipe, vocabulary: Vocabulary | None) -> To
 
 
 def _error(layer: LayerPlan, found: LayerError) -> float:
-    """The relative error of a layer's constants: after the activation function, or, for a shift, before it."""
+    """Return the relative error of a layer's constants: after the activation function, or, for a shift, before it."""
     before = math.hypot(found.mean - 1, found.deviation) if np.any(layer.shifts) else 0.0
     after = found.after if np.any(layer.constants) else 0.0
     return float(np.max([before, after]))  # NaN if one of them is
@@ -185,8 +188,11 @@ def _with_spare_slots(steps: Plan, target: Target, neurons: Neurons, *, exact: b
 
 @dataclass(frozen=True)
 class Rewrite:
-    """What a carrier changes in a checkpoint besides the edits: keys of config.json, tensors that are split by rows into
-    (name, rows), and new biases: name -> (length, name of the edit that fills it, or None: zeros)."""
+    """The changes of a carrier in a checkpoint besides the edits.
+
+    They are keys of config.json, tensors that are split by rows into (name, rows), and new biases: name -> (length, name
+    of the edit that fills it, or None: zeros).
+    """
 
     config: Mapping[str, Any] = field(default_factory=dict)
     split: Callable[[Tensor], list[tuple[str, int]]] | None = None
@@ -194,7 +200,10 @@ class Rewrite:
 
 
 def choose(carrier: str, target: Target) -> str:
-    """The carrier that `carrier` stands for. Raises RecipeError when the model can't have it, with those that it can."""
+    """Return the carrier that `carrier` stands for.
+
+    Raises RecipeError when the model can't have it, with those that it can.
+    """
     if why := _uncarried(target, biased=has_biases(target)):
         raise RecipeError(f"{target.source.name} can hold no constants: {why}. Use deactivate or scale.")
     if carrier == "auto":
@@ -248,7 +257,7 @@ def has_biases(target: Target) -> bool:
 
 
 def ignored_biases(target: Target) -> list[str]:
-    """The biases of feed-forward projections that are in the file and that the config does not ask for."""
+    """Return the biases of feed-forward projections that are in the file and that the config does not ask for."""
     family, config = target.feed_forward.family, text_config(target.checkpoint.config)
     if family.bias is True or (family.bias and config.get(str(family.bias), True)) or config.get(str(family.flag)):
         return []
@@ -261,7 +270,7 @@ def ignored_biases(target: Target) -> list[str]:
 
 
 def rewrite(target: Target, carrier: str | None) -> Rewrite:
-    """What choosing `carrier` (flag or llama; the others change nothing) does to the files."""
+    """Return what choosing `carrier` (flag or llama; the others change nothing) does to the files."""
     feed_forward, family = target.feed_forward, target.feed_forward.family
     tensors = {tensor.name: (shard, tensor) for shard, tensor in target.checkpoint.tensors()}
     if carrier == "flag":
@@ -289,7 +298,7 @@ def rewrite(target: Target, carrier: str | None) -> Rewrite:
 def _biases(
     target: Target, tensors: Mapping[str, tuple[Shard, Tensor]], projections: Any
 ) -> Iterator[tuple[str, tuple[int, str | None]]]:
-    """A bias for each of the projections, in every layer, as long as its weight has rows."""
+    """Yield a bias for each of the projections, in every layer, as long as its weight has rows."""
     for projection in projections:
         for layer in range(len(target.feed_forward.located)):
             weight, bias = (target.feed_forward.name(projection, layer, kind) for kind in ("weight", "bias"))

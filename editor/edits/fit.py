@@ -39,9 +39,10 @@ FEWEST_OF_A_KIND = 8  # tokens that a kind must have to be called the worst
 
 
 def fit(inputs: Inputs, functions: Sequence[Activation], dtype: str, fingerprint: str, source: str = "") -> Calibration:
-    """A direction and a level for each layer. `functions` are the layers' activation functions, `dtype` the checkpoint's.
+    """Fit a direction and a level for each layer.
 
-    Raises StatisticsError when the sample is too small to choose and to measure on, or no level works.
+    `functions` are the layers' activation functions, `dtype` the checkpoint's. Raises StatisticsError when the sample is
+    too small to choose and to measure on, or no level works.
     """
     choosing, measuring = halves(inputs.sample)
     if not choosing.any() or not measuring.any():
@@ -58,8 +59,10 @@ def fit(inputs: Inputs, functions: Sequence[Activation], dtype: str, fingerprint
 
 
 def halves(sample: Sample) -> tuple[Bool, Bool]:
-    """The rows to choose on, the first half of each text, and those to measure on, the second, both without first
-    tokens: bool (n,) each."""
+    """Return the rows to choose on, the first half of each text, and those to measure on, the second: bool (n,) each.
+
+    Both are without first tokens.
+    """
     first_half = np.concatenate([np.arange(part.rows) < part.rows // 2 for part in sample.parts])
     ordinary = np.array(sample.kinds) != FIRST
     return first_half & ordinary, ~first_half & ordinary
@@ -111,7 +114,10 @@ def _directions(inputs: Inputs, layer: int, first_token: Float64 | None) -> list
 
 
 def best_level(x: Float64, direction: Float64, function: Activation, dtype: str) -> float | None:
-    """The t in the dtype with the smallest RMS of act(t·s)/act(t) − 1 over the inputs x, (n, d); None if there is none."""
+    """Return the t in the dtype with the smallest RMS of act(t·s)/act(t) − 1 over the inputs x, (n, d).
+
+    None if there is none.
+    """
     s = x @ direction
     coarse = {t: _rms(after(function, t, s)) for t in _usable(LEVELS, function, dtype)}
     if not coarse:
@@ -155,7 +161,7 @@ def _most(kinds: npt.NDArray[Any]) -> int:
 
 
 def open_calibration(path: Path, target: "Target") -> Calibration:
-    """The calibration in a file, or fitted to the inputs that a statistics file holds.
+    """Open the calibration in a file, or fit one to the inputs that a statistics file holds.
 
     Raises StatisticsError when the file is neither, is of another model, or its statistics hold no inputs; ModelError
     when the model's activation function is not known.

@@ -82,8 +82,11 @@ def _after(layer: LayerPlan) -> Any:
 def calibrated(
     modules: Sequence[Any], inputs: Sequence[Any], plan: Plan, calibration: "Calibration", *, exact_add: bool
 ) -> Iterator[None]:
-    """Apply a plan with w·x for 1 while the block runs. `inputs` are `families.input_modules(model, …)`; `exact_add` says
-    that what `add` adds is in a bias at the network's output."""
+    """Apply a plan with w·x for 1 while the block runs.
+
+    `inputs` are `families.input_modules(model, …)`; `exact_add` says that what `add` adds is in a bias at the network's
+    output.
+    """
     with ExitStack() as stack:
         rows = zip(modules, inputs, plan.layers, calibration.directions, calibration.levels, strict=True)
         for module, reads, layer, direction, level in rows:
@@ -96,7 +99,7 @@ def calibrated(
 
 
 def _stand_in(module: Any, reads: Any, layer: LayerPlan, direction: Any, level: float, exact_add: bool) -> list[Any]:
-    """The hooks of one layer: s is computed where x is read, and used before and after the activation function."""
+    """Attach the hooks of one layer: s is computed where x is read, and used before and after the activation function."""
     import torch
 
     seen: dict[str, torch.Tensor] = {}
@@ -169,7 +172,7 @@ def _move(embedding: Any, redirection: "Redirection") -> Any:
 
 
 def _scale(embedding: Any) -> float:
-    """What a module multiplies rows of its table with: √d in Gemma, 1 in most. Measured on its largest row."""
+    """Return what a module multiplies rows of its table with: √d in Gemma, 1 in most. Measured on its largest row."""
     import torch
 
     row = embedding.weight.detach().abs().amax(dim=1).argmax()
@@ -180,15 +183,18 @@ def _scale(embedding: Any) -> float:
 
 
 def random_redirection(redirection: "Redirection", seed: int = 0) -> "Redirection":
-    """The control: the same tokens moved as far, in directions drawn with a seed."""
+    """Return the control: the same tokens moved as far, in directions drawn with a seed."""
     drawn = np.random.default_rng(seed).normal(size=redirection.moves.shape)
     lengths = np.linalg.norm(redirection.moves, axis=1, keepdims=True)
     return replace(redirection, moves=drawn / np.linalg.norm(drawn, axis=1, keepdims=True) * lengths)
 
 
 def random_plan(plan: Plan, width: int, seed: int = 0, *, blocks: Sequence[Block] = ()) -> Plan:
-    """The control: in every block as many neurons as the plan edits, drawn with a seed from those it doesn't, with what
-    the plan does to its own. `blocks` are the model's where they are not all `width` wide."""
+    """Return the control: in every block as many neurons as the plan edits, with what the plan does to its own.
+
+    They are drawn with a seed from those that the plan doesn't edit. `blocks` are the model's where they are not all
+    `width` wide.
+    """
     generator = np.random.default_rng(seed)
     layers = []
     for layer, block in zip(plan.layers, blocks_of(len(plan.layers), width, blocks), strict=True):

@@ -42,9 +42,11 @@ class Copied:
 
 @dataclass(frozen=True)
 class Layout:
-    """`shards`: output name -> (its header, the base's shard whose data follow it). `edits`: by the base's tensor names.
-    `copies`: output name -> the one tensor of the base that it repeats. `made`: files that are made anew. `rounding`: that
-    of the new biases; `bake` adds that of the rest."""
+    """`shards`: output name -> (its header, the base's shard whose data follow it).
+
+    `edits`: by the base's tensor names. `copies`: output name -> the one tensor of the base that it repeats. `made`:
+    files that are made anew. `rounding`: that of the new biases; `bake` adds that of the rest.
+    """
 
     shards: Mapping[str, tuple[bytes, Shard]]
     edits: Mapping[str, TensorEdit | ByteEdit]
@@ -54,7 +56,10 @@ class Layout:
 
 
 def layout(target: Target, what: Carried) -> Layout:
-    """Raises RecipeError when an operation finds no room, or a value does not fit in the dtype."""
+    """Lay out the checkpoint's files.
+
+    Raises RecipeError when an operation finds no room, or a value does not fit in the dtype.
+    """
     edits = _edits(target, what)
     change = rewrite(target, what.carrier)
     shards = {shard.path.name: (_header(shard, change.split), shard) for shard in target.checkpoint.shards}
@@ -84,7 +89,7 @@ def layout(target: Target, what: Carried) -> Layout:
 
 
 def _output(what: Carried) -> Copied | None:
-    """The output table of a tied model whose input table is edited: the base's own rows."""
+    """Return the output table of a tied model whose input table is edited: the base's own rows."""
     if what.tokens is None or what.tokens.table.has_output:
         return None
     table = what.tokens.table
@@ -144,7 +149,7 @@ def _bias(
     dtype: str,
     rounding: Rounding,
 ) -> floats.Array:
-    """A new bias as stored: zeros, and what the edit of that name puts into them."""
+    """Return a new bias as stored: zeros, and what the edit of that name puts into them."""
     exact = np.zeros(length)
     edit = edits.get(source or "")
     if isinstance(edit, TensorEdit) and edit.constants:
@@ -157,7 +162,7 @@ def _bias(
 
 
 def _header(shard: Shard, split: Callable[[Tensor], list[tuple[str, int]]] | None) -> bytes:
-    """The shard's own header, byte for byte, unless a tensor of it is split."""
+    """Return the shard's own header, byte for byte, unless a tensor of it is split."""
     if split is None or all(len(split(tensor)) == 1 for tensor in shard.tensors):
         return shard.header
     old = parse_json(shard.header[8:], f"the header of {shard.path}")
@@ -182,7 +187,7 @@ def _header_bytes(entries: Mapping[str, Any]) -> bytes:
 
 
 def _serialise(tensors: Mapping[str, floats.Array], dtype: str) -> bytes:
-    """A safetensors file of one-dimensional tensors."""
+    """Return a safetensors file of one-dimensional tensors."""
     entries: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     at = 0
     for name, stored in tensors.items():
@@ -198,8 +203,10 @@ def _index(
     new: Mapping[str, str],
     output: Copied | None,
 ) -> bytes:
-    """The index of all shards, `new` being the places of new tensors; of the base's own, if it has one, the rest of the
-    metadata stays."""
+    """Return the index of all shards, `new` being the places of new tensors.
+
+    Of the base's own, if it has one, the rest of the metadata stays.
+    """
     path = target.source.folder / INDEX
     old = parse_json(path.read_bytes(), str(path)).get("metadata", {}) if path.exists() else {}
     size = np.dtype(floats.STORED[target.feed_forward.outputs[0][1].dtype]).itemsize

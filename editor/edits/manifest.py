@@ -124,8 +124,11 @@ class OutputTable:
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """A checkpoint as it says it is. `files` and `edited` are by name and by language; `arrived` are the parts that
-    not every manifest has, in the order in which they came and are written."""
+    """A checkpoint as it says it is.
+
+    `files` and `edited` are by name and by language; `arrived` are the parts that not every manifest has, in the order in
+    which they came and are written.
+    """
 
     format: int = FORMAT
     monoglot: str
@@ -174,8 +177,11 @@ class Manifest:
 
     @property
     def activated(self) -> tuple[str, ...]:
-        """The languages that the model was made to speak whatever it is asked in: those with a constant of their own, not
-        held at another's, the one that a strength was searched for, and the one that all others are redirected to."""
+        """The languages that the model was made to speak whatever it is asked in.
+
+        Those with a constant of their own, not held at another's, the one that a strength was searched for, and the one
+        that all others are redirected to.
+        """
         searched = self.strength["language"] if self.strength else None
         own, moved = self.recipe.activated, {edit.language: str(edit.to) for edit in self.recipe.redirects}
         found = [edit.language for edit in self.recipe.of_neurons if edit.language in own or edit.language == searched]
@@ -242,7 +248,7 @@ def new(
 
 
 def _of_tokens(recipe: Recipe, what: Carried) -> dict[str, Any]:
-    """What it says of redirected tokens."""
+    """Return what it says of redirected tokens."""
     if what.tokens is None:
         return {}
     moved = zip(recipe.redirects, (what.tokens.redirection.shares > 0).sum(axis=0).tolist(), strict=True)
@@ -255,7 +261,7 @@ def _of_tokens(recipe: Recipe, what: Carried) -> dict[str, Any]:
 
 
 def recipe_record(recipe: Recipe) -> dict[str, Any]:
-    """A recipe without its base, as the manifest keeps it."""
+    """Return a recipe without its base, as the manifest keeps it."""
     data = recipe_file.as_data(recipe)
     return {key: data[key] for key in data if key not in ("format", "base", "neurons", "vocabulary")}
 
@@ -271,12 +277,12 @@ def _carrier(what: Carried) -> Carrier | None:
 
 
 def entry(data: bytes) -> FileEntry:
-    """What `files` says of a file with these bytes."""
+    """Return what `files` says of a file with these bytes."""
     return FileEntry(hashlib.sha256(data).hexdigest(), len(data))
 
 
 def serialise(manifest: Manifest) -> bytes:
-    """The bytes of the file."""
+    """Return the bytes of the file."""
     return (json.dumps(manifest.to_data(), indent=1, ensure_ascii=False) + "\n").encode()
 
 
@@ -321,8 +327,10 @@ def replace_text(folder: Path, manifest: Manifest, name: str, text: str) -> Mani
 def write_with(
     folder: Path, manifest: Manifest, listed: Mapping[str, bytes], unlisted: Mapping[str, bytes] | None = None
 ) -> Manifest:
-    """Write the manifest and other files of the checkpoint: all of them, or none. Those that are `listed` it then lists; give
-    it as it was written."""
+    """Write the manifest and other files of the checkpoint, all of them or none, and return it as it was written.
+
+    Those that are `listed` it then lists.
+    """
     for name, data in listed.items():
         manifest = manifest.with_file(name, data)
     replace_together(folder, {**(unlisted or {}), **listed, FILE: serialise(manifest)})
@@ -330,7 +338,7 @@ def write_with(
 
 
 def unchanged(folder: Path, before: Manifest) -> Manifest:
-    """The manifest as it is now, to be added to, where it is still that of the same checkpoint.
+    """Return the manifest as it is now, to be added to, where it is still that of the same checkpoint.
 
     Whoever measured for hours adds to what others have written meanwhile, and not to another checkpoint that took the
     place. Raises VerificationError.
@@ -344,7 +352,7 @@ def unchanged(folder: Path, before: Manifest) -> Manifest:
 
 
 def _made_of(manifest: Manifest) -> Any:
-    """What a checkpoint was when it was baked: everything but what later commands write anew."""
+    """Return what a checkpoint was when it was baked: everything but what later commands write anew."""
     files = {name: own for name, own in manifest.files.items() if name != CARD and not name.startswith(FIGURES)}
     return [files, manifest.base, manifest.recipe, manifest.edited, manifest.carrier]
 
@@ -360,7 +368,7 @@ def check_whole(folder: Path) -> None:
 
 
 def compare_files(folder: Path, listed: Mapping[str, FileEntry], *, hashes: bool) -> dict[str, Any]:
-    """The manifest's files as they are now: how many, by what they were compared, which are missing or others."""
+    """Compare the manifest's files as they are now: how many, by what they were compared, which are missing or others."""
     missing, changed = [], []
     for name, own in listed.items():
         path = folder / name
@@ -372,12 +380,15 @@ def compare_files(folder: Path, listed: Mapping[str, FileEntry], *, hashes: bool
 
 
 def recipe_of(manifest: Manifest, target: Target) -> Recipe:
-    """The recipe that a manifest records, for a model that is at hand."""
+    """Return the recipe that a manifest records, for a model that is at hand."""
     return replace(manifest.recipe, base=target.base)
 
 
 def carried_in(folder: Path, target: Target, neurons: Neurons) -> Carried:
-    """What the manifest in `folder` says was done, with the calibration that lies beside it. Raises VerificationError."""
+    """Return what the manifest in `folder` says was done, with the calibration that lies beside it.
+
+    Raises VerificationError.
+    """
     manifest = read(folder)
     check_base(manifest, target)
     calibration: Calibration | None = None

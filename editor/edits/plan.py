@@ -48,7 +48,7 @@ class LayerPlan:
         return bool(np.any(self.constants) or np.any(self.shifts))
 
     def with_freed(self, neurons: npt.NDArray[np.int64]) -> "LayerPlan":
-        """The same with other neurons, not in it yet, deactivated too."""
+        """Return the same with other neurons, not in it yet, deactivated too."""
         order = np.argsort(np.concatenate([self.neurons, neurons]), kind="stable")
         nothing = np.zeros(len(neurons))
         parts = ((self.neurons, neurons), *((own, nothing) for own in (self.factors, self.constants, self.shifts)))
@@ -60,8 +60,10 @@ class LayerPlan:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a recipe does to each block (most models have one a layer), and per language how many neurons are edited and
-    how many kept because they are shared."""
+    """The plan of a recipe: what it does to each block (most models have one a layer).
+
+    Per language it has how many neurons are edited and how many kept because they are shared.
+    """
 
     layers: tuple[LayerPlan, ...]
     edited: dict[str, int]
@@ -78,8 +80,9 @@ class Plan:
 
 
 def plan(recipe: Recipe, neurons: Neurons, *, layers: int, width: int, blocks: Sequence[Block] = ()) -> Plan:
-    """What becomes of which neuron, in a model of so many layers of one width, or of these blocks; nothing where the
-    recipe edits tokens only.
+    """Return what becomes of which neuron, in a model of so many layers of one width, or of these blocks.
+
+    Nothing becomes of any where the recipe edits tokens only.
 
     A neuron may belong to several languages. With shared="keep" it is edited only when every language it belongs to asks
     for the same operation at the same strength; with "edit" it is edited by whichever language asks. Where several ask

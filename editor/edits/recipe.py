@@ -4,7 +4,7 @@
     base:
       model: google/gemma-3-270m     # a Hub id, or the name of a folder
       revision: 9b0cfec…             # commit of the Hub, or null
-      fingerprint: 4f1c…             # checkpoint.fingerprint, or null: any
+      fingerprint: 4f1c…             # files.fingerprint, or null: any
     neurons: neurons.json            # relative to the recipe; not there where no neuron is edited
     vocabulary: vocabulary.monoglot  # relative to the recipe; where tokens are redirected
     shared: keep                     # a neuron that an unedited language owns too: keep it, or edit it
@@ -67,8 +67,10 @@ KEYS = ("format", "base", "edits", "tolerance", "compat_config", *TEXTS)
 
 @dataclass(frozen=True)
 class Edit:
-    """One operation on the neurons or the tokens of one language. deactivate has neither strength nor value, scale has no
-    value; only redirect has the language that it goes `to`."""
+    """One operation on the neurons or the tokens of one language.
+
+    Deactivate has neither strength nor value, scale has no value; only redirect has the language that it goes `to`.
+    """
 
     language: str
     op: str
@@ -167,7 +169,7 @@ def check(recipe: Recipe) -> None:
 
 
 def _check_redirect(edit: Edit, sources: set[str]) -> None:
-    """`sources` are all languages that are redirected."""
+    """Return `sources` are all languages that are redirected."""
     if not edit.to:
         raise RecipeError(f"redirect needs the language that {edit.language} goes to, for example `to: en`.")
     if edit.to == edit.language:
@@ -192,7 +194,10 @@ def to_yaml(recipe: Recipe) -> str:
 
 
 def as_data(recipe: Recipe) -> dict[str, Any]:
-    """The recipe as its file says it. Of carriers it speaks only where an edit needs one, of the config where it changes."""
+    """Return the recipe as its file says it.
+
+    Of carriers it speaks only where an edit needs one, of the config where it changes.
+    """
     constant = any(edit.constant for edit in recipe.edits)
     carried = ("carrier", "slots", "tolerance", "above_tolerance") if constant else ()
     needed = (("neurons", "shared", *carried) if recipe.of_neurons else ()) + (
@@ -213,7 +218,7 @@ def _edit_data(edit: Edit) -> dict[str, Any]:
 
 
 def of_data(data: Any) -> Recipe:
-    """A recipe from what its file says. Raises RecipeError when it is malformed; an unknown key is an error too."""
+    """Read a recipe from what its file says. Raises RecipeError when it is malformed; an unknown key is an error too."""
     try:
         recipe = _parse(data)
     except MalformedError as error:

@@ -30,16 +30,21 @@ ALIKE = 0.5  # overlap of two languages' tokens above which redirecting one to t
 
 @dataclass(frozen=True)
 class Redirection:
-    """The tokens that move: sorted, int64 (n,), the share of each source language in them, float64 (n, S), and how far
-    the languages move, float64 (S, d)."""
+    """The tokens that move.
+
+    Sorted, int64 (n,), the share of each source language in them, float64 (n, S), and how far the languages move, float64
+    (S, d).
+    """
 
     ids: Int64
     shares: Float64
     moves: Float64
 
     def deltas(self, part: slice) -> Float64:
-        """What is added to the rows of ids[part], float64 (m, d). Added up one language after the other, so that every
-        machine gives the same bits."""
+        """Return what is added to the rows of ids[part], float64 (m, d).
+
+        Added up one language after the other, so that every machine gives the same bits.
+        """
         shares = self.shares[part]
         total = np.zeros((len(shares), self.moves.shape[1]))
         for source, move in enumerate(self.moves):
@@ -83,8 +88,11 @@ def _check_apart(vocabulary: Vocabulary, source: str, target: str) -> None:
 
 
 def told(target: Target, edits: Sequence[Edit], vocabulary: Vocabulary) -> list[str]:
-    """Say what a person should know before anything is written: how much larger the model becomes, and which languages are
-    too alike. Raises RecipeError for a language that the vocabulary doesn't have."""
+    """Say what a person should know before anything is written.
+
+    How much larger the model becomes, and which languages are too alike. Raises RecipeError for a language that the
+    vocabulary doesn't have.
+    """
     lines = [
         f"Warning: {share:.0%} of the text in {source} and {to} is of the same tokens, nearly as much as in two texts of one "
         "language. Redirecting the one to the other moves little."

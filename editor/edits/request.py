@@ -1,4 +1,4 @@
-"""What a person asks to be done to which language, before a model is known: from it a recipe is made."""
+"""The edits that a user asks for, before the model is known. A recipe is made from them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -82,8 +82,11 @@ class Request:
     def edits(
         self, languages: Sequence[str] = (), strength: float = 1.0, layers: tuple[int, int] | None = None
     ) -> tuple[Edit, ...]:
-        """Make the edits; OTHERS are those of `languages` that are not activated. `strength` and `layers` are those of the
-        activated ones. Raises RecipeError for `hold` without a language to hold at."""
+        """Make the edits; OTHERS are those of `languages` that are not activated.
+
+        `strength` and `layers` are those of the activated ones. Raises RecipeError for `hold` without a language to hold
+        at.
+        """
         others = [language for language in languages if language not in self.activate]
         if self.hold and len(self.activate) != 1:
             raise RecipeError(
@@ -114,9 +117,11 @@ class Request:
         layers: tuple[int, int] | None = None,
         counted: Sequence[str] = (),
     ) -> Recipe:
-        """Make the recipe for a model; `languages` are those that neurons are known of, `counted` those of the vocabulary.
-        `strength` is by default 1, where tokens alone are redirected that of `redirect`, `layers` the first of the
-        `candidates`. Raises RecipeError."""
+        """Make the recipe for a model.
+
+        `languages` are those that neurons are known of, `counted` those of the vocabulary. `strength` is by default 1,
+        where tokens alone are redirected that of `redirect`, `layers` the first of the `candidates`. Raises RecipeError.
+        """
         from ..models.compat_config import old_keys
 
         compat = bool(old_keys(target.checkpoint.config)) and self.compat_config is not False

@@ -101,13 +101,13 @@ class Editing:
         return np.frombuffer(view, dtype=floats.STORED[self.tensor.dtype]).reshape(-1, columns)
 
     def where(self, row: int, rows: int) -> Any:
-        """The index, in a block of `rows` rows from `row` on, of what is edited."""
+        """Return the index, in a block of `rows` rows from `row` on, of what is edited."""
         if self.edit.axis == 1:
             return slice(None), self.edit.where
         return self.edit.where[self._inside(row, rows)] - row
 
     def edited(self, old: floats.Array, row: int, rows: int, rounding: Rounding | None = None) -> floats.Array:
-        """What the stored numbers `old`, those of block[where], become."""
+        """Return what the stored numbers `old`, those of block[where], become."""
         factors, constants = self.edit.factors, self.constants
         if constants is None and self.edit.rows is None and not factors.any():
             return np.zeros_like(old)
@@ -187,8 +187,11 @@ class LayerTensors:
 def of_layer(
     layer: LayerPlan, tensors: LayerTensors, constant: Constant | None, *, biased: bool
 ) -> dict[str, TensorEdit]:
-    """Name of each tensor to edit -> its edit. `biased` says that the carrier has biases, in the file or new ones, so an
-    edit of a bias may be one of a tensor that isn't there yet. Raises RecipeError where `add` finds too few free slots."""
+    """Return the edit of each tensor to edit, by its name.
+
+    `biased` says that the carrier has biases, in the file or new ones, so an edit of a bias may be one of a tensor that
+    isn't there yet. Raises RecipeError where `add` finds too few free slots.
+    """
     edits: dict[str, TensorEdit] = {}
     network, width = tensors.network, tensors.width
     axis = network.neuron_axis
@@ -258,15 +261,19 @@ def of_layer(
 
 
 def slots_needed(layer: LayerPlan, network: Network, *, biased: bool) -> int:
-    """How many deactivated neurons `add` needs the room of: one for each neuron in a gated network, one for all in a plain
-    one, none in a plain one with a bias at its output."""
+    """Return how many deactivated neurons `add` needs the room of.
+
+    It is one for each neuron in a gated network, one for all in a plain one, none in a plain one with a bias at its output.
+    """
     count = int(layer.added.sum())
     return count if network.gated else 0 if biased else min(1, count)
 
 
 def _slots(layer: LayerPlan, network: Network, *, biased: bool, place: str) -> tuple[Int64, Int64, Float64]:
-    """Where `add` puts second neurons: slots (s,), the neurons they take their columns from (n,), and how much of each,
-    float64 (s, n)."""
+    """Choose where `add` puts second neurons.
+
+    Returns slots (s,), the neurons they take their columns from (n,), and how much of each, float64 (s, n).
+    """
     count, free = slots_needed(layer, network, biased=biased), layer.freed
     if not count:
         return np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros((0, 0))

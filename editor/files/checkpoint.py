@@ -11,6 +11,7 @@ layouts side by side (some runtimes read the one, some the other), pickled weigh
 asked for.
 """
 
+import re
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -36,6 +37,7 @@ ITEM_BITS = {
     "I64": 64, "U64": 64, "F64": 64, "C64": 64,
 }  # fmt: skip
 
+NUMBERED = re.compile(r"-\d{5}-of-\d{5}\.safetensors$")  # a shard, as transformers names it
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 
 
@@ -96,7 +98,7 @@ def _whole(value: Any) -> bool:
 
 
 def _bits(dtype: str, shape: list[int]) -> int:
-    """What a tensor takes; stops multiplying at what no file can hold, for a header may claim thousands of dimensions."""
+    """Return the bits that a tensor takes; stop at what no file can hold, for a header may claim thousands of dimensions."""
     bits = ITEM_BITS[dtype]
     if 0 in shape:
         return 0
@@ -108,13 +110,13 @@ def _bits(dtype: str, shape: list[int]) -> int:
 
 
 def _shown(value: Any) -> str:
-    """A value from a file as a message can hold it."""
+    """Write a value from a file so that a message can hold it."""
     text = repr(value)
     return text if len(text) <= 100 else text[:97] + "…"
 
 
 def _tensor(name: str, entry: Any, place: str) -> Tensor:
-    """A tensor from its header entry, offsets still relative to the data."""
+    """Read a tensor from its header entry; its offsets are still relative to the data."""
     if not isinstance(entry, dict):
         raise CheckpointError(
             f"{place}: the header's entry for {_shown(name)} is not an object. The file is damaged: download it again."
@@ -246,6 +248,12 @@ def _shard_names(folder: Path) -> dict[str, set[str]]:
     for name in shards:
         if not _is_file(folder / name):
             raise CheckpointError(f"{index} names {_shown(name)}, which is not in {folder}. Download it.")
+    for path in sorted(folder.glob("*-of-*.safetensors")):
+        if path.name not in shards and NUMBERED.search(path.name) and read_shard(path).tensors:
+            raise CheckpointError(
+                f"{index} leaves out {_shown(path.name)}, which lies beside it and holds tensors. The shards and the index "
+                "are of different downloads: download the index again, or remove what is not the model's."
+            )
     return shards
 
 
@@ -285,8 +293,10 @@ def _of_base(folder: Path) -> str:
 
 
 def read_config(folder: Path, *, quantised: bool = False) -> dict[str, Any]:
-    """`config.json` of a checkpoint folder. Raises ModelError when it is missing, or describes quantised weights and these
-    were not asked for."""
+    """Read `config.json` of a checkpoint folder.
+
+    Raises ModelError when it is missing, or describes quantised weights and these were not asked for.
+    """
     path = folder / CONFIG
     if not path.is_file():
         hint = _why_no_safetensors(folder) if not (folder / SINGLE).exists() else "Download the whole model."
@@ -307,10 +317,10 @@ def read_config(folder: Path, *, quantised: bool = False) -> dict[str, Any]:
 
 
 def read_checkpoint(folder: Path, *, quantised: bool = False) -> Checkpoint:
-    """Read config, index and every shard's header, and check them against each other. `quantised` weights are refused
-    unless they are only to be looked at.
+    """Read config, index and every shard's header, and check them against each other.
 
-    Raises ModelError (no such thing, pickled, quantised) or CheckpointError (malformed bytes).
+    `quantised` weights are refused unless they are only to be looked at. Raises ModelError (no such thing, pickled,
+    quantised) or CheckpointError (malformed bytes).
     """
     if not folder.is_dir():
         raise ModelError(f"{folder} is not a folder.")

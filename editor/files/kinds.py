@@ -1,4 +1,4 @@
-"""Which of monoglot's files one is, told from its first bytes and its keys: its name says nothing.
+"""Tells which kind of monoglot file a file is, from its first bytes and its keys, never from its name.
 
 For `inspect`, and for every reader that was given another file than its own: that one is not damaged, it belongs to
 another command.
@@ -47,7 +47,10 @@ OF = {  # what each holds, and who takes it
 
 
 def kind(path: Path) -> str | None:
-    """A key of `OF`, or "tensors"; None for any other file. Raises CheckpointError for malformed JSON or safetensors."""
+    """Return a key of `OF`, or "tensors"; None for any other file.
+
+    Raises CheckpointError for malformed JSON or safetensors.
+    """
     with path.open("rb") as file:
         start = file.read(9)
     if start[8:] == b"{" and int.from_bytes(start[:8], "little") < path.stat().st_size:
@@ -63,8 +66,10 @@ def kind(path: Path) -> str | None:
 
 
 def instead(path: Path, wanted: str) -> str | None:
-    """A sentence on what a file holds when it is of another kind than `wanted`, which may be none of these, as "a model" is;
-    None where it may be one that is damaged, or anything else."""
+    """Say what a file holds when it is of another kind than `wanted`, which may be none of these, as "a model" is.
+
+    None where it may be one that is damaged, or anything else.
+    """
     try:
         found = kind(path)
     except (MonoglotError, OSError):

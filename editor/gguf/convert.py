@@ -49,8 +49,11 @@ FADED = 0.15  # of the answers
 
 @dataclass(frozen=True)
 class Survival:
-    """How a quantised file does beside the unquantised one. `wanted` says which answers count; the shares are by the
-    prompt's language: (unquantised, quantised). `kl` in nats over `positions`."""
+    """The comparison of a quantised file with the unquantised one.
+
+    `wanted` says which answers count; the shares are by the prompt's language: (unquantised, quantised). `kl` is in nats,
+    over `positions`.
+    """
 
     wanted: str
     shares: Mapping[str, tuple[float, float]]
@@ -70,7 +73,7 @@ class Survival:
         return after < before - FADED if self.wanted == "activated" else after > before + FADED
 
     def record(self) -> Survived:
-        """What is kept of it: figures rounded to what they are worth."""
+        """Return what is kept of it: figures rounded to what they are worth."""
         shares = {language: (round(one, 4), round(two, 4)) for language, (one, two) in self.shares.items()}
         return Survived(self.wanted, shares, float(f"{self.kl:.3g}"), self.positions, self.faded)
 
@@ -98,11 +101,11 @@ def convert(
     timeout: float = process.TIMEOUT,
     progress: Progress | None = None,
 ) -> Converted:
-    """Write a checkpoint of monoglot's as a GGUF file, with `OUT.gguf.convert.json` beside it, which says from what and how
-    it does; measured in `prompts` when it is quantised.
+    """Write a checkpoint of monoglot's as a GGUF file, measured in `prompts` when it is quantised.
 
-    Raises VerificationError for a folder that is no checkpoint of monoglot's, RunError when the converter, the quantizer or
-    llama.cpp is not there or fails, OutputError.
+    Beside it lies `OUT.gguf.convert.json`, which says from what it was made and how it does. Raises VerificationError for
+    a folder that is no checkpoint of monoglot's, RunError when the converter, the quantizer or llama.cpp is not there or
+    fails, OutputError.
     """
     manifest = manifest_file.read(folder)
     _as_baked(folder, manifest, destination)
@@ -154,7 +157,7 @@ def _as_baked(folder: Path, manifest: Manifest, destination: Path) -> None:
 
 
 def _plain(folder: Path) -> str:
-    """The type that keeps what the checkpoint holds."""
+    """Return the type that keeps what the checkpoint holds."""
     from ..files.checkpoint import read_checkpoint
     from ..models.feed_forward import locate
 
@@ -219,8 +222,10 @@ def compare(
     timeout: float = process.TIMEOUT,
     progress: Progress | None = None,
 ) -> Survival:
-    """Run the unquantised and the quantised file in llama.cpp. Raises RunError, and VerificationError when no prompt is in
-    a language that says something."""
+    """Run the unquantised and the quantised file in llama.cpp.
+
+    Raises RunError, and VerificationError when no prompt is in a language that says something.
+    """
     kind, wanted = _wanted(manifest, prompts)
     if not wanted:
         raise VerificationError(
@@ -259,8 +264,11 @@ def compare(
 
 
 def _wanted(manifest: Manifest, prompts: Mapping[str, Sequence[str]]) -> tuple[str, dict[str, list[str]]]:
-    """Which answers count, by the prompt's language: those in the language that it is redirected to; else those in an
-    activated language to prompts in others; else those in a language that is off, or scaled, to prompts in it."""
+    """Which answers count, by the prompt's language.
+
+    Those in the language that it is redirected to; else those in an activated language to prompts in others; else those
+    in a language that is off, or scaled, to prompts in it.
+    """
     if moved := {edit.language: [str(edit.to)] for edit in manifest.recipe.redirects}:
         return "activated", {language: moved[language] for language in prompts if language in moved}
     if active := list(manifest.activated):
@@ -270,8 +278,10 @@ def _wanted(manifest: Manifest, prompts: Mapping[str, Sequence[str]]) -> tuple[s
 
 
 def divergence(p: Mapping[str, float], q: Mapping[str, float]) -> float:
-    """KL(p ‖ q) in nats of two distributions of which only some log-probabilities are known: of the tokens that both know,
-    and of all others as one."""
+    """Return KL(p ‖ q) in nats of two distributions of which only some log-probabilities are known.
+
+    It is over the tokens that both know, and all others as one.
+    """
     both = p.keys() & q.keys()
     total = sum(math.exp(p[token]) * (p[token] - q[token]) for token in both)
     rest_p, rest_q = (max(1e-12, 1 - sum(math.exp(one[token]) for token in both)) for one in (p, q))

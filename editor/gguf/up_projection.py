@@ -29,8 +29,10 @@ INSTEAD = "Bake the model's safetensors checkpoint, then convert the result to G
 
 @dataclass(frozen=True)
 class Up:
-    """The up projections of a model: `layers` of `width` neurons, reading `hidden` numbers. `weights` and `biases` are a
-    tensor a layer; row `first` + j, and number `first` + j, are those of neuron j."""
+    """The up projections of a model: `layers` of `width` neurons, reading `hidden` numbers.
+
+    `weights` and `biases` are a tensor a layer; row `first` + j, and number `first` + j, are those of neuron j.
+    """
 
     path: Path
     layers: int
@@ -41,7 +43,7 @@ class Up:
     biases: tuple[Tensor | None, ...]
 
     def ranges(self, neurons: Sequence[Sequence[int]]) -> Iterator[tuple[int, int]]:
-        """The bytes [begin, end) of the file that are the neurons' rows and biases, in no order."""
+        """Yield the bytes [begin, end) of the file that are the neurons' rows and biases, in no order."""
         for weight, bias, own in zip(self.weights, self.biases, neurons, strict=True):
             rows = [self.first + int(j) for j in own]
             for tensor in (weight, *([bias] if bias else [])):
@@ -94,7 +96,7 @@ def locate_up(gguf: Gguf) -> Up:
 
 
 def _count(gguf: Gguf, what: str) -> int:
-    """A number of the architecture, which may stand there once for every layer."""
+    """Return a number of the architecture, which may stand there once for every layer."""
     key = f"{gguf.architecture}.{what}"
     value = gguf.keys.get(key)
     if isinstance(value, tuple) and len(set(value)) == 1:

@@ -139,7 +139,7 @@ def _plain(parts: Mapping[str, Place]) -> bool:
 
 
 def _stored(parts: Mapping[str, Place]) -> list[str]:
-    """The names of all that stands for a weight, and of what quantises its input."""
+    """Return the names of all that stands for a weight, and of what quantises its input."""
     return [tensor.name for kind, (_, tensor) in parts.items() if kind != "bias"]
 
 

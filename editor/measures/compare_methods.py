@@ -1,5 +1,7 @@
-"""Detection methods side by side, at the same number of neurons: how many they find, how far they agree, and what it does to
-the model when each language's neurons are deactivated.
+"""Comparison of detection methods at the same number of neurons.
+
+It says how many neurons each method finds, how far the methods agree, and what it does to the model when each language's
+neurons are deactivated.
 
     overlap of methods a and b     |A ∩ B| / |A ∪ B|  (Jaccard), of their (language, neuron) pairs, and of their neurons
 
@@ -29,7 +31,7 @@ DECIMALS = 4
 
 
 def left_out(statistics: Statistics, variation: Variation | None) -> dict[str, str]:
-    """The methods that have nothing to find neurons in, and why."""
+    """Return the methods that have nothing to find neurons in, and why."""
     why = {}
     if statistics.per_text is None:
         why["ap"] = "the statistics hold no per-text means; make them with `monoglot detect --per-text`"
@@ -48,10 +50,10 @@ def find_all(
     threshold: float = THRESHOLD,
     seed: int = SEED,
 ) -> dict[str, Neurons]:
-    """The neurons by each method, by default by all that have something to find them in. LAP has no rate; "random" draws as
-    many as LAPE finds.
+    """Find the neurons by each method, by default by all that have something to find them in.
 
-    Raises StatisticsError for a method that is not known or has nothing to find neurons in, and what `find` raises.
+    LAP has no rate; "random" draws as many as LAPE finds. Raises StatisticsError for a method that is not known or has
+    nothing to find neurons in, and what `find` raises.
     """
     why = left_out(statistics, variation)
     for method in methods:
@@ -76,7 +78,7 @@ def comparison(
     quantile: float,
     matrices: Mapping[str, Matrix] | None = None,
 ) -> dict[str, Any]:
-    """What the methods found, as plain data (see above)."""
+    """Return what the methods found, as plain data (see above)."""
     measured = matrices or {}
     owned = {method: {language: own.pairs(language) for language in own.languages} for method, own in sets.items()}
     return {

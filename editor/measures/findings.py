@@ -70,7 +70,7 @@ def plain(data: Any) -> Any:
 
 
 def about(model: ModelInfo, neurons: Neurons) -> Findings:
-    """Findings of a model and its neurons, before anything was measured."""
+    """Return findings of a model and its neurons, before anything was measured."""
     text = neurons_file.serialise(neurons).encode()
     method: dict[str, Any] = json.loads(
         json.dumps(neurons.method)
@@ -92,7 +92,7 @@ def check_place(folder: Path) -> None:
 
 
 def of_folder(folder: Path, model: ModelInfo, neurons: Neurons) -> Findings:
-    """The findings that a folder already has of this model and these neurons, or none yet.
+    """Return the findings that a folder already has of this model and these neurons, or none yet.
 
     Raises OutputError when it is a file, has findings of others, or other things in it.
     """
@@ -107,7 +107,10 @@ def of_folder(folder: Path, model: ModelInfo, neurons: Neurons) -> Findings:
 
 
 def read(folder: Path) -> Findings:
-    """Raises FindingsError when the folder has no findings, or they are malformed or of an unknown format."""
+    """Read the findings in a folder.
+
+    Raises FindingsError when the folder has no findings, or they are malformed or of an unknown format.
+    """
     path = folder / FILE
     if not path.is_file():
         raise FindingsError(
@@ -139,8 +142,10 @@ def write(folder: Path, found: Findings, neurons: Neurons) -> None:
 
 
 def narrower(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """What an earlier measurement had and a new one lacks, in words: prompts, tokens or texts of a language, and marks;
-    empty where it lacks nothing."""
+    """Say what an earlier measurement had and a new one lacks: prompts, tokens or texts of a language, and marks.
+
+    The text is empty where it lacks nothing.
+    """
     (what, were), (_, are) = _breadth(before), _breadth(now)
     lost = []
     if fewer := [language for language, count in were.items() if are.get(language, 0) < count]:
@@ -151,7 +156,7 @@ def narrower(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
 
 
 def _breadth(measured: Mapping[str, Any]) -> tuple[str, dict[str, int]]:
-    """What a measurement counts, and how much of it it had, per language or pair of them."""
+    """Return the unit and the sample size of a measurement, per language or pair of languages."""
     for what in ("prompts", "tokens"):
         if isinstance(measured.get(what), dict):
             return what, measured[what]

@@ -1,4 +1,4 @@
-"""Prompts chosen as options say, put to models, and their answers marked by a judge where there is one."""
+"""Chooses the prompts, lets models answer them, and lets a judge score the answers if there is one."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

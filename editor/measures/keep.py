@@ -1,4 +1,4 @@
-"""Findings kept after each measure, so that an interruption loses one at most."""
+"""Saves the results after each measure, so that an interruption loses at most one."""
 
 from collections.abc import Callable
 from dataclasses import replace

@@ -27,8 +27,11 @@ from ..text.tokens import Packed
 
 @dataclass(frozen=True)
 class Matrix:
-    """change[deactivated][text]: change of log-loss in nats, by language; `random` is the control's row; `base` the
-    log-loss itself; `tokens` what it was measured on; `neurons` how many each row deactivates."""
+    """The perplexity matrix.
+
+    change[deactivated][text] is the change of log-loss in nats, by language; `random` is the control's row; `base` the
+    log-loss itself; `tokens` what it was measured on; `neurons` how many each row deactivates.
+    """
 
     change: dict[str, dict[str, float]]
     random: dict[str, float]
@@ -39,9 +42,11 @@ class Matrix:
 
 @dataclass(frozen=True)
 class Dominance:
-    """How far the diagonal of a matrix dominates: `share` of all damage (rises of log-loss) that falls on the language
-    switched off, 1/K if it fell evenly, None where there is no damage at all; the mean change on the `diagonal`,
-    `elsewhere`, and by `random` neurons, in nats."""
+    """The dominance of a matrix's diagonal.
+
+    `share` is that of all damage (rises of log-loss) that falls on the language switched off: 1/K if it fell evenly, None
+    where there is no damage at all. The mean changes on the `diagonal`, `elsewhere`, and by `random` neurons are in nats.
+    """
 
     share: float | None
     diagonal: float
@@ -86,8 +91,11 @@ def deactivations(neurons: Neurons, feed_forward: FeedForward, shared: str) -> d
 def switched_off(
     model: Any, feed_forward: FeedForward, neurons: Neurons, shared: str
 ) -> tuple[list[Variant], dict[str, int]]:
-    """The model under hooks with one language off in each variant, named by it, and "random" with as many random neurons
-    off in each layer as the language with the most has; and how many neurons each has off."""
+    """Make a variant of the model under hooks for each language, named by it, with the language off.
+
+    "random" has as many random neurons off in each layer as the language with the most has. How many neurons each variant
+    has off is returned too.
+    """
     modules = activation_modules(model, feed_forward.family)
     plans = deactivations(neurons, feed_forward, shared)
     plans["random"] = random_plan(
@@ -106,11 +114,11 @@ def perplexity_matrices(
     shared: str = "edit",
     progress: Progress | None = None,
 ) -> dict[str, Matrix]:
-    """For each set of neurons: deactivate each language in turn, by hooks on one model, and measure every language's
-    log-loss. The control deactivates random neurons, as many in each layer as the language with the most neurons has.
+    """Measure every language's log-loss with each language deactivated in turn, for each set of neurons.
 
-    `shared` says what to do with neurons that another language owns too, as in a recipe: the paper takes them all ("edit").
-    Raises NeuronsError when a set has nothing to deactivate.
+    Neurons are deactivated by hooks on one model. The control deactivates random neurons, as many in each layer as
+    the language with the most neurons has. `shared` says what to do with neurons that another language owns too, as
+    in a recipe: the paper takes them all ("edit"). Raises NeuronsError when a set has nothing to deactivate.
     """
     variants, sizes = [Variant("base", model)], {}
     for name, neurons in sets.items():
@@ -126,7 +134,7 @@ def perplexity_matrices(
 
 
 def as_data(matrix: Matrix, shared: str) -> dict[str, Any]:
-    """A matrix and the dominance of its diagonal as plain data, rounded to what they are worth."""
+    """Return a matrix and the dominance of its diagonal as plain data, rounded to what they are worth."""
     data: dict[str, Any] = _rounded({"shared": shared, **asdict(matrix), "dominance": asdict(dominance(matrix))})
     return data
 

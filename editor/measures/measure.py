@@ -1,4 +1,4 @@
-"""What is measured of neurons and checkpoints: a function a measure, from a subject and options to plain data.
+"""The measures, one function each: from a model and its neurons (a `Subject`) and options to plain data.
 
 The data is what stands in a manifest or in findings, and what cards and reports are made of. A measure that runs the model
 opens a stage for its progress, and tells a person what was chosen where the options leave it open.
@@ -33,7 +33,7 @@ BASE, THIS, RANDOM, REAL = "base", "this model", "random neurons", "real text"
 
 
 def perplexity(subject: Subject, options: Options, listener: Listener = NOBODY) -> dict[str, Any]:
-    """The matrix: language deactivated × language of the text."""
+    """Measure the matrix: language deactivated × language of the text."""
     texts = read_held_out(subject.target, held_out_texts(subject, options, listener), options)
     with listener.stage("perplexity", "contexts") as update:
         matrices = perplexity_matrices(
@@ -44,7 +44,7 @@ def perplexity(subject: Subject, options: Options, listener: Listener = NOBODY) 
 
 
 def held_out_texts(subject: Subject, options: Options, listener: Listener = NOBODY) -> dict[str, Text]:
-    """The corpus that was asked for; else the embedded texts in the languages of the neurons."""
+    """Open the corpus that was asked for; else the embedded texts in the languages of the neurons."""
     if options.corpus:
         return open_corpus(options.corpus, list(options.languages))
     texts = open_corpus([embedded.NAME], list(options.languages))
@@ -56,7 +56,7 @@ def held_out_texts(subject: Subject, options: Options, listener: Listener = NOBO
 
 
 def read_held_out(target: Target, texts: Mapping[str, Text], options: Options) -> dict[str, Packed]:
-    """The held-out part of each language's text, tokenized. Raises CorpusError when a language has none."""
+    """Tokenize the held-out part of each language's text. Raises CorpusError when a language has none."""
     packed = read_texts(target, texts, tokens=options.text_tokens, context=options.context, held_out=True)
     for language, one in packed.items():
         if not one.tokens:
@@ -148,8 +148,10 @@ def generate(subject: Subject, options: Options, listener: Listener = NOBODY) ->
 
 
 def deactivate_each(subject: Subject, options: Options, listener: Listener = NOBODY) -> dict[str, Any]:
-    """The paper's open-ended task: answers with no language off, random neurons off, and each language off in turn, scored
-    by the prompt's language."""
+    """Repeat the paper's open-ended task, scored by the prompt's language.
+
+    It compares answers with no language off, random neurons off, and each language off in turn.
+    """
     prompts = choose_prompts(options, subject.languages, (), listener)
     wanted = {language: (language,) for language in prompts}
     off, sizes = switched_off(subject.model, subject.target.feed_forward, subject.neurons, options.shared)

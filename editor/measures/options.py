@@ -1,4 +1,4 @@
-"""How to measure: what the measures of `measure` are called, and what they may be told."""
+"""The names of the measures, and the options that they take."""
 
 from dataclasses import dataclass
 from pathlib import Path

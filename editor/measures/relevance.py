@@ -22,8 +22,10 @@ from .quality import log_loss, token_ids
 
 @dataclass(frozen=True)
 class Relevance:
-    """Mean over answers, in nats a token, and what it may be by chance; `each` is that of every answer, None of an empty
-    one."""
+    """Mean over answers, in nats a token, and what it may be by chance.
+
+    `each` is that of every answer, None of an empty one.
+    """
 
     mean: float
     interval: Interval
@@ -50,6 +52,6 @@ def relevance(base: Any, tokenizer: Any, prompts: Sequence[str], answers: Sequen
 
 
 def _other(prompts: Sequence[str], number: int) -> int:
-    """The next prompt that says something else."""
+    """Return the next prompt that says something else."""
     after: list[int] = [*range(number + 1, len(prompts)), *range(number)]
     return next(at for at in after if prompts[at] != prompts[number])

@@ -1,4 +1,4 @@
-"""Baking what a person asks for, at the strength that a search finds and the checkpoint confirms where that is "auto"."""
+"""Bakes a checkpoint. Where the strength is "auto", searches for it first and checks it on the checkpoint."""
 
 import hashlib
 import json
@@ -157,8 +157,10 @@ def bake_recipe(
 
 
 def check_search(request: Request) -> None:
-    """Raise CorpusError when the strength of what is requested can't be searched for: nothing to ask, or a language that
-    can't be identified."""
+    """Raise CorpusError when the strength of what is requested can't be searched for.
+
+    That is so when there is nothing to ask, or a language that can't be identified.
+    """
     asked = {code for code, own in prompts_of(request).items() if own} - {request.searched}
     if not asked:
         raise CorpusError(

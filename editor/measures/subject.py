@@ -48,14 +48,14 @@ class Subject:
         return activation_modules(self.model, self.target.feed_forward.family)
 
     def baked(self) -> Any:
-        """The checkpoint's own model, loaded anew."""
+        """Load the checkpoint's own model anew."""
         return load_model(self.folder, device=self.device, dtype=self.dtype) if self.folder else None
 
 
 def open_subject(
     model: str, neurons_path: Path | None, *, base: str | None = None, device: str = "auto", dtype: str = "auto"
 ) -> Subject:
-    """A checkpoint that monoglot made, by its folder; or a model with its neurons.
+    """Open a checkpoint that monoglot made, by its folder; or a model with its neurons.
 
     Raises VerificationError when there are no neurons and the folder is no such checkpoint, NeuronsError when the neurons
     don't fit the model, or are not those that the checkpoint was made with. Warns (MonoglotWarning) of neurons that were

@@ -92,7 +92,7 @@ FUNCTIONS: dict[str, Activation] = {
 
 
 def functions(target: "Target") -> list[Activation]:
-    """The activation function of each layer.
+    """Return the activation function of each layer.
 
     Raises ModelError for one that is not known, and where something else stands between a neuron's row and its
     activation, so that no constant can be put there; CheckpointError when xIELU's numbers are not in the checkpoint.

@@ -21,8 +21,10 @@ NOT_COMPARED = {*OWN_KEYS, "transformers_version", "dtype", "torch_dtype", "_nam
 
 
 def refusal(checkpoint: Checkpoint) -> str | None:
-    """Why this checkpoint is not a Llama by another name, or None if it is. Looks at what the file says first, and asks
-    transformers only for families that could be."""
+    """Say why this checkpoint is not a Llama by another name; None if it is one.
+
+    What the file says is looked at first, and transformers is asked only for families that could be one.
+    """
     model_type = checkpoint.config.get("model_type")
     if model_type not in MODEL_TYPES:
         return f"only {', '.join(MODEL_TYPES)} can be written as a Llama, not {model_type}"
@@ -56,7 +58,7 @@ def _built(config: dict[str, Any]) -> Any:
 
 
 def config_keys(checkpoint: Checkpoint) -> dict[str, Any]:
-    """The keys of config.json that make it this model as a Llama."""
+    """Return the keys of config.json that make it this model as a Llama."""
     config = checkpoint.config
     keys: dict[str, Any] = {
         "model_type": "llama",
@@ -74,7 +76,7 @@ def config_keys(checkpoint: Checkpoint) -> dict[str, Any]:
 
 
 def split(tensor: Tensor, feed_forward: FeedForward, config: dict[str, Any]) -> list[tuple[str, int]]:
-    """The Llama tensors that a tensor of the base is made of, in the order of its rows: (name, rows)."""
+    """Return the Llama tensors that a tensor of the base is made of, in the order of its rows: (name, rows)."""
     name, rows = tensor.name, (*tensor.shape, 0)[0]
     if name.endswith(".mlp.gate_up_proj.weight"):
         return [(name.replace("gate_up_proj", part), rows // 2) for part in ("gate_proj", "up_proj")]

@@ -39,8 +39,10 @@ def _number(value: Any, config: Mapping[str, Any]) -> Any:
 
 
 def _scaling(parameters: Any, config: Mapping[str, Any]) -> Any:
-    """`rope_scaling`: what `rope_parameters` says besides the keys that have a place of their own; None where positions
-    are not scaled."""
+    """Return `rope_scaling`: what `rope_parameters` says besides the keys that have a place of their own.
+
+    None where positions are not scaled.
+    """
     if not isinstance(parameters, dict) or any(isinstance(value, dict) for value in parameters.values()):
         return UNSAYABLE  # each kind of layer has its own
     if _kind(parameters) == "default":
@@ -49,13 +51,13 @@ def _scaling(parameters: Any, config: Mapping[str, Any]) -> Any:
 
 
 def _scaling_with_type(parameters: Any, config: Mapping[str, Any]) -> Any:
-    """The same where a reader looks for the kind under its oldest name."""
+    """Return the same for a reader that looks for the kind under its oldest name."""
     found = _scaling(parameters, config)
     return {**found, "type": _kind(parameters)} if found and found is not UNSAYABLE else found
 
 
 def _scaling_of_phi3(parameters: Any, config: Mapping[str, Any]) -> Any:
-    """transformers 4 takes these three keys and no other; the length lies beside it."""
+    """Return the three keys that transformers 4 takes, and no other; the length lies beside them."""
     found = _scaling(parameters, config)
     if found is None or found is UNSAYABLE:
         return found
@@ -101,8 +103,11 @@ def _kind(parameters: Mapping[str, Any]) -> Any:
 
 @dataclass(frozen=True)
 class Row:
-    """`old` holds what `form` makes of the value that lies along `new`; None: there is nothing to say, UNSAYABLE: it can't be
-    said."""
+    """A key in the older spelling and where its value comes from.
+
+    `old` holds what `form` makes of the value that lies along `new`. None: there is nothing to say; UNSAYABLE: it can't be
+    said.
+    """
 
     old: str
     new: tuple[str, ...]
@@ -148,8 +153,10 @@ READERS = {row.old: row.readers for group in ((DTYPE,), POSITIONS, *sum(OWN.valu
 
 
 def old_keys(config: dict[str, Any]) -> dict[str | None, dict[str, Any]]:
-    """What a config lacks of the older spelling: place (None: the config itself, "text_config": the text tower of a
-    wrapper) -> key -> value; empty where nothing is missing."""
+    """Return what a config lacks of the older spelling: place -> key -> value; empty where nothing is missing.
+
+    The place None is the config itself, "text_config" the text tower of a wrapper.
+    """
     text = text_config(config)
     groups = OWN.get(str(text.get("model_type")), (POSITIONS,)) if text.get("rope_parameters") else ()
     found: dict[str | None, dict[str, Any]] = {None: _missing((DTYPE,), config)}
@@ -160,7 +167,7 @@ def old_keys(config: dict[str, Any]) -> dict[str | None, dict[str, Any]]:
 
 
 def _missing(group: tuple[Row, ...], config: Mapping[str, Any]) -> dict[str, Any]:
-    """The keys of a group that are not there; none of them unless those that are there say the same."""
+    """Return the keys of a group that are not there; none of them unless those that are there say the same."""
     said = {row.old: row.form(_along(config, row.new), config) for row in group}
     if any(value is UNSAYABLE for value in said.values()):
         return {}
@@ -176,10 +183,10 @@ UNREAD = ("TokenizersBackend", "SentencePieceBackend", "PythonBackend")
 
 
 def unread_tokenizer(folder: Path) -> str | None:
-    """The tokenizer class that a folder names, where only transformers 5 knows it."""
+    """Return the tokenizer class that a folder names, where only transformers 5 knows it."""
     try:
         found = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8")).get("tokenizer_class")
-    except (OSError, ValueError, AttributeError):
+    except (OSError, ValueError, AttributeError, RecursionError):
         return None
     return found if found in UNREAD else None
 

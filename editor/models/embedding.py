@@ -29,8 +29,10 @@ CHUNK = 2**20  # bytes
 
 @dataclass(frozen=True)
 class Embedding:
-    """The input table, `tensor` (V, d) in `shard`; the name of the output table in the file, and whether it is there;
-    whether the output is tied to the input."""
+    """The input table, `tensor` (V, d) in `shard`.
+
+    The name of the output table in the file, and whether it is there; whether the output is tied to the input.
+    """
 
     shard: Shard
     tensor: Tensor

@@ -21,7 +21,10 @@ from .networks import EXPERTS, SHARED, Network, gated
 
 @dataclass(frozen=True)
 class Family:
-    """A row: the usual network of a layer, field by field as `networks.Network` has them, and what else is the family's."""
+    """A row of the table.
+
+    It has the usual network of a layer, field by field as `networks.Network` has them, and what else is the family's.
+    """
 
     model_types: tuple[str, ...]
     layer: str = "layers.{}"
@@ -176,13 +179,13 @@ UNCARRIED: dict[str, tuple[Callable[[Any], bool], str]] = {
 
 
 def text_config(config: dict[str, Any]) -> dict[str, Any]:
-    """The config of the text tower: `text_config` of a multimodal wrapper, else the config itself."""
+    """Return the config of the text tower: `text_config` of a multimodal wrapper, else the config itself."""
     nested = config.get(TEXT_CONFIG)
     return nested if isinstance(nested, dict) and "model_type" in nested else config
 
 
 def family_of(config: dict[str, Any]) -> Family:
-    """The row for a checkpoint's config. Raises ModelError for an unknown family."""
+    """Return the row for a checkpoint's config. Raises ModelError for an unknown family."""
     text = text_config(config)
     model_type = text.get("model_type")
     for family in FAMILIES:

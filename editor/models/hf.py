@@ -1,4 +1,4 @@
-"""The tokenizer and the messages of transformers."""
+"""Loads a tokenizer with transformers, and keeps transformers' messages quiet."""
 
 import contextlib
 import logging

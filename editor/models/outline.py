@@ -1,4 +1,4 @@
-"""The outline of a model on the Hub: everything that headers tell, without its weights.
+"""A model on the Hub without its weights: what can be learned from the headers of its files.
 
 Configs are downloaded as ever. Each weight file becomes a sparse file of the same length that holds its header, asked for by
 range; every other file an empty one of its length. To whoever reads headers it is the model, for some hundred kilobytes a
@@ -21,7 +21,10 @@ from ..files.hashes import DIGEST
 from ..files.kinds import FILE as MANIFEST
 from .source import Source, fetch
 
-SMALL = (CONFIG, INDEX, MANIFEST, GENERATION, "tokenizer_config.json", "chat_template.jinja", "chat_template.json")
+SMALL = (
+    CONFIG, INDEX, MANIFEST, GENERATION, "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
+    "chat_template.jinja", "chat_template.json",
+)  # fmt: skip
 FIRST = 2**17  # bytes of a file that are asked for at once: most headers are smaller
 THREADS = 8
 PIECE = 2**22  # bytes that are asked for at once of a file that is read whole

@@ -14,7 +14,7 @@ DTYPES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
 
 
 def feed_forward_weights(checkpoint: Checkpoint) -> dict[str, Matrix]:
-    """The weights of the feed-forward networks of a quantised checkpoint, by module; none of one that is not.
+    """Return the weights of the feed-forward networks of a quantised checkpoint, by module; none of one that is not.
 
     Raises ModelError for a format that isn't edited, CheckpointError where the config and the tensors disagree.
     """
@@ -49,9 +49,11 @@ def feed_forward_weights(checkpoint: Checkpoint) -> dict[str, Matrix]:
 
 
 def seen_as_floats(checkpoint: Checkpoint, weights: Mapping[str, Matrix]) -> Checkpoint:
-    """A checkpoint with one tensor, `module.weight`, for each packed weight, as an unquantised one has: of its shape, and of
-    the dtype that the model computes in. Its bytes are not to be read. What else a format stores beside a weight, as scales
-    and the form of its codes, is left out."""
+    """Return a checkpoint with one tensor, `module.weight`, for each packed weight, as an unquantised one has.
+
+    Of its shape, and of the dtype that the model computes in. Its bytes are not to be read. What else a format stores
+    beside a weight, as scales and the form of its codes, is left out.
+    """
     packed = {module: matrix for module, matrix in weights.items() if is_packed(matrix)}
     if not packed:
         return checkpoint

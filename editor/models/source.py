@@ -132,7 +132,10 @@ def _from_hub(model_id: str, revision: str, only: Sequence[str] | None = None) -
             f"there is no folder {model_id!r} here, and the Hub could not be reached. Check the network "
             "(and HF_HUB_OFFLINE), or give the folder of a downloaded model."
         ) from None
-    except FileNotFoundError as error:  # the certificates that the environment names
+    except (
+        FileNotFoundError,
+        ValueError,
+    ) as error:  # certificates that are not there; an address or a proxy that is none
         raise ModelError(_unusable(error)) from None
     except (HfHubHTTPError, OSError, RuntimeError) as error:
         reason = (str(error).splitlines() or [""])[0]

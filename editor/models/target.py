@@ -1,4 +1,4 @@
-"""A model that is understood: where it is from, its files, and its feed-forward network."""
+"""An opened model that can be edited: its source, its files, and where its feed-forward network lies."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -44,7 +44,7 @@ def open_target(source: Source) -> Target:
 
 
 def target_of(source: Source, checkpoint: Checkpoint) -> Target:
-    """The same of files that were read already."""
+    """Return the same of files that were read already."""
     weights = feed_forward_weights(checkpoint)
     checkpoint = unstacked(checkpoint)
     feed_forward = locate(seen_as_floats(checkpoint, weights))
@@ -66,7 +66,7 @@ def is_sampled(target: Target, recorded: str) -> bool:
 
 
 def about_sampled(target: Target, recorded: str) -> str:
-    """A sentence for whoever is told that something is another model's, where an earlier version made it; else nothing."""
+    """Say to whoever is told that something is another model's that an earlier version made it; else nothing."""
     if not is_sampled(target, recorded):
         return ""
     return (

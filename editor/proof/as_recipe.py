@@ -38,7 +38,7 @@ class Said:
 
 
 def as_recipe(a: Source, b: Source, found: Difference) -> Said:
-    """The recipe that makes the weights of `b` from `a`, byte for byte: it has been carried out and compared.
+    """Find the recipe that makes the weights of `b` from `a`, byte for byte: it has been carried out and compared.
 
     Its languages are groups of neurons: `deactivated`, and `scaled-K` for each factor. A constant in a bias or in an input
     projection is not recognised, and is a reason. Raises ModelError when a checkpoint can't be read.
@@ -76,8 +76,11 @@ def as_recipe(a: Source, b: Source, found: Difference) -> Said:
 
 @dataclass
 class _Factors:
-    """Of the neurons of one layer, each of shape (d_ff,): whether it changed, whether all of it is +0 in the other, and
-    the factors that explain it, from `low` to `high`."""
+    """The factors of one layer's neurons, each of shape (d_ff,).
+
+    They say whether a neuron changed, whether all of it is +0 in the other, and the factors that explain it, from `low` to
+    `high`.
+    """
 
     changed: npt.NDArray[np.bool_]
     zero: npt.NDArray[np.bool_]
@@ -138,7 +141,7 @@ def _interval(old: npt.NDArray[Any], new: npt.NDArray[Any], dtype: str) -> tuple
 
 
 def _neighbour(stored: npt.NDArray[Any], dtype: str, up: bool) -> Float64:
-    """The next number of the dtype above or below each one; beyond the largest, as far as the last step."""
+    """Return the next number of the dtype above or below each one; beyond the largest, as far as the last step."""
     size = stored.itemsize
     bits = stored.view(f"u{size}").astype(np.int64)
     sign = 1 << (8 * size - 1)
@@ -186,8 +189,10 @@ def _group(target: Target, layers: Mapping[int, _Factors]) -> tuple[Recipe, Neur
 def _stabbed(
     spans: Sequence[tuple[float, float, int, int]],
 ) -> Iterator[tuple[float, float, list[tuple[int, int]]]]:
-    """Intervals (high, low, …) in the order of their upper ends, in the fewest groups with a point in common: (low, high)
-    of what each group has in common, and its members."""
+    """Group intervals (high, low, …), in the order of their upper ends, into the fewest groups with a point in common.
+
+    Yields (low, high) of what each group has in common, and its members.
+    """
     at = 0
     while at < len(spans):
         high, low = spans[at][0], spans[at][1]
@@ -200,8 +205,10 @@ def _stabbed(
 
 
 def shortest(low: float, high: float) -> float:
-    """The number with the fewest digits from one number to another, the nearest to their middle; inside where there is
-    room, for a quotient may be off by a unit in the last place."""
+    """Return the number with the fewest digits from one number to another, the nearest to their middle.
+
+    It lies inside where there is room, for a quotient may be off by a unit in the last place.
+    """
     if math.isinf(low) or math.isinf(high):
         return min(max(0.0, low), high)
     inside = (low + OPEN * math.ulp(low), high - OPEN * math.ulp(high))

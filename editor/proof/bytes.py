@@ -1,4 +1,4 @@
-"""The proof: that a checkpoint is what its manifest says.
+"""The proof by bytes, part (a) below: a checkpoint's files differ from the base's only as the recipe says.
 
     (a) bytes     against the base's files, without a model: exactly the recipe's columns changed, to exactly what the
                   recipe says; every other byte is the base's; every file has the sha256 of the manifest
@@ -49,7 +49,7 @@ class Bytes:
 
 
 def verify_bytes(folder: Path, target: Target, neurons: Neurons) -> Bytes:
-    """(a), from the bytes alone, in constant memory."""
+    """Prove (a), from the bytes alone, in constant memory."""
     manifest = manifest_file.read(folder)
     try:
         expected = layout(target, carried_in(folder, target, neurons))
@@ -67,7 +67,7 @@ def verify_bytes(folder: Path, target: Target, neurons: Neurons) -> Bytes:
 
 
 def _compare(folder: Path, target: Target, expected: Layout, hashes: Mapping[str, Future[str]]) -> Bytes:
-    """The checkpoint against its base, file by file; waits for the hash of each shard before the next."""
+    """Compare the checkpoint with its base, file by file; waits for the hash of each shard before the next."""
     problems = []
     base_files, _ = side_files(target.checkpoint)
     for name in base_files:
@@ -154,7 +154,7 @@ def _moved(shard: Shard, tensor: Tensor, shift: int) -> tuple[Shard, Tensor]:
 
 
 def _compare_edited(ours: Shard, theirs: Shard, tensor: Tensor, editing: Editing, shift: int) -> tuple[str | None, int]:
-    """The first problem of an edited tensor, and how many of its rows or columns changed, as seen in the bytes."""
+    """Return the first problem of an edited tensor, and how many of its rows or columns changed, as seen in the bytes."""
     changed: set[int] = set()
     axis, wanted = editing.edit.axis, set(editing.edit.where.tolist())
     row = 0
@@ -175,7 +175,7 @@ def _compare_edited(ours: Shard, theirs: Shard, tensor: Tensor, editing: Editing
 
 
 def _compare_bytes(ours: Shard, theirs: Shard, tensor: Tensor, edit: ByteEdit, shift: int) -> tuple[str | None, int]:
-    """The same of a quantised tensor, in which bits are written: how many of its neurons changed."""
+    """Return the same of a quantised tensor, in which bits are written: how many of its neurons changed."""
     changed = np.zeros(len(edit.runs), np.bool_)
     at = 0
     for (_, ours_view), (_, theirs_view) in zip(

@@ -39,8 +39,11 @@ SAME_TOP = {"exact": 0.999, "rounded": 0.97}
 
 @dataclass(frozen=True)
 class Approximation:
-    """How far a calibrated checkpoint is from what it stands for: per language the difference of its logits from the
-    exactly pinned base's, and the log-loss of that; and how far its pinned activations are from their constants."""
+    """The distance of a calibrated checkpoint from what it stands for.
+
+    Per language it has the difference of its logits from the exactly pinned base's, and the log-loss of that; and how far
+    its pinned activations are from their constants.
+    """
 
     difference: dict[str, Difference]
     log_loss: dict[str, float]
@@ -143,7 +146,7 @@ def verify_logits(
 
 
 def _stand_in(base: Any, target: Target, what: Carried, modules: Sequence[Any]) -> Variant:
-    """The base with w·x for 1, by hooks."""
+    """Return the base with w·x for 1, by hooks."""
     family = target.feed_forward.family
     inputs, calibration = input_modules(base, family), what.calibration
     names = {tensor.name for _, tensor in target.checkpoint.tensors()}
@@ -164,9 +167,11 @@ def _stand_in(base: Any, target: Target, what: Carried, modules: Sequence[Any]) 
 
 
 class Deviations:
-    """Of a checkpoint with a calibrated carrier, while it runs: how far the activation of the neurons that carry a constant
-    (those that are pinned, and the slots of `add`), which should be act(t) on every token, is from it: a/act(t) − 1. All of
-    a layer are alike, so one is looked at."""
+    """The deviations of a checkpoint with a calibrated carrier, while it runs.
+
+    They say how far the activation of the neurons that carry a constant (those that are pinned, and the slots of `add`),
+    which should be act(t) on every token, is from it: a/act(t) − 1. All of a layer are alike, so one is looked at.
+    """
 
     def __init__(self, baked: Any, target: Target, what: Carried) -> None:
         self.squares: dict[int, float] = {}

@@ -88,8 +88,10 @@ def prove(
 def texts_for(
     folder: Path, neurons_path: Path | None, corpus: Sequence[str], languages: Sequence[str], told: Told = unheard
 ) -> Callable[[], dict[str, Text]]:
-    """Make what opens the texts that a checkpoint is proved on: those that were asked for, else the embedded ones in the
-    languages of the neurons."""
+    """Return a function that opens the texts that a checkpoint is proved on.
+
+    They are those that were asked for, else the embedded ones in the languages of the neurons.
+    """
 
     def texts() -> dict[str, Text]:
         if corpus:

@@ -41,8 +41,11 @@ MEASURED = {
 
 @dataclass(frozen=True)
 class Rebuilt:
-    """`same`: names of the files with the sha256 of the manifest. `differ`: name -> why, of those that should have had it.
-    `excused`: name -> why, of those that need not."""
+    """The outcome of a rebuild.
+
+    `same`: names of the files with the sha256 of the manifest. `differ`: name -> why, of those that should have had it.
+    `excused`: name -> why, of those that need not.
+    """
 
     folder: Path
     same: tuple[str, ...]
@@ -51,10 +54,10 @@ class Rebuilt:
 
 
 def open_base(manifest: Manifest, base: str | None, *, beside: Path) -> Target:
-    """Open the base that a manifest records, at its revision, or the one that is named. If that is the same model it goes by
-    the name that the manifest has, as the recipe and the card do.
+    """Open the base that a manifest records, at its revision, or the one that is named.
 
-    Raises ModelError when it can't be found.
+    If that is the same model it goes by the name that the manifest has, as the recipe and the card do. Raises ModelError
+    when it can't be found.
     """
     recorded = manifest.base
     target = open_target(open_source(recorded, base, beside=beside))
@@ -131,8 +134,11 @@ def rebuild_named(
     card: CardMaker = NO_CARD,
     listener: Listener = NOBODY,
 ) -> Rebuilt:
-    """Rebuild a checkpoint that is a folder or a Hub id, of which no weights are downloaded; its base is named, or found by
-    the manifest. Raises what `rebuild` raises, and ModelError when one of them can't be found."""
+    """Rebuild a checkpoint that is a folder or a Hub id, of which no weights are downloaded.
+
+    Its base is named, or found by the manifest. Raises what `rebuild` raises, and ModelError when one of them can't be
+    found.
+    """
     check_free(destination, force=force)
     folder = fetch(checkpoint, NEEDED)
     check_place(folder, destination)
@@ -168,7 +174,7 @@ def _other_base(manifest: Manifest, target: Target) -> str:
 
 
 def _with_all(manifest: Manifest, target: Target, describe: Describe | None) -> str | None:
-    """The card as it would be with all that was measured of the first one."""
+    """Return the card as it would be with all that was measured of the first one."""
     try:
         return describe(manifest, target.source.folder) if describe else None
     except MonoglotError:  # metadata that the Hub refuses

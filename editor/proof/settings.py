@@ -1,4 +1,4 @@
-"""How much a proof reads by default."""
+"""Defaults of `verify`: how many held-out tokens it reads per language, and how many in one context."""
 
 TOKENS = 512  # of held-out text in a language
 CONTEXT = 256  # tokens

@@ -35,12 +35,13 @@ def detect(
     resume_file: Path | None = None,
     progress: Progress | None = None,
 ) -> Statistics:
-    """Statistics of `target` on at most `tokens` tokens a language, on request with histograms (`quantiles`), means over
-    single texts (`per_text`) and what a calibration is fitted to (`calibrate`, see `inputs`).
+    """Record statistics of `target` on at most `tokens` tokens a language.
 
-    `reuse` is returned as it is when it was made of the same model, text and settings, and holds all that is asked for.
-    Raises CorpusError when a language has fewer than `minimum` tokens, ModelError when the model can't be built,
-    StatisticsError when it puts out NaN. Warns (MonoglotWarning) of text in another language than its label.
+    On request there are histograms (`quantiles`), means over single texts (`per_text`) and what a calibration is fitted
+    to (`calibrate`, see `inputs`). `reuse` is returned as it is when it was made of the same model, text and settings,
+    and holds all that is asked for. Raises CorpusError when a language has fewer than `minimum` tokens, ModelError when
+    the model can't be built, StatisticsError when it puts out NaN. Warns (MonoglotWarning) of text in another language
+    than its label.
     """
     packed = prepare(target, texts, tokens=tokens, context=context, minimum=minimum)
     held_out = prepare_held_out(target, texts, context=context) if calibrate else None
@@ -53,7 +54,7 @@ def detect(
 def prepare(
     target: Target, texts: Mapping[str, Text], *, tokens: int, context: int, minimum: int = MINIMUM_TOKENS
 ) -> dict[str, Packed]:
-    """The first half of `detect`: everything that can be wrong with the text is said before the model is built."""
+    """Do the first half of `detect`: everything that can be wrong with the text is said before the model is built."""
     packed = read_texts(target, texts, tokens=tokens, context=context)
     warn_of_mislabelled(packed, texts, load_tokenizer(target.source.folder))
     for one in packed.values():
@@ -62,7 +63,7 @@ def prepare(
 
 
 def prepare_held_out(target: Target, texts: Mapping[str, Text], *, context: int) -> dict[str, Packed]:
-    """The held-out text of which `record` takes a sample. Raises CorpusError when a language has none."""
+    """Read the held-out text of which `record` takes a sample. Raises CorpusError when a language has none."""
     packed = read_texts(target, texts, tokens=HELD_OUT_TOKENS, context=context, held_out=True)
     for one in packed.values():
         require_held_out(one)
@@ -84,8 +85,10 @@ def record(
     resume_file: Path | None = None,
     progress: Progress | None = None,
 ) -> Statistics:
-    """The second half of `detect`: run the model over what `prepare` returned. With `held_out`, what `prepare_held_out`
-    returned, the inputs of the feed-forward networks are recorded too."""
+    """Do the second half of `detect`: run the model over what `prepare` returned.
+
+    With `held_out`, what `prepare_held_out` returned, the inputs of the feed-forward networks are recorded too.
+    """
     settings = {"context": fitting_context(target, context), "dtype": choose_dtype(target.source.folder, device, dtype)}
     texts = {language: (one.sha256,) for language, one in packed.items()}
     made_of = (target.fingerprint, texts, settings, versions())

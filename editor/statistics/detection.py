@@ -1,4 +1,4 @@
-"""How statistics are recorded: what `detect` may be told."""
+"""The options of `detect`."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Per text, the mean activation of every neuron: what average precision is computed from (see `find.ap`).
+"""Per text, the mean activation of every neuron: what average precision is computed from (see `neurons.methods.ap`).
 
 A text is a piece of 128 counted tokens of a packed context; a context's last piece counts with 32 tokens or more, and is
 left out with fewer. Of a language's pieces at most 128 are recorded, evenly spread over all of them, so what they take

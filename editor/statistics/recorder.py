@@ -148,7 +148,7 @@ class Recorder:
         return record
 
     def _record_blocks(self, activation: "torch.Tensor", count: "torch.Tensor", total: "torch.Tensor") -> None:
-        """The same in blocks that stay in the cache, counted in numpy: several times as fast on a CPU."""
+        """Record in blocks that stay in the cache, counted in numpy: several times as fast on a CPU."""
         import torch
 
         width = activation.shape[1]
@@ -281,7 +281,7 @@ def _ran(info: ModelInfo, routed: Int64, tokens: int) -> Int64:
 
 
 def _zeros(info: ModelInfo, texts: Mapping[str, Packed], quantiles: bool, sample: Sample | None) -> Arrays:
-    """The sums before the first batch: what `Resume` keeps."""
+    """Return the sums before the first batch: what `Resume` keeps."""
     shape = info.shape
     sums: Arrays = {}
     for name in texts:
@@ -315,7 +315,7 @@ def _batch(contexts: Sequence[Int64], at: int, size: int) -> Int64:
 
 
 def _inside(texts: Sequence[Piece], at: int, size: int) -> list[Piece]:
-    """The texts in `size` contexts from `at` on, their contexts counted from there."""
+    """Return the texts in `size` contexts from `at` on, their contexts counted from there."""
     return [replace(text, context=text.context - at) for text in texts if at <= text.context < at + size]
 
 
@@ -337,8 +337,10 @@ def _workers() -> tuple[int, int]:
 
 
 def _add_up(sums: Arrays) -> None:
-    """Over all workers, in place, on the CPU: Apple's GPUs have no float64. Unsigned counts are added as signed ones,
-    which gives the same bits."""
+    """Add up over all workers, in place, on the CPU: Apple's GPUs have no float64.
+
+    Unsigned counts are added as signed ones, which gives the same bits.
+    """
     import torch
     import torch.distributed as dist
 

@@ -48,11 +48,13 @@ Part = TypeVar("Part")
 
 @dataclass(frozen=True)
 class Statistics:
-    """Per language: counted tokens, active_count int64 (layers, width), total float64 (layers, width), and the sha256 of
+    """The statistics of a model on text in several languages.
+
+    Per language: counted tokens, active_count int64 (layers, width), total float64 (layers, width), and the sha256 of
     each text that went in. Where the model's blocks are not alike, (neurons,) stands for (layers, width). Of a mixture of
-    experts also `routed`, int64 (blocks,): how many tokens went through each block. Where they were asked
-    for: histogram uint32 (layers, width, BINS), `inputs`, and per_text float32 (texts, layers, width). `versions` are
-    those of the packages that computed them; a file of an earlier version has none.
+    experts also `routed`, int64 (blocks,): how many tokens went through each block. Where they were asked for: histogram
+    uint32 (layers, width, BINS), `inputs`, and per_text float32 (texts, layers, width). `versions` are those of the
+    packages that computed them; a file of an earlier version has none.
 
     Loaded ones read an array from the file each time it is asked for: those of a large model in many languages take
     gigabytes, and are needed one at a time.
@@ -109,7 +111,7 @@ class Statistics:
         )
 
     def quantile(self, language: str, q: float) -> Float64:
-        """The round(q · n_k)-th smallest a_ij, (layers, width), as exact as `histogram` says.
+        """Return the round(q · n_k)-th smallest a_ij, (layers, width), as exact as `histogram` says.
 
         Raises StatisticsError when there are no histograms, or q is not in [0, 1].
         """
@@ -121,7 +123,7 @@ class Statistics:
         return np.concatenate(found).reshape(self.model.shape)
 
     def text_means(self, language: str, layer: int) -> Float32:
-        """The mean activation over each text, (texts, width); of loaded statistics no other layer is read.
+        """Return the mean activation over each text, (texts, width); of loaded statistics no other layer is read.
 
         Raises StatisticsError when there are no per-text means.
         """
@@ -296,7 +298,7 @@ def _impossible(kind: str, array: npt.NDArray[Any], tokens: int) -> str | None:
 
 
 def merge(parts: Sequence[Statistics]) -> Statistics:
-    """The statistics of the union of the texts, in any order the same.
+    """Return the statistics of the union of the texts, in any order the same.
 
     Raises StatisticsError when they are of different models, or when a text is in two of them. Histograms, inputs, and
     per-text means are kept when all parts have them; warns (MonoglotWarning) when only some do.

@@ -68,7 +68,7 @@ def count(
 def _by_script(
     ids: Mapping[str, Int64], counts: Mapping[str, Int64], control: Collection[int], written: Sequence[str], rows: int
 ) -> tuple[Int64, Int64, tuple[str, ...], Float64]:
-    """The tokens that no text uses and whose script some text does; their scripts; what is known of these."""
+    """Return the tokens that no text uses and whose script some text does; their scripts; what is known of these."""
     names = np.array([script_of(text) for text in written[:rows]])
     scripts, found = [], []
     for script in sorted({*names.tolist()} - {"", LATIN}):
@@ -84,7 +84,7 @@ def _by_script(
 
 
 def written(tokenizer: Any) -> list[str]:
-    """What each of a tokenizer's tokens stands for; a part of a character is no letter."""
+    """Return what each of a tokenizer's tokens stands for; a part of a character is no letter."""
     texts: list[str] = tokenizer.batch_decode([[number] for number in range(len(tokenizer))])
     return texts
 
@@ -99,6 +99,6 @@ def _centre(table: Embedding, ids: Int64, counts: Int64) -> Float64:
 
 
 def control_tokens(tokenizer: Any) -> set[int]:
-    """The ids of a tokenizer's tokens that are no text: its special ones."""
+    """Return the ids of a tokenizer's tokens that are no text: its special ones."""
     added = getattr(tokenizer, "added_tokens_decoder", {})
     return {*tokenizer.all_special_ids, *(number for number, token in added.items() if token.special)}

@@ -169,7 +169,7 @@ def load(path: Path) -> Vocabulary:
 
 
 def _checked(head: _Head, arrays: Mapping[str, npt.NDArray[Any]]) -> Vocabulary:
-    """A vocabulary from what its file says. Raises ValueError where that can't be."""
+    """Return a vocabulary from what its file says. Raises ValueError where that can't be."""
     rows, texts, scripts = head.rows, head.texts, head.scripts
     if not texts:
         raise ValueError("it has no languages")

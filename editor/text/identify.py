@@ -7,7 +7,7 @@ of 0.7 a text is undetermined, and so is one without letters.
 Models like to write HTML: tags are taken out first, without which one French answer in twelve of Gemma 3 270M stays
 undetermined. Digits are left in: a line of them with one letter is no answer in a language.
 
-Beginnings and middles of 60 passages in each of 7 languages, 24 tokens long (Gemma's), are all put where they belong
+Beginnings and middles of 60 passages in each of 7 languages, 24 tokens long (Gemma's), are all identified correctly
 (840); pieces of 8 tokens in 94 of 100 cases, the others are undetermined.
 """
 

@@ -13,7 +13,7 @@ from typing import Annotated
 from ..files.schema import Form
 
 LANGUAGE = re.compile(r"[a-z]{2,3}([-_][A-Za-z0-9]{2,8})*")  # the underscore is how many corpora write it
-GROUP = re.compile(r"[a-z]{2,11}([-_][A-Za-z0-9.+]{1,20})*")  # a code, or the name of a group: deactivated, scaled-0.5
+GROUP = re.compile(r"[a-z]{2,11}([-_][A-Za-z0-9.]{1,20})*|scaled-[-+.e0-9]{1,24}")  # a code, or a group's name
 LONGEST = 35  # characters, as BCP 47 recommends
 
 

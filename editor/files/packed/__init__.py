@@ -97,7 +97,7 @@ class Quantisation:
     settings: Mapping[str, Any]
 
     def matrix(self, module: str, parts: Mapping[str, Place]) -> Matrix:
-        """A module's weight. `parts` are its tensors, by what their names add to the module's.
+        """Return a module's weight. `parts` are its tensors, by what their names add to the module's.
 
         Raises ModelError for settings that aren't edited, CheckpointError where the config and the tensors disagree.
         """
@@ -123,7 +123,7 @@ class Quantisation:
 
 
 def quantisation_of(config: Mapping[str, Any]) -> Quantisation | None:
-    """What config.json says about quantisation, at its top or in its text_config; None where it says nothing.
+    """Return what config.json says about quantisation, at its top or in its text_config; None where it says nothing.
 
     Raises ModelError for a method that monoglot doesn't edit, with its reason or the list of the known ones.
     """
@@ -164,7 +164,7 @@ def _unnamed(settings: Mapping[str, Any]) -> str | None:
 
 
 def modules_of(checkpoint: Checkpoint) -> dict[str, dict[str, Place]]:
-    """The tensors of each module that has a weight, by what their names add to the module's."""
+    """Return the tensors of each module that has a weight, by what their names add to the module's."""
     places = {tensor.name: (shard, tensor) for shard, tensor in checkpoint.tensors()}
     modules = {name.removesuffix(f".{anchor}") for name in places for anchor in ANCHORS if name.endswith(f".{anchor}")}
     found: dict[str, dict[str, Place]] = {module: {} for module in modules}
@@ -178,7 +178,7 @@ def modules_of(checkpoint: Checkpoint) -> dict[str, dict[str, Place]]:
 
 
 def plain_matrix(module: str, parts: Mapping[str, Place], kind: str = "weight") -> Matrix:
-    """A weight, or a bias as a matrix of one column, that is stored in floats."""
+    """Return a weight, or a bias as a matrix of one column, that is stored in floats."""
     return plain.Plain(Stored(module, parts, "nothing of it"), kind)
 
 

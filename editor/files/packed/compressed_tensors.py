@@ -90,7 +90,7 @@ def _check(settings: Mapping[str, Any]) -> None:
 
 
 def _group(settings: Mapping[str, Any], module: str) -> Mapping[str, Any] | None:
-    """The group that a module belongs to: by its name before an expression, by that before its class."""
+    """Return the group that a module belongs to: by its name before an expression, by that before its class."""
     groups = settings.get("config_groups")
     if not isinstance(groups, Mapping) or not all(isinstance(group, Mapping) for group in groups.values()):
         raise ModelError("config.json's quantization_config (compressed-tensors) has no config_groups.")

@@ -87,7 +87,7 @@ class Gptq(Matrix):
         return weights
 
     def _group_of(self) -> Any:
-        """The group of each column. Raises CheckpointError for one that isn't there."""
+        """Return the group of each column. Raises CheckpointError for one that isn't there."""
         if not self.stored.has("g_idx"):
             return np.arange(self.columns) // self.group
         groups = np.asarray(self.stored.array("g_idx")).astype(np.int64)
@@ -96,7 +96,7 @@ class Gptq(Matrix):
         return groups
 
     def _stored_zeros(self, group: int) -> Any:
-        """What is stored of the zero points of all rows in a group, int16."""
+        """Return what is stored of the zero points of all rows in a group, int16."""
         return codes(np.asarray(self.stored.array("qzeros")[group : group + 1]), self.bits, self.rows)[0].astype(
             np.int16
         )
@@ -129,7 +129,7 @@ def open_matrix(stored: Stored, settings: Mapping[str, Any]) -> Matrix | None:
 
 
 def _own(settings: Mapping[str, Any], module: str) -> Mapping[str, Any] | None:
-    """The settings of one module: `dynamic` has patterns with others, and with "-:" patterns of what is left out."""
+    """Return the settings of one module: `dynamic` has patterns with others, and with "-:" patterns of what is left out."""
     dynamic = settings.get("dynamic")
     for pattern, other in dynamic.items() if isinstance(dynamic, Mapping) else ():
         sign, expression = (pattern[:1], pattern[2:]) if pattern[:2] in ("-:", "+:") else ("+", pattern)

@@ -17,8 +17,11 @@ from .stored import Stored
 
 
 class HalfBytes(Matrix):
-    """`weight` and `scale` name the tensors; `expert` is which of their first axis is meant, None where there is none.
-    `factor` gives the number that scales are multiplied by."""
+    """`weight` and `scale` name the tensors.
+
+    `expert` is which of their first axis is meant, None where there is none. `factor` gives the number that scales are
+    multiplied by.
+    """
 
     def __init__(
         self,

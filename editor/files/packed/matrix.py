@@ -27,9 +27,11 @@ Float32 = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Run:
-    """`count` times `length` bytes, the first at byte `begin` of a tensor, each `stride` bytes after the one before. The bits
-    of `mask` in each byte become those of `value`: a byte, or a function that gives the bytes of repetitions first … last − 1
-    as (last − first, length)."""
+    """`count` times `length` bytes, the first at byte `begin` of a tensor.
+
+    Each `stride` bytes after the one before. The bits of `mask` in each byte become those of `value`: a byte, or a
+    function that gives the bytes of repetitions first … last − 1 as (last − first, length).
+    """
 
     begin: int
     length: int
@@ -65,8 +67,11 @@ def seen(runs: Iterable[Run], differ: npt.NDArray[np.bool_], at: int) -> list[bo
 
 
 def _pieces(run: Run, at: int, end: int) -> Iterator[tuple[slice, slice, slice]]:
-    """What of a run lies in bytes `at` … `end` − 1 of the tensor: where there, counted from `at`; of which repetitions; and
-    which bytes of each. A few bytes many times are a slice for each of the few, else each repetition is one."""
+    """Return what of a run lies in bytes `at` … `end` − 1 of the tensor.
+
+    Where there, counted from `at`; of which repetitions; and which bytes of each. A few bytes many times are a slice for
+    each of the few, else each repetition is one.
+    """
     if run.count > run.length:
         for byte in range(run.length):
             begin = run.begin + byte
@@ -97,13 +102,15 @@ def byte_rows(rows: Iterable[int], row_bytes: int, value: int = 0, begin: int = 
 def byte_columns(
     columns: Iterable[int], size: int, row_bytes: int, rows: int, value: int = 0, begin: int = 0
 ) -> list[Run]:
-    """The numbers of `size` bytes in columns of a row-major tensor."""
+    """Return the numbers of `size` bytes in columns of a row-major tensor."""
     return [Run(begin + int(column) * size, size, row_bytes, rows, value=value) for column in columns]
 
 
 class Matrix(ABC):
-    """A weight as its format stores it. `form` names the format and its settings for people; `tensors` are the names of
-    what it is stored in."""
+    """A weight as its format stores it.
+
+    `form` names the format and its settings for people; `tensors` are the names of what it is stored in.
+    """
 
     form: str
     rows: int
@@ -112,11 +119,13 @@ class Matrix(ABC):
 
     @abstractmethod
     def clear_rows(self, rows: Sequence[int]) -> Edits:
-        """What to write so that rows are exactly zero. Raises ModelError where that can't be, CheckpointError where numbers
-        beside them are broken."""
+        """Return what to write so that rows are exactly zero.
+
+        Raises ModelError where that can't be, CheckpointError where numbers beside them are broken.
+        """
 
     def clear_columns(self, columns: Sequence[int]) -> Edits:
-        """The same for columns."""
+        """Return the same for columns."""
         raise ModelError(self.no_column())
 
     @abstractmethod

@@ -35,7 +35,7 @@ def expert(stored: Stored, number: int) -> HalfBytes:
 
 
 def gates(neurons: Iterable[int]) -> list[int]:
-    """The rows of gate_up_proj that are neurons' gates."""
+    """Return the rows of gate_up_proj that are neurons' gates."""
     return [2 * int(j) for j in neurons]
 
 

@@ -22,7 +22,7 @@ E2M1 = np.array([0, 0.5, 1, 1.5, 2, 3, 4, 6, -0.0, -0.5, -1, -1.5, -2, -3, -4, -
 
 
 def _small_float(exponent_bits: int, *, infinities: bool) -> Float32:
-    """The values of all 256 bytes of a float of 8 bits."""
+    """Return the values of all 256 bytes of a float of 8 bits."""
     fraction_bits = 7 - exponent_bits
     bias, byte = 2 ** (exponent_bits - 1) - 1, np.arange(256)
     exponent = (byte & 0x7F) >> fraction_bits
@@ -59,7 +59,7 @@ def to_float32(stored: npt.NDArray[np.generic], dtype: str) -> Float32:
 
 
 def codes(stored: npt.NDArray[np.generic], bits: int, count: int) -> Codes:
-    """The first `count` codes of each row: (rows, words) -> (rows, count)."""
+    """Return the first `count` codes of each row: (rows, words) -> (rows, count)."""
     data = np.ascontiguousarray(stored).view(np.uint8)  # (rows, bytes)
     if bits == 8:
         return data[:, :count]
@@ -86,6 +86,6 @@ def fields(index: int, bits: int) -> Iterator[tuple[int, int, int]]:
 
 
 def shifted(value: npt.NDArray[np.uint8] | int, by: int) -> npt.NDArray[np.uint8]:
-    """A code as it lies in the byte that `fields` names."""
+    """Return a code as it lies in the byte that `fields` names."""
     wide = np.asarray(value, np.uint16)
     return ((wide << by if by >= 0 else wide >> -by) & 0xFF).astype(np.uint8)

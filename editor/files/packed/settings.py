@@ -10,7 +10,7 @@ PREFIX = re.compile(r"((model|language_model|text_model|transformer|decoder)\.)+
 
 
 def whole(settings: Mapping[str, Any], key: str, method: str, default: int | None = None) -> int:
-    """A whole number of the settings. Raises ModelError."""
+    """Return a whole number of the settings. Raises ModelError."""
     value = settings.get(key, default)
     if type(value) is not int:
         raise ModelError(
@@ -20,7 +20,7 @@ def whole(settings: Mapping[str, Any], key: str, method: str, default: int | Non
 
 
 def names(patterns: Any) -> list[str]:
-    """A list of names of the settings, which may be missing. Raises ModelError when it is something else."""
+    """Return a list of names of the settings, which may be missing. Raises ModelError when it is something else."""
     if patterns is None:
         return []
     if not isinstance(patterns, list) or not all(isinstance(one, str) for one in patterns):
@@ -29,8 +29,11 @@ def names(patterns: Any) -> list[str]:
 
 
 def left_out(module: str, patterns: Any) -> bool:
-    """Whether a module is among those that were not quantised, by transformers' rules: a pattern is the beginning of a
-    name up to a dot, by itself or as a regular expression, or its end. Names may differ in what stands before the layers."""
+    """Whether a module is among those that were not quantised, by transformers' rules.
+
+    A pattern is the beginning of a name up to a dot, by itself or as a regular expression, or its end. Names may differ
+    in what stands before the layers.
+    """
     bare = PREFIX.sub("", module, count=1)
     for pattern in names(patterns):
         short = PREFIX.sub("", pattern, count=1)

@@ -18,8 +18,10 @@ FLOATS = ("F32", "F16", "BF16")
 
 @dataclass(frozen=True)
 class Stored:
-    """The tensors of a module, by what their names add to the module's: "weight", "qweight", "scales". `said` is what the
-    config says of it, for messages."""
+    """The tensors of a module, by what their names add to the module's.
+
+    "weight", "qweight", "scales". `said` is what the config says of it, for messages.
+    """
 
     module: str
     parts: Mapping[str, Place]
@@ -32,7 +34,7 @@ class Stored:
         return kind in self.parts
 
     def take(self, kind: str, dtypes: Sequence[str], shape: Sequence[int] | None = None) -> Tensor:
-        """A tensor that has to be there, of one of the dtypes and of the shape. Raises CheckpointError."""
+        """Return a tensor that has to be there, of one of the dtypes and of the shape. Raises CheckpointError."""
         if kind not in self.parts:
             has = ", ".join(f"{each} {self._form(each)}" for each in sorted(self.parts)) or "no tensor of that name"
             raise CheckpointError(
@@ -49,25 +51,25 @@ class Stored:
         return tensor
 
     def wrong(self, why: str) -> CheckpointError:
-        """An error for config and tensors that contradict each other."""
+        """Return an error for config and tensors that contradict each other."""
         return CheckpointError(
             f"config.json says {self.said}, but of {self.module} {why}. Config and weights don't belong together: "
             "download both again."
         )
 
     def array(self, kind: str) -> npt.NDArray[Any]:
-        """A tensor's numbers as they are stored; nothing is read before it is used."""
+        """Return a tensor's numbers as they are stored; nothing is read before it is used."""
         shard, tensor = self.parts[kind]
         if 0 in tensor.shape:
             return np.zeros(tensor.shape, RAW[tensor.dtype])
         return np.memmap(shard.path, RAW[tensor.dtype], "r", tensor.begin, tensor.shape)
 
     def floats(self, kind: str, index: Any = ...) -> Float32:
-        """Some of a tensor's numbers, exactly."""
+        """Return some of a tensor's numbers, exactly."""
         return to_float32(np.asarray(self.array(kind)[index]), self.parts[kind][1].dtype)
 
     def broken(self, kind: str) -> CheckpointError:
-        """An error for numbers that are not finite and multiply what is cleared: zero times NaN isn't zero."""
+        """Return an error for numbers that are not finite and multiply what is cleared: zero times NaN isn't zero."""
         return CheckpointError(
             f"{self.parts[kind][0].path}: {self.name(kind)} holds NaN or infinite scales. The checkpoint is broken: get it "
             "again."

@@ -21,8 +21,11 @@ CODES = ("F8_E4M3", "F8_E5M2")
 
 
 class WholeBytes(Matrix):
-    """`block` is R × C; None: one scale for the whole matrix. `exponents`: scales are bytes of E8M0. Every product is
-    multiplied by `factor`. `zeros` names the zero points."""
+    """`block` is R × C; None.
+
+    One scale for the whole matrix. `exponents`: scales are bytes of E8M0. Every product is multiplied by `factor`.
+    `zeros` names the zero points.
+    """
 
     def __init__(
         self,
@@ -123,7 +126,7 @@ class WholeBytes(Matrix):
 
 
 def whole_block(stored: Stored, size: object, what: str) -> tuple[int, int]:
-    """A block size of the config. Raises ModelError when it isn't two positive whole numbers."""
+    """Return a block size of the config. Raises ModelError when it isn't two positive whole numbers."""
     if not isinstance(size, (list, tuple)) or len(size) != 2 or not all(type(one) is int and one > 0 for one in size):
         raise ModelError(f"config.json gives {stored.module} the {what} {size!r}; it has to be two whole numbers.")
     return (size[0], size[1])

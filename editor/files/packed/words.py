@@ -95,7 +95,7 @@ class Packed(Matrix):
         return groups
 
     def _zero(self, first: int, last: int) -> npt.NDArray[np.int16]:
-        """The code of zero in rows first … last − 1, (last − first, groups)."""
+        """Return the code of zero in rows first … last − 1, (last − first, groups)."""
         middle = np.full((last - first, self.groups), 2 ** (self.bits - 1), np.int16)
         if not self.zeros:
             return middle

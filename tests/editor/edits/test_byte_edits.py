@@ -17,6 +17,7 @@ from monoglot.editor.edits.bake import Baked, bake
 from monoglot.editor.edits.hooks import steered
 from monoglot.editor.edits.recipe import Edit, Recipe
 from monoglot.editor.errors import MonoglotError, RecipeError
+from monoglot.editor.files import streams
 from monoglot.editor.files.checkpoint import read_checkpoint
 from monoglot.editor.live.load import load_model
 from monoglot.editor.live.modules import activation_modules
@@ -143,9 +144,14 @@ def test_layers_that_were_left_in_floats_are_edited_as_ever(tmp_path: Path) -> N
         bake(target, neurons(), recipe(target, "scale", strength=0.5), tmp_path / "both")
 
 
-def test_the_proof_sees_a_byte_more_and_a_byte_less(tmp_path: Path) -> None:
+@pytest.mark.parametrize("chunk", [streams.CHUNK, 100])
+def test_the_proof_sees_a_byte_more_and_a_byte_less(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk: int
+) -> None:
+    monkeypatch.setattr(streams, "CHUNK", chunk)
     packed, _ = packed_models.save(tmp_path, "bnb-nf4")
     target, _ = baked(packed, tmp_path / "out")
+    assert not verify_bytes(tmp_path / "out", target, neurons()).problems
     shard = read_checkpoint(tmp_path / "out", quantised=True).shards[0]
     up = next(tensor for tensor in shard.tensors if tensor.name == "model.layers.1.mlp.up_proj.weight")
     whole = shard.path.read_bytes()

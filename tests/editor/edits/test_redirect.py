@@ -165,7 +165,8 @@ def test_same_in_same_out(tmp_path: Path) -> None:
 
 def test_only_the_words_of_the_config_that_have_to_change(tmp_path: Path) -> None:
     folder = save_model(tmp_path / "model", "gemma3", tokenizer=False)
-    edit_config(folder, tie_word_embeddings=True)
+    inner = json.loads((folder / "config.json").read_text())["text_config"]
+    edit_config(folder, tie_word_embeddings=True, text_config={**inner, "tie_word_embeddings": True})
     old = json.loads((folder / "config.json").read_text())
     baked(folder, tmp_path / "out")
     text, new = (folder / "config.json").read_text(), (tmp_path / "out" / "config.json").read_text()

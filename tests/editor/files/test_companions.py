@@ -129,6 +129,20 @@ def test_an_index_that_lists_what_no_shard_holds_is_a_warning(model: Path, tmp_p
         assert len(list(read_checkpoint(folder).tensors())) == len(names)
 
 
+def test_an_index_that_leaves_out_a_shard_is_refused(model: Path, tmp_path: Path) -> None:
+    """Its tensors would be missing from what is written, and nothing would say so."""
+    folder = copied(model, tmp_path / "m")
+    names = [tensor.name for _, tensor in read_checkpoint(folder).tensors()]
+    (folder / "model.safetensors").rename(folder / "model-00002-of-00002.safetensors")
+    (folder / "model-00001-of-00002.safetensors").write_bytes(
+        (folder / "model-00002-of-00002.safetensors").read_bytes()
+    )
+    index = {"weight_map": dict.fromkeys(names, "model-00002-of-00002.safetensors")}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(CheckpointError, match=r"leaves out 'model-00001-of-00002\.safetensors'"):
+        read_checkpoint(folder)
+
+
 def copied(model: Path, folder: Path) -> Path:
     folder.mkdir(parents=True)
     for path in model.iterdir():

@@ -196,7 +196,7 @@ def test_other_runs_are_left_alone(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {*others, "out", "o*t"}
 
 
-@pytest.mark.parametrize("old", [ONE, "1", str(os.getpid())])  # the others: as they were named by process number once
+@pytest.mark.parametrize("old", [ONE, "1", pytest.param(str(os.getpid()), id="ours")])  # once named by process number
 def test_a_replaced_checkpoint_goes_back_when_its_place_is_empty(tmp_path: Path, old: str) -> None:
     """Killed between the two renames of --force: the next run first puts the old one back, so nothing is ever lost."""
     put(tmp_path / "out", "old")

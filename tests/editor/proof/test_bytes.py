@@ -12,54 +12,20 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from support import folders, tiny
+from support.proved import C_FC, C_PROJ, GATE, OUT, UP, baked, carried, change_tensor, resign
 
 from monoglot.editor.edits import calibration
-from monoglot.editor.edits.bake import bake
-from monoglot.editor.edits.recipe import CONSTANT_OPS, Edit, Recipe
+from monoglot.editor.edits.recipe import CONSTANT_OPS, Edit
 from monoglot.editor.errors import VerificationError
 from monoglot.editor.files import streams
-from monoglot.editor.files.checkpoint import INDEX, read_checkpoint
+from monoglot.editor.files.checkpoint import INDEX
 from monoglot.editor.files.kinds import FILE
-from monoglot.editor.models.identity import Base
 from monoglot.editor.models.source import resolve
 from monoglot.editor.models.target import Target, open_target
 from monoglot.editor.neurons import neurons
 from monoglot.editor.proof import bytes as verify
-from monoglot.editor.proof.certificate import make_certificate
-from monoglot.editor.proof.logits import Logits, verify_live
-from monoglot.editor.text.corpus import open_corpus
 
 DOWN = "model.layers.0.mlp.down_proj.weight"
-
-
-@pytest.fixture
-def target(model: Path) -> Target:
-    return open_target(resolve(str(model)))
-
-
-def baked(target: Target, neurons_file: Path, out: Path, *edits: Edit) -> Path:
-    recipe = Recipe(Base("tiny"), edits or (Edit("fr", "deactivate"),), shared="edit")
-    bake(target, neurons.load(neurons_file), recipe, out)
-    return out
-
-
-def resign(folder: Path) -> None:
-    """Make the manifest's hashes right again, as a forger would."""
-    record = folders.manifest_data(folder)
-    for name in record["files"]:
-        record["files"][name] = folders.listed((folder / name).read_bytes())
-    folders.write_manifest(folder, record)
-
-
-def change_tensor(folder: Path, name: str, change: Callable[[torch.Tensor], Any]) -> None:
-    """Change a tensor where it lies in its file, and no other byte; then forge the hashes."""
-    shard, tensor = next((s, t) for s, t in read_checkpoint(folder).tensors() if t.name == name)
-    dtype = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}[tensor.dtype]
-    data = bytearray(shard.path.read_bytes())
-    length = (tensor.end - tensor.begin) // dtype.itemsize
-    change(torch.frombuffer(data, dtype=dtype, offset=tensor.begin, count=length).reshape(tensor.shape))
-    shard.path.write_bytes(data)
-    resign(folder)
 
 
 def problems(folder: Path, target: Target) -> tuple[str, ...]:
@@ -136,13 +102,6 @@ CARRIED = [("llama", "flag"), ("qwen2", "llama"), ("phi3", "llama"), ("gpt2", "n
            ("gpt2", "calibrated"), ("glm4", "calibrated"), ("mpt", "calibrated")]  # fmt: skip
 
 
-def carried(saved: Callable[..., Path], name: str, carrier: str, op: str, out: Path, **config: Any) -> Target:
-    target = open_target(resolve(str(saved(name, **config))))
-    own = tiny.to_steer(target.feed_forward.layers, target.feed_forward.width)
-    bake(target, own, tiny.recipe(op, carrier), out, calibration=tiny.by_hand(target))
-    return target
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("shards", [False, True], ids=["one file", "shards"])
 @pytest.mark.parametrize("op", CONSTANT_OPS)
@@ -173,8 +132,6 @@ def first(op: str, width: int = tiny.WIDTH) -> int:
     return next(int(j) for j, v in zip(own.indices["xx"][0], own.values["mean"]["xx"][0], strict=True) if v)
 
 
-GATE, UP, OUT = (f"model.layers.0.mlp.{part}_proj" for part in ("gate", "up", "down"))
-C_FC, C_PROJ = "transformer.h.0.mlp.c_fc", "transformer.h.0.mlp.c_proj"
 PIN, SLOT = first("pin"), first("add")
 CONSTANTS: dict[str, tuple[str, str, str, str, Callable[[torch.Tensor], Any]]] = {
     "the bias of a pinned neuron": ("llama", "flag", "pin", f"{GATE}.bias", lambda b: b[PIN].mul_(1.01)),
@@ -359,100 +316,3 @@ def test_another_base_is_refused(target: Target, neurons_file: Path, tmp_path: P
     other = open_target(resolve(str(tiny.save_model(tmp_path / "other", seed=1))))
     with pytest.raises(VerificationError, match="not the model this checkpoint was made from"):
         problems(out, other)
-
-
-def live(out: Path, target: Target, corpus: Path) -> Logits:
-    found = neurons.load(out / "neurons.json")
-    return verify_live(out, target, found, open_corpus([str(corpus)]), tokens=120, context=64, device="cpu")
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
-@pytest.mark.parametrize("edit", [Edit("fr", "deactivate"), Edit("fr", "scale", 2.0), Edit("fr", "scale", 1.7)])
-def test_logits_agree_with_the_hooked_base(
-    neurons_file: Path, corpus: Path, tmp_path: Path, dtype: str, edit: Edit
-) -> None:
-    """Within the bounds that the module states, in every dtype; and the edit does something."""
-    target = open_target(resolve(str(tiny.save_model(tmp_path / "base", dtype=dtype))))
-    out = baked(target, neurons_file, tmp_path / "out", edit)
-    found = live(out, target, corpus)
-    assert found.problems == ()
-    loss = found.measured.log_loss
-    assert any(abs(loss["this model"][k] - loss["base"][k]) > 1e-3 for k in ("en", "fr", "zh"))
-    assert all(abs(loss["this model"][k] - loss["hooked"][k]) < 1e-2 for k in ("en", "fr", "zh"))
-    if edit.strength != 1.7:
-        assert all(d.max_logit < 1e-5 for d in found.measured.difference["hooked"].values())
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("op", CONSTANT_OPS)
-@pytest.mark.parametrize(
-    ("name", "carrier", "dtype"),
-    [
-        ("llama", "flag", "bfloat16"),
-        ("phi3", "llama", "float32"),
-        ("gpt2", "native", "float16"),
-        ("qwen3", "calibrated", "float32"),
-        ("gpt2", "calibrated", "float32"),
-    ],
-)
-def test_logits_with_constants_agree_with_the_hooked_base(
-    saved: Callable[..., Path], corpus: Path, name: str, carrier: str, dtype: str, op: str, tmp_path: Path
-) -> None:
-    """Pass as baked; and do not when a bias, or a row, is another than was baked."""
-    out = tmp_path / "out"
-    target = carried(saved, name, carrier, op, out, dtype=dtype, tokenizer=True)
-    found = live(out, target, corpus)
-    assert found.problems == ()
-    assert (found.approximation is not None) == (carrier == "calibrated")
-    tensor = C_FC if name == "gpt2" else GATE
-    if carrier != "calibrated" and not (name == "gpt2" and op == "add"):
-        change_tensor(out, f"{tensor}.bias", lambda b: b.mul_(-1))
-    else:
-        change_tensor(out, f"{tensor}.weight", lambda w: w.mul_(-1))
-    assert live(out, target, corpus).problems
-
-
-def test_logits_of_an_unsteered_copy_fail(
-    target: Target, neurons_file: Path, model: Path, corpus: Path, tmp_path: Path
-) -> None:
-    out = baked(target, neurons_file, tmp_path / "out")
-    shutil.copy(model / "model.safetensors", out / "model.safetensors")
-    assert live(out, target, corpus).problems
-
-
-def test_nan_logits_fail(target: Target, neurons_file: Path, corpus: Path, tmp_path: Path) -> None:
-    out = baked(target, neurons_file, tmp_path / "out")
-    change_tensor(out, "model.norm.weight", lambda w: w.fill_(float("nan")))
-    assert live(out, target, corpus).problems
-
-
-def test_the_certificate_holds_the_figures(target: Target, neurons_file: Path, corpus: Path, tmp_path: Path) -> None:
-    out = baked(target, neurons_file, tmp_path / "out")
-    found = verify.verify_bytes(out, target, neurons.load(neurons_file))
-    certificate = json.loads(json.dumps(make_certificate(found, live(out, target, corpus)).to_data()))
-    assert certificate["bytes"]["passed"] and certificate["logits"]["passed"]
-    assert certificate["effect"]["tokens"] == {"en": 120, "fr": 120, "zh": 120}
-    assert set(certificate["effect"]["log_loss"]) == {"base", "this model", "random neurons"}
-
-
-def test_log_loss_against_a_plain_second_implementation(
-    target: Target, neurons_file: Path, model: Path, corpus: Path, tmp_path: Path
-) -> None:
-    """transformers' own loss on the same contexts, averaged by hand."""
-    import transformers
-
-    from monoglot.editor.live.log_loss import measure
-    from monoglot.editor.live.logits import Variant
-    from monoglot.editor.text.tokens import read_texts
-
-    loaded: Any = transformers.AutoModelForCausalLM.from_pretrained(model)
-    packed = read_texts(target, open_corpus([str(corpus)]), tokens=120, context=64, held_out=True)
-    measured = measure([Variant("base", loaded)], packed)
-    for language, text in packed.items():
-        total = 0.0
-        for context in text.contexts:
-            ids = torch.from_numpy(context)[None]
-            with torch.no_grad():
-                total += loaded(input_ids=ids, labels=ids).loss.item() * (ids.shape[1] - 1)
-        assert measured.log_loss["base"][language] == pytest.approx(total / text.tokens, rel=1e-5)

@@ -29,8 +29,11 @@ def with_code(model: Path, folder: Path, mark: Path) -> Path:
     (folder / "evil.py").write_text(f"open({str(mark)!r}, 'w').close()\nclass Evil: pass\n")
     for name, kind in (("config.json", "AutoConfig"), ("tokenizer_config.json", "AutoTokenizer")):
         data = json.loads((folder / name).read_text())
-        nested = {"part": {"auto_map": {kind: "evil.Evil"}, "kept": [{"auto_map": 1, "x": 2}]}}
-        (folder / name).write_text(json.dumps({**data, "auto_map": {kind: "evil.Evil"}, **nested}))
+        named = {
+            kind: ["evil.Evil", None] if kind == "AutoTokenizer" else "evil.Evil"
+        }  # as transformers 4 and 5 read it
+        nested = {"part": {"auto_map": named, "kept": [{"auto_map": 1, "x": 2}]}}
+        (folder / name).write_text(json.dumps({**data, "auto_map": named, **nested}))
     return folder
 
 
