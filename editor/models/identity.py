@@ -13,7 +13,7 @@ from typing import Any
 from ..errors import MalformedError
 from ..files import schema
 
-MOST_BLOCKS = 2**20  # that a file may claim
+MOST_BLOCKS = 2**17  # that a file may claim
 NAME = re.compile(r"(?P<layer>0|[1-9][0-9]{0,4})(\.(?P<part>[a-z]+|(?P<first>[0-9]{1,5})(-(?P<last>[0-9]{1,5}))?))?")
 
 
@@ -155,9 +155,9 @@ def _blocks(data: Sequence[Any]) -> tuple[Block, ...]:
             blocks.append(Block(layer, width, part))
         else:
             first, last = int(match["first"]), int(match["last"] or match["first"])
+            if len(blocks) + last - first >= MOST_BLOCKS:
+                raise ValueError("it has more blocks than any model")
             blocks += [Block(layer, width, str(expert)) for expert in range(first, last + 1)]
-        if len(blocks) > MOST_BLOCKS:
-            raise ValueError("it has more blocks than any model")
     if not blocks or len({block.name for block in blocks}) != len(blocks):
         raise ValueError("its blocks are none, or one stands there twice")
     if [block.layer for block in blocks] != sorted(block.layer for block in blocks):
