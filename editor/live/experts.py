@@ -19,8 +19,10 @@ PLACE = "monoglot_activations"
 
 
 def activations(experts: Any) -> list[Any]:
-    """The activation modules of a transformers module of experts, by their numbers. Raises ModelError for a module that
-    is laid out, or gates, in a way that is not known."""
+    """Return the activation modules of a transformers module of experts, by their numbers.
+
+    Raises ModelError for a module that is laid out, or gates, in a way that is not known.
+    """
     if not hasattr(experts, PLACE):
         import torch
 
@@ -78,7 +80,7 @@ def _forward(experts: Any, hidden_states: Any, top_k_index: Any, top_k_weights: 
 
 
 def _one(experts: Any, expert: int, activation: Any, x: Any, tokens: Any) -> Any:
-    """What one expert makes of its tokens, (n, d)."""
+    """Return what one expert makes of its tokens, (n, d)."""
     into = _times(experts, "gate_up_proj" if experts.has_gate else "up_proj", expert, x)
     up: Any = None
     if experts.has_gate:

@@ -21,8 +21,10 @@ def trunk(model: Any) -> Any:
 
 
 def activation_modules(model: Any, family: Family) -> list[Any]:
-    """The modules of a live transformers model whose outputs are a_j, (…, d_ff), one per block, in order; of an expert,
-    (tokens, d_ff), of the tokens that it was given (see `experts`)."""
+    """Return the modules of a live transformers model whose outputs are a_j, (…, d_ff), one per block, in order.
+
+    Of an expert they are (tokens, d_ff), of the tokens that it was given (see `experts`).
+    """
     decoder = trunk(model)
     found: dict[tuple[int, int, int], Any] = {}
     for network in family.networks:
@@ -41,8 +43,10 @@ def activation_modules(model: Any, family: Family) -> list[Any]:
 
 
 def input_modules(model: Any, family: Family) -> list[Any]:
-    """The modules of a live transformers model whose inputs are what the feed-forward network reads, (…, d), one per
-    layer that has one, in order: its first projection, `family.into`."""
+    """Return the modules of a live transformers model whose inputs are what the feed-forward network reads, (…, d).
+
+    There is one per layer that has a network, in order: its first projection, `family.into`.
+    """
     modules = _by_layer(trunk(model), family, family.into)
     if not modules or (not family.gaps and sorted(modules) != list(range(len(modules)))):
         raise _other_layout(model, family, family.into)
@@ -64,8 +68,10 @@ def _other_layout(model: Any, family: Family, place: str) -> ModelError:
 
 
 def _add_activations(decoder: Any, family: Family, own: Network) -> None:
-    """Give every feed-forward network of a family that computes its activation function inline a module that does it, so
-    that hooks have a place. The network computes what it did."""
+    """Give every feed-forward network of a family that computes its activation function inline a module that does it.
+
+    So hooks have a place. The network computes what it did.
+    """
     from transformers.activations import ACT2FN
 
     place, _, name = own.activation.rpartition(".")

@@ -32,8 +32,11 @@ class Located(NamedTuple):
 
 @dataclass(frozen=True)
 class FeedForward:
-    """The networks of one checkpoint: its family, the names' prefix in the file, how many decoder layers it has, d, and
-    its blocks, by layer, in the order of the family's networks, experts by number."""
+    """The networks of one checkpoint.
+
+    Its family, the names' prefix in the file, how many decoder layers it has, d, and its blocks: by layer, in the order
+    of the family's networks, experts by number.
+    """
 
     family: Family
     model_type: str
@@ -72,14 +75,14 @@ class FeedForward:
         return any(each.block.expert for each in self.located)
 
     def name(self, projection: str, number: int, kind: str = "weight") -> str:
-        """What a projection of a block is called in the file, for example "mlp.up_proj" of block 3."""
+        """Name a projection of a block as the file does, for example "mlp.up_proj" of block 3."""
         block, network = self.located[number].block, self.located[number].network
         tensor = network.tensor(projection, kind, block.part if block.expert else None)
         return f"{self.prefix}{self.family.layer.format(block.layer)}.{tensor}"
 
 
 def unstacked(checkpoint: Checkpoint) -> Checkpoint:
-    """The checkpoint with its stacked experts as tensors of their own (see `networks`). Raises ModelError."""
+    """Return the checkpoint with its stacked experts as tensors of their own (see `networks`). Raises ModelError."""
     family = family_of(checkpoint.config)
     stacked = {
         network.tensor(projection, kind): 3 if kind == "weight" else 2
@@ -138,8 +141,11 @@ def locate(checkpoint: Checkpoint) -> FeedForward:
 
 
 class Named(NamedTuple):
-    """A tensor of a layer: what stands before the layer's name, its number, the rest of the name with `{}` for the number
-    of an expert, and that number, −1 where there is none."""
+    """A tensor of a layer, by the parts of its name.
+
+    What stands before the layer's name, the layer's number, the rest of the name with `{}` for the number of an expert,
+    and that number, −1 where there is none.
+    """
 
     prefix: str
     layer: int
@@ -150,7 +156,7 @@ class Named(NamedTuple):
 
 
 def _named(checkpoint: Checkpoint, family: Family) -> Iterator[Named]:
-    """The tensors of text towers' layers."""
+    """Yield the tensors of text towers' layers."""
     pattern = re.compile(rf"(?P<prefix>{TEXT_PREFIX.pattern}){family.layer_pattern}\.(?P<rest>.+)")
     for shard, tensor in checkpoint.tensors():
         if match := pattern.fullmatch(tensor.name):
@@ -165,7 +171,7 @@ Outputs = dict[tuple[int, int, int], tuple[Network, int, Shard, Tensor]]
 
 
 def _outputs(checkpoint: Checkpoint, family: Family, model_type: str, named: Sequence[Named]) -> tuple[str, Outputs]:
-    """The prefix of the decoder's names, and its W_out by layer, network and expert."""
+    """Return the prefix of the decoder's names, and its W_out by layer, network and expert."""
     known: dict[str, list[Network]] = {}
     for network in family.networks:
         known.setdefault(network.tensor(network.out, "weight", "{}"), []).append(network)
@@ -248,8 +254,11 @@ def _check_experts(checkpoint: Checkpoint, found: FeedForward, config: Mapping[s
 
 
 def _check_whole(checkpoint: Checkpoint, found: FeedForward, named: Sequence[Named]) -> None:
-    """Raise ModelError for experts or parts of a network that the family doesn't have, CheckpointError for a projection
-    that an expert lacks. `named` are the tensors of the decoder's layers."""
+    """Raise for networks that are not as the family has them; `named` are the tensors of the decoder's layers.
+
+    ModelError for experts or parts of a network that the family doesn't have, CheckpointError for a projection that an
+    expert lacks.
+    """
     networks = dict.fromkeys((each.block.layer, each.network) for each in found.located)
     known = {
         (layer, network.tensor(projection, kind, "{}"))

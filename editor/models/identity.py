@@ -28,8 +28,10 @@ class Base:
 
 @dataclass(frozen=True)
 class Block:
-    """One feed-forward network: the layer it is in, how many neurons it has, and which of the layer's networks it is: ""
-    for the only one, "shared" for one beside the experts, or the number of an expert."""
+    """One feed-forward network: the layer it is in, how many neurons it has, and which of the layer's networks it is.
+
+    `part` is "" for the only one, "shared" for one beside the experts, or the number of an expert.
+    """
 
     layer: int
     width: int
@@ -47,7 +49,7 @@ class Block:
 
 
 def blocks_of(layers: int, width: int, blocks: Sequence[Block] = ()) -> tuple[Block, ...]:
-    """The blocks themselves, or one in each layer where none are given."""
+    """Return the blocks themselves, or one in each layer where none are given."""
     return tuple(blocks) or tuple(Block(layer, width) for layer in range(layers))
 
 
@@ -91,7 +93,7 @@ class ModelInfo:
         return shape_in_words(self.layers, self.width, len(self.blocks))
 
     def split(self, array: Any) -> list[Any]:
-        """Views of such an array, one a block; further axes may follow."""
+        """Return views of such an array, one a block; further axes may follow."""
         return split(array, [block.width for block in self.blocks])
 
     def to_data(self) -> dict[str, Any]:
@@ -117,14 +119,14 @@ class ModelInfo:
 
 
 def shape_in_words(layers: int, width: int, networks: int = 0) -> str:
-    """The shape of a model's feed-forward networks; `networks` counts them where there is not one a layer."""
+    """Word the shape of a model's feed-forward networks; `networks` counts them where there is not one a layer."""
     return (
         f"{layers} layers, {networks:,} networks up to {width:,} wide" if networks else f"{layers} layers × {width:,}"
     )
 
 
 def split(array: Any, widths: Sequence[int]) -> list[Any]:
-    """Views of an array along its first axis: its rows where no widths are given."""
+    """Return views of an array along its first axis: its rows where no widths are given."""
     if not widths:
         return list(array)
     views, at = [], 0

@@ -20,8 +20,11 @@ EXPERTS = "experts"
 
 @dataclass(frozen=True)
 class Network:
-    """`into` is the projection whose output goes through the activation function (gate, or in); a fused network holds gate
-    and up in one tensor, gate half first, or, interleaved, a row of each in turn."""
+    """The layout of one feed-forward network in a file.
+
+    `into` is the projection whose output goes through the activation function (gate, or in); a fused network holds gate
+    and up in one tensor, gate half first, or, interleaved, a row of each in turn.
+    """
 
     into: str = "mlp.gate_proj"
     up: str | None = "mlp.up_proj"
@@ -49,28 +52,30 @@ class Network:
         return tuple(filter(None, (self.into, self.up, self.out)))
 
     def tensor(self, projection: str, kind: str = "weight", expert: int | str | None = None) -> str:
-        """A tensor's name within its layer; of a stacked one without an `expert`, that of the whole."""
+        """Name a tensor within its layer; of a stacked one without an `expert`, the whole."""
         suffix = f".{kind}" if not self.bare else "_bias" if kind == "bias" else ""
         if self.stacked:
             return f"{projection}{suffix}" + ("" if expert is None else f"[{expert}]")
         return f"{projection if expert is None else projection.format(expert)}{suffix}"
 
     def row_of(self, neurons: Any, width: int, *, up: bool) -> Any:
-        """Where neurons lie in the input projection (`up`: in that of W_up): the number of a row, or of a column where
-        weights are (in, out). `neurons` is a number or an array of them."""
+        """Return where neurons lie in the input projection (`up`: in that of W_up).
+
+        That is the number of a row, or of a column where weights are (in, out). `neurons` is a number or an array of them.
+        """
         if self.interleaved:
             return 2 * neurons + (1 if up else 0)
         return neurons + (width if up and self.fused else 0)
 
 
 def gated(path: str, live: str | None = None, *, part: str = SHARED) -> Network:
-    """A network of three projections with the usual names below `path`; `live` is its path in transformers."""
+    """Return a network of three projections with the usual names below `path`; `live` is its path in transformers."""
     into, up, out = (f"{path}.{name}_proj" for name in ("gate", "up", "down"))
     return Network(into, up, out, f"{live or path}.act_fn", part=part)
 
 
 def slabs(tensor: Tensor) -> list[Tensor]:
-    """A stacked tensor as its experts' parts, which are one after another in the file."""
+    """Return a stacked tensor as its experts' parts, which are one after another in the file."""
     count = tensor.shape[0]
     size = (tensor.end - tensor.begin) // max(1, count)
     return [
@@ -86,7 +91,7 @@ def slabs(tensor: Tensor) -> list[Tensor]:
 
 
 def with_slabs(shard: Shard, stacked: Any) -> Shard:
-    """The shard with its stacked tensors, those for which `stacked(tensor)` is true, as slabs."""
+    """Return the shard with its stacked tensors, those for which `stacked(tensor)` is true, as slabs."""
     if not any(map(stacked, shard.tensors)):
         return shard
     parts = (slabs(tensor) if stacked(tensor) else [tensor] for tensor in shard.tensors)

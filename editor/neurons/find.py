@@ -128,8 +128,11 @@ def _check_source(source: Statistics | Variation, known: Statistics | None) -> N
 
 
 def _to_read(source: Statistics | Variation, joint: bool, fewest: int) -> tuple[Any, tuple[str, ...]]:
-    """What a method reads: of a mixture of experts, statistics without the blocks that were given too few tokens, which are
-    named; or all of it, counted on all tokens."""
+    """Return what a method reads, and the names of the blocks that are left out.
+
+    Of a mixture of experts it is statistics without the blocks that were given too few tokens; or all of it, counted on
+    all tokens.
+    """
     if not isinstance(source, Statistics) or source.routed is None:
         return source, ()
     if joint:
@@ -148,7 +151,7 @@ def _to_read(source: Statistics | Variation, joint: bool, fewest: int) -> tuple[
 
 
 def _whole(selection: Selection, model: ModelInfo, left_out: tuple[str, ...]) -> Selection:
-    """A selection among the blocks that were read, as one among all."""
+    """Return a selection among the blocks that were read as one among all."""
     there = np.repeat([block.name not in left_out for block in model.blocks], [block.width for block in model.blocks])
     whole = np.zeros((len(selection), *model.shape), np.bool_)
     whole[:, there] = selection

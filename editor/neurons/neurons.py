@@ -120,7 +120,7 @@ def serialise(neurons: Neurons) -> str:
 
 
 def _lines(lines: Sequence[str], sizes: Sequence[int], names: Sequence[str], indent: str) -> str:
-    """A list with a line for each layer; where blocks have names, an object with those that are not empty."""
+    """Write a list with a line for each layer; where blocks have names, an object with those that are not empty."""
     if not names:
         return f"[\n{indent} " + f",\n{indent} ".join(lines) + f"\n{indent}]"
     filled = [f"{json.dumps(name)}: {line}" for name, line, size in zip(names, lines, sizes, strict=True) if size]
@@ -171,7 +171,7 @@ def _parse(data: Any, path: Path) -> Neurons:
 
 
 def _layers(own: Any, model: ModelInfo | None, what: str) -> list[Any]:
-    """A list with an entry for each layer; of an object of blocks, an entry for each block of the model."""
+    """Return a list with an entry for each layer; of an object of blocks, an entry for each block of the model."""
     if not isinstance(own, dict):
         return schema.listed(own, what)
     names = [block.name for block in model.blocks] if model else []
@@ -236,8 +236,7 @@ def _spare(values: Any, layer: int) -> Int64:
 
 
 def check_fit(neurons: Neurons, layers: int, width: int, model: str, blocks: Sequence[Block] = ()) -> None:
-    """Raise NeuronsError when neurons can't be of a model with this many layers and neurons per layer, or with these
-    blocks."""
+    """Raise NeuronsError when neurons can't be of a model of this many layers and neurons per layer, or of these blocks."""
     networks = blocks_of(layers, width, blocks)
     own = neurons.model
     if neurons.layers != len(networks):

@@ -77,8 +77,10 @@ class Statistics:
         return tuple(self.tokens)
 
     def probability(self, language: str, *, routed: bool = True) -> Float64:
-        """p^k_ij, (layers, width) in [0, 1]: how often the neuron is active on the tokens that go through its block; with
-        routed=False on all tokens, so that one which goes to another expert counts as inactive."""
+        """p^k_ij, (layers, width) in [0, 1]: how often the neuron is active on the tokens that go through its block.
+
+        With routed=False on all tokens, so that one which goes to another expert counts as inactive.
+        """
         tokens = self.tokens_of(language) if routed else self.tokens[language]
         found: Float64 = self.active_count[language] / np.maximum(tokens, 1)
         return found
@@ -95,7 +97,7 @@ class Statistics:
         return np.repeat(self.routed[language], [block.width for block in self.model.blocks])
 
     def without(self, names: Collection[str]) -> "Statistics":
-        """The same without some of the blocks of a model whose blocks are not alike; histograms are left out."""
+        """Leave out some of the blocks of a model whose blocks are not alike, and the histograms."""
         blocks = [block for block in self.model.blocks if block.name not in names]
         there = np.array([block.name not in names for block in self.model.blocks])
         neurons = np.repeat(there, [block.width for block in self.model.blocks])
