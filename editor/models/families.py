@@ -38,6 +38,7 @@ class Family:
     inline: bool = False
     also: tuple[Network, ...] = ()  # other networks that its layers may have, beside the usual one or in its place
     gaps: bool = False  # layers may have no network at all
+    mixed: str | None = None  # the config key without which a number of experts there means nothing
     bias: str | bool = False  # has FFN biases: always, never, or as a config key says (True where it is missing)
     flag: str | None = None  # the config key that turns FFN biases on in this family
     flagged: tuple[str, ...] = ()  # projections outside the FFN that get a bias from the same key
@@ -74,10 +75,11 @@ GRANITE_SHARED = Network("shared_mlp.input_linear", None, "shared_mlp.output_lin
 
 FAMILIES = (
     Family(
-        ("llama", "granite", "granite_swa", "smollm3", "seed_oss", "helium", "cwm", "doge", "hyperclovax", "iquestcoder",
+        ("llama", "granite", "granite_swa", "smollm3", "seed_oss", "helium", "cwm", "hyperclovax", "iquestcoder",
          "minicpm3"),
         flag="mlp_bias",
     ),
+    Family(("doge",), flag="mlp_bias", mixed="is_moe"),
     Family(
         ("mistral", "ministral", "ministral3", "qwen2", "qwen2_vl_text", "qwen2_5_vl_text", "qwen3", "qwen3_vl_text",
          "qwen3_5_text", "stablelm", "olmo", "olmo2", "olmo3", "olmo_hybrid", "cohere", "cohere2", "diffllama", "exaone4",
@@ -89,7 +91,7 @@ FAMILIES = (
         ("gemma2", "gemma3_text", "gemma3n_text", "gemma4_unified_text", "vaultgemma"), function="hidden_activation"
     ),
     Family(
-        ("gemma4_text",), function="hidden_activation",
+        ("gemma4_text",), function="hidden_activation", mixed="enable_moe_block",
         also=(Network("experts.gate_up_proj", None, "experts.down_proj", "experts", fused=True, part=EXPERTS, stacked=True,
                       bare=True),),
     ),

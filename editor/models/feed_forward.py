@@ -246,8 +246,8 @@ def _check_experts(checkpoint: Checkpoint, found: FeedForward, config: Mapping[s
                 f"{checkpoint.folder}: the config says {width} neurons an expert, expert {odd.part} of layer {layer} has "
                 f"{odd.width}. Download the model again."
             )
-    mixed = any(network.part == EXPERTS for network in found.family.networks)
-    if said and not by_layer and mixed and not found.family.gaps:
+    meant = found.family.mixed is None or config.get(found.family.mixed)
+    if said and meant and not by_layer and not found.family.gaps:
         raise CheckpointError(
             f"{checkpoint.folder}: the config says {said[0]} experts, the file has none. Download the model again."
         )

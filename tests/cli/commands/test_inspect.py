@@ -68,6 +68,7 @@ def test_a_checkpoint(monoglot: Run, out: Path) -> None:
     [
         ({"model_type": "un\x1b[31m\x07\u202eheard"}, "unknown model family"),
         ({"model_type": "x_moe"}, "mixture of experts"),
+        ({"num_experts": 4}, "the config says 4 experts, the file has none"),
         ({"quantization_config": {}, "model_type": 3}, "unknown model family 3"),
         ({"quantization_config": {"quant_method": "awq"}}, "quantised (awq)"),
     ],

@@ -437,6 +437,22 @@ def test_an_unknown_part_of_the_network_is_refused(
         open_target(resolve(str(tmp_path / "base")))
 
 
+@pytest.mark.parametrize(
+    ("model_type", "switch"), [("llama", None), ("doge", "is_moe"), ("gemma4_text", "enable_moe_block")]
+)
+def test_a_dense_file_whose_config_counts_experts_is_refused(
+    saved: Callable[..., Path], model_type: str, switch: str | None, tmp_path: Path
+) -> None:
+    """Unless the config has them switched off: Doge's counts 16,384 of them in a dense model too."""
+    shutil.copytree(saved(model_type), tmp_path / "base")
+    switches = {switch: True} if switch else {}
+    tiny.edit_config(tmp_path / "base", num_experts=4, **switches)
+    with pytest.raises(CheckpointError, match="the config says 4 experts, the file has none"):
+        open_target(resolve(str(tmp_path / "base")))
+    tiny.edit_config(tmp_path / "base", **({switch: False} if switch else {"num_experts": None}))
+    assert not open_target(resolve(str(tmp_path / "base"))).feed_forward.mixture
+
+
 def test_a_dense_model_of_one_expert_is_not_a_mixture() -> None:
     assert family_of({"model_type": "llama", "num_experts": 1, "num_local_experts": None}) is row("llama")
 
