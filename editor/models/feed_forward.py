@@ -137,6 +137,7 @@ def locate(checkpoint: Checkpoint) -> FeedForward:
     found = FeedForward(family, model_type, prefix, layers, hidden, tuple(located))
     _check_experts(checkpoint, found, config)
     _check_whole(checkpoint, found, [each for each in named if each.prefix == prefix and each.layer < layers])
+    _check_dense(checkpoint, found, config)
     return found
 
 
@@ -220,9 +221,14 @@ def _layers(checkpoint: Checkpoint, family: Family, config: Mapping[str, Any], o
     return layers
 
 
+def _experts(config: Mapping[str, Any]) -> list[int]:
+    """Return the numbers of experts that a config says."""
+    return [number for key in COUNTS[:-1] if isinstance(number := config.get(key), int) and number > 1]
+
+
 def _check_experts(checkpoint: Checkpoint, found: FeedForward, config: Mapping[str, Any]) -> None:
     """Raise CheckpointError when an expert or one of its tensors is missing, or the config says another number or width."""
-    said = [n for key in COUNTS[:-1] if isinstance(n := config.get(key), int) and n > 1]
+    said = _experts(config)
     width = config.get("moe_intermediate_size")
     by_layer: dict[int, list[Block]] = {}
     for block in found.networks:
@@ -246,8 +252,12 @@ def _check_experts(checkpoint: Checkpoint, found: FeedForward, config: Mapping[s
                 f"{checkpoint.folder}: the config says {width} neurons an expert, expert {odd.part} of layer {layer} has "
                 f"{odd.width}. Download the model again."
             )
+
+
+def _check_dense(checkpoint: Checkpoint, found: FeedForward, config: Mapping[str, Any]) -> None:
+    """Raise CheckpointError when the config says that there are experts, and the file has none."""
     meant = found.family.mixed is None or config.get(found.family.mixed)
-    if said and meant and not by_layer and not found.family.gaps:
+    if (said := _experts(config)) and meant and not found.mixture and not found.family.gaps:
         raise CheckpointError(
             f"{checkpoint.folder}: the config says {said[0]} experts, the file has none. Download the model again."
         )
