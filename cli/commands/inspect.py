@@ -64,7 +64,7 @@ def show_lines(lines: Lines) -> None:
     for name, text in lines:
         head = f"{name:<{MARGIN - 1}} "
         text = "".join(one if one.isprintable() else "�" for one in text)  # a config may hold anything
-        wrapped = textwrap.wrap(text, max(20, width - MARGIN), break_on_hyphens=False) or [""]
+        wrapped = textwrap.wrap(text, max(20, width - MARGIN), break_long_words=False, break_on_hyphens=False) or [""]
         say("\n".join((head if not at else " " * MARGIN) + line for at, line in enumerate(wrapped)))
 
 
