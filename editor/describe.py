@@ -33,6 +33,7 @@ from .models.outline import outlined
 from .models.source import Source, on_hub, resolve
 from .models.target import Target, target_of
 from .neurons import neurons as neurons_file
+from .runtimes.capabilities import steered_in
 from .statistics import statistics as statistics_file
 from .statistics import vocabulary as vocabulary_file
 
@@ -189,6 +190,8 @@ def _network(target: Target) -> dict[str, Any]:
         "activation_function": name,
         "gated": feed_forward.located[0].network.gated,
         "layout": _layout(feed_forward),
+        "experts": sorted(set(_experts(feed_forward).values())),
+        "runtimes": list(steered_in(feed_forward.model_type)),
         "biases": has_biases(target),
         "bias_flag": family.flag,
         "ignored_biases": ignored,
@@ -206,6 +209,11 @@ def _operations(target: Target, constants: str | None) -> dict[str, str | None]:
     if target.quantised:
         found |= {op: f"weights are quantised ({target.quantised})" for op in OPS if op != "deactivate"}
     return found
+
+
+def _experts(feed_forward: FeedForward) -> Counter[int]:
+    """Count the experts of each layer that has any."""
+    return Counter(each.block.layer for each in feed_forward.located if each.block.expert)
 
 
 def _layout(feed_forward: FeedForward) -> str:

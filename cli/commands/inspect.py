@@ -109,6 +109,8 @@ def network(found: dict[str, Any]) -> Lines:
     shape = shape_in_words(found["layers"], found["width"], 0 if alike else found["networks"])
     shape += f" = {found['neurons']:,} neurons, {found['hidden']:,} wide"
     yield "feed-forward", f"{shape}; {kind}, {function}; {found['layout']}"
+    if found["experts"]:
+        yield "experts", f"{' or '.join(f'{experts:,}' for experts in found['experts'])} in a layer that has any"
     flag = f", {found['bias_flag']} in config.json turns them on" if found["bias_flag"] and not found["biases"] else ""
     ignored = f", and {len(found['ignored_biases'])} that its config ignores" if found["ignored_biases"] else ""
     yield (
@@ -120,6 +122,7 @@ def network(found: dict[str, Any]) -> Lines:
             "quantised",
             f"{found['quantised']}; neurons are switched off in the stored codes, nothing is quantised anew",
         )
+    yield "runtimes", f"baked models of its family were measured in {', '.join(found['runtimes']) or 'none'}"
     yield "", ""
     able = [op for op, why in found["operations"].items() if not why]
     yield (

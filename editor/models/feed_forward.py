@@ -16,6 +16,7 @@ from ..files.checkpoint import Checkpoint, Shard, Tensor
 from .families import COUNTS, TEXT_PREFIX, Family, family_of, text_config
 from .identity import Block
 from .networks import EXPERTS, Network, with_slabs
+from .routers import bias_of, check_biases
 
 EXPERT_PART = re.compile(r"(^|\.)(experts?\.|[a-z_]*_moe\.(in|out)put_linear)")  # of a tensor's name
 NUMBER = re.compile(r"(?<=experts\.)([0-9]{1,5})(?=\.)|(?<=\[)([0-9]{1,5})(?=\]$)")
@@ -80,6 +81,11 @@ class FeedForward:
         tensor = network.tensor(projection, kind, block.part if block.expert else None)
         return f"{self.prefix}{self.family.layer.format(block.layer)}.{tensor}"
 
+    def router_bias(self, layer: int) -> str | None:
+        """Name the bias of the router of a layer, None where the family's routers have none."""
+        bias = bias_of(self.model_type)
+        return f"{self.prefix}{self.family.layer.format(layer)}.{bias}" if bias else None
+
 
 def unstacked(checkpoint: Checkpoint) -> Checkpoint:
     """Return the checkpoint with its stacked experts as tensors of their own (see `networks`). Raises ModelError."""
@@ -135,8 +141,11 @@ def locate(checkpoint: Checkpoint) -> FeedForward:
         part = str(expert) if network.part == EXPERTS else network.part
         located.append(Located(Block(layer, tensor.shape[network.neuron_axis], part), network, (shard, tensor)))
     found = FeedForward(family, model_type, prefix, layers, hidden, tuple(located))
+    own = [each for each in named if each.prefix == prefix and each.layer < layers]
     _check_experts(checkpoint, found, config)
-    _check_whole(checkpoint, found, [each for each in named if each.prefix == prefix and each.layer < layers])
+    if found.mixture:
+        check_biases(checkpoint.folder, model_type, config, ((each.name, each.tensor.name) for each in own))
+    _check_whole(checkpoint, found, own)
     _check_dense(checkpoint, found, config)
     return found
 

@@ -87,6 +87,12 @@ def seen(runtime: str, carrier: str, model_type: str) -> str | None:
     return next((one.verdict for one in found), None)
 
 
+def steered_in(model_type: str) -> tuple[str, ...]:
+    """Return the runtimes in which a baked checkpoint of a family did what it does in transformers, whatever its carrier."""
+    found = (one.runtime for one in FINDINGS if model_type in one.families and one.verdict == "steered")
+    return tuple(dict.fromkeys(found))
+
+
 def behaviour(carrier: str) -> dict[str, dict[str, tuple[str, ...]]]:
     """Give the families that a carrier was seen with, as {verdict: {runtime: families}}, in the order of the findings."""
     found: dict[str, dict[str, tuple[str, ...]]] = {}

@@ -2,9 +2,12 @@
 
 from collections.abc import Iterator
 
+from monoglot.editor.models.as_llama import MODEL_TYPES
 from monoglot.editor.models.families import FAMILIES, Family
 from monoglot.editor.models.networks import EXPERTS, Network
-from monoglot.editor.runtimes.capabilities import FINDINGS
+from monoglot.editor.runtimes.capabilities import steered_in
+
+DENSE_TOO = ("gemma4_text", "granitemoehybrid", "jamba", "nemotron_h")  # families of dense models and of mixtures
 
 HEAD = """# Families
 
@@ -12,11 +15,11 @@ Every `model_type` that monoglot edits, and how its feed-forward networks lie in
 table in the code, `editor/models/families.py`; a test holds it against the table.
 
 *Networks*: the projections by their names in the file, below the name of the layer; `{}` is the number of an expert. Where
-there are several, a layer has one of them, or several beside one another. *Constants*: the exact carriers of `pin`, `add` and
-`shift`; `deactivate` and `scale` work in every family. A family without experts can take the calibrated carrier too, one with
-experts cannot. *Run in*: runtimes in which a baked checkpoint of the family was measured beside transformers.
+there are several, a layer has one of them, or several beside one another. *`pin`, `add`, `shift`*: the carriers that can hold
+their constants; all but `calibrated` are exact. In a mixture of experts the experts need biases for it. `deactivate` and
+`scale` work in every family. *Run in*: runtimes in which a baked checkpoint of the family was measured beside transformers.
 
-| `model_type` | networks | constants | run in |
+| `model_type` | networks | `pin`, `add`, `shift` | run in |
 |---|---|---|---|
 """
 
@@ -26,14 +29,14 @@ def page() -> str:
 
 
 def rows(family: Family) -> Iterator[str]:
-    """A line for the family, or one for each group of its types that was run in the same runtimes."""
-    groups: dict[str, list[str]] = {}
+    """A line for the family, or one for each group of its types of which the same is said."""
+    groups: dict[tuple[str, str], list[str]] = {}
     for name in family.model_types:
-        groups.setdefault(run_in(name), []).append(name)
-    for runtimes, names in groups.items():
+        groups.setdefault((constants(family, name), ", ".join(steered_in(name))), []).append(name)
+    for (carriers, runtimes), names in groups.items():
         types = ", ".join(f"`{name}`" for name in names)
         networks = "; ".join(network(each) for each in family.networks)
-        yield f"| {types} | {networks} | {constants(family)} | {runtimes} |"
+        yield f"| {types} | {networks} | {carriers} | {runtimes} |"
 
 
 def network(each: Network) -> str:
@@ -48,20 +51,20 @@ def network(each: Network) -> str:
     return ", ".join(f"`{name}`" for name in into) + f" → `{out}`" + (f" ({said})" if said else "")
 
 
-def constants(family: Family) -> str:
-    if family.flag and not any(each.part == EXPERTS for each in family.networks):
-        return f"`flag` (`{family.flag}`)"
-    return (
-        "`native`" + (f", unless `{family.bias}` is off" if isinstance(family.bias, str) else "")
-        if family.bias
-        else "none"
-    )
-
-
-def run_in(model_type: str) -> str:
-    return ", ".join(
-        dict.fromkeys(each.runtime for each in FINDINGS if model_type in each.families and each.verdict == "steered")
-    )
+def constants(family: Family, model_type: str) -> str:
+    """The carriers of constants; those of dense networks do not do for experts."""
+    found = []
+    if family.bias:
+        found.append("`native`" + (f" (unless `{family.bias}` is off)" if isinstance(family.bias, str) else ""))
+    experts = any(each.part == EXPERTS for each in family.networks)
+    dense = family.networks[0] if not experts or model_type in DENSE_TOO else None
+    if dense and family.flag:
+        found.append(f"`flag` (`{family.flag}`)")
+    if dense and model_type in MODEL_TYPES:
+        found.append("`llama`")
+    if dense:
+        found.append("`calibrated`" + (" (of dense models)" if experts else ""))
+    return ", ".join(found) or "none"
 
 
 if __name__ == "__main__":
