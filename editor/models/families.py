@@ -38,6 +38,7 @@ class Family:
     inline: bool = False
     also: tuple[Network, ...] = ()  # other networks that its layers may have, beside the usual one or in its place
     gaps: bool = False  # layers may have no network at all
+    width: str | None = "intermediate_size"  # the config key that says how wide the usual network is; None: none does
     mixed: str | None = None  # the config key without which a number of experts there means nothing
     bias: str | bool = False  # has FFN biases: always, never, or as a config key says (True where it is missing)
     flag: str | None = None  # the config key that turns FFN biases on in this family
@@ -98,7 +99,7 @@ FAMILIES = (
     Family(("bamba", "falcon_h1"), into="feed_forward.gate_proj", up="feed_forward.up_proj", out="feed_forward.down_proj",
            activation="feed_forward.act_fn", flag="mlp_bias"),
     Family(("lfm2", "lfm3"), into="feed_forward.w1", up="feed_forward.w3", out="feed_forward.w2",
-           activation="feed_forward.act_fn", function="=silu", inline=True),
+           activation="feed_forward.act_fn", function="=silu", inline=True, width=None),  # it may be adjusted
     Family(("nemotron", "arcee"), into="mlp.up_proj", up=None, flag="mlp_bias"),
     Family(("jais2",), into="mlp.up_proj", up=None, bias="mlp_bias"),
     Family(("apertus",), into="mlp.up_proj", up=None),
@@ -106,7 +107,7 @@ FAMILIES = (
     Family(("phi3", "glm", "glm4", "glm4v_text"), into="mlp.gate_up_proj", up=None, fused=True,
            activation="mlp.activation_fn"),
     Family(("granitemoehybrid",), into="shared_mlp.input_linear", up=None, out="shared_mlp.output_linear", fused=True,
-           activation="shared_mlp.activation", also=(GRANITE,)),
+           activation="shared_mlp.activation", width="shared_intermediate_size", also=(GRANITE,)),
     Family(("granitemoe", "granitemoeshared"), also=(GRANITE_SHARED, GRANITE)),
     Family(
         ("qwen2_moe", "qwen3_moe", "qwen3_next", "qwen3_5_moe_text", "olmoe", "flex_olmo", "mellum", "deepseek_v2",
@@ -137,28 +138,30 @@ FAMILIES = (
                  Network("mixer.experts.{}.up_proj", None, "mixer.experts.{}.down_proj", "mixer.experts", part=EXPERTS))),
     Family(("phi",), into="mlp.fc1", up=None, out="mlp.fc2", activation="mlp.activation_fn", bias=True),
     Family(("opt",), into="fc1", up=None, out="fc2", activation="activation_fn", function="activation_function",
-           bias="enable_bias"),
+           bias="enable_bias", width="ffn_dim"),
     Family(("xglm",), into="fc1", up=None, out="fc2", activation="activation_fn", function="activation_function",
-           bias=True),
+           bias=True, width="ffn_dim"),
     Family(("biogpt",), into="fc1", up=None, out="fc2", activation="activation_fn", bias=True),
     Family(("bloom",), layer="h.{}", into="mlp.dense_h_to_4h", up=None, out="mlp.dense_4h_to_h",
-           activation="mlp.gelu_impl", function="=gelu_pytorch_tanh", bias=True),
+           activation="mlp.gelu_impl", function="=gelu_pytorch_tanh", bias=True, width=None),
     Family(("gpt_neox", "persimmon"), into="mlp.dense_h_to_4h", up=None, out="mlp.dense_4h_to_h", activation="mlp.act",
            bias=True),
-    Family(("gpt_neox_japanese",), into="mlp.dense_h_to_4h", up=None, out="mlp.dense_4h_to_h", activation="mlp.act"),
+    Family(("gpt_neox_japanese",), into="mlp.dense_h_to_4h", up=None, out="mlp.dense_4h_to_h", activation="mlp.act",
+           width=None),
     Family(("falcon",), layer="h.{}", into="mlp.dense_h_to_4h", up=None, out="mlp.dense_4h_to_h",
            activation="mlp.act", function="activation", flag="bias",
-           flagged=("self_attention.query_key_value", "self_attention.dense")),
+           flagged=("self_attention.query_key_value", "self_attention.dense"), width="ffn_hidden_size"),
     Family(("gpt2",), layer="h.{}", into="mlp.c_fc", up=None, out="mlp.c_proj", activation="mlp.act",
-           function="activation_function", conv1d=True, bias=True),
+           function="activation_function", conv1d=True, bias=True, width="n_inner"),
     Family(("gpt_neo", "gpt_bigcode"), layer="h.{}", into="mlp.c_fc", up=None, out="mlp.c_proj", activation="mlp.act",
-           function="activation_function", bias=True),
+           function="activation_function", bias=True, width=None),
     Family(("gptj", "codegen"), layer="h.{}", into="mlp.fc_in", up=None, out="mlp.fc_out", activation="mlp.act",
-           function="activation_function", bias=True),
-    Family(("ctrl",), layer="h.{}", into="ffn.0", up=None, out="ffn.2", activation="ffn.1", function="=relu", bias=True),
+           function="activation_function", bias=True, width="n_inner"),
+    Family(("ctrl",), layer="h.{}", into="ffn.0", up=None, out="ffn.2", activation="ffn.1", function="=relu", bias=True,
+           width="dff"),
     Family(("starcoder2",), into="mlp.c_fc", up=None, out="mlp.c_proj", activation="mlp.act", bias="use_bias"),
     Family(("mpt",), layer="blocks.{}", into="ffn.up_proj", up=None, out="ffn.down_proj", activation="ffn.act",
-           function="=gelu"),
+           function="=gelu", width=None),
 )  # fmt: skip
 
 KNOWN = tuple(sorted(name for family in FAMILIES for name in family.model_types))

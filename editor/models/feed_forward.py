@@ -20,6 +20,7 @@ from .routers import bias_of, check_biases
 
 EXPERT_PART = re.compile(r"(^|\.)(experts?\.|[a-z_]*_moe\.(in|out)put_linear)")  # of a tensor's name
 NUMBER = re.compile(r"(?<=experts\.)([0-9]{1,5})(?=\.)|(?<=\[)([0-9]{1,5})(?=\]$)")
+DOUBLE = "use_double_wide_mlp"  # of Gemma 4: some layers are twice as wide
 DRAFTS = ("num_nextn_predict_layers", "mtp_num_hidden_layers")  # layers behind the last that draft tokens
 
 
@@ -142,6 +143,7 @@ def locate(checkpoint: Checkpoint) -> FeedForward:
         located.append(Located(Block(layer, tensor.shape[network.neuron_axis], part), network, (shard, tensor)))
     found = FeedForward(family, model_type, prefix, layers, hidden, tuple(located))
     own = [each for each in named if each.prefix == prefix and each.layer < layers]
+    _check_width(checkpoint, found, config)
     _check_experts(checkpoint, found, config)
     if found.mixture:
         check_biases(checkpoint.folder, model_type, config, ((each.name, each.tensor.name) for each in own))
@@ -228,6 +230,21 @@ def _layers(checkpoint: Checkpoint, family: Family, config: Mapping[str, Any], o
     if not family.gaps and (missing := set(range(layers)) - present):
         raise CheckpointError(f"{checkpoint.folder}: layer {min(missing)} has no {wanted}. Download it again.")
     return layers
+
+
+def _check_width(checkpoint: Checkpoint, found: FeedForward, config: Mapping[str, Any]) -> None:
+    """Raise CheckpointError when the usual networks are not as wide as the config says."""
+    key = found.family.width
+    said = config.get(key) if key else None
+    if type(said) is not int:
+        return
+    allowed = (said, 2 * said) if config.get(DOUBLE) else (said,)
+    for each in found.located:
+        if not each.network.part and each.block.width not in allowed:
+            raise CheckpointError(
+                f"{checkpoint.folder}: the config says {said} neurons a layer ({key}), layer {each.block.layer} has "
+                f"{each.block.width}. Download the model again."
+            )
 
 
 def _experts(config: Mapping[str, Any]) -> list[int]:

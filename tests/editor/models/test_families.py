@@ -601,3 +601,18 @@ def test_dtype_is_the_text_towers_off_the_cpu(tmp_path: Path, monkeypatch: pytes
         assert choose_dtype(folder, "cuda") == expected
         assert choose_dtype(folder, "cpu") == "float32"
         assert choose_dtype(folder, "cuda", "float16") == "float16"
+
+
+@pytest.mark.parametrize(
+    ("model_type", "key"),
+    [("llama", "intermediate_size"), ("falcon", "ffn_hidden_size"), ("gpt2", "n_inner"), ("opt", "ffn_dim"),
+     ("ctrl", "dff"), ("granitemoehybrid", "shared_intermediate_size"), ("gemma4_text", "intermediate_size")],
+)  # fmt: skip
+def test_a_config_that_says_another_width_is_refused(
+    saved: Callable[..., Path], model_type: str, key: str, tmp_path: Path
+) -> None:
+    shutil.copytree(saved(model_type), tmp_path / "base")
+    for width in (tiny.WIDTH // 2, tiny.WIDTH + 2):
+        tiny.edit_config(tmp_path / "base", **{key: width})
+        with pytest.raises(CheckpointError, match=rf"says {width} neurons a layer \({key}\), layer 0 has {tiny.WIDTH}"):
+            open_target(resolve(str(tmp_path / "base")))

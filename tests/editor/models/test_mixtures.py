@@ -351,6 +351,24 @@ def test_files_that_do_not_hold_together(
         open_target(resolve(str(base)))
 
 
+def test_an_expert_that_is_missing_in_one_shard(saved: Callable[..., Path], tmp_path: Path) -> None:
+    """From the shard and from the index, so that nothing but the experts' numbers tells."""
+    base = shutil.copytree(saved("qwen3_moe", shards=True), tmp_path / "base")
+    index = json.loads((base / "model.safetensors.index.json").read_text())
+    gone = [name for name in index["weight_map"] if ".2.mlp.experts.1." in name]
+    assert len(gone) == 3
+    for name in gone:
+        file = base / index["weight_map"].pop(name)
+        tensors = load_file(file)
+        del tensors[name]
+        save_file(tensors, file, metadata={"format": "pt"})
+    (base / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(
+        CheckpointError, match=r"layer 2 has no expert 1 \(3 are there\)\. A shard is missing or damaged"
+    ):
+        open_target(resolve(str(base)))
+
+
 @pytest.mark.parametrize("op", ["pin", "add", "shift"])
 def test_constants_are_refused_without_biases(saved: Callable[..., Path], op: str) -> None:
     from monoglot.editor.edits.carriers import carried
