@@ -59,17 +59,28 @@ class TensorEdit:
 
 @dataclass
 class Rounding:
-    """How far stored numbers are from the computed ones: relative to what was asked for, in the root mean square."""
+    """How far stored numbers are from the computed ones: relative to what was asked for, in the root mean square.
 
-    squares: dict[str, list[float]] = field(default_factory=lambda: {"weights": [0.0, 0.0], "biases": [0.0, 0.0]})
+    `squares` has of each block its kind, and the sums of the error's and of the wanted numbers' squares. They are added up in
+    their order, so that nothing depends on which of several files was written first.
+    """
+
+    squares: list[tuple[str, float, float]] = field(default_factory=list)
 
     def add(self, kind: str, exact: Float64, stored: Float64, asked: Float64) -> None:
-        self.squares[kind][0] += float(np.square(stored - exact).sum())
-        self.squares[kind][1] += float(np.square(asked).sum())
+        self.squares.append((kind, float(np.square(stored - exact).sum()), float(np.square(asked).sum())))
+
+    def include(self, other: "Rounding") -> None:
+        """Add what another counted, after one's own."""
+        self.squares += other.squares
 
     @property
     def relative(self) -> dict[str, float]:
-        return {kind: float(f"{(error / asked) ** 0.5:.2g}") for kind, (error, asked) in self.squares.items() if asked}
+        sums = {"weights": [0.0, 0.0], "biases": [0.0, 0.0]}
+        for kind, error, asked in self.squares:
+            sums[kind][0] += error
+            sums[kind][1] += asked
+        return {kind: float(f"{(error / asked) ** 0.5:.2g}") for kind, (error, asked) in sums.items() if asked}
 
 
 class Editing:

@@ -217,8 +217,7 @@ def staged_folder(
     destination = absolute(destination)
 
     def place(staging: Path) -> None:
-        for root, _, _ in os.walk(staging):
-            _sync_folder(Path(root))
+        _sync_tree(staging)
         if whole:
             whole(staging)
         _swap_in(staging, destination, force=force)
@@ -461,6 +460,16 @@ def _swap_in(staging: Path, destination: Path, *, force: bool) -> None:
         staging.rename(destination)
     with contextlib.suppress(OSError):  # it is in place: too late to say that nothing was kept
         _sync_folder(destination.parent)
+
+
+def _sync_tree(folder: Path) -> None:
+    """Make all files of a folder durable in one pass, then its entries; what was synced before costs nothing."""
+    for root, _, names in os.walk(folder):
+        for name in names:
+            with (Path(root) / name).open("rb+") as file:
+                os.fsync(file.fileno())
+    for root, _, _ in os.walk(folder):
+        _sync_folder(Path(root))
 
 
 def _sync_folder(folder: Path) -> None:

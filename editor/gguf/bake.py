@@ -7,7 +7,6 @@ is, each on a thread of its own. Memory is constant. What neurons a GGUF's are c
 checkpoint it was converted from: that layers and width fit is all that is known.
 """
 
-import errno
 import hashlib
 import os
 from collections import deque
@@ -24,6 +23,7 @@ from ..edits.recipe import Recipe
 from ..errors import CheckpointError, NeuronsError, OutputError, RecipeError
 from ..files.gguf import Gguf, read_gguf
 from ..files.output import staged_file, taken
+from ..files.spans import copy_span, write_all
 from ..files.streams import blocks
 from ..neurons import neurons as neurons_file
 from ..neurons.neurons import Neurons
@@ -34,7 +34,6 @@ from .up_projection import Up, locate_up
 
 PIECE = 16 * 2**20  # bytes, handed from thread to thread
 AHEAD = 4  # pieces
-UNABLE = (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM)  # by the kernel alone
 
 Progress = Callable[[int, int], None]  # bytes done, bytes in all
 Range = tuple[int, int]
@@ -217,34 +216,10 @@ def _pieces(first: int, size: int) -> Iterator[Range]:
 
 
 def _copy_piece(source: BinaryIO, out: BinaryIO, begin: int, end: int, zeros: list[Range], path: Path) -> None:
-    at = begin
-    while at < end and (count := _by_kernel(source, out, at, end)):
-        at += count
-    for data in blocks(source, at, end, path) if at < end else ():
-        out.seek(at)
-        _write(out, data)
-        at += len(data)
+    copy_span(source, out, begin, end, begin, path)
     for first, last in zeros:
         out.seek(first)
-        _write(out, bytes(last - first))
-
-
-def _by_kernel(source: BinaryIO, out: BinaryIO, at: int, end: int) -> int:
-    """How many bytes the kernel copied; 0 where it can't between these two files."""
-    if not hasattr(os, "copy_file_range"):
-        return 0
-    try:
-        return os.copy_file_range(source.fileno(), out.fileno(), end - at, at, at)
-    except OSError as error:
-        if error.errno in UNABLE:
-            return 0
-        raise
-
-
-def _write(out: BinaryIO, data: bytes | memoryview) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[out.write(view) :]
+        write_all(out, bytes(last - first))
 
 
 def _hash_piece(source: BinaryIO, digest: Any, begin: int, end: int, zeros: list[Range], path: Path) -> None:

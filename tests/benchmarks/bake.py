@@ -122,7 +122,7 @@ def choose_neurons(target: Target, path: Path) -> neurons.Neurons:
         "fr": tuple(np.sort(both[count:]) for both in drawn),
     }
     means = {language: tuple(np.ones(count) for _ in own) for language, own in chosen.items()}
-    found = neurons.Neurons(chosen, {"mean": means}, model_info(target), {"name": "random"})
+    found = neurons.Neurons(chosen, {"mean": means}, model_info(target), {"name": "lape", "rate": SHARE, "quantile": 0.95})
     neurons.save(found, path)
     return found
 
@@ -221,7 +221,7 @@ def main() -> None:
         scratch = Path(temporary)
         small = options.model or make_checkpoint(scratch / "small", SMALL, sharded=False)
         if options.runs:
-            compare(small, scratch, options.runs, transformers=True)
+            compare(small, scratch, options.runs, transformers=False)
         if options.size_gb:
             made = make_checkpoint(scratch / "large", large, sharded=True)
             compare(made, scratch, options.large_runs, transformers=False)

@@ -189,7 +189,7 @@ def test_in_small_pieces_it_is_the_same(
     target = open_target(resolve(str(saved(case, dtype="float16"))))
     neurons = tiny.to_steer(target.feed_forward.layers, target.feed_forward.width)
     for name, chunk in (("whole", 2**21), ("pieces", 100)):
-        monkeypatch.setattr("monoglot.editor.edits.bake.CHUNK", chunk)
+        monkeypatch.setattr("monoglot.editor.edits.streaming.CHUNK", chunk)
         bake(target, neurons, tiny.recipe(op, carrier), tmp_path / name, calibration=tiny.by_hand(target))
     whole, pieces = (
         {path.name: path.read_bytes() for path in (tmp_path / name).glob("model*")} for name in ("whole", "pieces")
