@@ -40,6 +40,24 @@ def device_options(function: Function) -> Function:
     )(function)
 
 
+def rehash_option(function: Function) -> Function:
+    """--rehash."""
+
+    def forget(ctx: click.Context, option: click.Parameter, value: bool) -> None:
+        if value:
+            from ..editor.files.hashes import forget_hashes
+
+            forget_hashes()
+
+    return click.option(
+        "--rehash",
+        is_flag=True,
+        expose_value=False,
+        callback=forget,
+        help="Read every file for its sha256, also where that is known and the file's times say that it did not change.",
+    )(function)
+
+
 def detect_options(function: Function) -> Function:
     """Add the options of `detect` and `export` about statistics."""
     from ..editor.statistics.detection import Detection

@@ -17,6 +17,7 @@ from .edits.fit import open_calibration, source_of
 from .edits.recipe import Recipe
 from .edits.request import AUTO, Request
 from .errors import CorpusError, NeuronsError, OutputError, StatisticsError, VerificationError
+from .files.hashes import remember
 from .files.output import absolute, check_free, check_room, claimed, publish
 from .measures.search import bake_requested, check_search, digest, prompts_of
 from .models.source import resolve
@@ -165,6 +166,8 @@ def export(
         )  # fmt: skip
         if place == unproved and proved.passed:
             publish(unproved, output, force=force)
+            for name, entry in manifest.read(output).files.items():  # each was read for the proof
+                remember(output / name, entry.sha256)
             proved = replace(proved, folder=output)
         return Exported(proved.folder, work, target, statistics, neurons, vocabulary, baked, proved)
 

@@ -7,7 +7,7 @@ import click
 
 from ..console import listener, note
 from ..edit_options import edit_options, given_edits, request_of, require
-from ..options import device_options
+from ..options import device_options, rehash_option
 from ..show import show_baked
 from ..steps.bake import about_config, about_runtimes
 from ..terminal import quoted
@@ -39,6 +39,7 @@ from ..terminal import quoted
     help="The folder to write; of a GGUF file, the file.",
 )
 @click.option("--force", is_flag=True, help="Replace what monoglot wrote there.")
+@rehash_option
 @device_options
 @click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")
 def command(

@@ -7,7 +7,7 @@ import click
 
 from ...editor.proof.settings import TOKENS
 from ..edit_options import edit_options, request_of, require
-from ..options import corpus_options, detect_options, find_options, split
+from ..options import corpus_options, detect_options, find_options, rehash_option, split
 from ..steps.export import run_export
 from ..steps.push import ready
 
@@ -26,6 +26,7 @@ from ..steps.push import ready
 @click.option("--work", type=click.Path(path_type=Path), help="Folder of the intermediate files. Default: OUT.work")
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The folder to write.")
 @click.option("--force", is_flag=True, help="Replace a checkpoint that monoglot wrote there.")
+@rehash_option
 @click.option("--push", metavar="USER/NAME", help="Put it on the Hub when it is proved, as `monoglot push` does.")
 @click.option("--yes", is_flag=True, help="With --push: don't ask.")
 @click.option("--json", "as_json", is_flag=True, help="Print only the answer, as JSON.")

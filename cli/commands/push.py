@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from ..console import answer
+from ..options import rehash_option
 from ..steps.push import require_an_answer, run_push, show_package
 
 
@@ -24,6 +25,7 @@ from ..steps.push import require_an_answer, run_push, show_package
 @click.option("--dry-run", is_flag=True, help="Look at everything and write nothing.")
 @click.option("--yes", is_flag=True, help="Don't ask.")
 @click.option("--unverified", is_flag=True, help="Push a checkpoint that was not verified, or that failed.")
+@rehash_option
 @click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")
 def command(
     folder: Path,

@@ -18,6 +18,7 @@ from ..errors import OutputError, RecipeError
 from ..files import card_text
 from ..files.checkpoint import Checkpoint
 from ..files.companions import companions
+from ..files.hashes import remember
 from ..files.kinds import FILE
 from ..files.output import check_free, claimed, staged_folder
 from ..models.target import Target, about_sampled, check_unchanged
@@ -151,6 +152,8 @@ def _bake(
             _write(staging / "README.md", card.encode())
             manifest = replace(manifest, card=card_text.memory(card)).with_file("README.md", card.encode())
         manifest_file.write(staging, manifest)
+    for name, entry in written.items():
+        remember(destination / name, entry.sha256)
     return Baked(target, destination, manifest, what, left_out)
 
 

@@ -32,7 +32,7 @@ AT_ONCE = 4  # files
 AHEAD = 6  # pieces of a file that are copied and not yet hashed
 PIECE = 8 * 2**20  # bytes of a copied span
 SMALL = 2**20  # bytes; less is written without further threads
-SYNC_EVERY = 64 * 2**20  # bytes
+SYNC_EVERY = 32 * 2**20  # bytes
 
 AnyEdit = TensorEdit | ByteEdit
 Written = tuple[FileEntry, list[Future[None]]]  # and its syncs
@@ -95,11 +95,9 @@ def write_files(
     workers = max(1, min(AT_ONCE, os.cpu_count() or 1, len(files)))
     with ThreadPoolExecutor(1) as syncer, ThreadPoolExecutor(workers) as pool:
         run = _Run(edits, syncer, told, stop)
-        jobs = {
-            name: pool.submit(_write_file, file, folder / name, run, roundings[name]) for name, file in files.items()
-        }
+        jobs = {name: pool.submit(run.guarded, file, folder / name, roundings[name]) for name, file in files.items()}
         try:
-            _first_failure(list(jobs.values()))
+            _wait(list(jobs.values()))
             for job in jobs.values():
                 for future in job.result()[1]:
                     future.result()
@@ -112,12 +110,13 @@ def write_files(
     return {name: job.result()[0] for name, job in jobs.items()}
 
 
-def _first_failure(jobs: list[Future[Written]]) -> None:
-    """Wait for all, or raise what went wrong in the first that failed."""
+def _wait(jobs: list[Future[Written]]) -> None:
+    """Wait for all, or raise what went wrong in the first that failed; the others stop because of it."""
     done, _ = wait(jobs, return_when="FIRST_EXCEPTION")
-    for job in jobs:
-        if job in done:
-            job.result()
+    failed = [error for job in jobs if job in done and (error := job.exception())]
+    for error in failed:
+        if not isinstance(error, CancelledError) or len(failed) == 1:
+            raise error
 
 
 @dataclass(frozen=True)
@@ -132,6 +131,20 @@ class _Run:
     def sync(self, out: Any) -> Future[None]:
         """Sync what was written to an open file so far, meanwhile."""
         return self.syncer.submit(_sync, os.dup(out.fileno()))
+
+    def guarded(self, file: FileSource, path: Path, rounding: Rounding) -> Written:
+        """Write one file; when that fails, the others stop."""
+        self.check()
+        try:
+            return _write_file(file, path, self, rounding)
+        except BaseException:
+            self.stop.set()
+            raise
+
+    def check(self) -> None:
+        """Raise CancelledError when another file failed."""
+        if self.stop.is_set():
+            raise CancelledError
 
 
 def _write_file(file: FileSource, path: Path, run: _Run, rounding: Rounding) -> Written:
@@ -170,8 +183,7 @@ def _stream(file: FileSource, source: Any, out: Any, digest: Any, run: _Run, rou
     write_all(out, file.header)
     with file.path.open("rb", buffering=0) as again, ThreadPoolExecutor(1) as hasher:
         for number, (begin, end, tensor, row) in enumerate(_pieces(file, run.edits)):
-            if run.stop.is_set():
-                raise CancelledError
+            run.check()
             slot = number % AHEAD
             if before := pending[slot]:
                 before.result()

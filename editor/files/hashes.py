@@ -4,8 +4,13 @@ What was found is kept in the user's cache folder (`$XDG_CACHE_HOME/monoglot/sha
 whether a file is still the one that was read: its path, device, inode, size, and the times of its last change, in
 nanoseconds. The second of these times, `ctime`, is set by the system whatever a program does to the first. A file that was
 changed moments ago is not remembered, because it could change once more within one tick of the file system's clock.
-Where nothing can be kept, hashes are computed once in each process. The name of a blob in the Hub's cache is its sha256 as
-it was downloaded, and is not trusted: a blob can be edited, or damaged.
+Where nothing can be kept, hashes are computed once in each process. What monoglot writes is hashed on its way, and remembered
+at once: nobody else writes there meanwhile.
+
+The name of a blob in the Hub's cache is its sha256 as it was downloaded. It is taken for its hash while the system's own
+times say that the blob was not changed after the first link to it was made, which the Hub's library does when the download
+is complete. A blob that was edited or copied since is read. Damage by the disk shows in no time: `forget_hashes`, which is
+`--rehash`, has every file read.
 """
 
 import contextlib
@@ -14,9 +19,10 @@ import json
 import os
 import re
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Lock
 
 from ..errors import CheckpointError, OutputError
 from .output import replace_file
@@ -29,22 +35,50 @@ THREADS = 8
 DIGEST = re.compile(r"[0-9a-f]{64}")
 
 _computed: dict[str, str] = {}  # by this process
+_anew = [False]  # whether this process takes nobody's word but its own
 
 
-def file_hashes(paths: Iterable[Path]) -> list[str]:
-    """Give the sha256 of each file, in hex, several at a time. Raises CheckpointError for one that cannot be read."""
+def forget_hashes() -> None:
+    """Read every file anew from now on in this process, whatever is known of it."""
+    _computed.clear()
+    _anew[0] = True
+
+
+def file_hashes(paths: Iterable[Path], progress: Callable[[Path, int, int], None] | None = None) -> list[str]:
+    """Give the sha256 of each file, in hex, several at a time.
+
+    `progress` gets a file, and the bytes read and to be read, of all files. Raises CheckpointError for an unreadable one.
+    """
+    listed, lock = list(paths), Lock()
+    sizes = [path.stat().st_size if path.is_file() else 0 for path in listed]
+    done = [0] * len(listed)
+
+    def hashed(number: int) -> str:
+        def told(count: int) -> None:
+            with lock:
+                done[number] = count
+                if progress:
+                    progress(listed[number], sum(done), sum(sizes))
+
+        digest = file_hash(listed[number], told if progress else None)
+        told(sizes[number])
+        return digest
+
     with ThreadPoolExecutor(min(THREADS, os.cpu_count() or 1)) as pool:
-        return list(pool.map(file_hash, paths))
+        return list(pool.map(hashed, range(len(listed))))
 
 
-def file_hash(path: Path) -> str:
-    """Give the sha256 of a file, in hex, from the cache where it is still the same. Raises CheckpointError."""
+def file_hash(path: Path, progress: Callable[[int], None] | None = None) -> str:
+    """Give the sha256 of a file, in hex, from the cache where it is still the same. `progress` gets the bytes read so far.
+
+    Raises CheckpointError.
+    """
     try:
         before = path.stat()
         name = _name(path, before) if before.st_size >= SMALL else None
-        if name and (known := _computed.get(name) or _known(name)):
+        if name and (known := _found(path, before, name)):
             return known
-        digest = sha256(path)
+        digest = sha256(path, progress) if progress else sha256(path)
         after = path.stat()
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror}. Check the file and its permissions.") from None
@@ -64,8 +98,34 @@ def known_hash(path: Path) -> str | None:
         return None
     if found.st_size < SMALL:
         return None
-    name = _name(path, found)
-    return _computed.get(name) or _known(name)
+    return _found(path, found, _name(path, found))
+
+
+def remember(path: Path, digest: str) -> None:
+    """Keep the sha256 of a large file that this process has just written, synced and put in its place."""
+    with contextlib.suppress(OSError):
+        found = path.stat()
+        if found.st_size >= SMALL:
+            _computed[name := _name(path, found)] = digest
+            _keep(name, digest)
+
+
+def _found(path: Path, found: os.stat_result, name: str) -> str | None:
+    """Give the hash that this process computed, or, unless all is to be read anew, one that was kept or is a blob's name."""
+    if name in _computed:
+        return _computed[name]
+    return None if _anew[0] else _known(name) or _blob_name(path, found)
+
+
+def _blob_name(path: Path, found: os.stat_result) -> str | None:
+    """Give the sha256 that the Hub's cache calls a file by, if it was not changed since the first link to it was made."""
+    blob = Path(os.path.realpath(path))
+    home = blob.parent.parent
+    if not (path.is_symlink() and blob.parent.name == "blobs" and DIGEST.fullmatch(blob.name)):
+        return None
+    links = [link for link in home.glob("snapshots/*/**/*") if link.is_symlink() and link.name == path.name]
+    made = [link.lstat().st_ctime_ns for link in links if os.path.realpath(link) == str(blob)]
+    return blob.name if made and max(found.st_mtime_ns, found.st_ctime_ns) <= min(made) else None
 
 
 def _stamp(found: os.stat_result) -> list[int]:

@@ -10,6 +10,7 @@ from ..edits.certificate import Certificate
 from ..edits.manifest import Manifest
 from ..errors import CardError, PublishError
 from ..files.card_text import metadata_of
+from ..files.hashes import file_hashes
 from ..files.kinds import FILE
 from ..files.streams import hashed, sha256
 
@@ -44,9 +45,10 @@ def check(
 ) -> Package:
     """Return the checkpoint in `folder` as a package, when it is what its manifest says.
 
-    `progress` gets a name, bytes read, and bytes in all. Raises VerificationError for a folder without a manifest;
-    PublishError when a file is missing or has another sha256, the certificate is missing or says that the proof failed
-    (unless `unverified`), or the card's metadata cannot be read.
+    A file that is known to be the one that was hashed before is not read again. `progress` gets a name, and the bytes read
+    and to be read, of all files. Raises VerificationError for a folder without a manifest; PublishError when a file is
+    missing or has another sha256, the certificate is missing or says that the proof failed (unless `unverified`), or the
+    card's metadata cannot be read.
     """
     manifest = manifest_file.read(folder)
     listed = manifest.files
@@ -56,11 +58,11 @@ def check(
         )
     notes = _certified(folder, manifest.certificate, unverified)
     _check_card(folder / CARD)
-    whole = sum((folder / name).stat().st_size for name in listed)
-    files, done = {}, 0
-    for name, entry in listed.items():
-        found = _hashed(folder / name, name, done, whole, progress)
-        done += found.size
+    told = (lambda path, *done: progress(path.relative_to(folder).as_posix(), *done)) if progress else None
+    read = file_hashes((folder / name for name in listed), told)
+    files = {}
+    for (name, entry), digest in zip(listed.items(), read, strict=True):
+        found = Local((folder / name).stat().st_size, digest)
         if found.sha256 != entry.sha256:
             if name != CARD:
                 raise PublishError(
@@ -69,7 +71,7 @@ def check(
                 )
             notes.append(f"{CARD} was edited after monoglot wrote it. It is uploaded as it is.")
         files[name] = found
-    files[FILE] = _hashed(folder / FILE, FILE, done, whole, None)
+    files[FILE] = Local((folder / FILE).stat().st_size, sha256(folder / FILE))
     there = (path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if path.is_file())
     return Package(folder, manifest, files, tuple(name for name in there if name not in files), tuple(notes))
 
@@ -99,11 +101,6 @@ def _check_card(card: Path) -> None:
         metadata_of(card)
     except CardError as error:
         raise PublishError(f"the metadata of {card} cannot be read: {error}") from None
-
-
-def _hashed(path: Path, name: str, done: int, whole: int, progress: Callable[[str, int, int], None] | None) -> Local:
-    advance = (lambda read: progress(name, done + read, whole)) if progress else None
-    return Local(path.stat().st_size, sha256(path, advance))
 
 
 def git_blob(path: Path) -> str:

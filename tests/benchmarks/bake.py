@@ -2,7 +2,8 @@
 
 For a checkpoint of about 500 MB in one file (or the one given), and for a large one in shards, both made of random
 weights: seconds, seconds of processor time, peak memory, and the time as a ratio to `cp` and to `cp` with a sync of the
-copies, which is what baking does (and it writes every file's sha256 into the manifest). One per cent of each layer's
+copies, which is what baking does (and it writes every file's sha256 into the manifest). The base's own sha256 is known from
+the first round on, as it is after `detect`; "--rehash" has it read again. One per cent of each layer's
 neurons is zeroed; "activation" adds constants to another per cent besides, by a calibrated direction: it rewrites rows of
 the gate and up projections too. Runs alternate, ratios are medians over runs of the same round, everything is synced
 before each run, and the source was read just before, so it lies in the page cache as far as it fits. The peak memory of a
@@ -122,7 +123,9 @@ def choose_neurons(target: Target, path: Path) -> neurons.Neurons:
         "fr": tuple(np.sort(both[count:]) for both in drawn),
     }
     means = {language: tuple(np.ones(count) for _ in own) for language, own in chosen.items()}
-    found = neurons.Neurons(chosen, {"mean": means}, model_info(target), {"name": "lape", "rate": SHARE, "quantile": 0.95})
+    found = neurons.Neurons(
+        chosen, {"mean": means}, model_info(target), {"name": "lape", "rate": SHARE, "quantile": 0.95}
+    )
     neurons.save(found, path)
     return found
 
@@ -177,6 +180,7 @@ def compare(model: Path, scratch: Path, runs: int, *, transformers: bool) -> Non
         "bake of an activation, the same": lambda: library(on, stand_in),
         "monoglot bake, whole process": lambda: process(*command),
         "monoglot bake --activate, the same": lambda: process(*command, *activation),
+        "monoglot bake --rehash, the same": lambda: process(*command, "--rehash"),
     }
     if transformers:
         ways["from_pretrained, edit, save_pretrained"] = lambda: process(
@@ -221,7 +225,7 @@ def main() -> None:
         scratch = Path(temporary)
         small = options.model or make_checkpoint(scratch / "small", SMALL, sharded=False)
         if options.runs:
-            compare(small, scratch, options.runs, transformers=False)
+            compare(small, scratch, options.runs, transformers=True)
         if options.size_gb:
             made = make_checkpoint(scratch / "large", large, sharded=True)
             compare(made, scratch, options.large_runs, transformers=False)

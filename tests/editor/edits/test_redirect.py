@@ -199,7 +199,7 @@ def test_a_byte_of_a_moved_row_or_of_the_output_table(tmp_path: Path) -> None:
 
 def test_memory_is_that_of_a_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is added is made a block of rows at a time."""
-    from monoglot.editor.edits import bake as module
+    from monoglot.editor.edits import streaming as module
     from monoglot.editor.edits.redirect import Redirection
 
     seen: list[int] = []

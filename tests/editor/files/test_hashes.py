@@ -9,7 +9,7 @@ import pytest
 
 from monoglot.editor.errors import CheckpointError
 from monoglot.editor.files import hashes, streams
-from monoglot.editor.files.hashes import SMALL, cache_folder, file_hash, file_hashes
+from monoglot.editor.files.hashes import SMALL, cache_folder, file_hash, file_hashes, known_hash
 
 OLD = 10**9 * 1_600_000_000  # a time long ago, in nanoseconds
 
@@ -157,3 +157,65 @@ def test_the_cache_does_not_grow_for_ever(cache: Path, tmp_path: Path, monkeypat
 def test_what_cannot_be_read(cache: Path, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="cannot be read: No such file"):
         file_hash(tmp_path / "gone")
+
+
+def test_all_is_read_anew(cache: Path, reads: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once, also what was kept and what a blob is called."""
+    monkeypatch.setattr(hashes, "_anew", [False])
+    path, digest = a_file(tmp_path)
+    link = in_the_hubs_cache(tmp_path, digest, path.read_bytes())
+    assert [file_hash(path), file_hash(link)] == [digest] * 2 and reads == [path]
+    hashes.forget_hashes()
+    assert [file_hash(path), file_hash(link), file_hash(path)] == [digest] * 3 and reads == [path, path, link]
+
+
+def test_what_was_just_written_is_remembered(cache: Path, reads: list[Path], tmp_path: Path) -> None:
+    path, digest = a_file(tmp_path)
+    small, _ = a_file(tmp_path, size=SMALL - 1, name="small")
+    assert known_hash(path) is None
+    for written in (path, small, tmp_path / "gone"):
+        hashes.remember(written, digest)
+    forget()
+    assert (known_hash(path), known_hash(small), known_hash(tmp_path / "gone")) == (digest, None, None)
+    assert file_hash(path) == digest and reads == []
+    path.write_bytes(bytes(SMALL))
+    assert known_hash(path) is None
+
+
+def in_the_hubs_cache(folder: Path, name: str, data: bytes, snapshot: str = "1") -> Path:
+    home = folder / "models--a--b"
+    for place in ("blobs", f"snapshots/{snapshot}"):
+        (home / place).mkdir(parents=True, exist_ok=True)
+    if not (home / "blobs" / name).exists():
+        (home / "blobs" / name).write_bytes(data)
+        time.sleep(0.02)  # a tick of the file system's clock
+    (home / "snapshots" / snapshot / "weights").symlink_to(f"../../blobs/{name}")
+    return home / "snapshots" / snapshot / "weights"
+
+
+@pytest.mark.parametrize("change", [None, "edited", "edited, with the old time", "another's name", "linked again"])
+def test_the_name_of_a_blob(cache: Path, reads: list[Path], tmp_path: Path, change: str | None) -> None:
+    """It is believed while nothing was written to the blob after it was first linked to."""
+    data = os.urandom(SMALL)
+    named = "5" * 40 if change == "another's name" else hashlib.sha256(data).hexdigest()  # git's own are shorter
+    link = in_the_hubs_cache(tmp_path, named, data)
+    blob = link.resolve()
+    time.sleep(0.02)
+    if change in ("edited", "edited, with the old time", "linked again"):
+        times = blob.stat()
+        blob.write_bytes(os.urandom(SMALL))
+        if change == "edited, with the old time":
+            os.utime(blob, ns=(times.st_atime_ns, times.st_mtime_ns))
+    if change == "linked again":
+        time.sleep(0.02)
+        link = in_the_hubs_cache(tmp_path, named, b"", snapshot="2")
+    assert file_hash(link) == hashlib.sha256(blob.read_bytes()).hexdigest()
+    assert reads == ([] if change is None else [link])
+
+
+def test_progress_over_all(cache: Path, tmp_path: Path) -> None:
+    made = [a_file(tmp_path, name=f"shard-{number}", size=3 * SMALL) for number in range(4)]
+    seen: list[tuple[Path, int, int]] = []
+    assert file_hashes((path for path, _ in made), lambda *step: seen.append(step)) == [digest for _, digest in made]
+    assert [done for _, done, _ in seen] == sorted(done for _, done, _ in seen)
+    assert seen[-1][1:] == (12 * SMALL, 12 * SMALL)
