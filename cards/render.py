@@ -26,6 +26,7 @@ from .words import runtimes, sections, tables, wording
 
 TAGS = ["monoglot", "lape"]
 ON_CARD = (
+    "candidates",
     "perplexity",
     "deactivate_each",
     "profile",
@@ -119,7 +120,7 @@ def context(manifest: Manifest, recipe: str, method: dict[str, Any]) -> dict[str
     """Everything the template names, apart from the base's card."""
     off, active = manifest.deactivated, manifest.activated
     others = [code for code in PROMPTS if code not in (active or off)]
-    evaluation, strength = manifest.measures, manifest.strength
+    evaluation, strength = manifest.shown, manifest.strength
     found = {part.name: part for part in sections.sections(evaluation, strength)}
     verdicts = wording.verdicts(manifest.certificate)
     return {

@@ -37,6 +37,7 @@ SAMPLES = {
     "same_language": {"base": "base", "this model": "this model", "random neurons": "random neurons"},
     "deactivate_each": {"none": "nothing off", "random": "random neurons off", "off": "its own language off"},
 }
+SAID = ("base", "recipe", "edited", "kept", "certificate", "strength", "candidates", "evaluation")  # of a manifest
 CONTROLS = {code: None for code in (*range(32), *range(127, 160)) if chr(code) not in "\t\n"}
 
 
@@ -106,9 +107,9 @@ def _of_checkpoint(folder: Path, manifest: Manifest) -> Report:
         wording.title(manifest),
         wording.summary(manifest),
         facts,
-        manifest.measures,
+        manifest.shown,
         manifest.strength,
-        {key: data.get(key) for key in ("base", "recipe", "edited", "kept", "certificate", "strength", "evaluation")},
+        {key: data.get(key) for key in SAID},
         edits=tables.edits(manifest),
         recipe=recipe.to_yaml(replace(manifest.recipe, base=base.identity)),
         calibration=next(iter(tables.calibration(manifest.carrier)), None),

@@ -169,6 +169,31 @@ def edit_options(function: Function) -> Function:
     return function
 
 
+def search_options(function: Function) -> Function:
+    """Add the options of a search that chooses how a language is switched off."""
+    for option in reversed(
+        [
+            click.option(
+                "--target-damage",
+                type=click.FloatRange(0, min_open=True),
+                default=Request.target_damage,
+                show_default=True,
+                help="With --deactivate and no other edit option: by how many nats a token the log-loss of a language has to "
+                "rise to be off. The mildest set of neurons that does it is searched for.",
+            ),
+            click.option(
+                "--spare",
+                type=click.FloatRange(0),
+                default=Request.spare,
+                show_default=True,
+                help="The most that another language may lose for it, in nats a token.",
+            ),
+        ]
+    ):
+        function = option(function)
+    return function
+
+
 def _strength(ctx: click.Context, option: click.Parameter, value: str | None) -> float | str | None:
     if value is None or value == "auto":
         return value
@@ -213,6 +238,8 @@ def require(request: Request) -> None:
             raise click.UsageError(f"{idle[0]} goes with --activate.")
     if request.strength == AUTO and len(request.activate) != 1:
         raise click.UsageError("--strength auto looks for the strength of one activated language.")
+    if not request.searches_off and (idle := given("target_damage", "spare")):
+        raise click.UsageError(f"{idle[0]} goes with --deactivate alone, where the neurons are searched for.")
     if request.strength != AUTO and (idle := given("target_accuracy", "prompts")):
         raise click.UsageError(f"{idle[0]} goes with --strength auto.")
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from .console import answer, note, table
+from .console import answer, note, print_tables, table
 from .terminal import say
 
 if TYPE_CHECKING:
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from ..editor.edits.bake import Baked
     from ..editor.edits.manifest import Carrier
 
-SHOWN = ("neurons_edited", "edited", "kept", "carrier", "rounding", "strength", "left_out")
+SHOWN = ("neurons_edited", "edited", "kept", "carrier", "rounding", "strength", "candidates", "left_out")
 
 
 def show_baked(baked: "Baked", as_json: bool) -> None:
@@ -28,6 +28,10 @@ def show_baked(baked: "Baked", as_json: bool) -> None:
         return
     if manifest.strength:
         show_curve(manifest.strength)
+    if manifest.candidates:
+        from ..cards.words.tables import candidates
+
+        print_tables(candidates(manifest.candidates))
     show_edits(baked.folder.name, manifest)
     if manifest.carrier:
         _show_carrier(manifest.carrier, manifest.rounding)

@@ -248,6 +248,12 @@ def _of_manifest(folder: Path, hashes: bool) -> dict[str, Any]:
         "constants_in": carrier and carrier.name,
         "layers_left_out": list(carrier.layers_left_out) if carrier else [],
         "strength": strength and {"language": strength["language"], "reached": strength["reached"]},
+        "candidates": manifest.candidates
+        and {
+            "kind": manifest.candidates["kind"],
+            "tried": len(manifest.candidates["rows"]),
+            "reached": manifest.candidates["reached"],
+        },
         "certificate": {name: proof.passed for name, proof in manifest.certificate.proofs.items()}
         if manifest.certificate
         else {},

@@ -19,6 +19,7 @@ from .edits.request import AUTO, Request
 from .errors import CorpusError, NeuronsError, OutputError, StatisticsError, VerificationError
 from .files.hashes import remember
 from .files.output import absolute, check_free, check_room, claimed, publish
+from .measures.off import Way, search_off, way_of
 from .measures.search import bake_requested, check_search, digest, prompts_of
 from .models.source import resolve
 from .models.target import Target, open_target
@@ -77,8 +78,8 @@ def export(
     output: Path,
     *,
     languages: Sequence[str] = (),
-    rate: float = RATE,
-    quantile: float = QUANTILE,
+    rate: float | None = None,
+    quantile: float | None = None,
     detection: Detection | None = None,
     verify_tokens: int = TOKENS,
     fast: bool = False,
@@ -91,7 +92,9 @@ def export(
 ) -> Exported:
     """Detect, find, bake and prove.
 
-    `model` with what is requested, to `output`. The strength is searched for where it is not given.
+    `model` with what is requested, to `output`. The strength is searched for where it is not given. Where the request leaves
+    open how languages are switched off, and neither `rate` nor `quantile` is said, the mildest set of neurons that does it
+    is searched for.
 
     Statistics and neurons are kept in `work`, by default OUTPUT.work, and taken from there while they fit; so is a
     checkpoint that is the same already. Where tokens alone are redirected, there are none, but a vocabulary. A new checkpoint
@@ -107,9 +110,13 @@ def export(
     request = settled(request.without_shorthand().searching(), target)
     if request.strength == AUTO:
         _ = request.searched  # raises for several languages
+    off = request.searches_off and rate is None and quantile is None
+    way = (_way(output, request) or _way(unproved, request)) if off else None
     strength, layers, known = _strength(output, request)
     if not known:
         strength, layers, known = _strength(unproved, request)
+    known &= bool(way) or not off  # what an earlier search chose, until this one has chosen
+    asked, request = request, way.request(request) if way else request
     recipe = request.recipe(target, list(texts), strength, layers, list(texts))
     carrier = choose(recipe.carrier, target) if any(edit.constant for edit in recipe.edits) else None
     recipe = replace(recipe, carrier=carrier or AUTO)
@@ -138,10 +145,23 @@ def export(
             detection or Detection(), calibrate=carrier == "calibrated", quantiles=request.value != "mean"
         )  # fmt: skip
         vocabulary = _vocabulary(target, texts, work, detection.minimum, made) if recipe.redirects else None
-        statistics, calibration, neurons = None, None, neurons_file.NONE
+        statistics, calibration, neurons, record = None, None, neurons_file.NONE, None
         if recipe.of_neurons:
             statistics, calibration = _statistics(target, texts, work, detection, listener, made)
-            neurons = find(statistics, rate=rate, quantile=quantile)
+            if off:
+                found = search_off(
+                    target, statistics, texts, asked, work, after=detection.tokens, device=detection.device,
+                    dtype=detection.dtype, listener=listener,
+                )  # fmt: skip
+                neurons, record, request = found.neurons, found.record, found.way.request(asked)
+                recipe = replace(request.recipe(target, list(texts), counted=list(texts)), carrier=AUTO)
+                known = True
+            else:
+                neurons = find(
+                    statistics,
+                    rate=RATE if rate is None else rate,
+                    quantile=QUANTILE if quantile is None else quantile,
+                )
             neurons_file.save(neurons, work / NEURONS)
             made(neurons)
         inputs = (neurons, calibration, vocabulary)
@@ -155,7 +175,7 @@ def export(
             check_free(output, force=force)  # a checkpoint of the same recipe there has other inputs
             baked = bake_requested(
                 target, neurons, request, unproved, calibration=calibration, vocabulary=vocabulary, force=True,
-                device=detection.device, dtype=detection.dtype, card=card, listener=listener,
+                device=detection.device, dtype=detection.dtype, candidates=record, card=card, listener=listener,
             )  # fmt: skip
             baked = replace(baked, folder=output)
             made(baked)
@@ -246,6 +266,15 @@ def _strength(output: Path, request: Request) -> tuple[float | None, tuple[int, 
         first, last = found["layers"]
         return found["checkpoint"][-1]["strength"], (first, last), True
     return 1.0, None, False
+
+
+def _way(output: Path, request: Request) -> Way | None:
+    """Return how the languages were switched off in a checkpoint in `output` that was searched for the same."""
+    try:
+        record = manifest.read(output).candidates
+    except VerificationError:
+        return None
+    return way_of(record, request) if record else None
 
 
 def _same_recipe(output: Path, target: Target, recipe: Recipe) -> bool:

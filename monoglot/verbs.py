@@ -205,8 +205,8 @@ def export(
     corpus: Words,
     output: Place,
     languages: Words = (),
-    rate: float = RATE,
-    quantile: float = QUANTILE,
+    rate: float | None = None,
+    quantile: float | None = None,
     tokens: int = Detection.tokens,
     context: int = Detection.context,
     minimum: int = Detection.minimum,
@@ -395,4 +395,4 @@ def _request(edits: EditOptions) -> Request:
         settings[name] = tuple(settings.get(name, {}).items())
     if "prompts" in settings:
         settings["prompts"] = Path(settings["prompts"])
-    return Request(**settings)
+    return Request(**settings, choose=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...editor.files.output import replace_together
-from . import curves, heat_maps
+from . import candidates, curves, heat_maps
 from .canvas import DPI, LOOKS, THEMES, Look, Theme, available, settings
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ FOLDER = "figures"
 COLOURS = 128  # of a file
 
 DRAWN: dict[str, Callable[[Mapping[str, Any], Look], "Figure | None"]] = {
+    "candidates": candidates.candidates,
     "perplexity": heat_maps.perplexity,
     "deactivate_each": heat_maps.deactivate_each,
     "strength": curves.strength,

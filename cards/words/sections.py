@@ -35,10 +35,15 @@ def sections(evaluation: Mapping[str, Any], strength: Mapping[str, Any] | None =
     return made
 
 
-TOLD = ("perplexity", "profile")  # by the note of the first table
+TOLD = ("candidates", "perplexity", "profile")  # by the note of the first table
 
 
 TEXTS = {
+    "candidates": (
+        "What was tried",
+        "A search tried several ways to do what was asked for, and took the mildest that does it. Changes are of the mean "
+        "log-loss of a token, in nats, on text in each language; +0.69 doubles the perplexity.",
+    ),
     "perplexity": (
         "What switching a language off does to text",
         "Change of the mean log-loss of a token, in nats, on held-out text in each language (columns), with the neurons of "
@@ -101,6 +106,8 @@ def _alt(name: str, found: Mapping[str, Any]) -> str:
         rows = ", ".join(code for code in found["rows"] if code not in tables.KEPT)
         what = "Heat map: share of answers in the prompt's language (columns)"
         return f"{what} with the neurons of {rows} switched off (rows)."
+    if name == "candidates":
+        return "Scatter plot: what each way gains (upwards) against what it costs (to the right), one point a way."
     if name == "profile":
         return f"Small charts, one a language: the share of the neurons of {', '.join(found['layers'])} in each layer."
     if name == "overlap":

@@ -15,6 +15,7 @@ from ...editor.edits.manifest import Carrier
 from ...editor.edits.recipe import REDIRECT, Edit, Recipe
 from ...editor.neurons.profile import ends
 from ...editor.text import languages
+from . import candidates as ways
 from .amounts import NONE, change, count, number, or_dash, perplexity_figure, share
 from .amounts import perplexity as of_log_loss
 from .wording import operation
@@ -333,6 +334,13 @@ def strength(found: Mapping[str, Any]) -> list[Table]:
     return [Table(f"strength, for answers in {languages.name(found['language'])}", head, rows, marked=marked)]
 
 
+def candidates(found: Mapping[str, Any]) -> list[Table]:
+    """Tabulate the ways that a search has tried, numbered, with the one that was taken marked."""
+    rows = tuple((f"{at}. {name}", *cells) for at, (name, *cells) in enumerate(ways.rows(found), start=1))
+    marked = frozenset((found["chosen"], column) for column in range(4))
+    return [Table(ways.title(found), ways.columns(found), rows, ways.note(found), marked)]
+
+
 def edits(manifest: Edited) -> Table:
     """Tabulate what was changed."""
     rows = tuple((edit.language, operation(edit), *amounts(manifest, edit)) for edit in manifest.recipe.edits)
@@ -432,6 +440,7 @@ def _legend(keys: Iterable[str]) -> str:
 
 
 MEASURES: dict[str, Callable[[Mapping[str, Any]], list[Table]]] = {
+    "candidates": candidates,
     "perplexity": perplexity,
     "deactivate_each": deactivate_each,
     "activated": generation,

@@ -6,8 +6,8 @@ from typing import Any
 import click
 
 from ...editor.proof.settings import TOKENS
-from ..edit_options import edit_options, request_of, require
-from ..options import corpus_options, detect_options, find_options, rehash_option, split
+from ..edit_options import edit_options, request_of, require, search_options
+from ..options import corpus_options, detect_options, find_options, given, rehash_option, split
 from ..steps.export import run_export
 from ..steps.push import ready
 
@@ -16,6 +16,7 @@ from ..steps.push import ready
 @click.argument("model")
 @corpus_options
 @edit_options
+@search_options
 @find_options
 @detect_options
 @click.option(
@@ -57,10 +58,11 @@ def command(
 
     Statistics and neurons are kept in OUT.work, and taken from there when the command is run again and they still fit. Name
     the same --work for another OUT, and another language costs only what is new. The strength of --activate is searched for
-    unless it is given.
+    unless it is given. So is, for --deactivate alone, the mildest set of neurons that switches the language off.
 
     \b
     monoglot export google/gemma-3-270m --corpus texts/ --deactivate zh -o gemma-no-zh
+    monoglot export google/gemma-3-270m --corpus texts/ --deactivate fr --target-damage 2 -o gemma-no-fr
     monoglot export google/gemma-3-270m --corpus texts/ --activate fr --hold others -o gemma-fr
     monoglot export ./model --corpus texts/ --deactivate zh,ja --shared edit -o OUT
     monoglot export google/gemma-3-270m --corpus texts/ --redirect zh=en -o gemma-zh-as-en
@@ -69,14 +71,16 @@ def command(
 
     if not corpus:
         raise click.UsageError("Name the text with --corpus (a folder of {lang}.txt).")
-    request = request_of(**options).searching()
+    chosen = given("rate", "quantile", "shared")
+    request = request_of(**options, choose=not chosen).searching()
     require(request)
     if yes and not push:
         raise click.UsageError("--yes goes with --push.")
     if push:
         ready(push, yes)
     passed = run_export(
-        model, corpus, request, output, languages=split(languages), rate=rate, quantile=quantile,
+        model, corpus, request, output, languages=split(languages), rate=rate if chosen else None,
+        quantile=quantile if chosen else None,
         detection=Detection(tokens, context, minimum, batch_size, device, dtype), verify_tokens=verify_tokens, fast=fast,
         base_id=base_id, work=work, force=force, as_json=as_json, push=push, yes=yes,
     )  # fmt: skip

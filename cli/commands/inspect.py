@@ -206,6 +206,9 @@ def _carried(found: dict[str, Any]) -> Lines:
     if found["strength"]:
         reached = "" if found["strength"]["reached"] else ", which fell short of what was asked"
         yield "strength", f"searched for {found['strength']['language']}{reached}"
+    if tried := found["candidates"]:
+        short = "" if tried["reached"] else ", none of which does all that was asked"
+        yield "search", f"{tried['tried']} ways tried{short}"
 
 
 def _proved(certificate: dict[str, bool]) -> str:

@@ -29,8 +29,8 @@ class Settings(TypedDict, total=False):
     """What `editor.export.export` may be told besides."""
 
     languages: "Sequence[str]"
-    rate: float
-    quantile: float
+    rate: float | None
+    quantile: float | None
     detection: "Detection"
     verify_tokens: int
     base_id: str | None
@@ -85,6 +85,6 @@ def run_export(
     if as_json:
         record = manifest.read(done.folder).to_data()
         keys = ("neurons_edited", "edited", "kept", "redirected", "output_table", "carrier", "rounding", "strength",
-                "certificate")  # fmt: skip
+                "candidates", "certificate")  # fmt: skip
         answer({"folder": str(done.folder), **{key: record.get(key) for key in keys}, **pushed})
     return done.passed

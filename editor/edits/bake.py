@@ -46,7 +46,7 @@ OWN_FILES = (
     "README.md",
 )  # made anew, not copied
 # What was measured of a checkpoint of ours says nothing of one that is made from it.
-FIGURES = ("perplexity", "deactivate_each", "strength", "profile", "overlap", "similarity")
+FIGURES = ("perplexity", "deactivate_each", "strength", "profile", "overlap", "similarity", "candidates")
 FINDINGS = (*(f"figures/{name}.png" for name in FIGURES), "report.html", "README.md.bak")
 
 Progress = Callable[[int, int], None]  # bytes done, bytes in all

@@ -6,11 +6,12 @@ missing or no number: they are shown as a dash. What else a measure says is kept
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, TypedDict
+from typing import Any, Literal, TypedDict
 
 from ..errors import MalformedError
 from ..files import schema
-from ..files.schema import Count
+from ..files.schema import Count, Figure
+from ..text.languages import Code
 
 Row = dict[str, Any]  # name -> figure
 Rows = dict[str, Row]
@@ -142,6 +143,31 @@ class Search(_Search, total=False):
     chosen: float
     layers: tuple[Count, Count]
     prompts: str
+
+
+class Candidate(TypedDict):
+    """One way that was tried: what it gains, and what it costs, in nats a token; other figures stand beside."""
+
+    name: str
+    gain: Figure
+    damage: Figure
+
+
+class _Candidates(TypedDict):
+    kind: Literal["off"]
+    languages: tuple[Code, ...]
+    reached: bool
+    chosen: Count
+    rows: tuple[Candidate, ...]
+
+
+class Candidates(_Candidates, total=False):
+    """A search among several ways to do the same, by their number; `chosen` is the number of the one that was taken."""
+
+    target_damage: float
+    spare: float
+    tokens: Row
+    seen: tuple[Code, ...]
 
 
 class _Run(TypedDict):

@@ -5,12 +5,12 @@
      "redirected": {"zh": {to: "en", tokens: 4096}}, "vocabulary": {"zh": 65536}, "output_table": null | {tensor, bytes},
      "carrier": null | {name, layers_left_out, spare_neurons, calibration: null | [per layer {…}]},
      "rounding": {weights, biases}, "left_out": […], "files": {name: {sha256, size}}, "certificate": null | {…},
-     "quantised": format of the weights, "card": {body, metadata: {key: sha256}}, "strength": {…}, "evaluation": {…},
-     "runtimes": {name: {…}}}
+     "quantised": format of the weights, "card": {body, metadata: {key: sha256}}, "strength": {…},
+     "candidates": {…}, "evaluation": {…}, "runtimes": {name: {…}}}
 
 Where tokens are redirected it has `redirected` {"zh": {to: "en", tokens: 4096}}, `vocabulary` {"zh": 65536}, the tokens that
 were counted, and `output_table` {tensor, bytes} of a model that was tied. `quantised` is there where the weights are, the
-last four once something was written or measured. It holds no time, no path and no user's name, so the same inputs give the
+last five once something was written or measured. It holds no time, no path and no user's name, so the same inputs give the
 same file. What is read is checked whole: a name never leaves the folder, a value is of its type.
 """
 
@@ -43,7 +43,7 @@ from . import recipe as recipe_file
 from .calibration import Calibration
 from .carriers import EXACT, Carried, carried
 from .certificate import Certificate
-from .evaluation import Evaluation, Run, Search
+from .evaluation import Candidates, Evaluation, Run, Search
 from .recipe import Recipe
 
 FORMAT = 1
@@ -51,7 +51,7 @@ CARD = "README.md"
 FIGURES = "figures/"
 NAMES = (*EXACT, "calibrated")  # of carriers
 OF_TOKENS = ("redirected", "vocabulary", "output_table")  # what is there where tokens are redirected
-PARTS = ("quantised", "card", "strength", "evaluation", "runtimes")  # what is not in every manifest
+PARTS = ("quantised", "card", "strength", "candidates", "evaluation", "runtimes")  # what is not in every manifest
 
 
 @dataclass(frozen=True)
@@ -148,6 +148,7 @@ class Manifest:
     quantised: str | None = None  # the format of the weights, where they are
     card: Remembered | None = None
     strength: Search | None = None
+    candidates: Candidates | None = None
     evaluation: Evaluation | None = None
     runtimes: dict[str, Run] | None = None
     arrived: tuple[str, ...] = ()
@@ -191,7 +192,7 @@ class Manifest:
     @property
     def deactivated(self) -> tuple[str, ...]:
         """The languages that are switched off."""
-        return tuple(edit.language for edit in self.recipe.edits if edit.op == "deactivate")
+        return tuple(edit.language for edit in self.recipe.edits if edit.off)
 
     @property
     def carrier_name(self) -> str:
@@ -202,6 +203,11 @@ class Manifest:
     def measures(self) -> Mapping[str, Mapping[str, Any]]:
         """What was measured, by measure; empty where nothing was."""
         return self.evaluation.measures if self.evaluation else {}
+
+    @property
+    def shown(self) -> Mapping[str, Mapping[str, Any]]:
+        """What was measured, and what a search has tried: what tables and figures are made of."""
+        return {**self.measures, **({"candidates": self.candidates} if self.candidates else {})}
 
     def with_file(self, name: str, data: bytes) -> "Manifest":
         """List a file with these bytes."""

@@ -88,6 +88,11 @@ class Edit:
         return self.op in CONSTANT_OPS
 
     @property
+    def off(self) -> bool:
+        """Whether it switches its language off: its neurons write nothing, or the opposite."""
+        return self.op == "deactivate" or (self.op == "scale" and (self.strength or 0) <= 0)
+
+    @property
     def held(self) -> str | None:
         """The language whose text the neurons are held at the values of, where it isn't their own."""
         return (self.value or "").partition("@")[2] or None

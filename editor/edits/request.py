@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 AUTO = "auto"
 OTHERS = "others"  # all languages but the activated ones
 TARGET_ACCURACY = 0.9
+TARGET_DAMAGE = 1.5  # nats a token
+SPARE = 0.1
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,9 @@ class Request:
     `op` redirect means that all other languages go to the activated one. `strength` AUTO searches for the smallest that
     works, with `target_accuracy` and a file of `prompts`. `layers` are the
     first and the last one, "all", or AUTO: all but the last sixth, where constants make loops. `for_runtimes` are runtimes
-    that are to show the edits, which decides on the carrier where that is AUTO. None is what was not said.
+    that are to show the edits, which decides on the carrier where that is AUTO. None is what was not said. `choose` leaves
+    the rest to a search: languages are switched off by the mildest set of neurons with which they lose `target_damage` nats
+    a token, and no other one more than `spare`.
     """
 
     deactivate: tuple[str, ...] = ()
@@ -46,6 +50,9 @@ class Request:
     tolerance: float = TOLERANCE
     above_tolerance: str = "refuse"
     compat_config: bool | None = None
+    choose: bool = False
+    target_damage: float = TARGET_DAMAGE
+    spare: float = SPARE
 
     @property
     def any(self) -> bool:
@@ -56,6 +63,12 @@ class Request:
     def of_neurons(self) -> bool:
         """Whether it asks for an edit of neurons."""
         return bool(self.deactivate or self.activate or self.hold or self.scale)
+
+    @property
+    def searches_off(self) -> bool:
+        """Whether it leaves open how languages are switched off, and asks for nothing else."""
+        others = self.activate or self.hold or self.scale or self.redirect or self.shared
+        return bool(self.choose and self.deactivate and not others)
 
     def without_shorthand(self) -> "Request":
         """Give the request with `op` redirect as what it means: all other languages go to the activated ones."""

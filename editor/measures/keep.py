@@ -64,8 +64,8 @@ def _into_checkpoint(subject: Subject, folder: Path, before: Manifest, card: Car
         with updating(folder):
             now = unchanged(folder, before)
             evaluation = (now.evaluation or Evaluation({})).adding(found)
-            drawn = card.draw(evaluation.measures, now.strength)
             now = replace(now, evaluation=evaluation)
+            drawn = card.draw(now.shown, now.strength)
             lines = card.renew(folder, now, subject.neurons.method, subject.target.source.folder, drawn)
         for line in lines:
             if line not in said:

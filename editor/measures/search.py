@@ -6,13 +6,14 @@ import warnings
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from ..edits import manifest
 from ..edits.bake import Baked, bake, check_place
 from ..edits.calibration import Calibration
 from ..edits.card_maker import NO_CARD, CardMaker
 from ..edits.carriers import carried
-from ..edits.evaluation import Search
+from ..edits.evaluation import Candidates, Search
 from ..edits.plan import Plan
 from ..edits.recipe import Recipe
 from ..edits.redirect import told
@@ -48,10 +49,13 @@ def bake_requested(
     force: bool = False,
     device: str = "auto",
     dtype: str = "auto",
+    candidates: Candidates | None = None,
     card: CardMaker = NO_CARD,
     listener: Listener = NOBODY,
 ) -> Baked:
     """Bake what is asked for to `output`. Where the strength is AUTO, the model runs, and the manifest gets the curve.
+
+    `candidates` are the record of a search that chose what is asked for; the manifest and the card get it.
 
     Raises what `bake` raises, and CorpusError for prompts that can't be asked. Warns (MonoglotWarning) when no strength is
     good enough; what is there then is the best of them.
@@ -60,10 +64,11 @@ def bake_requested(
     if request.strength != AUTO:
         given = None if request.strength is None else float(request.strength)
         recipe = request.recipe(target, neurons.languages, given, counted=vocabulary.languages if vocabulary else ())
-        return bake_recipe(
+        baked = bake_recipe(
             target, neurons, recipe, output, calibration=calibration, vocabulary=vocabulary, force=force, card=card,
             listener=listener,
         )  # fmt: skip
+        return _told_of(baked, neurons, card, candidates=candidates) if candidates else baked
     if request.redirect:
         raise RecipeError("a strength is not searched for where tokens are redirected. Give `strength` a number.")
     check_place(target.source.folder, output)
@@ -83,14 +88,14 @@ def bake_requested(
             listener=listener,
         )  # fmt: skip
 
-    candidates = request.candidates(target)
-    for layers in candidates:
+    places = request.candidates(target)
+    for layers in places:
         plan_at(1.0, layers)  # what can't be carried is said before the model is built
     base, tokenizer = load_model(target.source.folder, device=device, dtype=dtype), load_tokenizer(target.source.folder)
     task = strength.Task(base, tokenizer, language, asked, passages(language))
     modules = activation_modules(base, target.feed_forward.family)
     curves: list[tuple[strength.Curve, tuple[int, int]]] = []
-    for layers in candidates:
+    for layers in places:
         with (
             listener.stage(f"strength, layers {layers[0]}-{layers[1]}", "answers") as update,
             warnings.catch_warnings(),
@@ -121,16 +126,22 @@ def bake_requested(
         tried.append(best)
     if not best.good(request.target_accuracy):
         warnings.warn(strength.advice(best, language, request.target_accuracy), MonoglotWarning, stacklevel=2)
-    with updating(output):
-        now = manifest.unchanged(output, baked.manifest)
-        searched = {
-            **strength.to_json(curve, tried, strength.samples(task, best)),
-            "layers": list(layers),
-            "prompts": digest(asked),
-        }
-        now = replace(now, strength=schema.read(Search, searched, "strength"))
-        card.renew(output, now, neurons.method, target.source.folder, {})
-    return replace(baked, manifest=now)
+    searched = {
+        **strength.to_json(curve, tried, strength.samples(task, best)),
+        "layers": list(layers),
+        "prompts": digest(asked),
+    }
+    return _told_of(baked, neurons, card, strength=schema.read(Search, searched, "strength"))
+
+
+def _told_of(baked: Baked, neurons: Neurons, card: CardMaker, **found: Any) -> Baked:
+    """Add to the manifest of a checkpoint, and to its card, what a search found."""
+    folder = baked.folder
+    with updating(folder):
+        now = replace(manifest.unchanged(folder, baked.manifest), **found)
+        drawn = card.draw({"candidates": now.candidates}, None) if now.candidates else {}
+        card.renew(folder, now, neurons.method, baked.target.source.folder, drawn)
+    return replace(baked, manifest=manifest.read(folder))
 
 
 def bake_recipe(

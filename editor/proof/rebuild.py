@@ -36,6 +36,7 @@ CARD = "README.md"
 NEEDED = (FILE, recipe_file.FILE, NEURONS, calibration_file.FILE, vocabulary_file.FILE)
 MEASURED = {
     "certificate": "what `verify` found", "evaluation": "what `evaluate` found", "strength": "the search for its strength",
+    "candidates": "the search for how to do it",
 }  # fmt: skip
 
 

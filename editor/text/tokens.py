@@ -35,8 +35,8 @@ class Packed:
     sha256: str
 
 
-def pack(text: Text, tokenizer: Any, *, tokens: int, context: int, held_out: bool = False) -> Packed:
-    """Pack the first `tokens` tokens of a text into contexts of `context` positions.
+def pack(text: Text, tokenizer: Any, *, tokens: int, context: int, held_out: bool = False, after: int = 0) -> Packed:
+    """Pack the first `tokens` tokens of a text, `after` so many, into contexts of `context` positions.
 
     `tokenizer` is a transformers tokenizer. Fewer tokens come back when the text has fewer.
     """
@@ -44,7 +44,9 @@ def pack(text: Text, tokenizer: Any, *, tokens: int, context: int, held_out: boo
     skip = 0 if bos is None else 1
     if context <= skip:
         raise CorpusError(f"a context of {context} positions has no room for text.")
-    ids = np.fromiter(islice(_token_ids(text.part(held_out=held_out), tokenizer), tokens), dtype=np.int64)
+    ids = np.fromiter(
+        islice(_token_ids(text.part(held_out=held_out), tokenizer), after, after + tokens), dtype=np.int64
+    )
     step = context - skip
     head = np.full(skip, -1 if bos is None else bos, dtype=np.int64)
     contexts = tuple(np.concatenate([head, ids[at : at + step]]) for at in range(0, len(ids), step))
@@ -85,15 +87,15 @@ def fitting_context(target: Target, context: int) -> int:
 
 
 def read_texts(
-    target: Target, texts: Mapping[str, Text], *, tokens: int, context: int, held_out: bool = False
+    target: Target, texts: Mapping[str, Text], *, tokens: int, context: int, held_out: bool = False, after: int = 0
 ) -> dict[str, Packed]:
     """Tokenize each language's text with the model's own tokenizer, `context` positions at most.
 
-    A context has fewer positions where the model has fewer.
+    A context has fewer positions where the model has fewer. The first `after` tokens are passed over.
     """
     context = fitting_context(target, context)
     tokenizer = load_tokenizer(target.source.folder)
     return {
-        language: pack(text, tokenizer, tokens=tokens, context=context, held_out=held_out)
+        language: pack(text, tokenizer, tokens=tokens, context=context, held_out=held_out, after=after)
         for language, text in texts.items()
     }
