@@ -5,6 +5,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 
 COVERED = {
+    "cards/figures/candidates.py": "cards/words/test_candidates.py",
     "cards/figures/canvas.py": "cards/figures/test_draw.py",
     "cards/figures/colours.py": "cards/figures/test_draw.py",
     "cards/figures/curves.py": "cards/figures/test_draw.py",

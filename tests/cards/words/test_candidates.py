@@ -25,7 +25,10 @@ def test_a_row_for_each_way_and_the_one_that_was_taken_is_marked() -> None:
     assert table.rows[1] == ("2. 5% of the neurons", "80", "+1.70", "+0.05", "+0.05", "+1.70")
     assert table.rows[2] == ("3. all", "–", "–", "+0.50", "+0.50", "–")
     assert {row for row, _ in table.marked} == {1}
-    assert "no other language more than +0.1. Reached." in table.note and "In Chinese there was no other text" in table.note
+    assert (
+        "no other language more than +0.1. Reached." in table.note
+        and "In Chinese there was no other text" in table.note
+    )
 
 
 def test_what_was_not_reached_is_said() -> None:

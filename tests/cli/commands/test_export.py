@@ -209,3 +209,24 @@ def test_help_imports_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip().endswith("[]")
+
+
+@pytest.mark.slow
+def test_off_by_default_is_searched_for(model: Path, corpus: Path, tmp_path: Path) -> None:
+    """A tiny model's random neurons can't do it, which is said; the table is printed, in the manifest and on the card."""
+    small = ("--context", "64", "--verify-tokens", "200", "--tokens", "2500")
+    out = tmp_path / "out"
+    command = ("export", model, "--corpus", corpus, "--deactivate", "zh", "-o", out, *small)
+    done = monoglot(*command)
+    assert "ways to switch Chinese off" in done.stdout and "NOT reached" in done.stdout
+    assert "zh is not off" in done.stderr and "--redirect zh=en" in done.stderr
+    found = json.loads((out / "monoglot.json").read_text())["candidates"]
+    assert found["kind"] == "off" and 0 <= found["chosen"] < len(found["rows"]) and not found["reached"]
+    card = (out / "README.md").read_text()
+    assert "### What was tried" in card and "the mildest that does it" in card
+    again = monoglot(*command)
+    assert "is this checkpoint already" in again.stderr
+    refused = monoglot(
+        "export", model, "--corpus", corpus, "--deactivate", "zh", "--rate", "0.2", "--spare", "1", "-o", out, code=2
+    )
+    assert "--spare goes with --deactivate alone" in refused.stderr

@@ -1,8 +1,7 @@
-"""The search for the mildest way to switch a language off: the rule on made-up rows, and the embedded model's planted neurons."""
+"""The search for the mildest way to switch a language off: the rule on made-up rows, and the embedded model's neurons."""
 
 import warnings
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -60,16 +59,18 @@ def target() -> Target:
 
 @pytest.fixture(scope="module")
 def statistics(target: Target) -> Statistics:
-    return detect(target, open_corpus([embedded.NAME], ["en", "fr", "zh"]), tokens=4096, context=256, minimum=1000)
+    return detect(target, open_corpus([embedded.NAME], ["en", "fr", "zh"]), tokens=2048, context=256, minimum=1000)
 
 
 @pytest.fixture(scope="module")
-def search(target: Target, statistics: Statistics, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., off.Choice]:
+def search(
+    target: Target, statistics: Statistics, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., off.Choice]:
     work = tmp_path_factory.mktemp("work")
 
     def run(request: Request = REQUEST) -> off.Choice:
         texts = open_corpus([embedded.NAME], ["en", "fr", "zh"])
-        return search_off(target, statistics, texts, request, work, after=4096, device="cpu")
+        return search_off(target, statistics, texts, request, work, after=2048, device="cpu")
 
     return run
 
@@ -102,7 +103,7 @@ def test_an_interrupted_search_goes_on_where_it_was(
 def test_the_change_is_that_of_the_weights_set_to_zero(found: off.Choice, target: Target) -> None:
     """The same damage as a second implementation finds: columns of the matrices set to zero, transformers' own loss."""
     model = load_model(embedded.MODEL, device="cpu", dtype="float32")
-    packed, _ = unseen(target, open_corpus([embedded.NAME], ["zh"]), 4096)
+    packed, _ = unseen(target, open_corpus([embedded.NAME], ["zh"]), 2048)
 
     def loss() -> float:
         sums, count = 0.0, 0

@@ -19,7 +19,9 @@ def test_another_search_starts_anew(tmp_path: Path) -> None:
     assert Tried(tmp_path / "search.json", ["off", "ja"]).get("1 %") is None
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"rows": []}', "\x00", '{"format": 1, "of": "x", "rows": {"1 %": 1}}'])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", '{"rows": []}', "\x00", '{"format": 1, "of": "x", "rows": {"1 %": 1}}']
+)
 def test_a_damaged_file_starts_anew(tmp_path: Path, text: str) -> None:
     path = tmp_path / "search.json"
     path.write_text(text)
