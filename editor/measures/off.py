@@ -8,8 +8,9 @@ A way to switch off is a set of neurons and what becomes of them:
 
 A language's own neurons are hardly active on other text, so what is done to them harms little else: that is why they are
 turned round before others are touched. KINDS go from the paper's way on; in each the rate grows until a kept language loses
-more than `spare` nats a token, or there are no more neurons. The search ends with the first set at which every language to switch off has lost `target_damage`.
-Where none does that, the best is the one that damages them most while the others are spared.
+more than `spare` nats a token, or there are no more neurons. The search ends with the first set at which every language to
+switch off has lost `target_damage`. Where none does that, the best is the one that damages them most while the others are
+spared.
 
 The text that this is measured on is neither what the neurons were found on, as far as there is more, nor what the proof
 measures: that is of held-out documents.
