@@ -34,7 +34,7 @@ def _show_tables(certificate: "Certificate") -> None:
 
     proof = certificate.bytes
     say(
-        f"bytes: {proof.changed_columns:,} columns changed in {proof.edited_tensors} tensors, "
+        f"bytes: {proof.changed_columns:,} rows and columns changed in {proof.edited_tensors} tensors, "
         f"{proof.identical_tensors} tensors identical"
     )
     if certificate.logits:

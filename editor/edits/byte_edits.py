@@ -1,6 +1,7 @@
 """Edits of quantised weights: neurons that are switched off by writing zeros' codes, or zero scales, and nothing else.
 
-In a gated network the row of W_up, and its bias, is cleared: u_j = 0 and so a_j·u_j = 0. In a plain one it is the column of
+In a gated network the row of W_up, and its bias, is cleared: u_j = 0 and so a_j·u_j = 0; where a_j is multiplied by u_j + 1
+(gpt_oss), the gate's, as its a_j is 0 then. In a plain one it is the column of
 W_out; where the format has no exact zero for a number amid its group, the row of W_in and its bias, as long as act(0) = 0.
 What the formats can do, and which bytes that takes, is theirs to say (`files.packed`).
 """
@@ -71,8 +72,9 @@ def of_packed_layer(layer: LayerPlan, target: Target, number: int) -> dict[str, 
     weights = _weights(target, number)
     neurons = layer.freed
     if network.gated:
-        up, first = (network.into, block.width) if network.fused else (str(network.up), 0)
-        return _rows(target, weights, up, number, neurons + first)
+        up = network.into if network.fused else str(network.up)
+        cleared = network.row_of(neurons, block.width, up=not network.interleaved)
+        return _rows(target, weights, up, number, cleared)
     try:
         return _of(weights[network.out].clear_columns(neurons.tolist()), len(neurons))
     except ModelError:
@@ -86,8 +88,8 @@ def _rows(
 ) -> dict[str, ByteEdit]:
     """Rows of a projection, and their numbers in its bias if it has one."""
     edits = _of(weights[projection].clear_rows(rows.tolist()), len(rows))
-    module = _module(target, projection, number)
-    if bias := target.checkpoint.find(f"{module}.bias"):
+    if bias := target.checkpoint.find(target.feed_forward.name(projection, number, "bias")):
+        module = _module(target, projection, number)
         edits |= _of(plain_matrix(module, {"bias": bias}, "bias").clear_rows(rows.tolist()), len(rows))
     return edits
 

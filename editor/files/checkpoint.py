@@ -15,6 +15,7 @@ import re
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +77,11 @@ class Checkpoint:
                 yield shard, tensor
 
     def find(self, name: str) -> tuple[Shard, Tensor] | None:
-        return next(((shard, tensor) for shard, tensor in self.tensors() if tensor.name == name), None)
+        return self._places.get(name)
+
+    @cached_property
+    def _places(self) -> dict[str, tuple[Shard, Tensor]]:
+        return {tensor.name: (shard, tensor) for shard, tensor in self.tensors()}
 
     @property
     def files(self) -> tuple[str, ...]:

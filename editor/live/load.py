@@ -18,8 +18,10 @@ from ..files.checkpoint import read_checkpoint, read_config
 from ..files.packed import KEYS as QUANTISATION_KEYS
 from ..files.packed import Matrix, modules_of, quantisation_of
 from ..files.packed.stored import FLOATS, Place
-from ..models.families import TEXT_PREFIX, text_config
+from ..models.families import TEXT_PREFIX, family_of, text_config
+from ..models.feed_forward import unstacked
 from ..models.hf import quiet
+from ..models.quantised import network_of
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 DEVICES = ("auto", "cpu", "cuda", "mps")
@@ -117,19 +119,27 @@ def dequantised(folder: Path, dtype: Any) -> dict[str, Any]:
     quantisation = quantisation_of(checkpoint.config)
     packed: dict[str, Matrix] = {}
     stored: set[str] = set()
-    for module, parts in modules_of(checkpoint).items() if quantisation else ():
+    for module, parts in modules_of(unstacked(checkpoint)).items() if quantisation else ():
         if quantisation and not _plain(parts):
             packed[module] = quantisation.matrix(module, parts)
-            stored.update(_stored(parts))
+            stored.update(name.partition("[")[0] for name in _stored(parts))
     state: dict[str, Any] = {}
     for shard, tensor in checkpoint.tensors():
         if tensor.name not in stored and tensor.dtype in TORCH:  # not by safetensors: older ones know no F8_E8M0
             data = np.fromfile(shard.path, np.uint8, tensor.end - tensor.begin, offset=tensor.begin)
             number = torch.from_numpy(data).view(getattr(torch, TORCH[tensor.dtype])).reshape(tensor.shape)
             state[tensor.name] = number.to(dtype) if number.is_floating_point() else number
+    stacks: dict[str, dict[int, Any]] = {}
     for module, matrix in packed.items():
         with np.errstate(all="ignore"):
-            state[f"{module}.weight"] = torch.from_numpy(matrix.read(0, matrix.rows)).to(dtype)
+            number = torch.from_numpy(matrix.read(0, matrix.rows)).to(dtype)
+        stack, _, expert = module.removesuffix("]").partition("[")
+        if not expert:
+            state[f"{module}.weight"] = number
+            continue
+        network = network_of(module, family_of(checkpoint.config))
+        stacks.setdefault(stack, {})[int(expert)] = number.T if network and network.conv1d else number
+    state |= {stack: torch.stack([each[1] for each in sorted(parts.items())]) for stack, parts in stacks.items()}
     return state
 
 

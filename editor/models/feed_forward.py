@@ -98,6 +98,13 @@ def unstacked(checkpoint: Checkpoint) -> Checkpoint:
         for projection in network.projections
         for kind in ("weight", "bias")
     }
+    stacked |= {  # quantised: groups of numbers, and their scales
+        f"{projection}_{kind}": dimensions
+        for network in family.networks
+        if network.stacked and network.bare
+        for projection in network.projections
+        for kind, dimensions in (("blocks", 4), ("scales", 3))
+    }
     if not stacked:
         return checkpoint
     pattern = re.compile(rf"{TEXT_PREFIX.pattern}{family.layer_pattern}\.(?P<rest>.+)")

@@ -45,8 +45,8 @@ def open_target(source: Source) -> Target:
 
 def target_of(source: Source, checkpoint: Checkpoint) -> Target:
     """Return the same of files that were read already."""
-    weights = feed_forward_weights(checkpoint)
     checkpoint = unstacked(checkpoint)
+    weights = feed_forward_weights(checkpoint)
     feed_forward = locate(seen_as_floats(checkpoint, weights))
     return Target(source, checkpoint, feed_forward, fingerprint(checkpoint, source.hashes), weights)
 

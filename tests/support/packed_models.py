@@ -10,9 +10,10 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
-from support.packed_writers import FORMATS, Made
+from monoglot.editor.files.checkpoint import read_checkpoint
+from support.packed_writers import FORMATS, Made, e2m1
 
-LAYERS, WIDTH, HIDDEN = 2, 128, 64
+LAYERS, WIDTH, HIDDEN, EXPERTS = 2, 128, 64, 3
 COMMON = {"vocab_size": 300, "hidden_size": HIDDEN, "num_hidden_layers": LAYERS, "num_attention_heads": 2,
           "max_position_embeddings": 64, "bos_token_id": 0, "eos_token_id": 1, "pad_token_id": None}  # fmt: skip
 # model type -> what its config has besides, and its feed-forward projections with their shapes
@@ -29,7 +30,12 @@ KINDS: dict[str, tuple[dict[str, Any], dict[str, tuple[int, int]]]] = {
         {"intermediate_size": WIDTH},
         {"mlp.dense_h_to_4h": (WIDTH, HIDDEN), "mlp.dense_4h_to_h": (HIDDEN, WIDTH)},
     ),
-}
+    "qwen3_moe": (  # the second layer has a dense network
+        {"intermediate_size": WIDTH, "moe_intermediate_size": WIDTH, "num_key_value_heads": 2, "num_experts": EXPERTS,
+         "num_experts_per_tok": 2, "mlp_only_layers": [1]},
+        {".gate_proj": (WIDTH, HIDDEN), ".up_proj": (WIDTH, HIDDEN), ".down_proj": (HIDDEN, WIDTH)},
+    ),
+}  # fmt: skip
 
 
 def save(
@@ -75,6 +81,40 @@ def save(
     return packed, twin
 
 
+def save_gpt_oss(folder: Path) -> tuple[Path, Path]:
+    """A gpt_oss in MXFP4 as it is released, and its twin in float32: their folders."""
+    twin, packed = folder / "twin", folder / "packed"
+    torch.manual_seed(0)
+    config = transformers.AutoConfig.for_model(
+        "gpt_oss", **COMMON, intermediate_size=WIDTH // 2, num_key_value_heads=2, head_dim=32, num_local_experts=EXPERTS,
+        num_experts_per_tok=2, layer_types=["sliding_attention", "full_attention"],
+    )  # fmt: skip
+    model = transformers.AutoModelForCausalLM.from_config(config)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    model.save_pretrained(twin)
+    state = load_file(twin / "model.safetensors")
+    rng = np.random.default_rng(0)
+    stored: dict[str, tuple[str, np.ndarray]] = {}
+    for name in [name for name in state if name.endswith(("experts.gate_up_proj", "experts.down_proj"))]:
+        experts, columns, rows = state[name].shape  # as transformers keeps floats
+        codes = rng.integers(0, 16, (experts, rows, columns))
+        scales = rng.integers(120, 126, (experts, rows, columns // 32)).astype(np.uint8)
+        values = np.array([e2m1(int(code)) for code in codes.reshape(-1)]).reshape(codes.shape)
+        numbers = values * np.repeat(2.0 ** (scales.astype(np.int64) - 127), 32, axis=2)
+        state[name] = torch.from_numpy(np.ascontiguousarray(numbers.transpose(0, 2, 1), np.float32))
+        blocks = (codes[..., ::2] | codes[..., 1::2] << 4).astype(np.uint8).reshape(experts, rows, columns // 32, 16)
+        stored |= {f"{name}_blocks": ("U8", blocks), f"{name}_scales": ("U8", scales)}
+    save_file(state, twin / "model.safetensors", {"format": "pt"})
+    packed.mkdir()
+    floats = {name: ("F32", value.numpy()) for name, value in state.items() if f"{name}_blocks" not in stored}
+    _write(packed / "model.safetensors", floats | stored, {"format": "pt"})
+    settings = {"quant_method": "mxfp4", "modules_to_not_convert": ["model.layers.*.self_attn", "model.embed_tokens"]}
+    own = json.loads((twin / "config.json").read_text())
+    (packed / "config.json").write_text(json.dumps({**own, "quantization_config": settings}))
+    return packed, twin
+
+
 def _write(path: Path, tensors: dict[str, tuple[str, np.ndarray]], metadata: dict[str, str]) -> None:
     entries: dict[str, Any] = {"__metadata__": metadata}
     data = b""
@@ -88,3 +128,16 @@ def _write(path: Path, tensors: dict[str, tuple[str, np.ndarray]], metadata: dic
         data += raw
     header = json.dumps(entries).encode()
     path.write_bytes(len(header).to_bytes(8, "little") + header + data)
+
+
+def changed_bytes(packed: Path, out: Path) -> dict[str, list[int]]:
+    """Name of each tensor -> the offsets in it of bytes that differ."""
+    (before,), (after,) = (read_checkpoint(folder, quantised=True).shards for folder in (packed, out))
+    assert before.header == after.header
+    old, new = (np.frombuffer(shard.path.read_bytes(), np.uint8) for shard in (before, after))
+    differ = np.flatnonzero(old != new)
+    return {
+        tensor.name: (inside - tensor.begin).tolist()
+        for tensor in before.tensors
+        if len(inside := differ[(differ >= tensor.begin) & (differ < tensor.end)])
+    }

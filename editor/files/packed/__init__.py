@@ -22,6 +22,7 @@ whole_bytes, half_bytes and words are what several of them share. Formats in whi
 because of a codebook or a rotation, are refused by name.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -86,6 +87,7 @@ REFUSED = {
     "ipex": "it is laid out for one kind of kernel",
 }
 KEYS = ("quantization_config", "quantization")
+SLAB = re.compile(r"(?P<module>.+)_(?P<kind>blocks|scales|bias)(?P<number>\[[0-9]+\])")
 ANCHORS = ("weight", "qweight", "weight_packed", "W_q", "_weight_qdata")  # every module has one of these
 
 
@@ -164,8 +166,15 @@ def _unnamed(settings: Mapping[str, Any]) -> str | None:
 
 
 def modules_of(checkpoint: Checkpoint) -> dict[str, dict[str, Place]]:
-    """Return the tensors of each module that has a weight, by what their names add to the module's."""
+    """Return the tensors of each module that has a weight, by what their names add to the module's.
+
+    An expert's part of a stack is a module too: `gate_up_proj_blocks[3]` are the "blocks" of `gate_up_proj[3]`.
+    """
     places = {tensor.name: (shard, tensor) for shard, tensor in checkpoint.tensors()}
+    stacks: dict[str, dict[str, Place]] = {}
+    for name in [name for name in places if name.endswith("]")]:
+        if match := SLAB.fullmatch(name):
+            stacks.setdefault(f"{match['module']}{match['number']}", {})[match["kind"]] = places.pop(name)
     modules = {name.removesuffix(f".{anchor}") for name in places for anchor in ANCHORS if name.endswith(f".{anchor}")}
     found: dict[str, dict[str, Place]] = {module: {} for module in modules}
     for name, place in places.items():
@@ -174,7 +183,7 @@ def modules_of(checkpoint: Checkpoint) -> dict[str, dict[str, Place]]:
             if name[:dot] in found:
                 found[name[:dot]][name[dot + 1 :]] = place
                 break
-    return found
+    return found | {module: parts for module, parts in stacks.items() if "blocks" in parts}
 
 
 def plain_matrix(module: str, parts: Mapping[str, Place], kind: str = "weight") -> Matrix:

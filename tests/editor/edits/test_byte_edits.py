@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from support import packed_models
-from support.packed_models import LAYERS, WIDTH
+from support.packed_models import LAYERS, WIDTH, changed_bytes
 
 from monoglot.editor import describe
 from monoglot.editor.edits import manifest
@@ -59,19 +59,6 @@ def baked(packed: Path, out: Path) -> tuple[Target, Baked]:
 def logits(model: Any) -> Any:
     with torch.no_grad():
         return model(IDS).logits
-
-
-def changed_bytes(packed: Path, out: Path) -> dict[str, list[int]]:
-    """Name of each tensor -> the offsets in it of bytes that differ."""
-    (before,), (after,) = (read_checkpoint(folder, quantised=True).shards for folder in (packed, out))
-    assert before.header == after.header
-    old, new = (np.frombuffer(shard.path.read_bytes(), np.uint8) for shard in (before, after))
-    differ = np.flatnonzero(old != new)
-    return {
-        tensor.name: (inside - tensor.begin).tolist()
-        for tensor in before.tensors
-        if len(inside := differ[(differ >= tensor.begin) & (differ < tensor.end)])
-    }
 
 
 @pytest.mark.parametrize("name", EACH)

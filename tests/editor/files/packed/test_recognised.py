@@ -1,6 +1,7 @@
 """What config.json and tensors say of a module: formats told apart, exceptions by module, and everything that contradicts."""
 
 import copy
+import json
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,7 @@ from support.packed_writers import FORMATS, MODULE, Made, Tensors
 from monoglot.editor.errors import CheckpointError, ModelError, MonoglotError
 from monoglot.editor.files import packed
 from monoglot.editor.files.checkpoint import read_checkpoint
-from monoglot.editor.files.packed.mxfp4 import clear_gates, expert
-from monoglot.editor.files.packed.stored import Stored
+from monoglot.editor.models.feed_forward import unstacked
 
 
 def opened(folder: Path, made: Made, module: str = MODULE) -> packed.Matrix:
@@ -316,53 +316,40 @@ def test_malformed_checkpoints_are_refused_or_read(tmp_path: Path, name: str, dr
         assert len(str(error)) < 2000
 
 
-@pytest.fixture
-def experts(tmp_path: Path) -> tuple[Stored, np.ndarray, Path]:
-    """gate_up_proj of three experts of 4 neurons that read 64 numbers, and what it is in numbers."""
+def test_gpt_oss_experts_in_one_tensor(tmp_path: Path) -> None:
+    """gate_up_proj of three experts of 4 neurons that read 64 numbers: each a module, found among its stack's parts."""
     rng = np.random.default_rng(0)
     codes = rng.integers(0, 16, (3, 8, 2, 32))
     scales = rng.integers(110, 130, (3, 8, 2)).astype(np.uint8)
     blocks = (codes[..., ::2] | codes[..., 1::2] << 4).astype(np.uint8)
-    bias = writers.bf16(rng.uniform(1, 2, (3, 8)))
-    tensors: Tensors = {
-        "gate_up_proj_blocks": ("U8", blocks),
-        "gate_up_proj_scales": ("U8", scales),
-        "gate_up_proj_bias": ("BF16", bias),
-    }
-    module = "model.layers.0.mlp.experts"
+    tensors: Tensors = {"gate_up_proj_blocks": ("U8", blocks), "gate_up_proj_scales": ("U8", scales)}
     made = Made({"quant_method": "mxfp4"}, tensors, np.zeros(0), lambda which: tensors, None)
-    writers.save(tmp_path, made, module)
-    checkpoint = read_checkpoint(tmp_path, quantised=True)
-    parts = {
-        tensor.name.removeprefix(f"{module}.gate_up_proj_"): (shard, tensor) for shard, tensor in checkpoint.tensors()
-    }
+    writers.save(tmp_path, made, "model.layers.0.mlp.experts")
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, "model_type": "gpt_oss"}))
     values = np.array([writers.e2m1(int(code)) for code in codes.reshape(-1)]).reshape(codes.shape)
-    weights = values * 2.0 ** (scales.astype(np.int64) - 127)[..., None]
-    return Stored(f"{module}.gate_up_proj", parts, "mxfp4"), weights.reshape(3, 8, 64), tmp_path
+    weights = (values * 2.0 ** (scales.astype(np.int64) - 127)[..., None]).reshape(3, 8, 64)
 
+    def matrices() -> list[packed.Matrix]:
+        checkpoint = unstacked(read_checkpoint(tmp_path, quantised=True))
+        method = packed.quantisation_of(checkpoint.config)
+        modules = packed.modules_of(checkpoint)
+        assert method and list(modules) == [f"model.layers.0.mlp.experts.gate_up_proj[{number}]" for number in range(3)]
+        return [method.matrix(module, parts) for module, parts in modules.items()]
 
-def test_gpt_oss_experts_in_one_tensor(experts: tuple[Stored, np.ndarray, Path]) -> None:
-    stored, weights, folder = experts
-    for number in range(3):
-        np.testing.assert_array_equal(expert(stored, number).read(0, 8), weights[number].astype(np.float32))
-    edits = clear_gates(stored, 1, [0, 3])
-    shard = read_checkpoint(folder, quantised=True).shards[0]
-    raw = bytearray(shard.path.read_bytes())
-    for tensor in shard.tensors:
-        packed.write(
-            edits.get(tensor.name, ()), np.frombuffer(raw, np.uint8, tensor.end - tensor.begin, tensor.begin), 0
-        )
-    before = np.frombuffer(shard.path.read_bytes(), np.uint8)
+    for matrix, expert in zip(matrices(), weights, strict=True):
+        np.testing.assert_array_equal(matrix.read(0, 8), expert.astype(np.float32))
+    checkpoint = unstacked(read_checkpoint(tmp_path, quantised=True))
+    ((name, runs),) = matrices()[1].clear_rows([0, 6]).items()
+    place = checkpoint.find(name)
+    assert place
+    raw = bytearray(place[0].path.read_bytes())
+    before = np.frombuffer(bytes(raw), np.uint8)
+    packed.write(runs, np.frombuffer(raw, np.uint8, place[1].end - place[1].begin, place[1].begin), 0)
     differ = np.flatnonzero(before != np.frombuffer(raw, np.uint8))
-    shard.path.write_bytes(raw)
+    place[0].path.write_bytes(raw)
     weights[1, [0, 6]] = 0
-    for number in range(3):
-        np.testing.assert_array_equal(expert(stored, number).read(0, 8), weights[number].astype(np.float32))
-    bias = stored.floats("bias")
-    assert (bias[1, [0, 6]] == 0).all() and np.count_nonzero(bias) == 22
-    blocks, bias_tensor = stored.parts["blocks"][1], stored.parts["bias"][1]
-    allowed = {blocks.begin + (8 + row) * 32 + at for row in (0, 6) for at in range(32)}
-    allowed |= {bias_tensor.begin + (8 + row) * 2 + at for row in (0, 6) for at in range(2)}
-    assert set(differ.tolist()) <= allowed
-    with pytest.raises(CheckpointError, match="without an expert 3"):
-        expert(stored, 3)
+    for matrix, expert in zip(matrices(), weights, strict=True):
+        np.testing.assert_array_equal(matrix.read(0, 8), expert.astype(np.float32))
+    first = next(tensor.begin for _, tensor in checkpoint.tensors() if tensor.name.endswith("blocks[0]"))
+    assert set(differ.tolist()) <= {first + (8 + row) * 32 + at for row in (0, 6) for at in range(32)}
