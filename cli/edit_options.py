@@ -90,7 +90,7 @@ def edit_options(function: Function) -> Function:
                 metavar="NUMBER|auto",
                 callback=_strength,
                 help="How strongly to activate, or without --activate to redirect; auto searches the smallest that works.  "
-                "[default: 1, of --redirect 1.5]",
+                "[default: 1, of --redirect 1.5, with one table 1]",
             ),
             click.option(
                 "--layers",
@@ -144,11 +144,19 @@ def edit_options(function: Function) -> Function:
                 "and one that drops what was chosen is named. See `monoglot runtimes`.",
             ),
             click.option(
+                "--untie/--no-untie",
+                default=None,
+                help="With --redirect, of a model that reads and writes with one table: add a second one, or keep the one "
+                "and move its rows so that what is written hardly changes; it needs `monoglot tokens --outputs`.  [default: "
+                "add, unless a runtime of --for was not seen to load it]",
+            ),
+            click.option(
                 "--tolerance",
                 type=click.FloatRange(0, min_open=True),
                 default=Request.tolerance,
                 show_default=True,
-                help="Calibrated: the largest relative error of a layer.",
+                help="Calibrated: the largest relative error of a layer. --no-untie: by how many nats the log-loss of a "
+                "language that is not redirected may rise.",
             ),
             click.option(
                 "--above-tolerance",
@@ -234,8 +242,11 @@ def require(request: Request) -> None:
         if OTHERS in request.deactivate:
             raise click.UsageError("--deactivate others means all but the language of --activate. Name that one.")
         op = () if click.get_current_context().params.get("op") == REDIRECT and request.redirect else ("op",)
-        if idle := given(*op, "value", "layers", "slots", "carrier", "tolerance", "above_tolerance"):
+        tolerance = () if request.redirect else ("tolerance",)
+        if idle := given(*op, "value", "layers", "slots", "carrier", *tolerance, "above_tolerance"):
             raise click.UsageError(f"{idle[0]} goes with --activate.")
+    if request.untie is not None and not request.redirect:
+        raise click.UsageError("--untie goes with --redirect.")
     if request.strength == AUTO and len(request.activate) != 1:
         raise click.UsageError("--strength auto looks for the strength of one activated language.")
     if not request.searches_off and (idle := given("target_damage", "spare")):

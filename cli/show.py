@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from ..editor.edits.bake import Baked
     from ..editor.edits.manifest import Carrier
 
-SHOWN = ("neurons_edited", "edited", "kept", "carrier", "rounding", "strength", "candidates", "left_out")
+SHOWN = ("neurons_edited", "edited", "kept", "one_table", "carrier", "rounding", "strength", "candidates", "left_out")
 
 
 def show_baked(baked: "Baked", as_json: bool) -> None:
@@ -33,6 +33,12 @@ def show_baked(baked: "Baked", as_json: bool) -> None:
 
         print_tables(candidates(manifest.candidates))
     show_edits(baked.folder.name, manifest)
+    if manifest.one_table:
+        table(
+            "one table to read and to write with: what that does to what is written, on held-out text",
+            ("text in", "mean KL, nats", "change of log-loss"),
+            [(code, f"{error.kl:.3g}", f"{error.loss:+.3g}") for code, error in manifest.one_table.items()],
+        )
     if manifest.carrier:
         _show_carrier(manifest.carrier, manifest.rounding)
     note_shared(manifest)

@@ -33,6 +33,7 @@ from .proof.settings import CONTEXT, TOKENS
 from .runtimes.capabilities import settled
 from .statistics import vocabulary as vocabulary_file
 from .statistics.detection import Detection
+from .statistics.record_outputs import record_outputs
 from .statistics.reuse import detect_or_reuse
 from .statistics.statistics import Statistics
 from .statistics.token_counts import TOKENS as VOCABULARY_TOKENS
@@ -144,7 +145,9 @@ def export(
         detection = replace(
             detection or Detection(), calibrate=carrier == "calibrated", quantiles=request.value != "mean"
         )  # fmt: skip
-        vocabulary = _vocabulary(target, texts, work, detection.minimum, made) if recipe.redirects else None
+        vocabulary = None
+        if recipe.redirects:
+            vocabulary = _vocabulary(target, texts, work, detection, listener, made, outputs=not recipe.untie)
         statistics, calibration, neurons, record = None, None, neurons_file.NONE, None
         if recipe.of_neurons:
             statistics, calibration = _statistics(target, texts, work, detection, listener, made)
@@ -228,15 +231,38 @@ def _statistics(
     return statistics, _calibration(path, fitted, statistics, target)
 
 
-def _vocabulary(target: Target, texts: Mapping[str, Text], work: Path, minimum: int, made: Made) -> Vocabulary:
-    """Count the tokens, as that takes no longer than seeing whether the texts are the same, and keep the counts in `work`."""
+def _vocabulary(
+    target: Target, texts: Mapping[str, Text], work: Path, detection: Detection, listener: Listener, made: Made,
+    *, outputs: bool,
+) -> Vocabulary:  # fmt: skip
+    """Count the tokens, as that takes no longer than seeing whether the texts are the same, and keep the counts in `work`.
+
+    With `outputs` the model runs too, unless that was done for the same counts.
+    """
     path = work / vocabulary_file.FILE
-    vocabulary = learn(target, texts, tokens=VOCABULARY_TOKENS, minimum=minimum)
+    vocabulary = learn(target, texts, tokens=VOCABULARY_TOKENS, minimum=detection.minimum)
+    if outputs:
+        kept = None
+        if path.is_file():
+            with contextlib.suppress(StatisticsError):
+                kept = vocabulary_file.load(path)
+        if kept and kept.outputs and _counts(kept) == _counts(vocabulary):
+            recorded = kept.outputs
+        else:
+            with listener.stage("outputs", "texts") as update:
+                recorded = record_outputs(
+                    target, texts, device=detection.device, dtype=detection.dtype, progress=update
+                )  # fmt: skip
+        vocabulary = replace(vocabulary, outputs=recorded)
     if not path.is_file() or path.read_bytes() != vocabulary_file.serialise(vocabulary):
         path.parent.mkdir(parents=True, exist_ok=True)
         vocabulary_file.save(vocabulary, path)
         made(vocabulary)
     return vocabulary
+
+
+def _counts(vocabulary: Vocabulary) -> bytes:
+    return vocabulary_file.serialise(replace(vocabulary, outputs=None))
 
 
 def _calibration(path: Path, fitted: Path, statistics: Statistics, target: Target) -> Calibration:
@@ -309,5 +335,6 @@ def _same(
     if recipe.carrier == "calibrated" and calibration:
         wanted[calibration_file.FILE] = calibration_file.serialise(calibration)
     if vocabulary:
-        wanted[vocabulary_file.FILE] = vocabulary_file.serialise(vocabulary)
+        kept = vocabulary if recipe.redirects and not recipe.untie else replace(vocabulary, outputs=None)
+        wanted[vocabulary_file.FILE] = vocabulary_file.serialise(kept)
     return all(files.get(name) == manifest.entry(data) for name, data in wanted.items())

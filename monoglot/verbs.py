@@ -85,6 +85,7 @@ class EditOptions(TypedDict, total=False):
     for_runtimes: Words
     tolerance: float
     above_tolerance: str
+    untie: bool
     compat_config: bool
 
 

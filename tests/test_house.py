@@ -38,6 +38,8 @@ COVERED = {
     "editor/edits/evaluation.py": "cli/commands/test_evaluate.py",
     "editor/edits/fit.py": "editor/edits/test_calibration.py",
     "editor/edits/manifest.py": "editor/proof/test_rebuild.py",
+    "editor/statistics/outputs.py": "editor/edits/test_one_table.py",
+    "editor/statistics/record_outputs.py": "editor/edits/test_one_table.py",
     "editor/edits/plan.py": "editor/edits/test_recipe.py",
     "editor/edits/request.py": "editor/edits/test_recipe.py",
     "editor/files/packed/awq.py": "editor/files/packed/test_matrix.py",

@@ -111,9 +111,16 @@ def tokens_note(manifest: Manifest) -> str:
     said = (
         "The row of a token in the embedding table was moved from the centre of its own language to that of the other, by "
         f"the share that the language has in the token, as counted in text (tokens: {counted}; `vocabulary.monoglot` has the "
-        "counts). Tokens that the redirected languages don't use are the base's to the bit, and so is everything that the "
-        "model writes with."
+        "counts). Tokens that the redirected languages don't use are the base's to the bit"
     )
+    if errors := manifest.one_table:
+        cost = ", ".join(f"{code} {error.kl:.3g} ({error.loss:+.3g})" for code, error in errors.items())
+        return (
+            f"{said}. The model writes with the same table, so the direction in which everything that it writes lies was "
+            "taken out of the move: approximate. What that table does to the next-token distributions on the base's own "
+            f"reading of held-out text, mean KL in nats and change of log-loss: {cost}."
+        )
+    said += ", and so is everything that the model writes with."
     if not table:
         return said
     return (
@@ -237,8 +244,11 @@ def _difference(rows: Collection[Agreement]) -> str:
 
 
 def distance(found: Approximation) -> Verdict:
-    """How far a calibrated checkpoint is from the exact constants."""
+    """How far a checkpoint is from exact constants, or from one with a second table."""
     off = found.activation
+    if off is None:
+        how = "Against the base with a second table to write with, which one table for both approximates: "
+        return Verdict(f"{how}{_difference(found.by_language.values())}")
     how = "Against the base with the exact constants, which the stand-in approximates: "
     return Verdict(
         f"{how}{_difference(found.by_language.values())} The activations themselves are off by {off.all:.1%} in the "

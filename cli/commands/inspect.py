@@ -196,6 +196,9 @@ def _in_all(found: dict[str, Any]) -> Lines:
         )
     if table := found["output_table"]:
         yield "output table", f"{table['tensor']}, {table['bytes'] / 1e6:,.1f} MB: the base has one table for both ends"
+    if errors := found["one_table"]:
+        cost = ", ".join(f"{code} {error['kl']:.3g}" for code, error in errors.items())
+        yield "output table", f"the same as the input's, which was edited; KL of what is written, nats: {cost}"
 
 
 def _carried(found: dict[str, Any]) -> Lines:

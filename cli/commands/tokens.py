@@ -4,8 +4,8 @@ from pathlib import Path
 
 import click
 
-from ..console import note
-from ..options import corpus_options, split
+from ..console import bar, note
+from ..options import corpus_options, device_options, split
 from ..steps.tokens import show_vocabulary
 
 
@@ -20,6 +20,12 @@ from ..steps.tokens import show_vocabulary
     show_default=True,
     help="Tokens without which a language is refused.",
 )
+@click.option(
+    "--outputs",
+    is_flag=True,
+    help="Run the model too, and keep what its output table is given: for `bake --no-untie`.",
+)
+@device_options
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The file to write.")
 @click.option("--force", is_flag=True, help="Replace the file if it exists.")
 @click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")
@@ -29,22 +35,30 @@ def command(
     languages: str | None,
     tokens: int,
     minimum: int,
+    outputs: bool,
+    device: str,
+    dtype: str,
     output: Path,
     force: bool,
     as_json: bool,
 ) -> None:
     """Count the tokens of MODEL that text in each language uses, and find their centres in its embedding table.
 
-    That is what `monoglot bake --redirect` needs. It takes seconds, as the model is not run. Give text in every language that
-    the model is to read, not only in those to be redirected: a token is only known to be shared with those.
+    That is what `monoglot bake --redirect` needs. It takes seconds, as the model is not run unless --outputs asks for it.
+    Give text in every language that the model is to read, not only in those to be redirected: a token is only known to be
+    shared with those.
 
     \b
     monoglot tokens google/gemma-3-270m --corpus texts/ -o vocabulary.monoglot
+    monoglot tokens google/gemma-3-270m --corpus texts/ --outputs -o vocabulary.monoglot
     """
+    from dataclasses import replace
+
     from ...editor.errors import OutputError
     from ...editor.models.source import resolve
     from ...editor.models.target import open_target
     from ...editor.statistics import vocabulary
+    from ...editor.statistics.record_outputs import read_both, record_outputs
     from ...editor.statistics.token_counts import learn
     from ...editor.text.corpus import open_corpus
 
@@ -53,7 +67,14 @@ def command(
     if output.exists() and not force:
         raise OutputError(f"{output} exists. Choose another name, or replace it with --force.")
     texts = open_corpus(corpus, split(languages))
-    found = learn(open_target(resolve(model)), texts, tokens=tokens, minimum=minimum)
+    target = open_target(resolve(model))
+    if outputs:
+        read_both(target, texts)  # what is missing is said before anything is counted
+    found = learn(target, texts, tokens=tokens, minimum=minimum)
+    if outputs:
+        with bar("outputs", "texts") as update:
+            recorded = record_outputs(target, texts, device=device, dtype=dtype, progress=update)
+        found = replace(found, outputs=recorded)
     vocabulary.save(found, output)
     show_vocabulary(found, as_json)
     note(f"Wrote {output}.")

@@ -40,12 +40,14 @@ def _show_tables(certificate: "Certificate") -> None:
     if certificate.logits:
         _show_difference("baked against hooked", certificate.logits.by_language)
     if found := certificate.approximation:
-        _show_difference("baked against the exact constants, which a direction approximates", found.by_language)
         off = found.activation
-        say(
-            f"activations that should be constant are off by {off.all:.1%} (root mean square; worst layer "
-            f"{off.worst_layer:.1%}), on a text's first token by up to {off.first_token:.0%}"
-        )
+        meant = "the exact constants, which a direction" if off else "a second table, which one for both"
+        _show_difference(f"baked against {meant} approximates", found.by_language)
+        if off:
+            say(
+                f"activations that should be constant are off by {off.all:.1%} (root mean square; worst layer "
+                f"{off.worst_layer:.1%}), on a text's first token by up to {off.first_token:.0%}"
+            )
     if certificate.effect:
         loss = certificate.effect.log_loss
         table(

@@ -34,6 +34,7 @@ from .card_maker import Describe
 from .carriers import Carried, carried
 from .layout import layout
 from .manifest import FileEntry, Manifest
+from .one_table import TableError, check_errors, table_errors
 from .recipe import Recipe
 from .streaming import of_file, of_shard, of_tensor, write_files
 
@@ -117,6 +118,7 @@ def _bake(
         carrier=what.carrier or "auto",
         compat_config=what.compat_config,
     )
+    one_table = _one_table(target, what, recipe)
     files = layout(target, what)
     others, left_out = side_files(target.checkpoint)
     copied = [name for name in others if name not in files.made]
@@ -146,7 +148,7 @@ def _bake(
         written = write_files(sources, staging, files.edits, files.rounding, advance)
         check_unchanged(target)
         written |= {name: _write(staging / name, data) for name, data in made.items()}
-        manifest = manifest_file.new(target, recipe, what, files.rounding.relative, written, left_out)
+        manifest = manifest_file.new(target, recipe, what, files.rounding.relative, written, left_out, one_table)
         if describe:
             card = describe(manifest, folder)
             _write(staging / "README.md", card.encode())
@@ -155,6 +157,16 @@ def _bake(
     for name, entry in written.items():
         remember(destination / name, entry.sha256)
     return Baked(target, destination, manifest, what, left_out)
+
+
+def _one_table(target: Target, what: Carried, recipe: Recipe) -> dict[str, TableError] | None:
+    """Measure what a table that is the output's too does to what is written, where one is edited."""
+    if what.tokens is None or not what.tokens.one_table:
+        return None
+    tokens = what.tokens
+    errors = table_errors(target, tokens.table, tokens.redirection, tokens.vocabulary)
+    check_errors(target, errors, [edit.language for edit in recipe.redirects], recipe.tolerance)
+    return errors
 
 
 def side_files(checkpoint: Checkpoint) -> tuple[tuple[str, ...], tuple[str, ...]]:

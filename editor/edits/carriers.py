@@ -11,12 +11,12 @@
 `auto` is native where the file has biases, else calibrated, which loads everywhere.
 
 Redirected tokens need no carrier: they are rows of the embedding table. A model that has the same table at its output gets
-the base's rows there as a tensor of its own, so that only what it reads changes.
+the base's rows there as a tensor of its own, so that only what it reads changes; or it keeps the one table, see `one_table`.
 """
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -32,6 +32,7 @@ from ..neurons.neurons import Neurons
 from ..statistics.vocabulary import Vocabulary
 from .byte_edits import refuse_others
 from .calibration import Calibration, LayerError
+from .one_table import outputs_of, projected
 from .plan import LayerPlan, Plan, plan
 from .recipe import Recipe
 from .redirect import Redirection, redirection
@@ -60,16 +61,25 @@ class Carried:
 
 @dataclass(frozen=True)
 class Tokens:
-    """Which tokens move, the vocabulary that this is known from, and the table that they lie in."""
+    """Which tokens move, the vocabulary that this is known from, and the table that they lie in.
+
+    Where the output keeps the same table, `redirection` is what becomes of it, and `asked` what it approximates.
+    """
 
     redirection: Redirection
     vocabulary: Vocabulary
     table: Embedding
+    asked: Redirection | None = None
+
+    @property
+    def one_table(self) -> bool:
+        """Whether the output keeps the table that is edited."""
+        return self.asked is not None
 
     @property
     def added_bytes(self) -> int:
-        """What the output's own table adds to a model that is tied; 0 where it has one already."""
-        return 0 if self.table.has_output else self.table.tensor.end - self.table.tensor.begin
+        """What the output's own table adds to a model that is tied; 0 where it has one already, or gets none."""
+        return 0 if self.table.has_output or self.one_table else self.table.tensor.end - self.table.tensor.begin
 
 
 def carried(
@@ -162,7 +172,10 @@ def _tokens(target: Target, recipe: Recipe, vocabulary: Vocabulary | None) -> To
             f"the vocabulary is of a table of {shape[0]} tokens and {shape[1]} numbers each, {target.source.name} has "
             f"{table.rows} and {table.hidden}. Count the tokens again."
         )
-    return Tokens(redirection(recipe.redirects, vocabulary), vocabulary, table)
+    moved = redirection(recipe.redirects, vocabulary)
+    if recipe.untie or not table.tied:
+        return Tokens(moved, replace(vocabulary, outputs=None), table)
+    return Tokens(projected(moved, outputs_of(target, vocabulary)), vocabulary, table, moved)
 
 
 def _error(layer: LayerPlan, found: LayerError) -> float:

@@ -5,7 +5,8 @@
      "approximation": {by_language, log_loss_exact, activation: {all, worst_layer, first_token}},
      "effect": {tokens, log_loss: {"base": {"en": 3.1}, "this model": …, "random neurons": …}}}
 
-`logits` and `effect` are there once a model was run, `approximation` where a direction stands in for the constant 1.
+`logits` and `effect` are there once a model was run, `approximation` where a direction stands in for the constant 1, or one
+table for two.
 """
 
 from dataclasses import dataclass, replace
@@ -66,11 +67,14 @@ class Deviation:
 
 @dataclass(frozen=True)
 class Approximation:
-    """The distance of a calibrated checkpoint from the base with the exact constants."""
+    """The distance of a checkpoint from the base with the exact constants and a second table.
+
+    `activation` is there where constants are calibrated.
+    """
 
     by_language: dict[Code, Agreement]
     log_loss_exact: dict[Code, Figure]
-    activation: Deviation
+    activation: Deviation | None
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ constant 1 it has s = w·x, which is computed here at run time from what the fee
     add δ    a_j → a_j + δ · act(t·s) / act(t)    (δ itself in a plain network, which has a bias at its output)
 
 Redirected tokens: to the embedding module's output on token t is added Σ_s P(s | t) · (how far s moves), times the factor
-that the module multiplies rows of its table with.
+that the module multiplies rows of its table with. Where the output layer has the same table, to the logit of token t is added
+h·(the same sum), h being what the layer is given.
 """
 
 from collections.abc import Iterator, Sequence
@@ -149,9 +150,35 @@ def redirected(embedding: Any, redirection: "Redirection | None") -> Iterator[No
 
 
 @contextmanager
-def edited(modules: Sequence[Any], plan: Plan, embedding: Any, redirection: "Redirection | None") -> Iterator[None]:
-    """Apply a plan and move tokens while the block runs."""
-    with steered(modules, plan), redirected(embedding, redirection):
+def written(head: Any, redirection: "Redirection") -> Iterator[None]:
+    """Move the rows of a live model's output layer while the block runs. `head` is its `get_output_embeddings()`."""
+    import torch
+
+    ids, shares, moves = map(torch.from_numpy, (redirection.ids, redirection.shares, redirection.moves))
+
+    def add(module: Any, inputs: Any, output: Any) -> Any:
+        along = inputs[0].double() @ moves.to(output.device).T  # (…, S)
+        changed = output.clone()
+        changed[..., ids.to(output.device)] += (along @ shares.to(output.device).T).to(output.dtype)
+        return changed
+
+    handle = head.register_forward_hook(add)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+@contextmanager
+def edited(
+    modules: Sequence[Any], plan: Plan, embedding: Any, redirection: "Redirection | None", head: Any = None
+) -> Iterator[None]:
+    """Apply a plan and move tokens while the block runs; in the output layer too where `head` is given."""
+    with ExitStack() as stack:
+        stack.enter_context(steered(modules, plan))
+        stack.enter_context(redirected(embedding, redirection))
+        if head is not None and redirection is not None:
+            stack.enter_context(written(head, redirection))
         yield
 
 

@@ -82,7 +82,7 @@ def layout(target: Target, what: Carried) -> Layout:
         shards = dict(zip(names, shards.values(), strict=False))
         made[INDEX] = _index(target, change, shards, places, output)
         edits = {name: edit for name, edit in edits.items() if name not in _filled(change)}
-    untied = bool(what.tokens and what.tokens.table.tied)
+    untied = bool(what.tokens and what.tokens.table.tied and not what.tokens.one_table)
     if change.config or what.compat_config or untied:
         made[CONFIG] = _config(target, change, compat=what.compat_config, untied=untied)
     return Layout(shards, edits, made, rounding, copies)
@@ -90,7 +90,7 @@ def layout(target: Target, what: Carried) -> Layout:
 
 def _output(what: Carried) -> Copied | None:
     """Return the output table of a tied model whose input table is edited: the base's own rows."""
-    if what.tokens is None or what.tokens.table.has_output:
+    if what.tokens is None or what.tokens.table.has_output or what.tokens.one_table:
         return None
     table = what.tokens.table
     size = table.tensor.end - table.tensor.begin
@@ -124,8 +124,10 @@ def _edits(target: Target, what: Carried) -> dict[str, TensorEdit | ByteEdit]:
             named = LayerTensors(target.feed_forward, number, tensors)
             edits |= of_layer(layer, named, constant, biased=what.carrier in EXACT)
     if what.tokens:
-        moved = what.tokens.redirection
-        edits[what.tokens.table.tensor.name] = TensorEdit(0, moved.ids, np.ones(len(moved.ids)), rows=moved.deltas)
+        moved, table = what.tokens.redirection, what.tokens.table
+        written = [table.output] if what.tokens.one_table and table.has_output else []
+        for name in (table.tensor.name, *written):
+            edits[name] = TensorEdit(0, moved.ids, np.ones(len(moved.ids)), rows=moved.deltas)
     return edits
 
 

@@ -9,8 +9,9 @@
      "candidates": {…}, "evaluation": {…}, "runtimes": {name: {…}}}
 
 Where tokens are redirected it has `redirected` {"zh": {to: "en", tokens: 4096}}, `vocabulary` {"zh": 65536}, the tokens that
-were counted, and `output_table` {tensor, bytes} of a model that was tied. `quantised` is there where the weights are, the
-last five once something was written or measured. It holds no time, no path and no user's name, so the same inputs give the
+were counted, and `output_table` {tensor, bytes} of a model that was tied, or `one_table` {"en": {kl, loss}} where it still
+is: what the edit does to what is written. `quantised` is there where the weights are, the last five once something was
+written or measured. It holds no time, no path and no user's name, so the same inputs give the
 same file. What is read is checked whole: a name never leaves the folder, a value is of its type.
 """
 
@@ -44,13 +45,14 @@ from .calibration import Calibration
 from .carriers import EXACT, Carried, carried
 from .certificate import Certificate
 from .evaluation import Candidates, Evaluation, Run, Search
+from .one_table import TableError
 from .recipe import Recipe
 
 FORMAT = 1
 CARD = "README.md"
 FIGURES = "figures/"
 NAMES = (*EXACT, "calibrated")  # of carriers
-OF_TOKENS = ("redirected", "vocabulary", "output_table")  # what is there where tokens are redirected
+OF_TOKENS = ("redirected", "vocabulary", "output_table", "one_table")  # what is there where tokens are redirected
 PARTS = ("quantised", "card", "strength", "candidates", "evaluation", "runtimes")  # what is not in every manifest
 
 
@@ -140,6 +142,7 @@ class Manifest:
     redirected: dict[str, Moved] | None = None
     vocabulary: dict[str, Count] | None = None
     output_table: OutputTable | None = None
+    one_table: dict[Code, TableError] | None = None
     carrier: Carrier | None
     rounding: dict[str, Figure]
     left_out: tuple[str, ...]
@@ -239,6 +242,7 @@ def new(
     rounding: dict[str, float],
     files: dict[str, FileEntry],
     left_out: tuple[str, ...],
+    one_table: dict[str, TableError] | None = None,
 ) -> Manifest:
     """Make the manifest of a freshly baked checkpoint."""
     own = target.feed_forward
@@ -249,7 +253,7 @@ def new(
     return Manifest(
         monoglot=VERSION, base=base, recipe=recipe, edited=what.plan.edited, kept=what.plan.kept,
         neurons_edited=what.plan.size, carrier=_carrier(what), rounding=rounding, left_out=left_out, files=files,
-        certificate=None, quantised=target.quantised, **_of_tokens(recipe, what),
+        certificate=None, quantised=target.quantised, one_table=one_table, **_of_tokens(recipe, what),
     )  # fmt: skip
 
 
@@ -262,7 +266,9 @@ def _of_tokens(recipe: Recipe, what: Carried) -> dict[str, Any]:
     return {
         "redirected": {edit.language: Moved(str(edit.to), count) for edit, count in moved},
         "vocabulary": {language: vocabulary.tokens(language) for language in vocabulary.languages},
-        "output_table": OutputTable(table.output, what.tokens.added_bytes) if table.tied else None,
+        "output_table": OutputTable(table.output, what.tokens.added_bytes)
+        if table.tied and not what.tokens.one_table
+        else None,
     }
 
 

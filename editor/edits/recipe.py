@@ -10,8 +10,9 @@
     shared: keep                     # a neuron that an unedited language owns too: keep it, or edit it
     carrier: auto                    # where constants live: auto, native, flag, llama, calibrated
     slots: spare                     # where `add` finds room in a gated network: see carriers
-    tolerance: 0.15                  # calibrated: the largest error of a layer
+    tolerance: 0.15                  # calibrated: the largest error of a layer; untie false: the largest rise of a log-loss
     above_tolerance: refuse          # … and what becomes of a layer above it: refuse, or leave-out
+    untie: false                     # redirected tokens: no second table to write with; true if left out
     compat_config: true              # give config.json the older spelling too: see compat_config; false if left out
     edits:
       - {language: zh, op: deactivate}
@@ -54,6 +55,7 @@ REDIRECT = "redirect"
 NEURON_OPS = ("deactivate", "scale", *CONSTANT_OPS)
 OPS = (*NEURON_OPS, REDIRECT)
 REDIRECT_STRENGTH = 1.5
+ONE_TABLE_STRENGTH = 1.0  # where the table is the output's too: more, and what is written suffers
 VALUES = ("mean", "median", "p90")
 SHARED = ("keep", "edit")
 CARRIERS = ("auto", "native", "flag", "llama", "calibrated")
@@ -62,7 +64,7 @@ ABOVE_TOLERANCE = ("refuse", "leave-out")
 TOLERANCE = 0.15
 FILE = "recipe.yaml"
 TEXTS = ("shared", "neurons", "vocabulary", "carrier", "slots", "above_tolerance")
-KEYS = ("format", "base", "edits", "tolerance", "compat_config", *TEXTS)
+KEYS = ("format", "base", "edits", "tolerance", "compat_config", "untie", *TEXTS)
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,7 @@ class Recipe:
     above_tolerance: str = "refuse"
     compat_config: bool = False
     vocabulary: str = "vocabulary.monoglot"
+    untie: bool = True
 
     @property
     def activated(self) -> tuple[str, ...]:
@@ -208,9 +211,11 @@ def as_data(recipe: Recipe) -> dict[str, Any]:
     needed = (("neurons", "shared", *carried) if recipe.of_neurons else ()) + (
         ("vocabulary",) if recipe.redirects else ()
     )
+    one_table = {"untie": False, "tolerance": recipe.tolerance} if recipe.redirects and not recipe.untie else {}
     return {
         "format": FORMAT,
         "base": vars(recipe.base),
+        **one_table,
         **{key: getattr(recipe, key) for key in needed},
         **({"compat_config": True} if recipe.compat_config else {}),
         "edits": [_edit_data(edit) for edit in recipe.edits],
@@ -259,7 +264,8 @@ def _parse(data: Any) -> Recipe:
     texts = {key: schema.text(found[key], key) for key in TEXTS if key in found}
     tolerance = schema.figure(found.get("tolerance", TOLERANCE), "the tolerance")
     compat_config = schema.truth(found.get("compat_config", False), "compat_config")
-    return Recipe(base, edits, tolerance=float(tolerance), compat_config=compat_config, **texts)
+    untie = schema.truth(found.get("untie", True), "untie")
+    return Recipe(base, edits, tolerance=float(tolerance), compat_config=compat_config, untie=untie, **texts)
 
 
 def _edit(data: Any) -> Edit:

@@ -87,7 +87,7 @@ def _check_apart(vocabulary: Vocabulary, source: str, target: str) -> None:
         )
 
 
-def told(target: Target, edits: Sequence[Edit], vocabulary: Vocabulary) -> list[str]:
+def told(target: Target, edits: Sequence[Edit], vocabulary: Vocabulary, *, untie: bool = True) -> list[str]:
     """Say what a person should know before anything is written.
 
     How much larger the model becomes, and which languages are too alike. Raises RecipeError for a language that the
@@ -99,7 +99,7 @@ def told(target: Target, edits: Sequence[Edit], vocabulary: Vocabulary) -> list[
         for source, to, share in alike(edits, vocabulary)
     ]
     table = open_embedding(target)
-    if table.tied and not table.has_output:
+    if untie and table.tied and not table.has_output:
         added = table.tensor.end - table.tensor.begin
         whole = sum(tensor.end - tensor.begin for _, tensor in target.checkpoint.tensors())
         lines.append(

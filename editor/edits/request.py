@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import RecipeError
-from .recipe import CONSTANT_OPS, REDIRECT, REDIRECT_STRENGTH, TOLERANCE, Edit, Recipe, check
+from .recipe import CONSTANT_OPS, ONE_TABLE_STRENGTH, REDIRECT, REDIRECT_STRENGTH, TOLERANCE, Edit, Recipe, check
 
 if TYPE_CHECKING:
     from ..models.target import Target
@@ -27,7 +27,8 @@ class Request:
     `op` redirect means that all other languages go to the activated one. `strength` AUTO searches for the smallest that
     works, with `target_accuracy` and a file of `prompts`. `layers` are the
     first and the last one, "all", or AUTO: all but the last sixth, where constants make loops. `for_runtimes` are runtimes
-    that are to show the edits, which decides on the carrier where that is AUTO. None is what was not said. `choose` leaves
+    that are to show the edits, which decides on the carrier where that is AUTO, and on `untie`: whether a model that reads
+    and writes with one table gets a second one where tokens are redirected. None is what was not said. `choose` leaves
     the rest to a search: languages are switched off by the mildest set of neurons with which they lose `target_damage` nats
     a token, and no other one more than `spare`.
     """
@@ -53,6 +54,7 @@ class Request:
     choose: bool = False
     target_damage: float = TARGET_DAMAGE
     spare: float = SPARE
+    untie: bool | None = None
 
     @property
     def any(self) -> bool:
@@ -112,12 +114,15 @@ class Request:
         edits += [Edit(language, "scale", factor) for language, factor in self.scale]
         return tuple(edits)
 
-    def redirects(self, counted: Sequence[str] = (), strength: float | None = None) -> tuple[Edit, ...]:
+    def redirects(
+        self, counted: Sequence[str] = (), strength: float | None = None, *, one_table: bool = False
+    ) -> tuple[Edit, ...]:
         """Make the edits of tokens; OTHERS are those of the languages that were `counted` that nothing is redirected to."""
+        usual = ONE_TABLE_STRENGTH if one_table else REDIRECT_STRENGTH
         targets = [target for _, target in self.redirect]
         others = [language for language in counted if language not in targets]
         return tuple(
-            Edit(language, REDIRECT, REDIRECT_STRENGTH if strength is None else strength, to=target)
+            Edit(language, REDIRECT, usual if strength is None else strength, to=target)
             for source, target in self.redirect
             for language in _named([source], others)
         )
@@ -136,7 +141,9 @@ class Request:
         where tokens alone are redirected that of `redirect`, `layers` the first of the `candidates`. Raises RecipeError.
         """
         from ..models.compat_config import old_keys
+        from ..models.embedding import open_embedding
 
+        one_table = bool(self.redirect) and self.untie is False and open_embedding(target).tied
         compat = bool(old_keys(target.checkpoint.config)) and self.compat_config is not False
         where = layers or self.candidates(target)[0]
         of_neurons = self.edits(
@@ -146,13 +153,14 @@ class Request:
         )
         made = Recipe(
             target.base,
-            of_neurons + self.redirects(counted, None if self.activate else strength),
+            of_neurons + self.redirects(counted, None if self.activate else strength, one_table=one_table),
             self.shared or ("edit" if self.activate else "keep"),
             carrier=self.carrier,
             slots=self.slots,
             tolerance=self.tolerance,
             above_tolerance=self.above_tolerance,
             compat_config=compat,
+            untie=not one_table,
         )
         check(made)
         return made

@@ -86,14 +86,15 @@ def measure(
             for variant in variants:
                 states = hidden_states(variant, ids)  # (B·(T−1), d)
                 if compare and variant.name in (*compare, to):
-                    kept[variant.name] = variant.model, states
+                    kept[variant.name] = variant, states
                 else:
-                    sums[variant.name] += token_losses(variant.model, states, targets).sum().item()
+                    with variant.inside():
+                        sums[variant.name] += token_losses(variant.model, states, targets).sum().item()
                 step += len(ids)
                 if progress:
                     progress(language, step, steps)
             for rows in chunks(variants[0].model, len(targets)) if kept else ():
-                found = {name: logits(model, states[rows]) for name, (model, states) in kept.items()}
+                found = {name: _logits(variant, states[rows]) for name, (variant, states) in kept.items()}
                 for name, own in found.items():
                     sums[name] += losses(own, targets[rows]).sum().item()
                 for name, one in between.items():
@@ -103,3 +104,9 @@ def measure(
         for name, one in between.items():
             difference[name][language] = one
     return Measured(log_loss, tokens, difference)
+
+
+def _logits(variant: Variant, states: "torch.Tensor") -> "torch.Tensor":
+    """Return the logits of hidden states; a variant may change the head too."""
+    with variant.inside():
+        return logits(variant.model, states)

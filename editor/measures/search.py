@@ -158,7 +158,7 @@ def bake_recipe(
 ) -> Baked:
     """Bake a recipe to `output`, with its card, as a stage of its own. Raises what `bake` raises."""
     if recipe.redirects and vocabulary:
-        for line in told(target, recipe.redirects, vocabulary):
+        for line in told(target, recipe.redirects, vocabulary, untie=recipe.untie):
             listener.told(line)
     with listener.stage("bake", "MB") as update:
         return bake(

@@ -26,7 +26,9 @@ def make_certificate(found: Bytes, logits: Logits | None) -> Certificate:
         approximation = Approximation(
             {language: _agreement(each) for language, each in logits.approximation.difference.items()},
             {language: round(loss, 4) for language, loss in logits.approximation.log_loss.items()},
-            Deviation(
+            None
+            if deviation is None
+            else Deviation(
                 _rounded(deviation["all"]),
                 _rounded(max(deviation["layers"].values(), default=0.0)),
                 _rounded(max(map(abs, deviation["first_token"].values()), default=0.0)),

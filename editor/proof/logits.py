@@ -4,7 +4,7 @@ The effect on each language's log-loss is measured in the same run, with random 
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..edits.carriers import Carried
-from ..edits.hooks import calibrated, edited, random_plan, random_redirection, redirected
+from ..edits.hooks import calibrated, edited, random_plan, random_redirection, redirected, steered, written
 from ..edits.manifest import carried_in
 from ..errors import CorpusError
 from ..live.load import hooked as attached
@@ -39,15 +39,15 @@ SAME_TOP = {"exact": 0.999, "rounded": 0.97}
 
 @dataclass(frozen=True)
 class Approximation:
-    """The distance of a calibrated checkpoint from what it stands for.
+    """The distance of a checkpoint with a calibrated carrier, or with one table, from what it stands for.
 
-    Per language it has the difference of its logits from the exactly pinned base's, and the log-loss of that; and how far
-    its pinned activations are from their constants.
+    Per language it has the difference of its logits from those of the base with exact constants and a second table, and the
+    log-loss of that; and how far its pinned activations are from their constants, None where none is calibrated.
     """
 
     difference: dict[str, Difference]
     log_loss: dict[str, float]
-    deviation: dict[str, Any]
+    deviation: dict[str, Any] | None
 
 
 @dataclass(frozen=True)
@@ -110,10 +110,10 @@ def verify_logits(
     moved = what.tokens.redirection if what.tokens else None
     drawn = random_redirection(moved) if moved else None
     embedding = base.get_input_embeddings()
-    exact = Variant("hooked", base, lambda: edited(modules, steps, embedding, moved))
-    hooked = (
-        [exact] if what.calibration is None else [_stand_in(base, target, what, modules), replace(exact, name="exact")]
-    )
+    meant = what.tokens.asked or moved if what.tokens else None
+    exact = Variant("hooked", base, lambda: edited(modules, steps, embedding, meant))
+    approximate = what.calibration is not None or (what.tokens is not None and what.tokens.one_table)
+    hooked = [_stand_in(base, target, what, modules), replace(exact, name="exact")] if approximate else [exact]
     variants = (
         Variant("base", base),
         Variant("this model", baked, deviations.recorded),
@@ -122,8 +122,9 @@ def verify_logits(
     )
     measured = measure(variants, texts, compare=[one.name for one in hooked], to="this model", progress=progress)
     approximation = None
-    if what.calibration is not None:
-        approximation = Approximation(measured.difference["exact"], measured.log_loss["exact"], deviations.result())
+    if approximate:
+        deviation = None if what.calibration is None else deviations.result()
+        approximation = Approximation(measured.difference["exact"], measured.log_loss["exact"], deviation)
     dtype = target.feed_forward.outputs[0][1].dtype
     rounded = (
         moved is not None
@@ -146,21 +147,23 @@ def verify_logits(
 
 
 def _stand_in(base: Any, target: Target, what: Carried, modules: Sequence[Any]) -> Variant:
-    """Return the base with w·x for 1, by hooks."""
+    """Return the base with w·x for 1, and one table for two, as the checkpoint has them, by hooks."""
     family = target.feed_forward.family
     inputs, calibration = input_modules(base, family), what.calibration
     names = {tensor.name for _, tensor in target.checkpoint.tensors()}
     exact_add = not family.gated and target.feed_forward.name(family.out, 0, "bias") in names
-    if calibration is None:
-        raise ValueError("a stand-in needs a calibration")
     moved = what.tokens.redirection if what.tokens else None
 
     @contextmanager
     def inside() -> Iterator[None]:
-        with (
-            calibrated(modules, inputs, what.plan, calibration, exact_add=exact_add),
-            redirected(base.get_input_embeddings(), moved),
-        ):
+        with ExitStack() as stack:
+            if calibration is None:
+                stack.enter_context(steered(modules, what.plan))
+            else:
+                stack.enter_context(calibrated(modules, inputs, what.plan, calibration, exact_add=exact_add))
+            stack.enter_context(redirected(base.get_input_embeddings(), moved))
+            if what.tokens and what.tokens.one_table:
+                stack.enter_context(written(base.get_output_embeddings(), what.tokens.redirection))
             yield
 
     return Variant("hooked", base, inside)

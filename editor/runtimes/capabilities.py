@@ -6,6 +6,7 @@ of `conformance`. What is in no row was not run.
     none, calibrated   weights like any other, so only a runtime that doesn't run the base can fail
     native             biases that the architecture always has
     flag, llama        biases that a config key turns on, which runtimes may not know
+    untied             an output table of its own, where the base has one for both ends
 """
 
 from collections.abc import Sequence
@@ -32,6 +33,7 @@ FINDINGS = (
     Finding("transformers", "5.23.0", "calibrated", DENSE, "steered"),
     Finding("transformers", "5.23.0", "flag", LLAMA, "steered"),
     Finding("transformers", "5.23.0", "native", NATIVE, "steered"),
+    Finding("transformers", "5.23.0", "untied", ("gemma3_text",), "steered"),
     Finding("vllm", "0.32.0", "none", DENSE, "steered"),
     Finding("vllm", "0.32.0", "calibrated", DENSE, "steered"),
     Finding("vllm", "0.32.0", "flag", (*LLAMA, "granite"), "steered"),
@@ -124,8 +126,18 @@ def dropping(runtimes: Sequence[str], carrier: str, model_type: str) -> list[str
 
 
 def settled(request: Request, target: Target) -> Request:
-    """Give the request with the carrier that the runtimes in it call for, where it leaves the carrier open."""
-    if request.carrier != AUTO or not request.for_runtimes:
+    """Give the request with what the runtimes in it call for, where it leaves that open.
+
+    That is the carrier, and whether a model that reads and writes with one table gets a second one: only where each was seen
+    to load it.
+    """
+    if not request.for_runtimes:
+        return request
+    if request.redirect and request.untie is None:
+        model_type = target.feed_forward.model_type
+        untie = all(seen(runtime, "untied", model_type) == "steered" for runtime in request.for_runtimes)
+        request = replace(request, untie=untie)
+    if request.carrier != AUTO:
         return request
     possible = [name for name, why in refusals(target).items() if not why]
     return replace(request, carrier=carrier_for(request.for_runtimes, target.feed_forward.model_type, possible))

@@ -19,6 +19,10 @@ and of the tokens that have the shares of their script
     unused.script  int64 (m,)      which of the scripts that the metadata names
     unused.shares  float64 (scripts, languages)
 
+and, where the model was run too, what its output table is given (see `outputs`)
+
+    outputs.mean, outputs.states, outputs.language, outputs.targets, outputs.losses
+
 In the metadata are the model and the sha256 of the token ids of each text: all that it was made of.
 """
 
@@ -36,6 +40,7 @@ from ..files import json_text, kinds, schema
 from ..files.output import replace_file
 from ..files.schema import Size
 from ..models.identity import ModelInfo
+from .outputs import PARTS, Outputs
 
 FILE = "vocabulary.monoglot"
 FORMAT = 1
@@ -51,7 +56,8 @@ class Vocabulary:
 
     `rows` is the length of the table; `texts` are the sha256 of the token ids that were counted. `unused` are tokens that no
     text uses and that have the shares of their script, sorted, int64 (m,); `script` is the number of each one's, int64 (m,),
-    among `scripts`, and `script_shares`, float64 (scripts, languages), what is known of these.
+    among `scripts`, and `script_shares`, float64 (scripts, languages), what is known of these. `outputs` are there where the
+    model was run.
     """
 
     model: ModelInfo
@@ -64,6 +70,7 @@ class Vocabulary:
     script: Int64
     scripts: tuple[str, ...]
     script_shares: Float64
+    outputs: Outputs | None = None
 
     @property
     def languages(self) -> tuple[str, ...]:
@@ -118,6 +125,8 @@ def serialise(vocabulary: Vocabulary) -> bytes:
     arrays["unused.ids"] = vocabulary.unused
     arrays["unused.script"] = vocabulary.script
     arrays["unused.shares"] = vocabulary.script_shares
+    if vocabulary.outputs:
+        arrays |= {f"outputs.{part}": getattr(vocabulary.outputs, part) for part in PARTS}
     head = {
         "version": FORMAT,
         "model": vocabulary.model.to_data(),
@@ -195,4 +204,9 @@ def _checked(head: _Head, arrays: Mapping[str, npt.NDArray[Any]]) -> Vocabulary:
         or not ((shares >= 0) & (shares <= 1)).all()
     ):
         raise ValueError("the shares of the scripts are no such numbers")
-    return Vocabulary(ModelInfo.of_data(head.model), rows, ids, counts, centres, texts, unused, script, scripts, shares)
+    outputs = None
+    if "outputs.mean" in arrays:
+        outputs = Outputs(**{part: arrays[f"outputs.{part}"] for part in PARTS})
+        outputs.check(rows, next(iter(widths))[0], len(texts))
+    model = ModelInfo.of_data(head.model)
+    return Vocabulary(model, rows, ids, counts, centres, texts, unused, script, scripts, shares, outputs)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from support.redirected import REDIRECTS, TEXTS, opened, vocabulary_of
 from support.tiny import MOVED, TOLERANCE, VOCABULARY, WRAPPERS, edit_config, live, logits, need, save_model, to_steer
 
 from monoglot.cli.edit_options import request_of
@@ -26,31 +27,11 @@ from monoglot.editor.live.modules import activation_modules
 from monoglot.editor.models.embedding import open_embedding
 from monoglot.editor.models.families import KNOWN
 from monoglot.editor.models.identity import Base
-from monoglot.editor.models.source import resolve
-from monoglot.editor.models.target import Target, model_info, open_target
+from monoglot.editor.models.target import model_info
 from monoglot.editor.neurons.neurons import NONE
 from monoglot.editor.proof.bytes import verify_bytes
 from monoglot.editor.statistics.token_counts import count
-from monoglot.editor.statistics.vocabulary import Vocabulary
 from monoglot.editor.text.tokens import Packed
-
-# Three languages that share tokens; tokens above 200 are used by none.
-TEXTS = {
-    language: np.random.default_rng(number).integers(low, high, 400)
-    for number, (language, low, high) in enumerate((("en", 6, 90), ("fr", 60, 150), ("zh", 130, 200)))
-}
-REDIRECTS = (Edit("zh", "redirect", 1.5, to="en"), Edit("fr", "redirect", 0.75, to="en"))
-
-
-def vocabulary_of(target: Target) -> Vocabulary:
-    """In it, the tokens 200 to 203 have a script that zh has most of."""
-    packed = {k: Packed(k, (own,), 0, len(own), k) for k, own in TEXTS.items()}
-    words = ["a"] * 150 + ["火"] * 50 + list("水木金土") + ["?"] * (VOCABULARY - 204)
-    return count(model_info(target), open_embedding(target), packed, {0, 1}, words)
-
-
-def opened(folder: Path) -> Target:
-    return open_target(resolve(str(folder)))
 
 
 def plain_rows(table: list[list[float]]) -> list[list[float]]:
