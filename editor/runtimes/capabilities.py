@@ -71,7 +71,7 @@ FINDINGS = (
     Finding("mistralrs", "0.9.5", "native", ("phi",), "different"),  # and the base too
     Finding("mistralrs", "0.9.5", "native", ("gpt2", "bloom", "opt", "gpt_neox"), "failed"),
 )
-CARRIERS = ("none", "calibrated", "native", "flag", "llama")
+CARRIERS = ("none", "untied", "calibrated", "native", "flag", "llama")
 # Of biases that a config key turns on, what `conformance` does not run: tried by hand, or read in the source.
 IGNORED_BY = ("SGLang",)
 KEPT_FROM_GGUF = ("mistralrs",)
