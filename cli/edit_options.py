@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from ..editor.edits.recipe import ABOVE_TOLERANCE, CARRIERS, CONSTANT_OPS, REDIRECT, SLOTS
+from ..editor.edits.recipe import ABOVE_TOLERANCE, CARRIERS, CONSTANT_OPS, EMBEDDING, REDIRECT, SLOTS, VECTOR
 from ..editor.edits.request import AUTO, OTHERS, Request
 from ..editor.errors import RecipeError
 from .options import Function, given, split
@@ -72,11 +72,19 @@ def edit_options(function: Function) -> Function:
             click.option("--scale", multiple=True, metavar="LANG=FACTOR", help="Languages to scale, for example fr=2."),
             click.option(
                 "--op",
-                type=click.Choice([*CONSTANT_OPS, "scale", REDIRECT]),
+                type=click.Choice([*CONSTANT_OPS, "scale", REDIRECT, VECTOR]),
                 default=Request.op,
                 show_default=True,
                 help="How to activate: add a constant, set to one (the paper's), add one before the activation function, "
-                "multiply; or redirect all other languages to it.",
+                "multiply; redirect all other languages to it; or add its vector to whatever is read.",
+            ),
+            click.option(
+                "--point",
+                metavar="embedding|LAYER",
+                default=Request.point,
+                show_default=True,
+                callback=_point,
+                help="Where --op vector is added: at the embedding, or after a layer, counted from 0.",
             ),
             click.option(
                 "--value",
@@ -90,7 +98,7 @@ def edit_options(function: Function) -> Function:
                 metavar="NUMBER|auto",
                 callback=_strength,
                 help="How strongly to activate, or without --activate to redirect; auto searches the smallest that works.  "
-                "[default: 1, of --redirect 1.5, with one table 1]",
+                "[default: 1, of --redirect and --op vector 1.5, of --redirect with one table 1]",
             ),
             click.option(
                 "--layers",
@@ -211,6 +219,12 @@ def _strength(ctx: click.Context, option: click.Parameter, value: str | None) ->
         raise click.BadParameter("a number, or auto") from None
 
 
+def _point(ctx: click.Context, option: click.Parameter, value: str) -> str | int:
+    if value != EMBEDDING and not value.isdecimal():
+        raise click.BadParameter(f"{EMBEDDING}, or the number of a layer")
+    return value if value == EMBEDDING else int(value)
+
+
 def _runtimes(ctx: click.Context, option: click.Parameter, value: str | None) -> tuple[str, ...]:
     if value is None:
         return ()
@@ -234,6 +248,12 @@ def require(request: Request) -> None:
         raise click.UsageError("Say what to edit: --activate fr, --deactivate zh, --redirect zh=en, --scale es=0.5.")
     if request.strength is not None and not request.activate and not request.redirect:
         raise click.UsageError("--strength is that of --activate or --redirect; --scale and the recipe have their own.")
+    if request.op != VECTOR and (idle := given("point")):
+        raise click.UsageError(f"{idle[0]} goes with --op vector.")
+    if request.op == VECTOR and request.strength == AUTO:
+        raise click.UsageError("--strength auto does not go with --op vector. Give a number, or leave it out.")
+    if request.op == VECTOR and (idle := given("value", "layers", "slots")):
+        raise click.UsageError(f"{idle[0]} does not go with --op vector.")
     if request.strength == AUTO and request.redirect:
         raise click.UsageError("--strength auto does not go with redirecting. Give a number, or leave it out.")
     if request.hold and len(request.activate) != 1:

@@ -52,7 +52,7 @@ def show_edits(name: str, manifest: "Edited") -> None:
     from ..cards.words.wording import operation
 
     rows = [(edit.language, operation(edit), *amounts(manifest, edit)) for edit in manifest.recipe.edits]
-    if manifest.recipe.redirects:
+    if manifest.recipe.of_vocabulary:
         table(f"{name}: what was changed", ("language", "operation", "neurons or tokens edited", "kept, shared"), rows)
         return
     table(

@@ -146,7 +146,7 @@ def export(
             detection or Detection(), calibrate=carrier == "calibrated", quantiles=request.value != "mean"
         )  # fmt: skip
         vocabulary = None
-        if recipe.redirects:
+        if recipe.of_vocabulary:
             vocabulary = _vocabulary(target, texts, work, detection, listener, made, outputs=not recipe.untie)
         statistics, calibration, neurons, record = None, None, neurons_file.NONE, None
         if recipe.of_neurons:

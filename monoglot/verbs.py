@@ -86,6 +86,7 @@ class EditOptions(TypedDict, total=False):
     tolerance: float
     above_tolerance: str
     untie: bool
+    point: str | int
     compat_config: bool
 
 

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from ...editor.edits.certificate import Certificate
 from ...editor.edits.manifest import Carrier
-from ...editor.edits.recipe import REDIRECT, Edit, Recipe
+from ...editor.edits.recipe import REDIRECT, VECTOR, Edit, Recipe
 from ...editor.neurons.profile import ends
 from ...editor.text import languages
 from . import candidates as ways
@@ -344,7 +344,7 @@ def candidates(found: Mapping[str, Any]) -> list[Table]:
 def edits(manifest: Edited) -> Table:
     """Tabulate what was changed."""
     rows = tuple((edit.language, operation(edit), *amounts(manifest, edit)) for edit in manifest.recipe.edits)
-    edited = "neurons or tokens edited" if manifest.recipe.redirects else "neurons edited"
+    edited = "neurons or tokens edited" if manifest.recipe.of_vocabulary else "neurons edited"
     head = ("language", "operation", edited, "kept, as another language measured shares them")
     return Table("what was changed", head, rows)
 
@@ -353,6 +353,8 @@ def amounts(manifest: Any, edit: Edit) -> tuple[str, str]:
     """Count the neurons or tokens that an edit of a recipe reached, and the neurons that were kept."""
     if edit.op == REDIRECT:
         return f"{count(manifest.redirected[edit.language].tokens)} tokens", NONE
+    if edit.op == VECTOR:
+        return "all tokens", NONE
     return count(manifest.edited[edit.language]), count(manifest.kept[edit.language])
 
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from ...editor import embedded
 from ...editor.edits.certificate import Agreement, Approximation, BytesProof, Certificate, LogitsProof
 from ...editor.edits.manifest import Manifest
-from ...editor.edits.recipe import REDIRECT, Edit
+from ...editor.edits.recipe import EMBEDDING, REDIRECT, VECTOR, Edit
 from ...editor.neurons.neurons import SETTINGS
 from ...editor.text import languages
 from .amounts import small
@@ -20,7 +20,8 @@ METHODS = {  # the neurons were found by …
 def weights_note(manifest: Manifest) -> str:
     total = manifest.base.neurons or manifest.base.layers * manifest.base.width
     edited = [f"{manifest.neurons_edited:,} of {total:,} feed-forward neurons"] * bool(manifest.neurons_edited)
-    edited += ["rows of the embedding table"] * bool(manifest.redirected)
+    at_embedding = any(edit.point == EMBEDDING for edit in manifest.recipe.vectors)
+    edited += ["rows of the embedding table"] * bool(manifest.redirected or at_embedding)
     said = f"{' and '.join(edited)} were edited in the weights; every other byte of them is the base's."
     note = said[0].upper() + said[1:]
     if form := manifest.quantised:
@@ -35,7 +36,7 @@ def control(manifest: Manifest) -> str:
     """Say what the control does that stands beside a checkpoint."""
     neurons = "as many neurons in every layer, drawn with a seed, edited in the same way"
     tokens = "the same tokens moved as far, in directions drawn with a seed"
-    if not manifest.redirected:
+    if not manifest.recipe.of_vocabulary:
         return neurons
     return f"{neurons}, and {tokens}" if manifest.neurons_edited else tokens
 
@@ -63,9 +64,15 @@ def operation(edit: Edit) -> str:
         "add": f"{amount}{text} added",
         "shift": f"input shifted by {amount}{text}",
         REDIRECT: f"redirected to {languages.name(str(edit.to))} × {strength or 0:g}",
+        VECTOR: f"its vector × {strength or 0:g} added {point_name(edit.point)}",
     }
     where = f" in layers {edit.layers[0]} to {edit.layers[1]}" if edit.layers else ""
     return words[edit.op] + where
+
+
+def point_name(point: str | int | None) -> str:
+    """Say where a vector is added."""
+    return "at the embedding" if point == EMBEDDING else f"after layer {point}"
 
 
 def title(manifest: Manifest) -> str:
@@ -93,6 +100,10 @@ def summary(manifest: Manifest) -> str:
     base = "the model that comes with monoglot" if _is_embedded(manifest) else manifest.base.model
     groups: dict[tuple[str, str], list[str]] = {}
     for edit in edits:
+        if edit.op == VECTOR:
+            groups.setdefault(("residual stream has the vector of", f"× {edit.strength:g} added {point_name(edit.point)}"),
+                              []).append(edit.language)  # fmt: skip
+            continue
         verb = {"add": "have", "shift": "have their"}.get(edit.op, "are")
         what = "tokens of" if edit.op == REDIRECT else "neurons for"
         groups.setdefault((what, f"{verb} {operation(edit)}"), []).append(edit.language)
@@ -127,6 +138,24 @@ def tokens_note(manifest: Manifest) -> str:
         f"{said} The base uses one table for what it reads and what it writes; here the second is a tensor of its own, "
         f"`{table.tensor}`, {table.bytes / 1e6:,.0f} MB with the base's rows."
     )
+
+
+def vectors_note(manifest: Manifest) -> str:
+    """Say what vectors were added."""
+    if not manifest.recipe.vectors:
+        return ""
+    counted = ", ".join(f"{code} {count:,}" for code, count in (manifest.vocabulary or {}).items())
+    said = (
+        "A language's vector is the mean of what the model's residual stream holds on its text, minus the mean of that on "
+        f"the other languages' (tokens: {counted}). It is added on every position, whatever is read."
+    )
+    if any(edit.point == EMBEDDING for edit in manifest.recipe.vectors):
+        said += " At the embedding that is an edit of the table: every row moved by the same vector."
+        if not manifest.output_table and not manifest.recipe.redirects:
+            said += (
+                " Where the model writes with it too, all logits of a position move alike, and no probability changes."
+            )
+    return said
 
 
 def found_by(method: dict[str, Any]) -> str:

@@ -27,7 +27,7 @@ from ..terminal import quoted
     "--vocabulary",
     "vocabulary_file",
     type=click.Path(path_type=Path),
-    help="For --redirect: what `monoglot tokens` wrote.",
+    help="For --redirect and --op vector: what `monoglot tokens` wrote.",
 )
 @click.option("--recipe", "recipe_path", type=click.Path(path_type=Path), help="A recipe.yaml instead of the options.")
 @click.option("--base-id", help="Hub id of the base, for the card, when MODEL is a folder.")
@@ -63,12 +63,13 @@ def command(
     monoglot bake google/gemma-3-270m neurons.json --activate fr --hold others --calibration stats.safetensors -o gemma-fr
     monoglot bake gpt2 neurons.json --activate fr --deactivate en --strength 2 -o gpt2-fr
     monoglot bake google/gemma-3-270m --redirect zh=en --vocabulary vocabulary.monoglot -o gemma-zh-as-en
+    monoglot bake google/gemma-3-270m --activate fr --op vector --vocabulary vocabulary.monoglot -o gemma-fr
     monoglot bake --recipe recipe.yaml -o OUT
     monoglot bake model.gguf neurons.json --deactivate zh -o out.gguf
 
     --activate sets the neurons of a language to a constant, strength × what they are on text in that language. A model
     without biases needs a calibration for it: see `monoglot detect --calibrate`. --strength auto runs the model.
-    --redirect needs no neurons, but a vocabulary: see `monoglot tokens`.
+    --redirect and --op vector need no neurons, but a vocabulary: see `monoglot tokens`.
     A GGUF file can be deactivated in only, exactly in every quantisation; the neurons are found in its original checkpoint.
     """
     from ...cards.maker import CARD
@@ -106,25 +107,26 @@ def command(
         model = model or base
         if recipe.of_neurons:
             neurons_file = neurons_file or recipe_path.parent / recipe.neurons
-        if recipe.redirects:
+        if recipe.of_vocabulary:
             vocabulary_file = vocabulary_file or recipe_path.parent / recipe.vocabulary
         beside = recipe_path.parent / FILE
         calibration_file = calibration_file or (beside if beside.is_file() else None)
     else:
-        if not model or not (neurons_file or (request.redirect and not request.of_neurons)):
+        if not model or not (neurons_file or (request.of_vocabulary and not request.of_neurons)):
             raise click.UsageError("Name the model and the neurons file (or a --recipe).")
         require(request)
-        if request.redirect and not vocabulary_file:
-            raise click.UsageError("--redirect needs what `monoglot tokens` wrote: name it with --vocabulary.")
-        if vocabulary_file and not request.redirect:
-            raise click.UsageError("--vocabulary goes with --redirect.")
+        if request.of_vocabulary and not vocabulary_file:
+            what = "--redirect" if request.redirect else "--op vector"
+            raise click.UsageError(f"{what} needs what `monoglot tokens` wrote: name it with --vocabulary.")
+        if vocabulary_file and not request.of_vocabulary:
+            raise click.UsageError("--vocabulary goes with --redirect or --op vector.")
     if is_gguf(model):
         from ..steps import gguf
 
-        if request.redirect or (recipe and recipe.redirects):
+        if request.of_vocabulary or (recipe and recipe.of_vocabulary):
             raise RecipeError(
-                f"tokens are redirected in the safetensors checkpoint that {model} was made from. Bake that, then convert "
-                "the result with `monoglot convert`."
+                f"tokens are redirected, and vectors added, in the safetensors checkpoint that {model} was made from. Bake "
+                "that, then convert the result with `monoglot convert`."
             )
         gguf.refuse(gguf.IDLE_IN_BAKE)
         if output.suffix != ".gguf":

@@ -185,6 +185,8 @@ def _amount(found: dict[str, Any], edit: dict[str, Any]) -> str:
     code = edit["language"]
     if edit["op"] == "redirect":
         return f"{found['redirected'][code]['tokens']:,} tokens"
+    if edit["op"] == "vector":
+        return "all tokens"
     return f"{found['edited'][code]:,} neurons, {found['kept'][code]:,} shared ones kept"
 
 

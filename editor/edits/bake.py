@@ -161,7 +161,7 @@ def _bake(
 
 def _one_table(target: Target, what: Carried, recipe: Recipe) -> dict[str, TableError] | None:
     """Measure what a table that is the output's too does to what is written, where one is edited."""
-    if what.tokens is None or not what.tokens.one_table:
+    if what.tokens is None or what.tokens.asked is None:
         return None
     tokens = what.tokens
     errors = table_errors(target, tokens.table, tokens.redirection, tokens.vocabulary)

@@ -34,7 +34,7 @@ from .byte_edits import refuse_others
 from .calibration import Calibration, LayerError
 from .one_table import outputs_of, projected
 from .plan import LayerPlan, Plan, plan
-from .recipe import Recipe
+from .recipe import EMBEDDING, Recipe
 from .redirect import Redirection, redirection
 from .tensor_edits import slots_needed
 
@@ -63,18 +63,14 @@ class Carried:
 class Tokens:
     """Which tokens move, the vocabulary that this is known from, and the table that they lie in.
 
-    Where the output keeps the same table, `redirection` is what becomes of it, and `asked` what it approximates.
+    `one_table` says that the output keeps the same table; where that is no exact edit, `asked` is what it approximates.
     """
 
     redirection: Redirection
     vocabulary: Vocabulary
     table: Embedding
+    one_table: bool = False
     asked: Redirection | None = None
-
-    @property
-    def one_table(self) -> bool:
-        """Whether the output keeps the table that is edited."""
-        return self.asked is not None
 
     @property
     def added_bytes(self) -> int:
@@ -153,11 +149,11 @@ def carried(
 
 
 def _tokens(target: Target, recipe: Recipe, vocabulary: Vocabulary | None) -> Tokens | None:
-    if not recipe.redirects:
+    if not recipe.of_vocabulary:
         return None
     if vocabulary is None:
         raise RecipeError(
-            f"to redirect tokens of {target.source.name}, which language uses which has to be known: count them with "
+            f"to move tokens of {target.source.name}, which language uses which has to be known: count them with "
             "`monoglot tokens`, and give its file along."
         )
     if vocabulary.model.fingerprint != target.fingerprint:
@@ -172,10 +168,25 @@ def _tokens(target: Target, recipe: Recipe, vocabulary: Vocabulary | None) -> To
             f"the vocabulary is of a table of {shape[0]} tokens and {shape[1]} numbers each, {target.source.name} has "
             f"{table.rows} and {table.hidden}. Count the tokens again."
         )
-    moved = redirection(recipe.redirects, vocabulary)
+    vectors = [edit for edit in recipe.vectors if edit.point == EMBEDDING]
+    moved = redirection(recipe.redirects, vocabulary, vectors)
+    counts = replace(vocabulary, outputs=None)
+    if not recipe.redirects and table.tied and _keeps_probabilities(target):
+        return Tokens(moved, counts, table, one_table=True)
     if recipe.untie or not table.tied:
-        return Tokens(moved, replace(vocabulary, outputs=None), table)
-    return Tokens(projected(moved, outputs_of(target, vocabulary)), vocabulary, table, moved)
+        return Tokens(moved, counts, table)
+    if vectors and not _keeps_probabilities(target):
+        raise RecipeError(
+            f"{target.source.name} caps its logits, so a vector at the embedding would change what it writes with the same "
+            "table: give it a second one with `untie`."
+        )
+    fitted = projected(moved, outputs_of(target, vocabulary), len(recipe.redirects))
+    return Tokens(fitted, vocabulary, table, one_table=True, asked=moved)
+
+
+def _keeps_probabilities(target: Target) -> bool:
+    """Whether adding one number to all logits of a position changes nothing: not where they are capped afterwards."""
+    return not text_config(target.checkpoint.config).get("final_logit_softcapping")
 
 
 def _error(layer: LayerPlan, found: LayerError) -> float:

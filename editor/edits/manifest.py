@@ -188,7 +188,8 @@ class Manifest:
         """
         searched = self.strength["language"] if self.strength else None
         own, moved = self.recipe.activated, {edit.language: str(edit.to) for edit in self.recipe.redirects}
-        found = [edit.language for edit in self.recipe.of_neurons if edit.language in own or edit.language == searched]
+        edited = (*self.recipe.of_neurons, *self.recipe.vectors)
+        found = [edit.language for edit in edited if edit.language in own or edit.language == searched]
         everywhere = [to for to in dict.fromkeys(moved.values()) if {*moved, to} >= set(self.vocabulary or (to, ""))]
         return tuple(dict.fromkeys([*found, *everywhere]))
 
@@ -261,10 +262,11 @@ def _of_tokens(recipe: Recipe, what: Carried) -> dict[str, Any]:
     """Return what it says of redirected tokens."""
     if what.tokens is None:
         return {}
-    moved = zip(recipe.redirects, (what.tokens.redirection.shares > 0).sum(axis=0).tolist(), strict=True)
+    reached = (what.tokens.redirection.shares > 0).sum(axis=0).tolist()  # vectors come last
+    moved = zip(recipe.redirects, reached[: len(recipe.redirects)], strict=True)
     table, vocabulary = what.tokens.table, what.tokens.vocabulary
     return {
-        "redirected": {edit.language: Moved(str(edit.to), count) for edit, count in moved},
+        "redirected": {edit.language: Moved(str(edit.to), count) for edit, count in moved} or None,
         "vocabulary": {language: vocabulary.tokens(language) for language in vocabulary.languages},
         "output_table": OutputTable(table.output, what.tokens.added_bytes)
         if table.tied and not what.tokens.one_table

@@ -39,10 +39,14 @@ class TableError:
     loss: float
 
 
-def projected(moved: Redirection, outputs: Outputs) -> Redirection:
-    """Return the same tokens, moved without the direction of the mean of what the output table is given."""
+def projected(moved: Redirection, outputs: Outputs, redirects: int) -> Redirection:
+    """Return the same tokens, moved without the direction of the mean of what the output table is given.
+
+    That is taken out of the first so many moves; the others are vectors, which move all logits of a position alike.
+    """
     mean = outputs.mean / np.sqrt((outputs.mean**2).sum())
     along = [float((move * mean).sum()) for move in moved.moves]  # in one order on every machine
+    along[redirects:] = [0.0] * (len(along) - redirects)
     return replace(moved, moves=np.stack([move - a * mean for move, a in zip(moved.moves, along, strict=True)]))
 
 

@@ -20,6 +20,7 @@
       - {language: fr, op: pin, strength: 2.0, value: mean, layers: [0, 14]}
       - {language: en, op: pin, strength: 1.0, value: mean@fr}
       - {language: zh, op: redirect, to: en, strength: 1.5}
+      - {language: fr, op: vector, point: embedding, strength: 1.5}
 
 Operations, on the activation a_j = act(z_j) of each of a language's neurons; v_j is a statistic (mean, median or p90) of
 a_j on text in the language (`mean@fr`: the mean on text in French, whichever language the neuron is of), k the strength:
@@ -37,6 +38,10 @@ One operation is on the rows e_t of the embedding table instead, with μ_k the c
 k in token t (see redirect), k the language and T the one named by `to`:
 
     redirect     e_t → e_t + strength · P(k | t) · (μ_T − μ_k)        text in k is read, and answered, as if it were in T
+
+and one adds a constant to the residual stream, wherever it is read: at the embedding, or after a layer (see vectors)
+
+    vector       h → h + strength · (μ_k − mean of the other languages' μ)
 """
 
 import math
@@ -52,9 +57,12 @@ from ..text.languages import Code
 FORMAT = 1
 CONSTANT_OPS = ("pin", "add", "shift")
 REDIRECT = "redirect"
+VECTOR = "vector"
+EMBEDDING = "embedding"  # the point before the first layer; other points are the numbers of layers
 NEURON_OPS = ("deactivate", "scale", *CONSTANT_OPS)
-OPS = (*NEURON_OPS, REDIRECT)
+OPS = (*NEURON_OPS, REDIRECT, VECTOR)
 REDIRECT_STRENGTH = 1.5
+VECTOR_STRENGTH = 1.5
 ONE_TABLE_STRENGTH = 1.0  # where the table is the output's too: more, and what is written suffers
 VALUES = ("mean", "median", "p90")
 SHARED = ("keep", "edit")
@@ -69,9 +77,10 @@ KEYS = ("format", "base", "edits", "tolerance", "compat_config", "untie", *TEXTS
 
 @dataclass(frozen=True)
 class Edit:
-    """One operation on the neurons or the tokens of one language.
+    """One operation on the neurons or the tokens of one language, or a vector of it.
 
-    Deactivate has neither strength nor value, scale has no value; only redirect has the language that it goes `to`.
+    Deactivate has neither strength nor value, scale has no value; only redirect has the language that it goes `to`, only
+    vector the `point` that it is added at: EMBEDDING, or the number of the layer that it comes after.
     """
 
     language: str
@@ -80,6 +89,7 @@ class Edit:
     value: str | None = None
     layers: tuple[int, int] | None = None
     to: str | None = None
+    point: str | int | None = None
 
     def reaches(self, layer: int) -> bool:
         return self.layers is None or self.layers[0] <= layer <= self.layers[1]
@@ -117,17 +127,27 @@ class Recipe:
     @property
     def activated(self) -> tuple[str, ...]:
         """The languages that the model is to speak."""
-        return tuple(edit.language for edit in self.edits if edit.constant and not edit.held)
+        return tuple(dict.fromkeys(e.language for e in self.edits if (e.constant and not e.held) or e.op == VECTOR))
 
     @property
     def of_neurons(self) -> tuple[Edit, ...]:
         """The edits of neurons."""
-        return tuple(edit for edit in self.edits if edit.op != REDIRECT)
+        return tuple(edit for edit in self.edits if edit.op not in (REDIRECT, VECTOR))
 
     @property
     def redirects(self) -> tuple[Edit, ...]:
         """The edits of tokens."""
         return tuple(edit for edit in self.edits if edit.op == REDIRECT)
+
+    @property
+    def vectors(self) -> tuple[Edit, ...]:
+        """The vectors that are added."""
+        return tuple(edit for edit in self.edits if edit.op == VECTOR)
+
+    @property
+    def of_vocabulary(self) -> bool:
+        """Whether an edit needs the vocabulary."""
+        return bool(self.redirects or self.vectors)
 
 
 def check(recipe: Recipe) -> None:
@@ -144,7 +164,7 @@ def check(recipe: Recipe) -> None:
         raise RecipeError(f"above_tolerance is {recipe.above_tolerance!r}; it can be {' or '.join(ABOVE_TOLERANCE)}.")
     if not recipe.tolerance > 0:
         raise RecipeError(f"the tolerance is {recipe.tolerance}; it must be above 0.")
-    seen: set[tuple[str, bool]] = set()
+    seen: set[tuple[str, str | None, str | int | None]] = set()
     sources = {edit.language for edit in recipe.redirects}
     for edit in recipe.edits:
         if edit.op not in OPS:
@@ -165,15 +185,34 @@ def check(recipe: Recipe) -> None:
             raise RecipeError(
                 f"the layers of {edit.language} are {list(edit.layers)}: write the first and the last, from 0."
             )
+        if edit.op == VECTOR:
+            _check_vector(edit)
+        elif edit.point is not None:
+            raise RecipeError(f"{edit.op} has no point, {edit.language} has {edit.point}. Only vector does.")
         if edit.op == REDIRECT:
             _check_redirect(edit, sources)
         elif edit.to is not None:
             raise RecipeError(
                 f"{edit.op} goes to no other language, {edit.language} has {edit.to}. Only redirect does."
             )
-        if (edit.language, edit.op == REDIRECT) in seen:
+        kind = (edit.language, edit.op if edit.op in (REDIRECT, VECTOR) else None, edit.point)
+        if kind in seen:
             raise RecipeError(f"{edit.language} is edited twice. Keep one of the two edits.")
-        seen.add((edit.language, edit.op == REDIRECT))
+        seen.add(kind)
+
+
+def _check_vector(edit: Edit) -> None:
+    at_layer = type(edit.point) is int and edit.point >= 0
+    if edit.point != EMBEDDING and not at_layer:
+        raise RecipeError(
+            f"vector needs the `point` where that of {edit.language} is added: {EMBEDDING}, or the number of a layer, from 0."
+        )
+    if edit.strength is None or not math.isfinite(edit.strength) or not edit.strength:
+        raise RecipeError(
+            f"vector needs a finite strength other than 0 for {edit.language}; 1 is the difference of centres."
+        )
+    if edit.layers is not None:
+        raise RecipeError(f"vector is added at one point, so {edit.language} takes no layers.")
 
 
 def _check_redirect(edit: Edit, sources: set[str]) -> None:
@@ -208,9 +247,10 @@ def as_data(recipe: Recipe) -> dict[str, Any]:
     """
     constant = any(edit.constant for edit in recipe.edits)
     carried = ("carrier", "slots", "tolerance", "above_tolerance") if constant else ()
-    needed = (("neurons", "shared", *carried) if recipe.of_neurons else ()) + (
-        ("vocabulary",) if recipe.redirects else ()
-    )
+    in_layers = any(edit.point != EMBEDDING for edit in recipe.vectors)
+    carried = (*carried, *(("carrier", "tolerance") if in_layers and not constant else ()))
+    of_neurons = ("neurons", "shared") if recipe.of_neurons else ()
+    needed = (*of_neurons, *carried, *(("vocabulary",) if recipe.of_vocabulary else ()))
     one_table = {"untie": False, "tolerance": recipe.tolerance} if recipe.redirects and not recipe.untie else {}
     return {
         "format": FORMAT,
@@ -269,7 +309,9 @@ def _parse(data: Any) -> Recipe:
 
 
 def _edit(data: Any) -> Edit:
-    found = schema.keys(data, "an edit", ("language", "op", "strength", "value", "layers", "to"), ("language", "op"))
+    found = schema.keys(
+        data, "an edit", ("language", "op", "strength", "value", "layers", "to", "point"), ("language", "op")
+    )
     language = _language(found["language"], "a language")
     op = schema.text(found["op"], "an op")
     strength, value, to = found.get("strength"), found.get("value"), found.get("to")
@@ -277,8 +319,8 @@ def _edit(data: Any) -> Edit:
         strength, value = 1.0 if strength is None else strength, "mean" if value is None else value
     if isinstance(value, str) and (held := value.partition("@")[2]):
         _code(held, f"what the value for {language} is of")
-    if op == REDIRECT and strength is None:
-        strength = REDIRECT_STRENGTH
+    if strength is None:
+        strength = {REDIRECT: REDIRECT_STRENGTH, VECTOR: VECTOR_STRENGTH}.get(op)
     return Edit(
         language,
         op,
@@ -286,7 +328,14 @@ def _edit(data: Any) -> Edit:
         None if value is None else schema.text(value, f"the value for {language}"),
         _layers(found.get("layers"), language),
         None if to is None else _language(to, f"where {language} goes to"),
+        _point(found.get("point"), language),
     )
+
+
+def _point(value: Any, language: str) -> str | int | None:
+    if value is None or type(value) is int:
+        return value
+    return schema.text(value, f"the point of {language}")
 
 
 def _code(value: Any, place: str) -> str:

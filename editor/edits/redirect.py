@@ -7,6 +7,12 @@ and source languages s that are each redirected to a target T_s with strength k_
 
 So text in s is read as text in T_s, and answered in it. A token that only other languages use is not touched, and one that
 several share moves by the sources' share. The output table keeps the base's rows.
+
+A vector at the embedding moves every row alike, special ones too: v_T = μ_T − the mean of the other languages' centres, and
+
+    e_t  →  e_t + k · v_T
+
+Where the output has the same table, every logit of a position then moves by the same h·k·v_T, so no probability changes.
 """
 
 from collections.abc import Sequence
@@ -52,22 +58,41 @@ class Redirection:
         return total
 
 
-def redirection(edits: Sequence[Edit], vocabulary: Vocabulary) -> Redirection:
-    """Find out which tokens the redirecting edits of a recipe move.
+def redirection(edits: Sequence[Edit], vocabulary: Vocabulary, vectors: Sequence[Edit] = ()) -> Redirection:
+    """Find out which tokens the redirecting edits of a recipe move, and the vectors that all of them are moved by.
 
-    Raises RecipeError for a language that the vocabulary doesn't have, and for two whose centres are the same.
+    Raises RecipeError for a language that the vocabulary doesn't have, for two whose centres are the same, and for a
+    vocabulary of one language, which has no vector.
     """
     _check_known(edits, vocabulary)
     for edit in edits:
         _check_apart(vocabulary, edit.language, str(edit.to))
-    ids = np.unique(np.concatenate([vocabulary.tokens_of(edit.language) for edit in edits]))
-    shares = vocabulary.shares(ids)
+    whole = np.arange(vocabulary.rows) if vectors else np.zeros(0, np.int64)
+    ids = np.unique(np.concatenate([whole, *(vocabulary.tokens_of(edit.language) for edit in edits)]))
+    shares = vocabulary.shares(ids) if edits else {}
     centres = vocabulary.centres
-    return Redirection(
-        ids,
-        np.stack([shares[edit.language] for edit in edits], axis=1),
-        np.stack([float(edit.strength or 0) * (centres[str(edit.to)] - centres[edit.language]) for edit in edits]),
-    )
+    moves = [float(edit.strength or 0) * (centres[str(edit.to)] - centres[edit.language]) for edit in edits]
+    moves += [float(edit.strength or 0) * vector_of(edit.language, vocabulary) for edit in vectors]
+    columns = [shares[edit.language] for edit in edits] + [np.ones(len(ids))] * len(vectors)
+    return Redirection(ids, np.stack(columns, axis=1), np.stack(moves))
+
+
+def vector_of(language: str, vocabulary: Vocabulary) -> Float64:
+    """Return a language's vector at the embedding, float64 (d,). Raises RecipeError where there is none."""
+    _check_known([Edit(language, "vector", to=language)], vocabulary)
+    others = [centre for other, centre in vocabulary.centres.items() if other != language]
+    if not others:
+        raise RecipeError(
+            f"the vocabulary has text in {language} alone, so nothing tells {language} from others. Count more languages."
+        )
+    mean = np.stack(others).mean(axis=0)
+    own: Float64 = vocabulary.centres[language]
+    if not np.linalg.norm(own - mean) > APART * max(np.linalg.norm(own), np.linalg.norm(mean)):
+        raise RecipeError(
+            f"the tokens of {language} have the centre that all others have, so it has no vector. Is it the same text twice?"
+        )
+    found: Float64 = own - mean
+    return found
 
 
 def _check_known(edits: Sequence[Edit], vocabulary: Vocabulary) -> None:
@@ -87,7 +112,7 @@ def _check_apart(vocabulary: Vocabulary, source: str, target: str) -> None:
         )
 
 
-def told(target: Target, edits: Sequence[Edit], vocabulary: Vocabulary, *, untie: bool = True) -> list[str]:
+def told(target: Target, edits: Sequence[Edit], vocabulary: Vocabulary, *, untie: bool) -> list[str]:
     """Say what a person should know before anything is written.
 
     How much larger the model becomes, and which languages are too alike. Raises RecipeError for a language that the

@@ -6,7 +6,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import RecipeError
-from .recipe import CONSTANT_OPS, ONE_TABLE_STRENGTH, REDIRECT, REDIRECT_STRENGTH, TOLERANCE, Edit, Recipe, check
+from .recipe import (
+    CONSTANT_OPS,
+    EMBEDDING,
+    ONE_TABLE_STRENGTH,
+    REDIRECT,
+    REDIRECT_STRENGTH,
+    TOLERANCE,
+    VECTOR,
+    VECTOR_STRENGTH,
+    Edit,
+    Recipe,
+    check,
+)
 
 if TYPE_CHECKING:
     from ..models.target import Target
@@ -24,7 +36,8 @@ class Request:
 
     `scale` has (language, factor) pairs, `redirect` (language, language it goes to) pairs. `strength`, `value`, `op` and
     `layers` are those of the activated languages; `strength` is that of the redirected ones where none is activated, and
-    `op` redirect means that all other languages go to the activated one. `strength` AUTO searches for the smallest that
+    `op` redirect means that all other languages go to the activated one, and `op` vector that its vector is added at `point`:
+    EMBEDDING, or the number of a layer. `strength` AUTO searches for the smallest that
     works, with `target_accuracy` and a file of `prompts`. `layers` are the
     first and the last one, "all", or AUTO: all but the last sixth, where constants make loops. `for_runtimes` are runtimes
     that are to show the edits, which decides on the carrier where that is AUTO, and on `untie`: whether a model that reads
@@ -55,16 +68,22 @@ class Request:
     target_damage: float = TARGET_DAMAGE
     spare: float = SPARE
     untie: bool | None = None
+    point: str | int = EMBEDDING
 
     @property
     def any(self) -> bool:
         """Whether it asks for an edit."""
-        return bool(self.of_neurons or self.redirect)
+        return bool(self.of_neurons or self.of_vocabulary)
 
     @property
     def of_neurons(self) -> bool:
         """Whether it asks for an edit of neurons."""
-        return bool(self.deactivate or self.activate or self.hold or self.scale)
+        return bool(self.deactivate or self.hold or self.scale or (self.activate and self.op != VECTOR))
+
+    @property
+    def of_vocabulary(self) -> bool:
+        """Whether it asks for an edit that needs a vocabulary."""
+        return bool(self.redirect or (self.activate and self.op == VECTOR))
 
     @property
     def searches_off(self) -> bool:
@@ -81,7 +100,7 @@ class Request:
 
     def searching(self) -> "Request":
         """Give the request with a strength: where none was said, AUTO for one activated language, and 1 for several."""
-        if not self.activate or self.strength is not None:
+        if not self.activate or self.strength is not None or self.op == VECTOR:
             return self
         return replace(self, strength=AUTO if len(self.activate) == 1 and not self.redirect else 1.0)
 
@@ -110,7 +129,10 @@ class Request:
         edits = [Edit(language, "deactivate") for language in _named(self.deactivate, others)]
         edits += [Edit(language, "pin", 1.0, f"mean@{self.activate[0]}") for language in _named(self.hold, others)]
         value = self.value if self.op in CONSTANT_OPS else None
-        edits += [Edit(language, self.op, strength, value, layers) for language in self.activate]
+        if self.op == VECTOR:
+            edits += [Edit(language, VECTOR, strength, point=self.point) for language in self.activate]
+        else:
+            edits += [Edit(language, self.op, strength, value, layers) for language in self.activate]
         edits += [Edit(language, "scale", factor) for language, factor in self.scale]
         return tuple(edits)
 
@@ -148,7 +170,7 @@ class Request:
         where = layers or self.candidates(target)[0]
         of_neurons = self.edits(
             languages,
-            1.0 if strength is None else strength,
+            (VECTOR_STRENGTH if self.op == VECTOR else 1.0) if strength is None else strength,
             None if where == (0, target.feed_forward.layers - 1) else where,
         )
         made = Recipe(

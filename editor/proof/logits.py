@@ -111,8 +111,9 @@ def verify_logits(
     drawn = random_redirection(moved) if moved else None
     embedding = base.get_input_embeddings()
     meant = what.tokens.asked or moved if what.tokens else None
-    exact = Variant("hooked", base, lambda: edited(modules, steps, embedding, meant))
-    approximate = what.calibration is not None or (what.tokens is not None and what.tokens.one_table)
+    approximate = what.calibration is not None or (what.tokens is not None and what.tokens.asked is not None)
+    head = base.get_output_embeddings() if what.tokens and what.tokens.one_table and not approximate else None
+    exact = Variant("hooked", base, lambda: edited(modules, steps, embedding, meant, head))
     hooked = [_stand_in(base, target, what, modules), replace(exact, name="exact")] if approximate else [exact]
     variants = (
         Variant("base", base),

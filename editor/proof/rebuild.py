@@ -89,12 +89,12 @@ def rebuild(
     recipe = recipe_of(manifest, target)
     for needed, name, what in (
         (recipe.of_neurons, NEURONS, "which neurons were edited"),
-        (recipe.redirects, vocabulary_file.FILE, "which language uses which token"),
+        (recipe.of_vocabulary, vocabulary_file.FILE, "which language uses which token"),
     ):
         if needed and not (folder / name).is_file():
             raise VerificationError(f"{folder} has no {name}, so {what} is not known. Download it.")
     neurons = neurons_of(folder, manifest)
-    vocabulary = vocabulary_file.load(folder / vocabulary_file.FILE) if recipe.redirects else None
+    vocabulary = vocabulary_file.load(folder / vocabulary_file.FILE) if recipe.of_vocabulary else None
     files = {name: entry.sha256 for name, entry in manifest.files.items()}
     calibration = _calibration(folder, target, manifest.carrier_name, calibration_path)
     baked = bake(

@@ -107,7 +107,7 @@ def test_baked_equals_hooked(model_type: str, tmp_path: Path) -> None:
     folder = tied(tmp_path / "model", model_type)
     result = baked(folder, tmp_path / "out")
     target, base = opened(folder), live(folder)
-    moved = projected(redirection(REDIRECTS, vocabulary_of(target)), learned(target).outputs)  # type: ignore[arg-type]
+    moved = projected(redirection(REDIRECTS, vocabulary_of(target)), learned(target).outputs, 2)  # type: ignore[arg-type]
     with redirected(base.get_input_embeddings(), moved), written(base.get_output_embeddings(), moved):
         hooked = logits(base)
     ours = load_model(tmp_path / "out", device="cpu")
@@ -143,7 +143,7 @@ def test_errors_by_whole_logits(cap: float | None, tmp_path: Path) -> None:
     folder = tied(tmp_path / "model", final_logit_softcapping=cap)
     target = opened(folder)
     vocabulary = learned(target)
-    moved = projected(redirection(REDIRECTS, vocabulary), vocabulary.outputs)  # type: ignore[arg-type]
+    moved = projected(redirection(REDIRECTS, vocabulary), vocabulary.outputs, 2)  # type: ignore[arg-type]
     found = table_errors(target, open_embedding(target), moved, vocabulary)
     table = load_file(folder / "model.safetensors")["model.embed_tokens.weight"].double()
     new = table.clone()
