@@ -6,16 +6,18 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from .edits import calibration as calibration_file
 from .edits import manifest
 from .edits.bake import Baked, check_place
 from .edits.calibration import Calibration
 from .edits.card_maker import NO_CARD, CardMaker
-from .edits.carriers import choose
+from .edits.carriers import choose, needed_of
 from .edits.fit import open_calibration, source_of
 from .edits.recipe import Recipe
 from .edits.request import AUTO, Request
+from .edits.vectors import in_layers
 from .errors import CorpusError, NeuronsError, OutputError, StatisticsError, VerificationError
 from .files.hashes import remember
 from .files.output import absolute, check_free, check_room, claimed, publish
@@ -34,6 +36,7 @@ from .runtimes.capabilities import settled
 from .statistics import vocabulary as vocabulary_file
 from .statistics.detection import Detection
 from .statistics.record_outputs import record_outputs
+from .statistics.record_residual import record_residual
 from .statistics.reuse import detect_or_reuse
 from .statistics.statistics import Statistics
 from .statistics.token_counts import TOKENS as VOCABULARY_TOKENS
@@ -43,6 +46,10 @@ from .text.corpus import Text, open_corpus
 from .version import VERSION
 
 STATISTICS = "stats.safetensors"
+RUNS: Mapping[str, Callable[..., Any]] = {
+    "outputs": record_outputs,
+    "residual": record_residual,
+}  # parts of a vocabulary
 
 
 @dataclass(frozen=True)
@@ -119,7 +126,8 @@ def export(
     known &= bool(way) or not off  # what an earlier search chose, until this one has chosen
     asked, request = request, way.request(request) if way else request
     recipe = request.recipe(target, list(texts), strength, layers, list(texts))
-    carrier = choose(recipe.carrier, target) if any(edit.constant for edit in recipe.edits) else None
+    constant = any(edit.constant for edit in recipe.edits) or bool(in_layers(recipe))
+    carrier = choose(recipe.carrier, target) if constant else None
     recipe = replace(recipe, carrier=carrier or AUTO)
     named = dict.fromkeys([edit.language for edit in recipe.edits] + [str(edit.to) for edit in recipe.redirects])
     if absent := [language for language in named if language not in texts]:
@@ -147,7 +155,8 @@ def export(
         )  # fmt: skip
         vocabulary = None
         if recipe.of_vocabulary:
-            vocabulary = _vocabulary(target, texts, work, detection, listener, made, outputs=not recipe.untie)
+            run = (["outputs"] if not recipe.untie else []) + (["residual"] if in_layers(recipe) else [])
+            vocabulary = _vocabulary(target, texts, work, detection, listener, made, run)
         statistics, calibration, neurons, record = None, None, neurons_file.NONE, None
         if recipe.of_neurons:
             statistics, calibration = _statistics(target, texts, work, detection, listener, made)
@@ -167,6 +176,8 @@ def export(
                 )
             neurons_file.save(neurons, work / NEURONS)
             made(neurons)
+        elif carrier == "calibrated":
+            statistics, calibration = _statistics(target, texts, work, detection, listener, made)
         inputs = (neurons, calibration, vocabulary)
         baked, place = None, unproved
         if known and _same(output, target, recipe, *inputs):
@@ -233,27 +244,24 @@ def _statistics(
 
 def _vocabulary(
     target: Target, texts: Mapping[str, Text], work: Path, detection: Detection, listener: Listener, made: Made,
-    *, outputs: bool,
+    parts: Sequence[str],
 ) -> Vocabulary:  # fmt: skip
     """Count the tokens, as that takes no longer than seeing whether the texts are the same, and keep the counts in `work`.
 
-    With `outputs` the model runs too, unless that was done for the same counts.
+    For each of the `parts`, keys of RUNS, the model runs too, unless that was done for the same counts.
     """
     path = work / vocabulary_file.FILE
     vocabulary = learn(target, texts, tokens=VOCABULARY_TOKENS, minimum=detection.minimum)
-    if outputs:
-        kept = None
-        if path.is_file():
-            with contextlib.suppress(StatisticsError):
-                kept = vocabulary_file.load(path)
-        if kept and kept.outputs and _counts(kept) == _counts(vocabulary):
-            recorded = kept.outputs
-        else:
-            with listener.stage("outputs", "texts") as update:
-                recorded = record_outputs(
-                    target, texts, device=detection.device, dtype=detection.dtype, progress=update
-                )  # fmt: skip
-        vocabulary = replace(vocabulary, outputs=recorded)
+    if path.is_file():
+        with contextlib.suppress(StatisticsError):
+            kept = vocabulary_file.load(path)
+            vocabulary = kept if _counts(kept) == _counts(vocabulary) else vocabulary
+    for part in parts:
+        if getattr(vocabulary, part) is None:
+            with listener.stage(part, "texts") as update:
+                found = RUNS[part](target, texts, device=detection.device, dtype=detection.dtype, progress=update)
+            parts_of: dict[str, Any] = {part: found}
+            vocabulary = replace(vocabulary, **parts_of)
     if not path.is_file() or path.read_bytes() != vocabulary_file.serialise(vocabulary):
         path.parent.mkdir(parents=True, exist_ok=True)
         vocabulary_file.save(vocabulary, path)
@@ -262,7 +270,7 @@ def _vocabulary(
 
 
 def _counts(vocabulary: Vocabulary) -> bytes:
-    return vocabulary_file.serialise(replace(vocabulary, outputs=None))
+    return vocabulary_file.serialise(replace(vocabulary, outputs=None, residual=None))
 
 
 def _calibration(path: Path, fitted: Path, statistics: Statistics, target: Target) -> Calibration:
@@ -335,6 +343,5 @@ def _same(
     if recipe.carrier == "calibrated" and calibration:
         wanted[calibration_file.FILE] = calibration_file.serialise(calibration)
     if vocabulary:
-        kept = vocabulary if recipe.redirects and not recipe.untie else replace(vocabulary, outputs=None)
-        wanted[vocabulary_file.FILE] = vocabulary_file.serialise(kept)
+        wanted[vocabulary_file.FILE] = vocabulary_file.serialise(needed_of(vocabulary, recipe))
     return all(files.get(name) == manifest.entry(data) for name, data in wanted.items())

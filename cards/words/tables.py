@@ -354,7 +354,7 @@ def amounts(manifest: Any, edit: Edit) -> tuple[str, str]:
     if edit.op == REDIRECT:
         return f"{count(manifest.redirected[edit.language].tokens)} tokens", NONE
     if edit.op == VECTOR:
-        return "all tokens", NONE
+        return "every token", NONE
     return count(manifest.edited[edit.language]), count(manifest.kept[edit.language])
 
 

@@ -155,6 +155,11 @@ def vectors_note(manifest: Manifest) -> str:
             said += (
                 " Where the model writes with it too, all logits of a position move alike, and no probability changes."
             )
+    if layers := sorted({int(str(edit.point)) for edit in manifest.recipe.vectors if edit.point != EMBEDDING}):
+        said += (
+            f" After layer{'s' * (len(layers) > 1)} {', '.join(map(str, layers))} it goes into the output of the "
+            "feed-forward network, and where a norm stands behind that, by way of the norm."
+        )
     return said
 
 

@@ -186,7 +186,7 @@ def _amount(found: dict[str, Any], edit: dict[str, Any]) -> str:
     if edit["op"] == "redirect":
         return f"{found['redirected'][code]['tokens']:,} tokens"
     if edit["op"] == "vector":
-        return "all tokens"
+        return "every token"
     return f"{found['edited'][code]:,} neurons, {found['kept'][code]:,} shared ones kept"
 
 

@@ -25,6 +25,11 @@ from ..steps.tokens import show_vocabulary
     is_flag=True,
     help="Run the model too, and keep what its output table is given: for `bake --no-untie`.",
 )
+@click.option(
+    "--layers",
+    is_flag=True,
+    help="Run the model too, and keep the mean of its residual stream after every layer: for `--op vector --point LAYER`.",
+)
 @device_options
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The file to write.")
 @click.option("--force", is_flag=True, help="Replace the file if it exists.")
@@ -36,6 +41,7 @@ def command(
     tokens: int,
     minimum: int,
     outputs: bool,
+    layers: bool,
     device: str,
     dtype: str,
     output: Path,
@@ -44,9 +50,9 @@ def command(
 ) -> None:
     """Count the tokens of MODEL that text in each language uses, and find their centres in its embedding table.
 
-    That is what `monoglot bake --redirect` needs. It takes seconds, as the model is not run unless --outputs asks for it.
-    Give text in every language that the model is to read, not only in those to be redirected: a token is only known to be
-    shared with those.
+    That is what `monoglot bake --redirect` needs. It takes seconds, as the model is not run unless --outputs or --layers ask
+    for it. Give text in every language that the model is to read, not only in those to be redirected: a token is only known
+    to be shared with those.
 
     \b
     monoglot tokens google/gemma-3-270m --corpus texts/ -o vocabulary.monoglot
@@ -59,6 +65,7 @@ def command(
     from ...editor.models.target import open_target
     from ...editor.statistics import vocabulary
     from ...editor.statistics.record_outputs import read_both, record_outputs
+    from ...editor.statistics.record_residual import record_residual
     from ...editor.statistics.token_counts import learn
     from ...editor.text.corpus import open_corpus
 
@@ -75,6 +82,10 @@ def command(
         with bar("outputs", "texts") as update:
             recorded = record_outputs(target, texts, device=device, dtype=dtype, progress=update)
         found = replace(found, outputs=recorded)
+    if layers:
+        with bar("layers", "texts") as update:
+            means = record_residual(target, texts, device=device, dtype=dtype, progress=update)
+        found = replace(found, residual=means)
     vocabulary.save(found, output)
     show_vocabulary(found, as_json)
     note(f"Wrote {output}.")

@@ -140,8 +140,8 @@ def _bake(
     made[recipe_file.FILE] = recipe_file.to_yaml(recipe).encode()
     if what.calibration:
         made[calibration_file.FILE] = calibration_file.serialise(what.calibration)
-    if what.tokens:
-        made[vocabulary_file.FILE] = vocabulary_file.serialise(what.tokens.vocabulary)
+    if what.vocabulary:
+        made[vocabulary_file.FILE] = vocabulary_file.serialise(what.vocabulary)
     with staged_folder(
         destination, size=size + sum(map(len, made.values())), force=force, whole=manifest_file.check_whole
     ) as staging:
@@ -164,7 +164,9 @@ def _one_table(target: Target, what: Carried, recipe: Recipe) -> dict[str, Table
     if what.tokens is None or what.tokens.asked is None:
         return None
     tokens = what.tokens
-    errors = table_errors(target, tokens.table, tokens.redirection, tokens.vocabulary)
+    if what.vocabulary is None:
+        return None
+    errors = table_errors(target, tokens.table, tokens.redirection, what.vocabulary)
     check_errors(target, errors, [edit.language for edit in recipe.redirects], recipe.tolerance)
     return errors
 

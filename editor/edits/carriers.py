@@ -37,6 +37,7 @@ from .plan import LayerPlan, Plan, plan
 from .recipe import EMBEDDING, Recipe
 from .redirect import Redirection, redirection
 from .tensor_edits import slots_needed
+from .vectors import LayerVector, check_finite, in_layers, layer_vectors
 
 EXACT = ("native", "flag", "llama")
 
@@ -47,7 +48,8 @@ class Carried:
 
     What becomes of which neuron, by which carrier (None: no constant, none needed), the layers whose constants were left
     out because the calibration is not good enough there, how many spare neurons gave their place, whether the config gets
-    keys in the older spelling, and which tokens move in which table.
+    keys in the older spelling, which tokens move in which table, which vectors are added after layers, and the vocabulary
+    that these two are known from, without what they don't need of it.
     """
 
     plan: Plan
@@ -57,17 +59,18 @@ class Carried:
     spared: int = 0
     compat_config: bool = False
     tokens: "Tokens | None" = None
+    vectors: tuple[LayerVector, ...] = ()
+    vocabulary: Vocabulary | None = None
 
 
 @dataclass(frozen=True)
 class Tokens:
-    """Which tokens move, the vocabulary that this is known from, and the table that they lie in.
+    """Which tokens move, and the table that they lie in.
 
     `one_table` says that the output keeps the same table; where that is no exact edit, `asked` is what it approximates.
     """
 
     redirection: Redirection
-    vocabulary: Vocabulary
     table: Embedding
     one_table: bool = False
     asked: Redirection | None = None
@@ -95,10 +98,13 @@ def carried(
     feed_forward = target.feed_forward
     steps = plan(recipe, neurons, layers=feed_forward.layers, width=feed_forward.width, blocks=feed_forward.blocks)
     refuse_others(target, steps.layers)
-    tokens = _tokens(target, recipe, vocabulary)
+    counts = _counts(target, recipe, vocabulary)
+    tokens = _tokens(target, recipe, counts)
     compat = recipe.compat_config and bool(old_keys(target.checkpoint.config))
-    if not steps.constant:
-        return Carried(steps, None, None, compat_config=compat, tokens=tokens)
+    at_layers = in_layers(recipe)
+    kept = counts and needed_of(counts, recipe)
+    if not steps.constant and not at_layers:
+        return Carried(steps, None, None, compat_config=compat, tokens=tokens, vocabulary=kept)
     if ignored := ignored_biases(target):
         raise RecipeError(
             f"{target.source.name} holds {ignored[0]} ({len(ignored)} such biases in all), which its config does not ask "
@@ -109,8 +115,14 @@ def carried(
     asked = steps
     if recipe.slots == "spare":
         steps = _with_spare_slots(steps, target, neurons, exact=carrier != "calibrated")
+    vectors = (
+        layer_vectors(target, recipe, counts, steps, neurons, biased=carrier in EXACT) if counts and at_layers else ()
+    )
+    check_finite(vectors, feed_forward.outputs[0][1].dtype)
     if carrier != "calibrated":
-        return Carried(steps, carrier, None, (), steps.size - asked.size, compat, tokens)
+        return Carried(steps, carrier, None, (), steps.size - asked.size, compat, tokens, vectors, kept)
+    if not steps.constant and all(vector.slot is None for vector in vectors):
+        return Carried(steps, "native", None, (), 0, compat, tokens, vectors, kept)  # the file has biases at the output
     if calibration is None:
         raise RecipeError(
             f"{target.source.name} has no biases that could hold a constant, so a direction has to stand in for one: record "
@@ -128,6 +140,9 @@ def carried(
             f"the calibration does not have the shape of {target.source.name}. Calibrate this model again."
         )
     errors = [_error(layer, calibration.errors[number]) for number, layer in enumerate(steps.layers)]
+    for vector in vectors:
+        if vector.slot is not None:
+            errors[vector.block] = max(errors[vector.block], vector_error(calibration.errors[vector.block]))
     poor = [(number, error) for number, error in enumerate(errors) if not error <= recipe.tolerance]
     if poor and recipe.above_tolerance == "refuse":
         number, error = max(poor, key=lambda one: one[1])
@@ -141,14 +156,29 @@ def carried(
         before.take((before.constants == 0) & (before.shifts == 0)) if number in left_out else layer  # needs no slots
         for number, (before, layer) in enumerate(zip(asked.layers, steps.layers, strict=True))
     ]
-    kept = Plan(tuple(layers), steps.edited, steps.kept)
-    if not kept.constant:
+    left = Plan(tuple(layers), steps.edited, steps.kept)
+    vectors = tuple(vector for vector in vectors if vector.block not in left_out)
+    if not left.constant and not vectors:
         raise RecipeError("no layer is calibrated well enough to carry a constant. Calibrate on more text.")
     spared = sum(len(now.freed) - len(before.freed) for now, before in zip(layers, asked.layers, strict=True))
-    return Carried(kept, carrier, calibration, left_out, spared, compat, tokens)
+    spared += sum(vector.slot is not None for vector in vectors)
+    return Carried(left, carrier, calibration, left_out, spared, compat, tokens, vectors, kept)
 
 
-def _tokens(target: Target, recipe: Recipe, vocabulary: Vocabulary | None) -> Tokens | None:
+def needed_of(vocabulary: Vocabulary, recipe: Recipe) -> Vocabulary:
+    """Return a vocabulary without what a recipe does not need of it."""
+    one_table = recipe.redirects and not recipe.untie
+    names = {(edit.language, edit.point) for edit in recipe.vectors}
+    return replace(
+        vocabulary,
+        outputs=vocabulary.outputs if one_table else None,
+        residual=vocabulary.residual if in_layers(recipe) else None,
+        vectors={key: vector for key, vector in vocabulary.vectors.items() if key in names},
+    )
+
+
+def _counts(target: Target, recipe: Recipe, vocabulary: Vocabulary | None) -> Vocabulary | None:
+    """Return the vocabulary, of this model, where the recipe needs one."""
     if not recipe.of_vocabulary:
         return None
     if vocabulary is None:
@@ -161,32 +191,42 @@ def _tokens(target: Target, recipe: Recipe, vocabulary: Vocabulary | None) -> To
             f"the vocabulary is of a model with fingerprint {vocabulary.model.fingerprint[:12]}…, {target.source.name} has "
             f"{target.fingerprint[:12]}…. Count the tokens of this model with `monoglot tokens`."
         )
+    return vocabulary
+
+
+def _tokens(target: Target, recipe: Recipe, vocabulary: Vocabulary | None) -> Tokens | None:
+    vectors = [edit for edit in recipe.vectors if edit.point == EMBEDDING]
+    if vocabulary is None or not (recipe.redirects or vectors):
+        return None
     table = open_embedding(target)
-    shape = (vocabulary.rows, *next(iter(vocabulary.centres.values())).shape)
-    if shape != (table.rows, table.hidden):
+    shape = (vocabulary.rows, *(len(centre) for centre in list(vocabulary.centres.values())[:1]))
+    if vocabulary.ids and shape != (table.rows, table.hidden):
         raise RecipeError(
             f"the vocabulary is of a table of {shape[0]} tokens and {shape[1]} numbers each, {target.source.name} has "
             f"{table.rows} and {table.hidden}. Count the tokens again."
         )
-    vectors = [edit for edit in recipe.vectors if edit.point == EMBEDDING]
     moved = redirection(recipe.redirects, vocabulary, vectors)
-    counts = replace(vocabulary, outputs=None)
     if not recipe.redirects and table.tied and _keeps_probabilities(target):
-        return Tokens(moved, counts, table, one_table=True)
+        return Tokens(moved, table, one_table=True)
     if recipe.untie or not table.tied:
-        return Tokens(moved, counts, table)
+        return Tokens(moved, table)
     if vectors and not _keeps_probabilities(target):
         raise RecipeError(
             f"{target.source.name} caps its logits, so a vector at the embedding would change what it writes with the same "
             "table: give it a second one with `untie`."
         )
     fitted = projected(moved, outputs_of(target, vocabulary), len(recipe.redirects))
-    return Tokens(fitted, vocabulary, table, one_table=True, asked=moved)
+    return Tokens(fitted, table, one_table=True, asked=moved)
 
 
 def _keeps_probabilities(target: Target) -> bool:
     """Whether adding one number to all logits of a position changes nothing: not where they are capped afterwards."""
     return not text_config(target.checkpoint.config).get("final_logit_softcapping")
+
+
+def vector_error(found: LayerError) -> float:
+    """Return the relative error of a vector by a neuron that is on: that of its activation, and of w·x, which it is times."""
+    return math.hypot(found.after, found.mean - 1, found.deviation)
 
 
 def _error(layer: LayerPlan, found: LayerError) -> float:

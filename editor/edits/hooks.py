@@ -29,6 +29,7 @@ from .plan import LayerPlan, Plan
 if TYPE_CHECKING:
     from .calibration import Calibration
     from .redirect import Redirection
+    from .vectors import LayerVector
 
 
 @contextmanager
@@ -170,11 +171,107 @@ def written(head: Any, redirection: "Redirection") -> Iterator[None]:
 
 
 @contextmanager
-def edited(
-    modules: Sequence[Any], plan: Plan, embedding: Any, redirection: "Redirection | None", head: Any = None
-) -> Iterator[None]:
-    """Apply a plan and move tokens while the block runs; in the output layer too where `head` is given."""
+def added(layers: Sequence[Any], vectors: "Sequence[LayerVector]") -> Iterator[None]:
+    """Add vectors to what layers put out while the block runs. `layers` are `modules.layer_modules(model, …)`."""
+    import torch
+
+    def adding(value: Any) -> Any:
+        def add(module: Any, inputs: Any, output: Any) -> Any:
+            states = output[0] if isinstance(output, tuple) else output
+            moved = (states.double() + value.to(states.device)).to(states.dtype)
+            return (moved, *output[1:]) if isinstance(output, tuple) else moved
+
+        return add
+
+    handles = [layers[each.layer].register_forward_hook(adding(torch.from_numpy(each.value))) for each in vectors]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextmanager
+def carried_vectors(
+    vectors: "Sequence[LayerVector]", calibration: "Calibration | None", *, inputs: Sequence[Any], modules: Sequence[Any],
+    outputs: Sequence[Any], norms: Sequence[Any], gated: bool,
+) -> Iterator[None]:  # fmt: skip
+    """Add vectors in the way that a checkpoint does while the block runs: into the output of the networks.
+
+    By a neuron that is on for every token, w·x for 1, or by a bias; and behind a norm with its weight multiplied. `inputs`,
+    `modules` and `outputs` are the input projections, the activations and the output projections by layer, `norms` what is
+    behind the networks where anything is.
+    """
     with ExitStack() as stack:
+        for each in vectors:
+            direction = level = None
+            if each.slot is not None and calibration is not None:
+                direction, level = calibration.directions[each.block], float(calibration.levels[each.block])
+            hooks = _vector_hooks(
+                each, direction, level, inputs[each.layer], modules[each.block], outputs[each.layer],
+                norms[each.layer] if norms else None, gated=gated,
+            )  # fmt: skip
+            for handle in hooks:
+                stack.callback(handle.remove)
+        yield
+
+
+def _vector_hooks(
+    vector: "LayerVector",
+    direction: Any,
+    level: float | None,
+    reads: Any,
+    module: Any,
+    out: Any,
+    norm: Any,
+    *,
+    gated: bool,
+) -> list[Any]:
+    import torch
+
+    seen: dict[str, torch.Tensor] = {}
+    amount = torch.from_numpy(vector.added)
+
+    def read(module: Any, inputs: Any) -> None:
+        seen["s"] = inputs[0].double() @ torch.from_numpy(direction).to(inputs[0].device)
+
+    def clear(module: Any, inputs: Any, output: Any) -> Any:
+        changed = output.clone()
+        changed[..., vector.slot] = 0
+        return changed
+
+    def add(own: Any, inputs: Any, output: Any) -> Any:
+        one = torch.ones(output.shape[:-1], dtype=torch.float64, device=output.device)
+        if level is not None:
+            s = seen["s"].reshape(output.shape[:-1])
+            z = (level * s).float()[..., None]
+            one = (module.forward(z) / module.forward(torch.full_like(z, level)))[..., 0].double() * (s if gated else 1)
+        return (output.double() + one[..., None] * amount.to(output.device)).to(output.dtype)
+
+    def multiply(own: Any, inputs: Any, output: Any) -> Any:
+        return output * vector.gain
+
+    handles = [out.register_forward_hook(add)]
+    if level is not None:
+        handles += [reads.register_forward_pre_hook(read), module.register_forward_hook(clear)]
+    if norm is not None:
+        handles.append(norm.register_forward_hook(multiply))
+    return handles
+
+
+@contextmanager
+def edited(
+    modules: Sequence[Any],
+    plan: Plan,
+    embedding: Any,
+    redirection: "Redirection | None",
+    head: Any = None,
+    layers: Sequence[Any] = (),
+    vectors: "Sequence[LayerVector]" = (),
+) -> Iterator[None]:
+    """Apply a plan, move tokens and add vectors while the block runs; tokens move in the output layer too if it is given."""
+    with ExitStack() as stack:
+        stack.enter_context(added(layers, vectors))
         stack.enter_context(steered(modules, plan))
         stack.enter_context(redirected(embedding, redirection))
         if head is not None and redirection is not None:

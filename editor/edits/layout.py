@@ -26,6 +26,7 @@ from ..models.target import Target
 from .byte_edits import ByteEdit, is_packed_layer, of_packed_layer
 from .carriers import EXACT, Carried, Rewrite, rewrite
 from .tensor_edits import Constant, LayerTensors, Rounding, TensorEdit, exact_level, of_layer
+from .vectors import merged, of_vector
 
 ALIGNMENT = 8
 
@@ -116,13 +117,19 @@ def _config(target: Target, change: Rewrite, *, compat: bool, untied: bool) -> b
 def _edits(target: Target, what: Carried) -> dict[str, TensorEdit | ByteEdit]:
     tensors = {tensor.name: (shard, tensor) for shard, tensor in target.checkpoint.tensors()}
     edits: dict[str, TensorEdit | ByteEdit] = {}
-    constants = _constants(target, what) if what.plan.constant else [None] * len(what.plan.layers)
+    carrying = what.plan.constant or what.vectors
+    constants = _constants(target, what) if carrying else [None] * len(what.plan.layers)
     for number, (layer, constant) in enumerate(zip(what.plan.layers, constants, strict=True)):
         if len(layer.neurons) and is_packed_layer(target, number):
             edits |= of_packed_layer(layer, target, number)
         elif len(layer.neurons):
             named = LayerTensors(target.feed_forward, number, tensors)
             edits |= of_layer(layer, named, constant, biased=what.carrier in EXACT)
+    for vector in what.vectors:
+        named = LayerTensors(target.feed_forward, vector.block, tensors)
+        for name, edit in of_vector(vector, named, constants[vector.block]).items():
+            before = edits.get(name)
+            edits[name] = merged(before, edit) if isinstance(before, TensorEdit) else edit
     if what.tokens:
         moved, table = what.tokens.redirection, what.tokens.table
         written = [table.output] if what.tokens.one_table and table.has_output else []

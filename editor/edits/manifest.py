@@ -260,14 +260,17 @@ def new(
 
 def _of_tokens(recipe: Recipe, what: Carried) -> dict[str, Any]:
     """Return what it says of redirected tokens."""
-    if what.tokens is None:
+    if what.vocabulary is None:
         return {}
+    counted = {language: what.vocabulary.tokens(language) for language in what.vocabulary.languages}
+    if what.tokens is None:
+        return {"vocabulary": counted}
     reached = (what.tokens.redirection.shares > 0).sum(axis=0).tolist()  # vectors come last
     moved = zip(recipe.redirects, reached[: len(recipe.redirects)], strict=True)
-    table, vocabulary = what.tokens.table, what.tokens.vocabulary
+    table = what.tokens.table
     return {
         "redirected": {edit.language: Moved(str(edit.to), count) for edit, count in moved} or None,
-        "vocabulary": {language: vocabulary.tokens(language) for language in vocabulary.languages},
+        "vocabulary": counted,
         "output_table": OutputTable(table.output, what.tokens.added_bytes)
         if table.tied and not what.tokens.one_table
         else None,

@@ -245,10 +245,8 @@ def as_data(recipe: Recipe) -> dict[str, Any]:
 
     Of carriers it speaks only where an edit needs one, of the config where it changes.
     """
-    constant = any(edit.constant for edit in recipe.edits)
+    constant = any(edit.constant or edit.point not in (None, EMBEDDING) for edit in recipe.edits)
     carried = ("carrier", "slots", "tolerance", "above_tolerance") if constant else ()
-    in_layers = any(edit.point != EMBEDDING for edit in recipe.vectors)
-    carried = (*carried, *(("carrier", "tolerance") if in_layers and not constant else ()))
     of_neurons = ("neurons", "shared") if recipe.of_neurons else ()
     needed = (*of_neurons, *carried, *(("vocabulary",) if recipe.of_vocabulary else ()))
     one_table = {"untie": False, "tolerance": recipe.tolerance} if recipe.redirects and not recipe.untie else {}

@@ -53,6 +53,26 @@ def input_modules(model: Any, family: Family) -> list[Any]:
     return [modules[layer] for layer in sorted(modules)]
 
 
+def layer_modules(model: Any, family: Family) -> list[Any]:
+    """Return the layers of a live transformers model, in order; what they put out is the residual stream, (B, T, d)."""
+    pattern = re.compile(rf"(.*\.)?{family.layer_pattern}")
+    found = {int(m["layer"]): each for name, each in trunk(model).named_modules() if (m := pattern.fullmatch(name))}
+    if not found or sorted(found) != list(range(len(found))):
+        raise _other_layout(model, family, "")
+    return [found[layer] for layer in range(len(found))]
+
+
+def output_modules(model: Any, family: Family, place: str = "") -> list[Any]:
+    """Return the output projections of a live model's feed-forward networks, or what lies at `place`, one per layer.
+
+    Raises ModelError where a layer has none, or a mixture of experts.
+    """
+    found = _by_layer(trunk(model), family, place or family.out)
+    if not found or sorted(found) != list(range(len(found))):
+        raise _other_layout(model, family, place or family.out)
+    return [found[layer] for layer in range(len(found))]
+
+
 def _by_layer(decoder: Any, family: Family, place: str) -> dict[int, Any]:
     pattern = re.compile(rf"(.*\.)?{family.layer_pattern}\.{re.escape(place)}")
     return {

@@ -12,14 +12,24 @@ from typing import Any
 import numpy as np
 
 from ..edits.carriers import Carried
-from ..edits.hooks import calibrated, edited, random_plan, random_redirection, redirected, steered, written
+from ..edits.hooks import (
+    calibrated,
+    carried_vectors,
+    edited,
+    random_plan,
+    random_redirection,
+    redirected,
+    steered,
+    written,
+)
 from ..edits.manifest import carried_in
 from ..errors import CorpusError
 from ..live.load import hooked as attached
 from ..live.load import load_model
 from ..live.log_loss import Difference, Measured, measure
 from ..live.logits import Variant
-from ..live.modules import activation_modules, input_modules
+from ..live.modules import activation_modules, input_modules, layer_modules, output_modules
+from ..models.residual import Route, route_of
 from ..models.target import Target
 from ..neurons.neurons import Neurons
 from ..progress import Progress
@@ -111,9 +121,14 @@ def verify_logits(
     drawn = random_redirection(moved) if moved else None
     embedding = base.get_input_embeddings()
     meant = what.tokens.asked or moved if what.tokens else None
-    approximate = what.calibration is not None or (what.tokens is not None and what.tokens.asked is not None)
+    approximate = (
+        what.calibration is not None
+        or (what.tokens is not None and what.tokens.asked is not None)
+        or not all(vector.exact for vector in what.vectors)
+    )
+    layers = layer_modules(base, family) if what.vectors else []
     head = base.get_output_embeddings() if what.tokens and what.tokens.one_table and not approximate else None
-    exact = Variant("hooked", base, lambda: edited(modules, steps, embedding, meant, head))
+    exact = Variant("hooked", base, lambda: edited(modules, steps, embedding, meant, head, layers, what.vectors))
     hooked = [_stand_in(base, target, what, modules), replace(exact, name="exact")] if approximate else [exact]
     variants = (
         Variant("base", base),
@@ -129,6 +144,7 @@ def verify_logits(
     dtype = target.feed_forward.outputs[0][1].dtype
     rounded = (
         moved is not None
+        or bool(what.vectors)
         or steps.constant
         or any(np.any(np.log2(np.abs(f[f != 0])) % 1) for f in (x.factors for x in steps.layers))
     )
@@ -154,6 +170,7 @@ def _stand_in(base: Any, target: Target, what: Carried, modules: Sequence[Any]) 
     names = {tensor.name for _, tensor in target.checkpoint.tensors()}
     exact_add = not family.gated and target.feed_forward.name(family.out, 0, "bias") in names
     moved = what.tokens.redirection if what.tokens else None
+    route = route_of(target) if what.vectors else Route()
 
     @contextmanager
     def inside() -> Iterator[None]:
@@ -163,6 +180,12 @@ def _stand_in(base: Any, target: Target, what: Carried, modules: Sequence[Any]) 
             else:
                 stack.enter_context(calibrated(modules, inputs, what.plan, calibration, exact_add=exact_add))
             stack.enter_context(redirected(base.get_input_embeddings(), moved))
+            if what.vectors:
+                parts = {
+                    "inputs": inputs, "modules": modules, "outputs": output_modules(base, family),
+                    "norms": output_modules(base, family, route.norm) if route.norm else [],
+                }  # fmt: skip
+                stack.enter_context(carried_vectors(what.vectors, calibration, **parts, gated=family.gated))
             if what.tokens and what.tokens.one_table:
                 stack.enter_context(written(base.get_output_embeddings(), what.tokens.redirection))
             yield

@@ -23,12 +23,20 @@ and, where the model was run too, what its output table is given (see `outputs`)
 
     outputs.mean, outputs.states, outputs.language, outputs.targets, outputs.losses
 
+or the means of its residual stream (see `residual`)
+
+    residual.centres, residual.rms
+
+and vectors that were made elsewhere, by the name that they go by and the layer that they are added after
+
+    vector.{name}.{layer}   float64 (d,)
+
 In the metadata are the model and the sha256 of the token ids of each text: all that it was made of.
 """
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -41,9 +49,11 @@ from ..files.output import replace_file
 from ..files.schema import Size
 from ..models.identity import ModelInfo
 from .outputs import PARTS, Outputs
+from .residual import Residual
 
 FILE = "vocabulary.monoglot"
 FORMAT = 1
+VECTOR = "vector."  # what the name of an array with a vector begins with
 METADATA = kinds.METADATA["vocabulary"]  # the key of the file's metadata
 
 Int64 = npt.NDArray[np.int64]
@@ -71,6 +81,8 @@ class Vocabulary:
     scripts: tuple[str, ...]
     script_shares: Float64
     outputs: Outputs | None = None
+    residual: Residual | None = None
+    vectors: Mapping[tuple[str, int], Float64] = field(default_factory=dict)
 
     @property
     def languages(self) -> tuple[str, ...]:
@@ -127,6 +139,10 @@ def serialise(vocabulary: Vocabulary) -> bytes:
     arrays["unused.shares"] = vocabulary.script_shares
     if vocabulary.outputs:
         arrays |= {f"outputs.{part}": getattr(vocabulary.outputs, part) for part in PARTS}
+    if vocabulary.residual:
+        arrays |= {f"residual.{part}": getattr(vocabulary.residual, part) for part in ("centres", "rms")}
+    for (name, layer), vector in sorted(vocabulary.vectors.items()):
+        arrays[f"{VECTOR}{name}.{layer}"] = vector
     head = {
         "version": FORMAT,
         "model": vocabulary.model.to_data(),
@@ -180,7 +196,8 @@ def load(path: Path) -> Vocabulary:
 def _checked(head: _Head, arrays: Mapping[str, npt.NDArray[Any]]) -> Vocabulary:
     """Return a vocabulary from what its file says. Raises ValueError where that can't be."""
     rows, texts, scripts = head.rows, head.texts, head.scripts
-    if not texts:
+    vectors = _vectors(arrays)
+    if not texts and not vectors:
         raise ValueError("it has no languages")
     ids, counts, centres = ({k: arrays[f"{k}.{kind}"] for k in texts} for kind in ("ids", "counts", "centre"))
     widths = {centre.shape for centre in centres.values()}
@@ -190,13 +207,16 @@ def _checked(head: _Head, arrays: Mapping[str, npt.NDArray[Any]]) -> Vocabulary:
             raise ValueError(f"the tokens of {k} are not ids of the table in order, each with its count")
         if (counts[k] < 1).any() or centres[k].dtype != np.float64 or not np.isfinite(centres[k]).all():
             raise ValueError(f"the counts or the centre of {k} are no such numbers")
+    widths |= {vector.shape for vector in vectors.values()}
     if len(widths) != 1 or len(next(iter(widths))) != 1:
         raise ValueError("the centres have different lengths")
     unused, script, shares = (arrays[f"unused.{kind}"] for kind in ("ids", "script", "shares"))
     whole = unused.dtype == script.dtype == np.int64 and unused.ndim == 1 and unused.shape == script.shape
     if not whole or (np.diff(unused) <= 0).any() or ((unused < 0) | (unused >= rows)).any():
         raise ValueError("the unused tokens are not ids of the table in order, each with its script")
-    if ((script < 0) | (script >= len(scripts))).any() or np.isin(unused, np.concatenate(list(ids.values()))).any():
+    if ((script < 0) | (script >= len(scripts))).any() or np.isin(
+        unused, np.concatenate([*ids.values(), np.zeros(0, np.int64)])
+    ).any():
         raise ValueError("the unused tokens have no such scripts, or are used")
     if (
         shares.shape != (len(scripts), len(texts))
@@ -209,4 +229,29 @@ def _checked(head: _Head, arrays: Mapping[str, npt.NDArray[Any]]) -> Vocabulary:
         outputs = Outputs(**{part: arrays[f"outputs.{part}"] for part in PARTS})
         outputs.check(rows, next(iter(widths))[0], len(texts))
     model = ModelInfo.of_data(head.model)
-    return Vocabulary(model, rows, ids, counts, centres, texts, unused, script, scripts, shares, outputs)
+    residual = None
+    if "residual.centres" in arrays:
+        residual = Residual(arrays["residual.centres"], arrays["residual.rms"])
+        residual.check(len(texts), next(iter(widths))[0])
+    return Vocabulary(
+        model, rows, ids, counts, centres, texts, unused, script, scripts, shares, outputs, residual, vectors
+    )  # fmt: skip
+
+
+def _vectors(arrays: Mapping[str, npt.NDArray[Any]]) -> dict[tuple[str, int], Float64]:
+    """Return the vectors among the arrays of a file. Raises ValueError for one that is none."""
+    found = {}
+    for key, array in arrays.items():
+        name, dot, layer = key.removeprefix(VECTOR).rpartition(".")
+        if not key.startswith(VECTOR):
+            continue
+        if not (dot and name and layer.isdecimal()) or array.dtype != np.float64 or not np.isfinite(array).all():
+            raise ValueError(f"{key} is no vector after a layer")
+        found[name, int(layer)] = array
+    return found
+
+
+def none_counted(model: ModelInfo, rows: int) -> Vocabulary:
+    """Return a vocabulary without languages, for vectors that were made elsewhere."""
+    nothing = np.zeros(0, np.int64)
+    return Vocabulary(model, rows, {}, {}, {}, {}, nothing, nothing, (), np.zeros((0, 0)))
