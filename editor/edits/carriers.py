@@ -32,12 +32,13 @@ from ..neurons.neurons import Neurons
 from ..statistics.vocabulary import Vocabulary
 from .byte_edits import refuse_others
 from .calibration import Calibration, LayerError
+from .layer_vector import LayerVector
 from .one_table import outputs_of, projected
 from .plan import LayerPlan, Plan, plan
 from .recipe import EMBEDDING, Recipe
 from .redirect import Redirection, redirection
 from .tensor_edits import slots_needed
-from .vectors import LayerVector, check_finite, in_layers, layer_vectors
+from .vectors import check_finite, in_layers, layer_vectors
 
 EXACT = ("native", "flag", "llama")
 

@@ -28,8 +28,8 @@ from .plan import LayerPlan, Plan
 
 if TYPE_CHECKING:
     from .calibration import Calibration
+    from .layer_vector import LayerVector
     from .redirect import Redirection
-    from .vectors import LayerVector
 
 
 @contextmanager

@@ -14,7 +14,6 @@ by a bias of the output projection, in the file or new, or by a neuron that is o
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -24,33 +23,12 @@ from ..models.residual import Route, route_of
 from ..models.target import Target
 from ..neurons.neurons import Neurons
 from ..statistics.vocabulary import Vocabulary
+from .layer_vector import LayerVector
 from .plan import Plan
 from .recipe import EMBEDDING, Edit, Recipe
 from .tensor_edits import Constant, Float64, LayerTensors, TensorEdit
 
 SMALLEST_WEIGHT = 1e-3  # of a norm's largest: below, what it multiplies with cannot be divided by
-
-
-@dataclass(frozen=True)
-class LayerVector:
-    """A vector after a layer, in the number of the layer's block.
-
-    `value` is what is wanted, `added` what goes into the network's output, both float64 (d,); `slot` the neuron that
-    carries it, None where a bias does; `norm` the name of the norm's weight, which, `offset` added, is multiplied by `gain`.
-    """
-
-    layer: int
-    block: int
-    value: Float64
-    added: Float64
-    slot: int | None = None
-    norm: str | None = None
-    offset: float = 0.0
-    gain: float = 1.0
-
-    @property
-    def exact(self) -> bool:
-        return self.slot is None and self.norm is None
 
 
 def in_layers(recipe: Recipe) -> tuple[Edit, ...]:

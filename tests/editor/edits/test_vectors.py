@@ -26,9 +26,10 @@ from support.tiny import (
 from monoglot.editor.edits import manifest
 from monoglot.editor.edits.bake import Baked, bake
 from monoglot.editor.edits.hooks import carried_vectors
+from monoglot.editor.edits.layer_vector import LayerVector
 from monoglot.editor.edits.plan import Plan
 from monoglot.editor.edits.recipe import Edit, Recipe
-from monoglot.editor.edits.vectors import LayerVector, layer_vectors
+from monoglot.editor.edits.vectors import layer_vectors
 from monoglot.editor.errors import ModelError, RecipeError
 from monoglot.editor.live.load import load_model
 from monoglot.editor.live.modules import activation_modules, input_modules, layer_modules, output_modules
