@@ -19,6 +19,7 @@ def request_of(
     hold: Sequence[str] = (),
     scale: Sequence[str] = (),
     redirect: Sequence[str] = (),
+    experts: Sequence[str] = (),
     **settings: Any,
 ) -> Request:
     """Make a request of `zh,ja`, `fr=2` and `zh=en` as they stand on a command line.
@@ -44,7 +45,8 @@ def request_of(
         if not source or not target or "=" in target:
             raise RecipeError(f"--redirect {item}: write two languages, for example --redirect zh=en, or others=fr.")
         pairs.append((source, target))
-    return Request(off, active, held, tuple(factors), tuple(pairs), **settings).without_shorthand()
+    closed = tuple(dict.fromkeys(one for group in experts for one in split(group)))
+    return Request(off, active, held, tuple(factors), tuple(pairs), experts=closed, **settings).without_shorthand()
 
 
 def edit_options(function: Function) -> Function:
@@ -70,6 +72,12 @@ def edit_options(function: Function) -> Function:
                 "and no neurons.",
             ),
             click.option("--scale", multiple=True, metavar="LANG=FACTOR", help="Languages to scale, for example fr=2."),
+            click.option(
+                "--experts",
+                multiple=True,
+                metavar="LANG|LAYER.EXPERT[,…]",
+                help="Mixtures whose routers have a bias: experts that no token is to be sent to, a language's or by number.",
+            ),
             click.option(
                 "--op",
                 type=click.Choice([*CONSTANT_OPS, "scale", REDIRECT, VECTOR]),

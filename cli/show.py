@@ -41,6 +41,8 @@ def show_baked(baked: "Baked", as_json: bool) -> None:
         )
     if manifest.carrier:
         _show_carrier(manifest.carrier, manifest.rounding)
+    if manifest.experts:
+        note(f"No token is sent to {len(manifest.experts):,} experts: {', '.join(manifest.experts)}.")
     note_shared(manifest)
     if manifest.left_out:
         note(f"Left behind, as they are no part of the model: {', '.join(manifest.left_out)}.")

@@ -17,6 +17,7 @@ from .edits import calibration as calibration_file
 from .edits import manifest as manifest_file
 from .edits import recipe as recipe_file
 from .edits.carriers import choose, has_biases, ignored_biases, refusals
+from .edits.experts import refusal
 from .edits.manifest import compare_files, recipe_record
 from .edits.recipe import CONSTANT_OPS, OPS
 from .errors import CheckpointError, ModelError
@@ -191,6 +192,7 @@ def _network(target: Target) -> dict[str, Any]:
         "gated": feed_forward.located[0].network.gated,
         "layout": _layout(feed_forward),
         "experts": sorted(set(_experts(feed_forward).values())),
+        "experts_stay": refusal(feed_forward) if feed_forward.mixture else None,
         "runtimes": list(steered_in(feed_forward.model_type)),
         "biases": has_biases(target),
         "bias_flag": family.flag,

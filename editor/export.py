@@ -158,7 +158,7 @@ def export(
             run = (["outputs"] if not recipe.untie else []) + (["residual"] if in_layers(recipe) else [])
             vocabulary = _vocabulary(target, texts, work, detection, listener, made, run)
         statistics, calibration, neurons, record = None, None, neurons_file.NONE, None
-        if recipe.of_neurons:
+        if recipe.needs_neurons:
             statistics, calibration = _statistics(target, texts, work, detection, listener, made)
             if off:
                 found = search_off(
@@ -338,7 +338,7 @@ def _same(
         return False
     files = manifest.read(output).files
     wanted = {}
-    if recipe.of_neurons:
+    if recipe.needs_neurons:
         wanted[NEURONS] = neurons_file.serialise(neurons).encode()
     if recipe.carrier == "calibrated" and calibration:
         wanted[calibration_file.FILE] = calibration_file.serialise(calibration)

@@ -22,6 +22,7 @@ def weights_note(manifest: Manifest) -> str:
     edited = [f"{manifest.neurons_edited:,} of {total:,} feed-forward neurons"] * bool(manifest.neurons_edited)
     at_embedding = any(edit.point == EMBEDDING for edit in manifest.recipe.vectors)
     edited += ["rows of the embedding table"] * bool(manifest.redirected or at_embedding)
+    edited += ["the routers' biases of " + _experts(manifest)] * bool(manifest.experts)
     said = f"{' and '.join(edited)} were edited in the weights; every other byte of them is the base's."
     note = said[0].upper() + said[1:]
     if form := manifest.quantised:
@@ -86,6 +87,8 @@ def title(manifest: Manifest) -> str:
     if moved := manifest.recipe.redirects:
         pairs = [f"{languages.name(edit.language)} read as {languages.name(str(edit.to))}" for edit in moved]
         return f"{short}, {', '.join(pairs)}"
+    if manifest.experts and not edits:
+        return f"{short} without {_experts(manifest)}"
     how = "scaled" if all(edit.op == "scale" for edit in edits) else "edited"
     return f"{short}, {languages.listed([edit.language for edit in edits])} {how}"
 
@@ -108,9 +111,17 @@ def summary(manifest: Manifest) -> str:
         what = "tokens of" if edit.op == REDIRECT else "neurons for"
         groups.setdefault((what, f"{verb} {operation(edit)}"), []).append(edit.language)
     parts = [f"its {what} {languages.listed(codes)} {words}" for (what, words), codes in groups.items()]
+    if manifest.experts:
+        parts.append(f"its routers send no token to {_experts(manifest)}")
     if active:
         return f"This is {base}, made to answer in {languages.listed(active)}: {'; '.join(parts)}."
     return f"This is {base}; {'; '.join(parts)}."
+
+
+def _experts(manifest: Manifest) -> str:
+    """Name the experts that are switched off, at most eight of them."""
+    names = [f"expert {name}" for name in manifest.experts or ()]
+    return ", ".join(names) if len(names) <= 8 else f"{len(names)} experts, {', '.join(names[:8])} and others"
 
 
 def tokens_note(manifest: Manifest) -> str:

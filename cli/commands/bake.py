@@ -105,14 +105,14 @@ def command(
                 f"monoglot bake MODEL --recipe {recipe_path}"
             )
         model = model or base
-        if recipe.of_neurons:
+        if recipe.needs_neurons:
             neurons_file = neurons_file or recipe_path.parent / recipe.neurons
         if recipe.of_vocabulary:
             vocabulary_file = vocabulary_file or recipe_path.parent / recipe.vocabulary
         beside = recipe_path.parent / FILE
         calibration_file = calibration_file or (beside if beside.is_file() else None)
     else:
-        if not model or not (neurons_file or (request.of_vocabulary and not request.of_neurons)):
+        if not model or not (neurons_file or not request.needs_neurons):
             raise click.UsageError("Name the model and the neurons file (or a --recipe).")
         require(request)
         if request.of_vocabulary and not vocabulary_file:

@@ -110,7 +110,9 @@ def network(found: dict[str, Any]) -> Lines:
     shape += f" = {found['neurons']:,} neurons, {found['hidden']:,} wide"
     yield "feed-forward", f"{shape}; {kind}, {function}; {found['layout']}"
     if found["experts"]:
-        yield "experts", f"{' or '.join(f'{experts:,}' for experts in found['experts'])} in a layer that has any"
+        stay = found["experts_stay"]
+        off = f"they cannot be switched off: {stay}" if stay else "--experts switches them off"
+        yield "experts", f"{' or '.join(f'{experts:,}' for experts in found['experts'])} in a layer that has any; {off}"
     flag = f", {found['bias_flag']} in config.json turns them on" if found["bias_flag"] and not found["biases"] else ""
     ignored = f", and {len(found['ignored_biases'])} that its config ignores" if found["ignored_biases"] else ""
     yield (

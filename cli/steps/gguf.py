@@ -32,7 +32,8 @@ def edited(model: Path, found: "Neurons", request: "Request") -> "Recipe":
     from ...editor.models.identity import Base
 
     strength = request.strength if isinstance(request.strength, float) else 1.0
-    recipe = Recipe(Base(model.name), request.edits(found.languages, strength), request.shared or "keep")
+    edits = request.edits(found.languages, strength)
+    recipe = Recipe(Base(model.name), edits, request.shared or "keep", experts=request.experts)
     check_operations(recipe)
     return recipe
 

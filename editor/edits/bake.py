@@ -135,7 +135,7 @@ def _bake(
             progress(done, size)
 
     made = dict(files.made)
-    if recipe.of_neurons:
+    if recipe.needs_neurons:
         made["neurons.json"] = neurons_file.serialise(neurons).encode()
     made[recipe_file.FILE] = recipe_file.to_yaml(recipe).encode()
     if what.calibration:

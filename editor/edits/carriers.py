@@ -32,6 +32,7 @@ from ..neurons.neurons import Neurons
 from ..statistics.vocabulary import Vocabulary
 from .byte_edits import refuse_others
 from .calibration import Calibration, LayerError
+from .experts import check_experts
 from .layer_vector import LayerVector
 from .one_table import outputs_of, projected
 from .plan import LayerPlan, Plan, plan
@@ -99,6 +100,7 @@ def carried(
     feed_forward = target.feed_forward
     steps = plan(recipe, neurons, layers=feed_forward.layers, width=feed_forward.width, blocks=feed_forward.blocks)
     refuse_others(target, steps.layers)
+    check_experts(target, steps.experts)
     counts = _counts(target, recipe, vocabulary)
     tokens = _tokens(target, recipe, counts)
     compat = recipe.compat_config and bool(old_keys(target.checkpoint.config))
@@ -157,7 +159,7 @@ def carried(
         before.take((before.constants == 0) & (before.shifts == 0)) if number in left_out else layer  # needs no slots
         for number, (before, layer) in enumerate(zip(asked.layers, steps.layers, strict=True))
     ]
-    left = Plan(tuple(layers), steps.edited, steps.kept)
+    left = Plan(tuple(layers), steps.edited, steps.kept, steps.experts)
     vectors = tuple(vector for vector in vectors if vector.block not in left_out)
     if not left.constant and not vectors:
         raise RecipeError("no layer is calibrated well enough to carry a constant. Calibrate on more text.")
@@ -248,7 +250,7 @@ def _with_spare_slots(steps: Plan, target: Target, neurons: Neurons, *, exact: b
         spare = neurons.spare[number] if missing > 0 and neurons.spare else np.zeros(0, np.int64)
         taken = spare[~np.isin(spare, layer.neurons)][: max(0, missing)]
         layers.append(layer.with_freed(taken) if len(taken) else layer)
-    return Plan(tuple(layers), steps.edited, steps.kept)
+    return Plan(tuple(layers), steps.edited, steps.kept, steps.experts)
 
 
 @dataclass(frozen=True)

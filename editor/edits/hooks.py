@@ -11,12 +11,14 @@ constant 1 it has s = w·x, which is computed here at run time from what the fee
     pin c    a_j = c · act(t·s) / act(t)          shift δ    z_j → z_j + δ·s
     add δ    a_j → a_j + δ · act(t·s) / act(t)    (δ itself in a plain network, which has a bias at its output)
 
+Experts that are switched off: −∞ in the bias that the live router adds to their scores, for as long as the block runs.
+
 Redirected tokens: to the embedding module's output on token t is added Σ_s P(s | t) · (how far s moves), times the factor
 that the module multiplies rows of its table with. Where the output layer has the same table, to the logit of token t is added
 h·(the same sum), h being what the layer is given.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -268,15 +270,37 @@ def edited(
     head: Any = None,
     layers: Sequence[Any] = (),
     vectors: "Sequence[LayerVector]" = (),
+    routers: Mapping[int, Any] | None = None,
 ) -> Iterator[None]:
-    """Apply a plan, move tokens and add vectors while the block runs; tokens move in the output layer too if it is given."""
+    """Apply a plan, move tokens and add vectors while the block runs; tokens move in the output layer too if it is given.
+
+    `routers` are needed where experts are switched off.
+    """
     with ExitStack() as stack:
+        stack.enter_context(unrouted(routers or {}, plan))
         stack.enter_context(added(layers, vectors))
         stack.enter_context(steered(modules, plan))
         stack.enter_context(redirected(embedding, redirection))
         if head is not None and redirection is not None:
             stack.enter_context(written(head, redirection))
         yield
+
+
+@contextmanager
+def unrouted(routers: Mapping[int, Any], plan: Plan) -> Iterator[None]:
+    """Send no token to the experts that a plan switches off; `routers` are `modules.router_biases(model)`."""
+    import torch
+
+    before = {layer: routers[layer].detach().clone() for layer in dict.fromkeys(layer for layer, _ in plan.experts)}
+    try:
+        with torch.no_grad():
+            for layer, expert in plan.experts:
+                routers[layer][..., expert] = -torch.inf
+        yield
+    finally:
+        with torch.no_grad():
+            for layer, bias in before.items():
+                routers[layer].copy_(bias)
 
 
 def _move(embedding: Any, redirection: "Redirection") -> Any:

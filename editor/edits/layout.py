@@ -25,6 +25,7 @@ from ..models.families import TEXT_CONFIG, text_config
 from ..models.target import Target
 from .byte_edits import ByteEdit, is_packed_layer, of_packed_layer
 from .carriers import EXACT, Carried, Rewrite, rewrite
+from .experts import edits_of
 from .tensor_edits import Constant, LayerTensors, Rounding, TensorEdit, exact_level, of_layer
 from .vectors import merged, of_vector
 
@@ -125,6 +126,7 @@ def _edits(target: Target, what: Carried) -> dict[str, TensorEdit | ByteEdit]:
         elif len(layer.neurons):
             named = LayerTensors(target.feed_forward, number, tensors)
             edits |= of_layer(layer, named, constant, biased=what.carrier in EXACT)
+    edits |= edits_of(target, what.plan.experts, tensors)
     for vector in what.vectors:
         named = LayerTensors(target.feed_forward, vector.block, tensors)
         for name, edit in of_vector(vector, named, constants[vector.block]).items():

@@ -10,9 +10,9 @@
 
 Where tokens are redirected it has `redirected` {"zh": {to: "en", tokens: 4096}}, `vocabulary` {"zh": 65536}, the tokens that
 were counted, and `output_table` {tensor, bytes} of a model that was tied, or `one_table` {"en": {kl, loss}} where it still
-is: what the edit does to what is written. `quantised` is there where the weights are, the last five once something was
-written or measured. It holds no time, no path and no user's name, so the same inputs give the
-same file. What is read is checked whole: a name never leaves the folder, a value is of its type.
+is: what the edit does to what is written. `experts` is ["3.17"] where some are switched off, `quantised` is there where the
+weights are, the last five once something was written or measured. It holds no time, no path and no user's name, so the same
+inputs give the same file. What is read is checked whole: a name never leaves the folder, a value is of its type.
 """
 
 import hashlib
@@ -140,6 +140,7 @@ class Manifest:
     kept: dict[Code, Count]
     neurons_edited: Count
     redirected: dict[str, Moved] | None = None
+    experts: tuple[str, ...] | None = None  # that are switched off, such as "3.17"
     vocabulary: dict[str, Count] | None = None
     output_table: OutputTable | None = None
     one_table: dict[Code, TableError] | None = None
@@ -170,7 +171,7 @@ class Manifest:
 
     def to_data(self) -> dict[str, Any]:
         """Give what the file holds, in its order."""
-        apart = (*PARTS, "arrived", *(key for key in OF_TOKENS if getattr(self, key) is None))
+        apart = (*PARTS, "arrived", *(key for key in (*OF_TOKENS, "experts") if getattr(self, key) is None))
         whole = {key: value for key, value in vars(self).items() if key not in apart}
         parts = {key: getattr(self, key) for key in dict.fromkeys((*self.arrived, *PARTS))}
         parts = {key: value for key, value in parts.items() if value is not None}
@@ -255,6 +256,7 @@ def new(
         monoglot=VERSION, base=base, recipe=recipe, edited=what.plan.edited, kept=what.plan.kept,
         neurons_edited=what.plan.size, carrier=_carrier(what), rounding=rounding, left_out=left_out, files=files,
         certificate=None, quantised=target.quantised, one_table=one_table, **_of_tokens(recipe, what),
+        experts=tuple(f"{layer}.{expert}" for layer, expert in what.plan.experts) or None,
     )  # fmt: skip
 
 
@@ -422,7 +424,7 @@ def carried_in(folder: Path, target: Target, neurons: Neurons) -> Carried:
 
 def neurons_of(folder: Path, manifest: Manifest) -> Neurons:
     """Load the neurons that lie in a checkpoint's folder; `NONE` where its recipe edits tokens only. Raises NeuronsError."""
-    return neurons_file.load(folder / "neurons.json") if manifest.recipe.of_neurons else neurons_file.NONE
+    return neurons_file.load(folder / "neurons.json") if manifest.recipe.needs_neurons else neurons_file.NONE
 
 
 def check_base(manifest: Manifest, target: Target) -> None:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from ..errors import NeuronsError, RecipeError
 from ..models.identity import Block, blocks_of
 from ..neurons.neurons import DECIMALS, Neurons, check_fit, check_languages
-from .recipe import VALUES, Edit, Recipe, check
+from .recipe import EXPERT, VALUES, Edit, Recipe, check
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,7 @@ class Plan:
     layers: tuple[LayerPlan, ...]
     edited: dict[str, int]
     kept: dict[str, int]
+    experts: tuple[tuple[int, int], ...] = ()  # switched off: (layer, expert)
 
     @property
     def size(self) -> int:
@@ -96,7 +97,7 @@ def plan(recipe: Recipe, neurons: Neurons, *, layers: int, width: int, blocks: S
     edits = recipe.of_neurons
     if not edits:
         nothing = LayerPlan(np.zeros(0, np.int64), *np.zeros((3, 0)))
-        return Plan((nothing,) * len(blocks_of(layers, width, blocks)), {}, {})
+        return Plan((nothing,) * len(blocks_of(layers, width, blocks)), {}, {}, named_experts(recipe, neurons))
     if not neurons.languages:
         raise NeuronsError("the recipe edits neurons, and none are given. Find them with `monoglot find`.")
     check_fit(neurons, layers, width, recipe.base.model, blocks)
@@ -134,12 +135,33 @@ def plan(recipe: Recipe, neurons: Neurons, *, layers: int, width: int, blocks: S
             raise RecipeError(
                 f"{edit.language} is to be edited up to layer {edit.layers[1]}; the last one is {layers - 1}."
             )
-    result = Plan(tuple(plans), edited, kept)
+    result = Plan(tuple(plans), edited, kept, named_experts(recipe, neurons))
     if not result.size:
         shared = sum(kept.values())
         hint = f" All {shared} are shared with other languages: see `shared` edit." if shared else ""
         raise RecipeError(f"no neuron of {', '.join(wish_of)} would be edited.{hint}")
     return result
+
+
+def named_experts(recipe: Recipe, neurons: Neurons) -> tuple[tuple[int, int], ...]:
+    """Return the experts that a recipe names, by number or as a language's, in order.
+
+    Raises NeuronsError when none are known of a language.
+    """
+    names = []
+    for name in recipe.experts:
+        if EXPERT.fullmatch(name):
+            names.append(name)
+        elif name in neurons.experts:
+            names += neurons.experts[name]
+        else:
+            known = f"those of {', '.join(neurons.experts)}" if neurons.experts else "none"
+            raise NeuronsError(
+                f"no experts of {name} are known; the neurons file has {known}. `monoglot find` finds them in statistics of "
+                "a mixture of experts, where the router sends a language's tokens elsewhere than others'."
+            )
+    found = {(int(layer), int(expert)) for layer, _, expert in (name.partition(".") for name in names)}
+    return tuple(sorted(found))
 
 
 def _values(edit: Edit, neurons: Neurons) -> tuple[npt.NDArray[np.float64], ...]:

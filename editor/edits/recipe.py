@@ -12,6 +12,7 @@
     slots: spare                     # where `add` finds room in a gated network: see carriers
     tolerance: 0.15                  # calibrated: the largest error of a layer; untie false: the largest rise of a log-loss
     above_tolerance: refuse          # … and what becomes of a layer above it: refuse, or leave-out
+    experts: ["3.17", zh]            # mixtures: experts to switch off, by number (layer.expert), or a language's
     untie: false                     # redirected tokens: no second table to write with; true if left out
     compat_config: true              # give config.json the older spelling too: see compat_config; false if left out
     edits:
@@ -45,6 +46,7 @@ and one adds a constant to the residual stream, wherever it is read: at the embe
 """
 
 import math
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,7 +54,7 @@ from typing import Any
 from ..errors import MalformedError, RecipeError
 from ..files import kinds, schema, yaml_text
 from ..models.identity import Base
-from ..text.languages import Code
+from ..text.languages import Code, is_code
 
 FORMAT = 1
 CONSTANT_OPS = ("pin", "add", "shift")
@@ -72,7 +74,8 @@ ABOVE_TOLERANCE = ("refuse", "leave-out")
 TOLERANCE = 0.15
 FILE = "recipe.yaml"
 TEXTS = ("shared", "neurons", "vocabulary", "carrier", "slots", "above_tolerance")
-KEYS = ("format", "base", "edits", "tolerance", "compat_config", "untie", *TEXTS)
+KEYS = ("format", "base", "edits", "tolerance", "compat_config", "untie", "experts", *TEXTS)
+EXPERT = re.compile(r"(0|[1-9][0-9]{0,4})\.(0|[1-9][0-9]{0,4})")  # layer.expert
 
 
 @dataclass(frozen=True)
@@ -123,6 +126,12 @@ class Recipe:
     compat_config: bool = False
     vocabulary: str = "vocabulary.monoglot"
     untie: bool = True
+    experts: tuple[str, ...] = ()
+
+    @property
+    def needs_neurons(self) -> bool:
+        """Whether it speaks of a language's neurons or experts."""
+        return bool(self.of_neurons) or not all(map(EXPERT.fullmatch, self.experts))
 
     @property
     def activated(self) -> tuple[str, ...]:
@@ -152,7 +161,7 @@ class Recipe:
 
 def check(recipe: Recipe) -> None:
     """Raise RecipeError when a recipe says something impossible."""
-    if not recipe.edits:
+    if not recipe.edits and not recipe.experts:
         raise RecipeError("the recipe edits nothing. Name a language, for example `deactivate` zh.")
     if recipe.shared not in SHARED:
         raise RecipeError(f"shared is {recipe.shared!r}; it can be {' or '.join(SHARED)}.")
@@ -164,6 +173,7 @@ def check(recipe: Recipe) -> None:
         raise RecipeError(f"above_tolerance is {recipe.above_tolerance!r}; it can be {' or '.join(ABOVE_TOLERANCE)}.")
     if not recipe.tolerance > 0:
         raise RecipeError(f"the tolerance is {recipe.tolerance}; it must be above 0.")
+    _check_experts(recipe.experts)
     seen: set[tuple[str, str | None, str | int | None]] = set()
     sources = {edit.language for edit in recipe.redirects}
     for edit in recipe.edits:
@@ -215,6 +225,16 @@ def _check_vector(edit: Edit) -> None:
         raise RecipeError(f"vector is added at one point, so {edit.language} takes no layers.")
 
 
+def _check_experts(names: tuple[str, ...]) -> None:
+    for name in names:
+        if not EXPERT.fullmatch(name) and not is_code(name):
+            raise RecipeError(
+                f"{name!r} names no experts. Write a layer and an expert, for example 3.17, or a language."
+            )
+    if len(set(names)) < len(names):
+        raise RecipeError("an expert is switched off twice. Name it once.")
+
+
 def _check_redirect(edit: Edit, sources: set[str]) -> None:
     """Return `sources` are all languages that are redirected."""
     if not edit.to:
@@ -247,7 +267,7 @@ def as_data(recipe: Recipe) -> dict[str, Any]:
     """
     constant = any(edit.constant or edit.point not in (None, EMBEDDING) for edit in recipe.edits)
     carried = ("carrier", "slots", "tolerance", "above_tolerance") if constant else ()
-    of_neurons = ("neurons", "shared") if recipe.of_neurons else ()
+    of_neurons = ("neurons",) * recipe.needs_neurons + ("shared",) * bool(recipe.of_neurons)
     needed = (*of_neurons, *carried, *(("vocabulary",) if recipe.of_vocabulary else ()))
     one_table = {"untie": False, "tolerance": recipe.tolerance} if recipe.redirects and not recipe.untie else {}
     return {
@@ -255,6 +275,7 @@ def as_data(recipe: Recipe) -> dict[str, Any]:
         "base": vars(recipe.base),
         **one_table,
         **{key: getattr(recipe, key) for key in needed},
+        **({"experts": list(recipe.experts)} if recipe.experts else {}),
         **({"compat_config": True} if recipe.compat_config else {}),
         "edits": [_edit_data(edit) for edit in recipe.edits],
     }
@@ -303,7 +324,10 @@ def _parse(data: Any) -> Recipe:
     tolerance = schema.figure(found.get("tolerance", TOLERANCE), "the tolerance")
     compat_config = schema.truth(found.get("compat_config", False), "compat_config")
     untie = schema.truth(found.get("untie", True), "untie")
-    return Recipe(base, edits, tolerance=float(tolerance), compat_config=compat_config, untie=untie, **texts)
+    experts = tuple(schema.text(name, "an expert") for name in schema.listed(found.get("experts", []), "experts"))
+    return Recipe(
+        base, edits, tolerance=float(tolerance), compat_config=compat_config, untie=untie, experts=experts, **texts
+    )
 
 
 def _edit(data: Any) -> Edit:

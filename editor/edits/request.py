@@ -9,6 +9,7 @@ from ..errors import RecipeError
 from .recipe import (
     CONSTANT_OPS,
     EMBEDDING,
+    EXPERT,
     ONE_TABLE_STRENGTH,
     REDIRECT,
     REDIRECT_STRENGTH,
@@ -69,11 +70,18 @@ class Request:
     spare: float = SPARE
     untie: bool | None = None
     point: str | int = EMBEDDING
+    experts: tuple[str, ...] = ()  # to switch off: languages, or by number
 
     @property
     def any(self) -> bool:
         """Whether it asks for an edit."""
-        return bool(self.of_neurons or self.of_vocabulary)
+        return bool(self.of_neurons or self.of_vocabulary or self.experts)
+
+    @property
+    def needs_neurons(self) -> bool:
+        """Whether it speaks of neurons or experts that have to be known."""
+        alone = self.of_vocabulary or self.experts
+        return self.of_neurons or not alone or not all(map(EXPERT.fullmatch, self.experts))
 
     @property
     def of_neurons(self) -> bool:
@@ -88,7 +96,7 @@ class Request:
     @property
     def searches_off(self) -> bool:
         """Whether it leaves open how languages are switched off, and asks for nothing else."""
-        others = self.activate or self.hold or self.scale or self.redirect or self.shared
+        others = self.activate or self.hold or self.scale or self.redirect or self.shared or self.experts
         return bool(self.choose and self.deactivate and not others)
 
     def without_shorthand(self) -> "Request":
@@ -183,6 +191,7 @@ class Request:
             above_tolerance=self.above_tolerance,
             compat_config=compat,
             untie=not one_table,
+            experts=self.experts,
         )
         check(made)
         return made

@@ -91,6 +91,10 @@ def bake_gguf(
 
 def check_operations(recipe: Recipe) -> None:
     """Raise RecipeError when the recipe does more than deactivate."""
+    if recipe.experts:
+        raise RecipeError(
+            "experts can't be switched off in a GGUF file. Bake the model's safetensors checkpoint, then convert the result."
+        )
     for edit in recipe.edits:
         if edit.op != "deactivate":
             raise RecipeError(

@@ -42,6 +42,17 @@ def activation_modules(model: Any, family: Family) -> list[Any]:
     return [found[key] for key in sorted(found)]
 
 
+def router_biases(model: Any, family: Family) -> dict[int, Any]:
+    """Return what routers of a live model add to the scores of experts, (…, experts), by layer.
+
+    There is none where they add nothing.
+    """
+    pattern = re.compile(rf"(.*\.)?{family.layer_pattern}\..*(e_score_correction_bias|expert_bias|router\.bias)")
+    decoder = trunk(model)
+    named = [*decoder.named_parameters(), *decoder.named_buffers()]
+    return {int(match["layer"]): each for name, each in named if (match := pattern.fullmatch(name))}
+
+
 def input_modules(model: Any, family: Family) -> list[Any]:
     """Return the modules of a live transformers model whose inputs are what the feed-forward network reads, (…, d).
 

@@ -11,13 +11,14 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
 
-from ..edits.hooks import random_plan, steered
-from ..edits.plan import Plan, plan
+from ..edits.experts import reachable, taken_by_a_token
+from ..edits.hooks import random_plan, steered, unrouted
+from ..edits.plan import Plan, named_experts, plan
 from ..edits.recipe import Edit, Recipe
 from ..errors import NeuronsError, RecipeError
 from ..live.log_loss import measure
 from ..live.logits import Variant
-from ..live.modules import activation_modules
+from ..live.modules import activation_modules, router_biases
 from ..models.feed_forward import FeedForward
 from ..models.identity import Base
 from ..neurons.neurons import Neurons
@@ -93,16 +94,35 @@ def switched_off(
 ) -> tuple[list[Variant], dict[str, int]]:
     """Make a variant of the model under hooks for each language, named by it, with the language off.
 
-    "random" has as many random neurons off in each layer as the language with the most has. How many neurons each variant
-    has off is returned too.
+    "random" has as many random neurons off in each layer as the language with the most has. Where routers have a bias,
+    "zh-experts" has the experts of zh off. How many neurons, or experts, each variant has off is returned too.
     """
-    modules = activation_modules(model, feed_forward.family)
+    modules, routers = activation_modules(model, feed_forward.family), router_biases(model, feed_forward.family)
     plans = deactivations(neurons, feed_forward, shared)
     plans["random"] = random_plan(
         max(plans.values(), key=lambda one: one.size), feed_forward.width, blocks=feed_forward.blocks
     )
     variants = [Variant(name, model, partial(steered, modules, one)) for name, one in plans.items()]
-    return variants, {name: one.size for name, one in plans.items()}
+    sizes = {name: one.size for name, one in plans.items()}
+    nothing = replace(next(iter(plans.values())), layers=(), edited={}, kept={})
+    for language in neurons.experts if routers else ():
+        off = named_experts(Recipe(Base("model"), (), experts=(language,)), neurons)
+        if not _enough_left(model, routers, off):
+            continue
+        name = f"{language}-experts"
+        variants.append(Variant(name, model, partial(unrouted, routers, replace(nothing, experts=off))))
+        sizes[name] = len(off)
+    return variants, sizes
+
+
+def _enough_left(model: Any, routers: Mapping[int, Any], off: Sequence[tuple[int, int]]) -> bool:
+    """Whether a token finds as many experts as it goes to when some are off."""
+    config = model.config.get_text_config(decoder=True).to_dict()
+    by_layer: dict[int, set[int]] = {}
+    for layer, expert in off:
+        by_layer.setdefault(layer, set()).add(expert)
+    taken = taken_by_a_token(config)
+    return all(reachable(config, routers[at].shape[-1], own) >= taken for at, own in by_layer.items())
 
 
 def perplexity_matrices(

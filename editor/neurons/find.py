@@ -15,6 +15,7 @@ import numpy.typing as npt
 from ..errors import MonoglotWarning, StatisticsError
 from ..models.identity import ModelInfo
 from ..statistics.statistics import Statistics
+from .experts import find_experts
 from .methods.ap import ap
 from .methods.lap import lap
 from .methods.lape import lape
@@ -105,7 +106,8 @@ def find(
     }
     if source.model.mixture and isinstance(source, Statistics):
         about |= {"probability": "of all tokens" if joint else "of the expert's tokens", "left_out": list(left_out)}
-    found = Neurons(indices, {}, source.model, {"name": method, **about})
+    own = find_experts(source, rate=rate, quantile=quantile) if isinstance(source, Statistics) else {}
+    found = Neurons(indices, {}, source.model, {"name": method, **about}, experts=own)
     return _known(found, known, np.asarray(selection.any(axis=0))) if known else found
 
 

@@ -1,7 +1,7 @@
 """The neurons of each language, and their file.
 
     {"format": 1, "model": {name, layers, width, fingerprint, …}, "method": {"name": "lape", "rate": 0.01, …},
-     "spare": [[204, 31], … one per layer],
+     "spare": [[204, 31], … one per layer], "experts": {"zh": ["3.17", …]},
      "languages": {"zh": [{"neurons": [3, 17], "mean": [0.81, 1.2], "median": [0.4, 1.1], …}, … one per layer]}}
 
 Beside a neuron stand the values that activation may pin it to, statistics of its activation on text of its language:
@@ -30,7 +30,7 @@ from ..text.languages import Code
 
 FORMAT = 1
 RATE, QUANTILE, THRESHOLD, SEED = 0.01, 0.95, 0.95, 0  # what methods are set to by default
-KEYS = ("format", "model", "method", "spare", "languages")
+KEYS = ("format", "model", "method", "spare", "experts", "languages")
 DECIMALS = 6  # of a value in the file
 VALUES = ("mean", "median", "p90")  # statistics of a neuron's activation that the file may give
 # The settings of each method, which the file records: numbers, and "like", how the neurons that a draw is like were found.
@@ -52,8 +52,8 @@ class Neurons:
 
     `values` is statistic ("mean", "median", "p90", "mean@fr", …) -> language -> per layer float64 (n,). A neuron may
     belong to several languages. `spare` are per layer neurons of no language that are hardly ever active, the least active
-    first: `add` may take their places. Imported masks have neither values nor spare ones, and `model` is None, as they
-    don't say whose they are.
+    first: `add` may take their places. `experts` are those of a mixture that hardly any other language's tokens are sent
+    to. Imported masks have neither values nor spare ones, and `model` is None, as they don't say whose they are.
     """
 
     indices: dict[str, tuple[Int64, ...]]
@@ -61,6 +61,7 @@ class Neurons:
     model: ModelInfo | None = None
     method: dict[str, Any] = field(default_factory=dict)
     spare: tuple[Int64, ...] = ()
+    experts: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def languages(self) -> tuple[str, ...]:
@@ -116,6 +117,9 @@ def serialise(neurons: Neurons) -> str:
     if neurons.spare:
         spare = [str(layer.tolist()) for layer in neurons.spare]
         text += ',\n "spare": ' + _lines(spare, [len(layer) for layer in neurons.spare], names, " ")
+    if neurons.experts:
+        own = (f"  {json.dumps(k)}: {json.dumps(list(names))}" for k, names in neurons.experts.items())
+        text += ',\n "experts": {\n' + ",\n".join(own) + "\n }"
     return text + ',\n "languages": {\n' + ",\n".join(languages) + "\n }\n}\n"
 
 
@@ -167,7 +171,22 @@ def _parse(data: Any, path: Path) -> Neurons:
     spare = tuple(_spare(layer, i) for i, layer in enumerate(_layers(data.get("spare", []), model, "spare")))
     if spare and any(len(layers) != len(spare) for layers in indices.values()):
         raise NeuronsError(f"{path}: there are spare neurons for {len(spare)} layers, and neurons for another number.")
-    return Neurons(indices, whole, model, _method(data["method"], "method"), spare)
+    experts = {language: _experts(own, model) for language, own in _by_language(data.get("experts", {})).items()}
+    return Neurons(indices, whole, model, _method(data["method"], "method"), spare, experts)
+
+
+def _by_language(data: Any) -> dict[str, Any]:
+    found: dict[str, Any] = schema.read(dict[Code, Any], data, "experts")
+    return found
+
+
+def _experts(own: Any, model: ModelInfo | None) -> tuple[str, ...]:
+    """Check the names of a language's experts."""
+    known = {block.name for block in model.blocks if block.expert} if model else set()
+    names = tuple(schema.text(name, "an expert") for name in schema.listed(own, "experts"))
+    if unknown := set(names) - known:
+        raise MalformedError(f"experts has {min(unknown)}, which is no expert of its model")
+    return names
 
 
 def _layers(own: Any, model: ModelInfo | None, what: str) -> list[Any]:

@@ -20,6 +20,7 @@ from ..edits.hooks import (
     random_redirection,
     redirected,
     steered,
+    unrouted,
     written,
 )
 from ..edits.manifest import carried_in
@@ -28,7 +29,7 @@ from ..live.load import hooked as attached
 from ..live.load import load_model
 from ..live.log_loss import Difference, Measured, measure
 from ..live.logits import Variant
-from ..live.modules import activation_modules, input_modules, layer_modules, output_modules
+from ..live.modules import activation_modules, input_modules, layer_modules, output_modules, router_biases
 from ..models.residual import Route, route_of
 from ..models.target import Target
 from ..neurons.neurons import Neurons
@@ -128,7 +129,10 @@ def verify_logits(
     )
     layers = layer_modules(base, family) if what.vectors else []
     head = base.get_output_embeddings() if what.tokens and what.tokens.one_table and not approximate else None
-    exact = Variant("hooked", base, lambda: edited(modules, steps, embedding, meant, head, layers, what.vectors))
+    routers = router_biases(base, family) if steps.experts else None
+    exact = Variant(
+        "hooked", base, lambda: edited(modules, steps, embedding, meant, head, layers, what.vectors, routers)
+    )
     hooked = [_stand_in(base, target, what, modules), replace(exact, name="exact")] if approximate else [exact]
     variants = (
         Variant("base", base),
@@ -179,6 +183,7 @@ def _stand_in(base: Any, target: Target, what: Carried, modules: Sequence[Any]) 
                 stack.enter_context(steered(modules, what.plan))
             else:
                 stack.enter_context(calibrated(modules, inputs, what.plan, calibration, exact_add=exact_add))
+            stack.enter_context(unrouted(router_biases(base, family), what.plan))
             stack.enter_context(redirected(base.get_input_embeddings(), moved))
             if what.vectors:
                 parts = {

@@ -88,7 +88,7 @@ def rebuild(
     manifest = manifest_file.read(folder)
     recipe = recipe_of(manifest, target)
     for needed, name, what in (
-        (recipe.of_neurons, NEURONS, "which neurons were edited"),
+        (recipe.needs_neurons, NEURONS, "which neurons were edited"),
         (recipe.of_vocabulary, vocabulary_file.FILE, "which language uses which token"),
     ):
         if needed and not (folder / name).is_file():

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from monoglot.editor.models.as_llama import MODEL_TYPES
 from monoglot.editor.models.families import FAMILIES, Family
 from monoglot.editor.models.networks import EXPERTS, Network
+from monoglot.editor.models.routers import bias_of
 from monoglot.editor.runtimes.capabilities import steered_in
 
 DENSE_TOO = ("gemma4_text", "granitemoehybrid", "jamba", "nemotron_h")  # families of dense models and of mixtures
@@ -17,10 +18,11 @@ table in the code, `editor/models/families.py`; a test holds it against the tabl
 *Networks*: the projections by their names in the file, below the name of the layer; `{}` is the number of an expert. Where
 there are several, a layer has one of them, or several beside one another. *`pin`, `add`, `shift`*: the carriers that can hold
 their constants; all but `calibrated` are exact. In a mixture of experts the experts need biases for it. `deactivate` and
-`scale` work in every family. *Run in*: runtimes in which a baked checkpoint of the family was measured beside transformers.
+`scale` work in every family. *Experts off*: the router's bias that `--experts` writes to, exactly. *Run in*: runtimes in
+which a baked checkpoint of the family was measured beside transformers.
 
-| `model_type` | networks | `pin`, `add`, `shift` | run in |
-|---|---|---|---|
+| `model_type` | networks | `pin`, `add`, `shift` | experts off | run in |
+|---|---|---|---|---|
 """
 
 
@@ -30,13 +32,13 @@ def page() -> str:
 
 def rows(family: Family) -> Iterator[str]:
     """A line for the family, or one for each group of its types of which the same is said."""
-    groups: dict[tuple[str, str], list[str]] = {}
+    groups: dict[tuple[str, str, str], list[str]] = {}
     for name in family.model_types:
-        groups.setdefault((constants(family, name), ", ".join(steered_in(name))), []).append(name)
-    for (carriers, runtimes), names in groups.items():
+        groups.setdefault((constants(family, name), router(name), ", ".join(steered_in(name))), []).append(name)
+    for (carriers, bias, runtimes), names in groups.items():
         types = ", ".join(f"`{name}`" for name in names)
         networks = "; ".join(network(each) for each in family.networks)
-        yield f"| {types} | {networks} | {carriers} | {runtimes} |"
+        yield f"| {types} | {networks} | {carriers} | {bias} | {runtimes} |"
 
 
 def network(each: Network) -> str:
@@ -49,6 +51,11 @@ def network(each: Network) -> str:
     }
     said = ", ".join(note for note, applies in notes.items() if applies)
     return ", ".join(f"`{name}`" for name in into) + f" → `{out}`" + (f" ({said})" if said else "")
+
+
+def router(model_type: str) -> str:
+    bias = bias_of(model_type)
+    return f"`{bias}`" if bias else ""
 
 
 def constants(family: Family, model_type: str) -> str:

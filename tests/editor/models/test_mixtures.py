@@ -6,8 +6,7 @@ here, and the tensors of the files themselves.
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 from support import tiny
+from support.mixtures import changed_parts, routing, tensors_of
 from support.tiny import IDS, MIXED, MIXTURES, MOVED, TOLERANCE, logits
 
 from monoglot.editor.edits.bake import bake
@@ -74,25 +74,6 @@ def pick(target: Target, seed: int = 1, share: float = 0.5) -> Neurons:
         for number, block in enumerate(target.feed_forward.networks)
     ]
     return Neurons({"xx": tuple(blocks)}, {}, model_info(target))
-
-
-def tensors_of(folder: Path) -> dict[str, torch.Tensor]:
-    return {name: tensor for file in sorted(folder.glob("*.safetensors")) for name, tensor in load_file(file).items()}
-
-
-def changed_parts(before: Path, after: Path) -> set[str]:
-    """Names of the tensors that differ; of one with three axes, or a stacked bias, each expert's part by itself."""
-    old, new = tensors_of(before), tensors_of(after)
-    assert old.keys() == new.keys()
-    found = set()
-    for name, tensor in old.items():
-        if torch.equal(tensor, new[name]):
-            continue
-        if (".experts." in name and not name.endswith(".weight")) or tensor.ndim == 3:
-            found |= {f"{name}[{e}]" for e in range(len(tensor)) if not torch.equal(tensor[e], new[name][e])}
-        else:
-            found.add(name)
-    return found
 
 
 def assert_baked(target: Target, neurons: Neurons, edit: Edit, out: Path) -> None:
@@ -156,28 +137,6 @@ def test_layers_of_two_widths_and_without_a_network(saved: Callable[..., Path]) 
 # --- recording ------------------------------------------------------------------------------------------------------
 
 IMPLEMENTATIONS = ("eager", "batched_mm", "grouped_mm")
-
-
-@contextmanager
-def routing(model: Any) -> Iterator[dict[int, list[tuple[Any, Any, Any]]]]:
-    """What goes into every module of experts: hidden states, the experts chosen, their weights."""
-    seen: dict[int, list[tuple[Any, Any, Any]]] = {}
-    handles = []
-    modules = [
-        module for module in trunk(model).modules() if hasattr(module, "num_experts") and hasattr(module, "down_proj")
-    ]
-    for number, module in enumerate(modules):
-
-        def look(module: Any, inputs: Any, kwargs: Any, number: int = number) -> None:
-            values = [*inputs, *kwargs.values()]
-            seen.setdefault(number, []).append((values[0].clone(), values[1].clone(), values[2].clone()))
-
-        handles.append(module.register_forward_pre_hook(look, with_kwargs=True))
-    try:
-        yield seen
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def plain(target: Target, layer: int, expert: int, x: torch.Tensor) -> torch.Tensor:
