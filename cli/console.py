@@ -70,12 +70,28 @@ def print_tables(tables: "Iterable[Table]") -> None:
             say(one.note)
 
 
+_open: list[str] = []  # the bar that is shown
+
+
 @contextmanager
 def bar(title: str, unit: str) -> "Iterator[Progress]":
     """Show progress on stderr with rate and time left: update(what, done, in_all).
 
-    When stderr is not a terminal there are plain lines, one every ten seconds.
+    When stderr is not a terminal there are plain lines, one every ten seconds. Inside another bar nothing is shown.
     """
+    if _open:
+        yield lambda what, done, whole: None
+        return
+    _open.append(title)
+    try:
+        with _bar(title, unit) as update:
+            yield update
+    finally:
+        _open.clear()
+
+
+@contextmanager
+def _bar(title: str, unit: str) -> "Iterator[Progress]":
     from rich.console import Console
     from rich.markup import escape
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn

@@ -11,7 +11,7 @@ import warnings
 
 import click
 
-from .console import as_options
+from .console import as_options, bar
 from .terminal import prepare, say, swallow_output
 
 RESUMED = ("detect", "export", "paper")  # what these had done is taken up by the next run
@@ -77,12 +77,14 @@ def group() -> None:
 def main() -> None:
     """Run a command: exit code 1 and one message for what went wrong, 2 for usage, 130 when interrupted or terminated."""
     from ..editor.errors import MonoglotError, MonoglotWarning
+    from ..editor.progress import show as show_long
 
     def show(message: Warning | str, category: type[Warning], *rest: object, **more: object) -> None:
         if issubclass(category, MonoglotWarning):
             say(f"Warning: {as_options(str(message))}", color="yellow", err=True)
 
     prepare()
+    show_long(bar)
     warnings.showwarning = show
     if sys.warnoptions:
         warnings.filterwarnings("always", category=MonoglotWarning)

@@ -113,33 +113,12 @@ def export(
     output = output if output.name not in ("", "..") else absolute(output)
     work = work or default_work(output)
     unproved = output.with_name(f"{output.name}.unproved")
-    target = open_target(resolve(model, base_id))
-    texts = open_corpus(corpus, languages)
-    request = settled(request.without_shorthand().searching(), target)
-    if request.strength == AUTO:
-        _ = request.searched  # raises for several languages
-    off = request.searches_off and rate is None and quantile is None
-    way = (_way(output, request) or _way(unproved, request)) if off else None
-    strength, layers, known = _strength(output, request)
-    if not known:
-        strength, layers, known = _strength(unproved, request)
-    known &= bool(way) or not off  # what an earlier search chose, until this one has chosen
-    asked, request = request, way.request(request) if way else request
-    recipe = request.recipe(target, list(texts), strength, layers, list(texts))
-    constant = any(edit.constant for edit in recipe.edits) or bool(in_layers(recipe))
-    carrier = choose(recipe.carrier, target) if constant else None
-    recipe = replace(recipe, carrier=carrier or AUTO)
-    named = dict.fromkeys([edit.language for edit in recipe.edits] + [str(edit.to) for edit in recipe.redirects])
-    if absent := [language for language in named if language not in texts]:
-        raise NeuronsError(f"there is no text in {', '.join(absent)}; the corpus has {', '.join(texts)}.")
-    check_place(target.source.folder, output)
-    if len(texts) < 2:
-        raise CorpusError(
-            "a language is told from others: give text in two languages or more, best all that are to be kept."
-        )
-    _check_work(work, output, unproved, target)
-    if request.strength == AUTO:
-        check_search(request)
+    opened = ask(
+        model, corpus, request, output, languages=languages, base_id=base_id, work=work,
+        chosen=rate is not None or quantile is not None,
+    )  # fmt: skip
+    target, texts, request, recipe, known = opened.target, opened.texts, opened.request, opened.recipe, opened.known
+    asked, off = opened.asked, opened.off
     if not fast:
         read_held_out(target, texts, tokens=verify_tokens, context=min((detection or Detection()).context, CONTEXT))
     same = known and _same_recipe(output, target, recipe)
@@ -151,7 +130,7 @@ def export(
         if not same:
             check_room(output, sum(shard.size for shard in target.checkpoint.shards))
         detection = replace(
-            detection or Detection(), calibrate=carrier == "calibrated", quantiles=request.value != "mean"
+            detection or Detection(), calibrate=opened.calibrated, quantiles=request.value != "mean"
         )  # fmt: skip
         vocabulary = None
         if recipe.of_vocabulary:
@@ -176,7 +155,7 @@ def export(
                 )
             neurons_file.save(neurons, work / NEURONS)
             made(neurons)
-        elif carrier == "calibrated":
+        elif opened.calibrated:
             statistics, calibration = _statistics(target, texts, work, detection, listener, made)
         inputs = (neurons, calibration, vocabulary)
         baked, place = None, unproved
@@ -204,6 +183,74 @@ def export(
                 remember(output / name, entry.sha256)
             proved = replace(proved, folder=output)
         return Exported(proved.folder, work, target, statistics, neurons, vocabulary, baked, proved)
+
+
+@dataclass(frozen=True)
+class Opened:
+    """What is asked of `export`, opened and checked.
+
+    `asked` is the request as it was made, `request` with what an earlier search chose; `off` says that neurons to switch off
+    are searched for, `known` that the recipe is the one to bake.
+    """
+
+    target: Target
+    texts: Mapping[str, Text]
+    asked: Request
+    request: Request
+    recipe: Recipe
+    off: bool
+    known: bool
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether a calibrated direction carries the constants."""
+        return self.recipe.carrier == "calibrated"
+
+
+def ask(
+    model: str,
+    corpus: Sequence[str],
+    request: Request,
+    output: Path,
+    *,
+    languages: Sequence[str] = (),
+    base_id: str | None = None,
+    work: Path | None = None,
+    chosen: bool = False,
+) -> Opened:
+    """Open the model and the text, and see that what is requested can be done. Raises MonoglotError.
+
+    `chosen` says that a rate or a quantile was given, so that none is searched for.
+    """
+    unproved = output.with_name(f"{output.name}.unproved")
+    target = open_target(resolve(model, base_id))
+    texts = open_corpus(corpus, languages)
+    request = settled(request.without_shorthand().searching(), target)
+    if request.strength == AUTO:
+        _ = request.searched  # raises for several languages
+    off = request.searches_off and not chosen
+    way = (_way(output, request) or _way(unproved, request)) if off else None
+    strength, layers, known = _strength(output, request)
+    if not known:
+        strength, layers, known = _strength(unproved, request)
+    known &= bool(way) or not off  # what an earlier search chose, until this one has chosen
+    asked, request = request, way.request(request) if way else request
+    recipe = request.recipe(target, list(texts), strength, layers, list(texts))
+    constant = any(edit.constant for edit in recipe.edits) or bool(in_layers(recipe))
+    carrier = choose(recipe.carrier, target) if constant else None
+    recipe = replace(recipe, carrier=carrier or AUTO)
+    named = dict.fromkeys([edit.language for edit in recipe.edits] + [str(edit.to) for edit in recipe.redirects])
+    if absent := [language for language in named if language not in texts]:
+        raise NeuronsError(f"there is no text in {', '.join(absent)}; the corpus has {', '.join(texts)}.")
+    check_place(target.source.folder, output)
+    if len(texts) < 2:
+        raise CorpusError(
+            "a language is told from others: give text in two languages or more, best all that are to be kept."
+        )
+    _check_work(work or default_work(output), output, unproved, target)
+    if request.strength == AUTO:
+        check_search(request)
+    return Opened(target, texts, asked, request, recipe, off, known)
 
 
 def _check_work(work: Path, output: Path, unproved: Path, target: Target) -> None:

@@ -19,6 +19,19 @@ def unheard(line: str) -> None:
     """Drop a line."""
 
 
+_shown: list[Stage] = [silent]
+
+
+def show(stage: Stage) -> None:
+    """Show with `stage` what takes long where no caller has a callback: the hashes of a model's files, text that is read."""
+    _shown[0] = stage
+
+
+def shown(title: str, unit: str) -> AbstractContextManager[Progress]:
+    """Open a stage that whoever called `show` sees, and nobody else."""
+    return _shown[0](title, unit)
+
+
 def stages(progress: Progress | None) -> Stage:
     """Make stages that all report to one callback, each under its title."""
     if progress is None:

@@ -28,6 +28,7 @@ COVERED = {
     "cli/steps/evaluate.py": "cli/commands/test_evaluate.py",
     "cli/steps/export.py": "cli/commands/test_export.py",
     "cli/steps/find.py": "cli/commands/test_find.py",
+    "cli/steps/forecast.py": "editor/forecast/test_of_export.py",
     "cli/steps/gguf.py": "cli/test_gguf.py",
     "cli/steps/push.py": "cli/commands/test_push.py",
     "cli/steps/runtimes.py": "cli/commands/test_runtimes.py",

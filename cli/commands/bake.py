@@ -39,6 +39,7 @@ from ..terminal import quoted
     help="The folder to write; of a GGUF file, the file.",
 )
 @click.option("--force", is_flag=True, help="Replace what monoglot wrote there.")
+@click.option("--dry-run", is_flag=True, help="Say what would be edited and written, and what it needs; write nothing.")
 @rehash_option
 @device_options
 @click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")
@@ -51,6 +52,7 @@ def command(
     base_id: str | None,
     output: Path,
     force: bool,
+    dry_run: bool,
     device: str,
     dtype: str,
     as_json: bool,
@@ -129,6 +131,10 @@ def command(
                 "that, then convert the result with `monoglot convert`."
             )
         gguf.refuse(gguf.IDLE_IN_BAKE)
+        if dry_run:
+            raise click.UsageError(
+                "--dry-run looks at a safetensors checkpoint; a GGUF file is copied with zeros in it."
+            )
         if output.suffix != ".gguf":
             raise click.UsageError(
                 f"-o {output}: {model} is a GGUF file, and so is what is made of it. Name an OUT.gguf."
@@ -144,6 +150,15 @@ def command(
     vocabulary = vocabularies.load(vocabulary_file) if vocabulary_file else None
     target = open_target(resolve(model, base_id))
     calibration = open_calibration(calibration_file, target) if calibration_file else None
+    if dry_run:
+        from ...editor.forecast.of_bake import forecast_bake
+        from ..steps.forecast import show_forecast
+
+        forecast = forecast_bake(
+            target, found, recipe or request, output, calibration=calibration, vocabulary=vocabulary, force=force
+        )  # fmt: skip
+        show_forecast(forecast, as_json)
+        return
     if recipe is not None:
         baked = bake_recipe(
             target, found, recipe, output, calibration=calibration, vocabulary=vocabulary, force=force, card=CARD,

@@ -30,6 +30,9 @@ from ..steps.push import ready
 @rehash_option
 @click.option("--push", metavar="USER/NAME", help="Put it on the Hub when it is proved, as `monoglot push` does.")
 @click.option("--yes", is_flag=True, help="With --push: don't ask.")
+@click.option(
+    "--dry-run", is_flag=True, help="Say what would be done, how long it takes, and what it needs; write nothing."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print only the answer, as JSON.")
 def command(
     model: str,
@@ -51,6 +54,7 @@ def command(
     force: bool,
     push: str | None,
     yes: bool,
+    dry_run: bool,
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -66,6 +70,7 @@ def command(
     monoglot export google/gemma-3-270m --corpus texts/ --activate fr --hold others -o gemma-fr
     monoglot export ./model --corpus texts/ --deactivate zh,ja --shared edit -o OUT
     monoglot export google/gemma-3-270m --corpus texts/ --redirect zh=en -o gemma-zh-as-en
+    monoglot export google/gemma-3-270m --corpus texts/ --deactivate zh -o gemma-no-zh --dry-run
     """
     from ...editor.statistics.detection import Detection
 
@@ -76,12 +81,26 @@ def command(
     require(request)
     if yes and not push:
         raise click.UsageError("--yes goes with --push.")
+    detection = Detection(tokens, context, minimum, batch_size, device, dtype)
+    if dry_run:
+        from ...editor.export import ask
+        from ...editor.forecast.of_export import forecast_export
+        from ..steps.forecast import show_forecast
+
+        asked = ask(
+            model, corpus, request, output, languages=split(languages), base_id=base_id, work=work, chosen=bool(chosen)
+        )
+        done = forecast_export(
+            asked, output, detection, verify_tokens=verify_tokens, fast=fast, work=work, force=force
+        )  # fmt: skip
+        show_forecast(done, as_json)
+        return
     if push:
         ready(push, yes)
     passed = run_export(
         model, corpus, request, output, languages=split(languages), rate=rate if chosen else None,
         quantile=quantile if chosen else None,
-        detection=Detection(tokens, context, minimum, batch_size, device, dtype), verify_tokens=verify_tokens, fast=fast,
+        detection=detection, verify_tokens=verify_tokens, fast=fast,
         base_id=base_id, work=work, force=force, as_json=as_json, push=push, yes=yes,
     )  # fmt: skip
     if not passed:

@@ -19,6 +19,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -35,6 +36,7 @@ from ..models.source import Source, resolve_base
 from ..models.target import Target, is_sampled
 from ..neurons import neurons as neurons_file
 from ..neurons.neurons import Neurons
+from ..progress import shown
 from ..statistics import vocabulary as vocabulary_file
 from ..statistics.vocabulary import Vocabulary
 from ..text.languages import Code
@@ -388,13 +390,17 @@ def check_whole(folder: Path) -> None:
 
 def compare_files(folder: Path, listed: Mapping[str, FileEntry], *, hashes: bool) -> dict[str, Any]:
     """Compare the manifest's files as they are now: how many, by what they were compared, which are missing or others."""
-    missing, changed = [], []
-    for name, own in listed.items():
-        path = folder / name
-        if not path.is_file():
-            missing.append(name)
-        elif path.stat().st_size != own.size or (hashes and sha256(path) != own.sha256):
-            changed.append(name)
+    missing, changed, done = [], [], 0
+    whole = sum(own.size for own in listed.values()) // 10**6
+    with shown("sha256", "MB") as update:
+        for name, own in listed.items():
+            path = folder / name
+            told = partial(lambda before, read: update("", (before + read) // 10**6, whole), done)
+            if not path.is_file():
+                missing.append(name)
+            elif path.stat().st_size != own.size or (hashes and sha256(path, told) != own.sha256):
+                changed.append(name)
+            done += own.size
     return {"listed": len(listed), "by": "sha256" if hashes else "size", "missing": missing, "changed": changed}
 
 

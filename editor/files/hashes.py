@@ -21,10 +21,12 @@ import re
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 from threading import Lock
 
 from ..errors import CheckpointError, OutputError
+from ..progress import shown
 from .output import replace_file
 from .streams import sha256
 
@@ -59,12 +61,17 @@ def file_hashes(paths: Iterable[Path], progress: Callable[[Path, int, int], None
                 done[number] = count
                 if progress:
                     progress(listed[number], sum(done), sum(sizes))
+                elif update:
+                    update("", sum(done) // 10**6, sum(sizes) // 10**6)
 
-        digest = file_hash(listed[number], told if progress else None)
+        digest = file_hash(listed[number], told)
         told(sizes[number])
         return digest
 
-    with ThreadPoolExecutor(min(THREADS, os.cpu_count() or 1)) as pool:
+    with (
+        shown("sha256", "MB") if progress is None else nullcontext() as update,
+        ThreadPoolExecutor(min(THREADS, os.cpu_count() or 1)) as pool,
+    ):
         return list(pool.map(hashed, range(len(listed))))
 
 

@@ -57,6 +57,31 @@ def choose_dtype(folder: Path, device: str = "auto", dtype: str = "auto") -> str
     return stored if stored in DTYPES and stored != "auto" else "float32"
 
 
+def without_weights(folder: Path) -> Any:
+    """Build the model of a folder without weights, to count them. Raises ModelError when transformers can't build it."""
+    import torch
+    import transformers
+
+    try:
+        with quiet(), torch.device("meta"):
+            config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
+            for part in (config, config.get_text_config()):
+                for key in QUANTISATION_KEYS:
+                    part.__dict__.pop(key, None)
+            return _builder(config).from_config(config, trust_remote_code=False)
+    except Exception as error:  # of many kinds, as below
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ModelError(f"transformers {transformers.__version__} cannot load {folder.name}: {reason}") from None
+
+
+def _builder(config: Any) -> Any:
+    """Return the class that builds a config's model."""
+    import transformers
+
+    causal = type(config) in transformers.models.auto.modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING
+    return transformers.AutoModelForCausalLM if causal else transformers.AutoModelForImageTextToText
+
+
 def load_model(folder: Path, *, device: str = "auto", dtype: str = "auto") -> Any:
     """Load the language model of a folder, in evaluation mode; a multimodal one is built whole.
 
@@ -73,8 +98,7 @@ def load_model(folder: Path, *, device: str = "auto", dtype: str = "auto") -> An
     try:
         with quiet():
             config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
-            causal = type(config) in transformers.models.auto.modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING
-            builder = transformers.AutoModelForCausalLM if causal else transformers.AutoModelForImageTextToText
+            builder = _builder(config)
             floats = getattr(torch, dtype)
             if quantisation_of(read_config(folder, quantised=True)):
                 for part in (config, config.get_text_config()):

@@ -14,7 +14,7 @@ a constant and a row that carries one are rounded once to the checkpoint's dtype
 weight, which the bounds below allow for.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -48,8 +48,10 @@ class Bytes:
     notes: tuple[str, ...] = ()
 
 
-def verify_bytes(folder: Path, target: Target, neurons: Neurons) -> Bytes:
-    """Prove (a), from the bytes alone, in constant memory."""
+def verify_bytes(
+    folder: Path, target: Target, neurons: Neurons, progress: Callable[[int, int], None] | None = None
+) -> Bytes:
+    """Prove (a), from the bytes alone, in constant memory. `progress` gets the bytes compared so far, and those in all."""
     manifest = manifest_file.read(folder)
     try:
         expected = layout(target, carried_in(folder, target, neurons))
@@ -58,7 +60,7 @@ def verify_bytes(folder: Path, target: Target, neurons: Neurons) -> Bytes:
     hasher = ThreadPoolExecutor(1)  # goes through a shard beside the comparison, so that the disk is asked once
     try:
         hashes = {name: hasher.submit(sha256, folder / name) for name in manifest.files if (folder / name).is_file()}
-        found = _compare(folder, target, expected, hashes)
+        found = _compare(folder, target, expected, hashes, progress or (lambda done, whole: None))
         notes: list[str] = []
         problems = (*_file_problems(folder, manifest, hashes, notes), *found.problems)
     finally:
@@ -66,7 +68,13 @@ def verify_bytes(folder: Path, target: Target, neurons: Neurons) -> Bytes:
     return replace(found, files=len(manifest.files), problems=problems, notes=tuple(notes))
 
 
-def _compare(folder: Path, target: Target, expected: Layout, hashes: Mapping[str, Future[str]]) -> Bytes:
+def _compare(
+    folder: Path,
+    target: Target,
+    expected: Layout,
+    hashes: Mapping[str, Future[str]],
+    progress: Callable[[int, int], None],
+) -> Bytes:
     """Compare the checkpoint with its base, file by file; waits for the hash of each shard before the next."""
     problems = []
     base_files, _ = side_files(target.checkpoint)
@@ -88,7 +96,8 @@ def _compare(folder: Path, target: Target, expected: Layout, hashes: Mapping[str
     made = {*expected.shards, *expected.copies, *(name for name in expected.made if name.endswith(".safetensors"))}
     if sorted(shards) != sorted(made):
         return Bytes(0, 0, 0, 0, (*problems, "the shards have other names than they should."))
-    rows = others = edited = 0
+    rows = others = edited = done = 0
+    whole = sum(tensor.end - tensor.begin for _, base in expected.shards.values() for tensor in base.tensors)
     for name, (header, base) in expected.shards.items():
         shard = shards[name]
         if shard.header != header or shard.size - len(header) != base.size - len(base.header):
@@ -110,6 +119,8 @@ def _compare(folder: Path, target: Target, expected: Layout, hashes: Mapping[str
                 others += 1
                 if not same_bytes(shard.path, base.path, tensor.begin + shift, tensor.begin, tensor.end - tensor.begin):
                     problems.append(f"{tensor.name} changed, which the recipe doesn't touch.")
+            done += tensor.end - tensor.begin
+            progress(done, whole)
         if name in hashes:
             hashes[name].result()
     for name, copy in expected.copies.items():

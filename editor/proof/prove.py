@@ -11,7 +11,7 @@ from ..edits.certificate import Certificate
 from ..files.output import updating
 from ..models.target import Target
 from ..neurons import neurons as neurons_file
-from ..progress import NOBODY, Listener, Told, unheard
+from ..progress import NOBODY, Listener, Told, in_megabytes, unheard
 from ..text.corpus import Text, open_corpus
 from .bytes import verify_bytes
 from .certificate import make_certificate
@@ -63,7 +63,8 @@ def prove(
     """
     before = manifest.read(folder)
     neurons = neurons_file.load(neurons_path) if neurons_path else manifest.neurons_of(folder, before)
-    in_bytes = verify_bytes(folder, target, neurons)
+    with listener.stage("compare bytes", "MB") as update:
+        in_bytes = verify_bytes(folder, target, neurons, in_megabytes(update))
     logits = None
     if texts and not in_bytes.problems:
         opened = texts()

@@ -89,15 +89,11 @@ def record(
 
     With `held_out`, what `prepare_held_out` returned, the inputs of the feed-forward networks are recorded too.
     """
-    settings = {"context": fitting_context(target, context), "dtype": choose_dtype(target.source.folder, device, dtype)}
-    texts = {language: (one.sha256,) for language, one in packed.items()}
-    made_of = (target.fingerprint, texts, settings, versions())
-    if (
-        reuse
-        and (reuse.model.fingerprint, reuse.texts, reuse.settings, reuse.versions) == made_of
-        and _holds(reuse, quantiles, per_text, held_out)
-    ):
+    asked = Detection(context=context, device=device, quantiles=quantiles, per_text=per_text)
+    dtype = choose_dtype(target.source.folder, device, dtype)
+    if reuse and fits(reuse, target, packed, asked, dtype, held_out):
         return reuse
+    settings = _settings(target, context, dtype)
     if held_out and target.feed_forward.mixture:
         raise StatisticsError(
             f"{target.source.name} is a mixture of experts: no direction could stand in for the constant 1 in each of its "
@@ -122,6 +118,25 @@ def record(
     )
     check_unchanged(target)
     return found
+
+
+def _settings(target: Target, context: int, dtype: str) -> dict[str, int | str]:
+    return {"context": fitting_context(target, context), "dtype": dtype}
+
+
+def fits(
+    statistics: Statistics,
+    target: Target,
+    packed: Mapping[str, Packed],
+    asked: Detection,
+    dtype: str,
+    held_out: Mapping[str, Packed] | None = None,
+) -> bool:
+    """Whether statistics were made of the same model, text and settings, `dtype` as it was chosen, and hold what is asked."""
+    texts = {language: (one.sha256,) for language, one in packed.items()}
+    made_of = (target.fingerprint, texts, _settings(target, asked.context, dtype), versions())
+    known = (statistics.model.fingerprint, statistics.texts, statistics.settings, statistics.versions)
+    return known == made_of and _holds(statistics, asked.quantiles, asked.per_text, held_out)
 
 
 def _holds(statistics: Statistics, quantiles: bool, per_text: bool, held_out: Mapping[str, Packed] | None) -> bool:

@@ -13,6 +13,7 @@ from ..errors import CorpusError
 from ..models.families import text_config
 from ..models.hf import load_tokenizer
 from ..models.target import Target
+from ..progress import shown
 from .corpus import HELD_OUT_EVERY, Text
 
 MINIMUM_TOKENS = 2_000
@@ -95,7 +96,9 @@ def read_texts(
     """
     context = fitting_context(target, context)
     tokenizer = load_tokenizer(target.source.folder)
-    return {
-        language: pack(text, tokenizer, tokens=tokens, context=context, held_out=held_out, after=after)
-        for language, text in texts.items()
-    }
+    packed = {}
+    with shown("read text", "languages") as update:
+        for number, (language, text) in enumerate(texts.items(), start=1):
+            packed[language] = pack(text, tokenizer, tokens=tokens, context=context, held_out=held_out, after=after)
+            update(language, number, len(texts))
+    return packed

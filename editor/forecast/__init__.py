@@ -1,0 +1,1 @@
+"""What a command would read, do and take, said before it does it."""
