@@ -89,10 +89,9 @@ def edit_options(function: Function) -> Function:
             click.option(
                 "--point",
                 metavar="embedding|LAYER",
-                default=Request.point,
-                show_default=True,
                 callback=_point,
-                help="Where --op vector is added: at the embedding, or after a layer, counted from 0.",
+                help="Where --op vector is added: at the embedding, or after a layer, counted from 0.  [default: embedding, "
+                "of --vector all layers that it has]",
             ),
             click.option(
                 "--value",
@@ -227,7 +226,9 @@ def _strength(ctx: click.Context, option: click.Parameter, value: str | None) ->
         raise click.BadParameter("a number, or auto") from None
 
 
-def _point(ctx: click.Context, option: click.Parameter, value: str) -> str | int:
+def _point(ctx: click.Context, option: click.Parameter, value: str | None) -> str | int | None:
+    if value is None:
+        return None
     if value != EMBEDDING and not value.isdecimal():
         raise click.BadParameter(f"{EMBEDDING}, or the number of a layer")
     return value if value == EMBEDDING else int(value)

@@ -20,7 +20,7 @@ from .editor.edits.bake import Baked
 from .editor.edits.fit import open_calibration
 from .editor.edits.manifest import open_source, read
 from .editor.edits.recipe import Recipe
-from .editor.edits.request import Request
+from .editor.edits.request import Request, with_vector
 from .editor.errors import RecipeError
 from .editor.export import Exported
 from .editor.gguf import convert as gguf
@@ -171,6 +171,7 @@ def bake(
     recipe: Recipe | Place | None = None,
     calibration: Place | None = None,
     vocabulary: Place | None = None,
+    vector: Place | None = None,
     base_id: str | None = None,
     force: bool = False,
     device: str = Detection.device,
@@ -181,7 +182,8 @@ def bake(
 ) -> Baked:
     """Write a model with the edited neurons to the folder `output`, by a recipe or by what `edits` ask for.
 
-    Where tokens alone are redirected, `neurons` is None. `vocabulary` is a file that `monoglot tokens` wrote.
+    Where tokens alone are redirected, `neurons` is None. `vocabulary` is a file that `monoglot tokens` wrote,
+    `vector` a control vector in a file, which goes by the name in `activate`.
     """
     if recipe is not None and edits:
         raise RecipeError(f"a recipe says everything, `{next(iter(edits))}` too. Leave one of them out.")
@@ -195,8 +197,11 @@ def bake(
             target, found, made, Path(output), calibration=fitted, vocabulary=counted, force=force, card=CARD,
             listener=listener,
         )  # fmt: skip
+    request = _request(edits)
+    if vector is not None:
+        request, counted = with_vector(request, Path(vector), target, counted)
     return bake_requested(
-        target, found, _request(edits), Path(output), calibration=fitted, vocabulary=counted, force=force, device=device,
+        target, found, request, Path(output), calibration=fitted, vocabulary=counted, force=force, device=device,
         dtype=dtype, card=CARD, listener=listener,
     )  # fmt: skip
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
 import pytest
 import yaml
 from scripts import help_texts
@@ -26,6 +27,7 @@ from monoglot.editor.files import kinds
 from monoglot.editor.models.families import FAMILIES
 from monoglot.editor.neurons import find
 from monoglot.editor.runtimes import adapters
+from monoglot.editor.statistics import control_vector
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
@@ -73,6 +75,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "texts" / "ja.txt").write_text("\n\n".join(documents) + "\n", encoding="utf-8")
     (folder / "prompts.jsonl").write_text('{"language": "en", "prompt": "The quick brown fox"}\n')
     ggufs.write(folder / "model.gguf")
+    control_vector.write(folder / "polite.gguf", {1: np.linspace(-1, 1, tiny.HIDDEN)}, "llama")
     return folder
 
 
@@ -92,7 +95,8 @@ def test_the_commands_run(there: Path, command: str, monoglot: Callable[..., tup
     words = shlex.split(command)[1:]
     more = [] if "embedded" in command else ["--rate", "0.5", "--quantile", "0.6"]
     more = more if words[0] in ("compare", "export", "find", "paper") else []
-    more += ["--tolerance", "9", "--prompts", "prompts.jsonl"] if "--activate" in words else []
+    if "--activate" in words:
+        more += ["--tolerance", "9", *(["--prompts", "prompts.jsonl"] if "vector" not in words else [])]
     code, _, said = monoglot(*words, *more)
     assert code == 0, said
 

@@ -29,6 +29,17 @@ from ..terminal import quoted
     type=click.Path(path_type=Path),
     help="For --redirect and --op vector: what `monoglot tokens` wrote.",
 )
+@click.option(
+    "--vector",
+    "vector_file",
+    type=click.Path(path_type=Path),
+    help="For --op vector: a control vector made elsewhere, .gguf, .safetensors or .pt; it goes by the name in --activate.",
+)
+@click.option(
+    "--export-vector",
+    type=click.Path(path_type=Path),
+    help="Write the vectors that are added after layers, times their strength, as a control vector: .gguf or .safetensors.",
+)
 @click.option("--recipe", "recipe_path", type=click.Path(path_type=Path), help="A recipe.yaml instead of the options.")
 @click.option("--base-id", help="Hub id of the base, for the card, when MODEL is a folder.")
 @click.option(
@@ -48,6 +59,8 @@ def command(
     neurons_file: Path | None,
     calibration_file: Path | None,
     vocabulary_file: Path | None,
+    vector_file: Path | None,
+    export_vector: Path | None,
     recipe_path: Path | None,
     base_id: str | None,
     output: Path,
@@ -66,6 +79,7 @@ def command(
     monoglot bake gpt2 neurons.json --activate fr --deactivate en --strength 2 -o gpt2-fr
     monoglot bake google/gemma-3-270m --redirect zh=en --vocabulary vocabulary.monoglot -o gemma-zh-as-en
     monoglot bake google/gemma-3-270m --activate fr --op vector --vocabulary vocabulary.monoglot -o gemma-fr
+    monoglot bake google/gemma-3-270m --activate polite --op vector --vector polite.gguf -o gemma-polite
     monoglot bake --recipe recipe.yaml -o OUT
     monoglot bake model.gguf neurons.json --deactivate zh -o out.gguf
 
@@ -79,12 +93,14 @@ def command(
     from ...editor.edits import recipe as recipes
     from ...editor.edits.calibration import FILE
     from ...editor.edits.fit import open_calibration
+    from ...editor.edits.request import with_vector
     from ...editor.errors import RecipeError
     from ...editor.files.gguf import is_gguf
     from ...editor.measures.search import bake_recipe, bake_requested
     from ...editor.models.source import resolve
     from ...editor.models.target import about_sampled, open_target
     from ...editor.neurons import neurons
+    from ...editor.statistics import control_vector
     from ...editor.statistics import vocabulary as vocabularies
 
     request = request_of(**options)
@@ -117,8 +133,10 @@ def command(
         if not model or not (neurons_file or not request.needs_neurons):
             raise click.UsageError("Name the model and the neurons file (or a --recipe).")
         require(request)
-        if request.of_vocabulary and not vocabulary_file:
-            what = "--redirect" if request.redirect else "--op vector"
+        if vector_file and not request.of_vocabulary:
+            raise click.UsageError("--vector goes with --op vector.")
+        if request.of_vocabulary and not (vocabulary_file or vector_file):
+            what = "--redirect" if request.redirect else "--op vector without --vector"
             raise click.UsageError(f"{what} needs what `monoglot tokens` wrote: name it with --vocabulary.")
         if vocabulary_file and not request.of_vocabulary:
             raise click.UsageError("--vocabulary goes with --redirect or --op vector.")
@@ -150,6 +168,11 @@ def command(
     vocabulary = vocabularies.load(vocabulary_file) if vocabulary_file else None
     target = open_target(resolve(model, base_id))
     calibration = open_calibration(calibration_file, target) if calibration_file else None
+    if vector_file:
+        request, vocabulary = with_vector(request, vector_file, target, vocabulary)
+    if export_vector:
+        points = {edit.point for edit in recipe.vectors} if recipe else {*request.points, request.point}
+        control_vector.check_place(export_vector, {point for point in points if type(point) is int})
     if dry_run:
         from ...editor.forecast.of_bake import forecast_bake
         from ..steps.forecast import show_forecast
@@ -182,6 +205,10 @@ def command(
             "On a fine-tune of it most will still be right; see the effect with `monoglot verify`."
             f"{about_sampled(target, found.model.fingerprint)}"
         )
+    if export_vector:
+        values = {vector.layer: vector.value for vector in baked.carried.vectors}
+        control_vector.write(export_vector, values, target.feed_forward.model_type)
+        note(f"Wrote {export_vector}: the vectors after {len(values)} layer{'s' * (len(values) > 1)}.")
     about_config(baked, request.compat_config)
     about_runtimes(baked, request.for_runtimes)
     show_baked(baked, as_json)

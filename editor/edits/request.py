@@ -23,6 +23,7 @@ from .recipe import (
 
 if TYPE_CHECKING:
     from ..models.target import Target
+    from ..statistics.vocabulary import Vocabulary
 
 AUTO = "auto"
 OTHERS = "others"  # all languages but the activated ones
@@ -38,7 +39,8 @@ class Request:
     `scale` has (language, factor) pairs, `redirect` (language, language it goes to) pairs. `strength`, `value`, `op` and
     `layers` are those of the activated languages; `strength` is that of the redirected ones where none is activated, and
     `op` redirect means that all other languages go to the activated one, and `op` vector that its vector is added at `point`:
-    EMBEDDING, or the number of a layer. `strength` AUTO searches for the smallest that
+    EMBEDDING, which None stands for, or the number of a layer; or, of a control vector that was made elsewhere, at `points`,
+    the layers that it has vectors after (see `with_vector`). `strength` AUTO searches for the smallest that
     works, with `target_accuracy` and a file of `prompts`. `layers` are the
     first and the last one, "all", or AUTO: all but the last sixth, where constants make loops. `for_runtimes` are runtimes
     that are to show the edits, which decides on the carrier where that is AUTO, and on `untie`: whether a model that reads
@@ -69,8 +71,9 @@ class Request:
     target_damage: float = TARGET_DAMAGE
     spare: float = SPARE
     untie: bool | None = None
-    point: str | int = EMBEDDING
+    point: str | int | None = None
     experts: tuple[str, ...] = ()  # to switch off: languages, or by number
+    points: tuple[int, ...] = ()
 
     @property
     def any(self) -> bool:
@@ -138,7 +141,8 @@ class Request:
         edits += [Edit(language, "pin", 1.0, f"mean@{self.activate[0]}") for language in _named(self.hold, others)]
         value = self.value if self.op in CONSTANT_OPS else None
         if self.op == VECTOR:
-            edits += [Edit(language, VECTOR, strength, point=self.point) for language in self.activate]
+            points = self.points or (EMBEDDING if self.point is None else self.point,)
+            edits += [Edit(language, VECTOR, strength, point=point) for language in self.activate for point in points]
         else:
             edits += [Edit(language, self.op, strength, value, layers) for language in self.activate]
         edits += [Edit(language, "scale", factor) for language, factor in self.scale]
@@ -178,7 +182,7 @@ class Request:
         where = layers or self.candidates(target)[0]
         of_neurons = self.edits(
             languages,
-            (VECTOR_STRENGTH if self.op == VECTOR else 1.0) if strength is None else strength,
+            (VECTOR_STRENGTH if self.op == VECTOR and not self.points else 1.0) if strength is None else strength,
             None if where == (0, target.feed_forward.layers - 1) else where,
         )
         made = Recipe(
@@ -209,3 +213,34 @@ class Request:
 
 def _named(languages: Sequence[str], others: Sequence[str]) -> list[str]:
     return [one for language in languages for one in (others if language == OTHERS and others else [language])]
+
+
+def with_vector(
+    request: Request, path: Path, target: "Target", vocabulary: "Vocabulary | None" = None
+) -> "tuple[Request, Vocabulary]":
+    """Give a request that adds the control vector in a file, and a vocabulary that holds it.
+
+    The vector goes by the name of the one language that is activated. Raises RecipeError where the request asks for
+    something else, StatisticsError for a file that is no control vector of such a model.
+    """
+    from ..models.embedding import open_embedding
+    from ..models.target import model_info
+    from ..statistics import control_vector
+    from ..statistics.vocabulary import none_counted
+
+    if request.op != VECTOR or len(request.activate) != 1:
+        raise RecipeError("a `vector` from a file is added by `op` vector, and goes by the one name in `activate`.")
+    if request.point == EMBEDDING:
+        raise RecipeError(
+            "a `vector` from a file is added after layers, not at the embedding: its units are a layer's."
+        )
+    layer = None if request.point is None else int(request.point)
+    found = control_vector.read(path, target.feed_forward.layers, layer)
+    if len(length := {len(vector) for vector in found.values()} - {target.feed_forward.hidden}):
+        raise RecipeError(
+            f"the vectors in {path} have {length.pop()} numbers, and the residual stream of {target.source.name} has "
+            f"{target.feed_forward.hidden}. They are of another model."
+        )
+    counts = vocabulary or none_counted(model_info(target), open_embedding(target).rows)
+    known = {(request.activate[0], number): vector for number, vector in found.items()}
+    return replace(request, points=tuple(found)), replace(counts, vectors={**counts.vectors, **known})
