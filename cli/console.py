@@ -19,6 +19,7 @@ above_tolerance activate aligned base batch_size calibrate calibration carrier c
 deactivate device dtype force hold judge judge_model languages layers model op outputs point private prompts public python
 quantile quantizer rate redirect revision scale shared spare strength system tag
 threshold timeout tolerance tuned untie unverified value vector work
+memory scratch stream
 """
 OPTIONS = {  # what the library's messages call by the names of its arguments -> the options
     **{name: f"--{name.replace('_', '-')}" for name in ARGUMENTS.split()},

@@ -1,6 +1,9 @@
 """Options that several commands share."""
 
+import functools
+import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -96,6 +99,50 @@ def detect_options(function: Function) -> Function:
     ):
         function = option(function)
     return device_options(function)
+
+
+def stream_options(function: Function) -> Function:
+    """--stream, --memory and --scratch; the command gets one `streaming`."""
+
+    @functools.wraps(function)
+    def streamed(*inputs: Any, stream: str, memory: int | None, scratch: Path | None, **named: Any) -> Any:
+        from ..editor.live.streaming import Streaming
+
+        return function(*inputs, streaming=Streaming(stream, memory, scratch), **named)
+
+    for option in (
+        click.option(
+            "--scratch",
+            type=click.Path(path_type=Path),
+            help="Folder for hidden states that memory has no room for. Default: beside the result.",
+        ),
+        click.option(
+            "--memory",
+            metavar="SIZE",
+            callback=_size,
+            help="What the process may take, as 8GB or 500MB. Default: what is available.",
+        ),
+        click.option(
+            "--stream",
+            type=click.Choice(["auto", "layers", "off"]),
+            default="auto",
+            show_default=True,
+            help="Run the model layer by layer, so that it is never whole in memory; auto: if it would not fit.",
+        ),
+    ):
+        streamed = option(streamed)
+    return streamed  # type: ignore[return-value]
+
+
+def _size(ctx: click.Context, option: click.Parameter, value: str | None) -> int | None:
+    """Read an amount of memory."""
+    if value is None:
+        return None
+    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?([KMGT]?)(i?)B?", value.strip(), re.IGNORECASE)
+    if not found or not float(found[1]):
+        raise click.BadParameter("a size, as 8GB or 500MB")
+    power = "KMGT".find(found[2].upper()) + 1 if found[2] else 0
+    return int(float(found[1]) * (1024 if found[3] else 1000) ** power)
 
 
 def find_options(function: Function) -> Function:

@@ -1,18 +1,23 @@
 """monoglot detect: a model and text in, activation statistics out."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from ..console import note
-from ..options import corpus_options, detect_options, split
+from ..options import corpus_options, detect_options, split, stream_options
 from ..steps.detect import check_output, first_worker_first, run_detect, show_statistics, workers
+
+if TYPE_CHECKING:
+    from ...editor.live.streaming import Streaming
 
 
 @click.command("detect")
 @click.argument("model", required=False)
 @corpus_options
 @detect_options
+@stream_options
 @click.option(
     "--quantiles",
     is_flag=True,
@@ -48,6 +53,7 @@ def command(
     batch_size: int,
     device: str,
     dtype: str,
+    streaming: "Streaming",
     quantiles: bool,
     per_text: bool,
     calibrate: bool,
@@ -88,7 +94,7 @@ def command(
         if not merge:
             result = run_detect(
                 str(model), corpus, split(languages), rank, output,
-                Detection(tokens, context, minimum, batch_size, device, dtype, quantiles, per_text, calibrate),
+                Detection(tokens, context, minimum, batch_size, device, dtype, quantiles, per_text, calibrate, streaming),
             )  # fmt: skip
         elif rank == 0:
             parts = [*merge, *([Path(model)] if model else []), *more]

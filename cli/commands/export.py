@@ -1,15 +1,18 @@
 """monoglot export: a model, text and a language in; a proved, described checkpoint out."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ...editor.proof.settings import TOKENS
 from ..edit_options import edit_options, request_of, require, search_options
-from ..options import corpus_options, detect_options, find_options, given, rehash_option, split
+from ..options import corpus_options, detect_options, find_options, given, rehash_option, split, stream_options
 from ..steps.export import run_export
 from ..steps.push import ready
+
+if TYPE_CHECKING:
+    from ...editor.live.streaming import Streaming
 
 
 @click.command("export")
@@ -19,6 +22,7 @@ from ..steps.push import ready
 @search_options
 @find_options
 @detect_options
+@stream_options
 @click.option(
     "--verify-tokens", type=click.IntRange(2), default=TOKENS, show_default=True, help="Held-out tokens a language."
 )
@@ -46,6 +50,7 @@ def command(
     batch_size: int,
     device: str,
     dtype: str,
+    streaming: "Streaming",
     verify_tokens: int,
     fast: bool,
     base_id: str | None,
@@ -81,7 +86,7 @@ def command(
     require(request)
     if yes and not push:
         raise click.UsageError("--yes goes with --push.")
-    detection = Detection(tokens, context, minimum, batch_size, device, dtype)
+    detection = Detection(tokens, context, minimum, batch_size, device, dtype, streaming=streaming)
     if dry_run:
         from ...editor.export import ask
         from ...editor.forecast.of_export import forecast_export

@@ -49,8 +49,8 @@ def run_detect(
     with bar("detect", "tokens") if rank == 0 else nullcontext() as update:
         return record(
             target, packed, context=asked.context, batch_size=asked.batch_size, device=asked.device, dtype=asked.dtype,
-            quantiles=asked.quantiles, per_text=asked.per_text, held_out=held_out, resume_file=resume_file,
-            progress=update,
+            quantiles=asked.quantiles, per_text=asked.per_text, held_out=held_out, streaming=asked.streaming,
+            resume_file=resume_file, progress=update,
         )  # fmt: skip
 
 

@@ -7,28 +7,20 @@ float16 and bfloat16 weight exactly. No code from a checkpoint runs.
 import contextlib
 import os
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ..errors import ModelError, MonoglotError, MonoglotWarning
-from ..files.checkpoint import read_checkpoint, read_config
+from ..files.checkpoint import read_config
 from ..files.packed import KEYS as QUANTISATION_KEYS
-from ..files.packed import Matrix, modules_of, quantisation_of
-from ..files.packed.stored import FLOATS, Place
-from ..models.families import TEXT_PREFIX, family_of, text_config
-from ..models.feed_forward import unstacked
+from ..files.packed import quantisation_of
+from ..models.families import TEXT_PREFIX, text_config
 from ..models.hf import quiet
-from ..models.quantised import network_of
+from .stored import dequantised
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 DEVICES = ("auto", "cpu", "cuda", "mps")
-TORCH = {
-    "F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "I64": "int64", "I32": "int32",
-    "I16": "int16", "I8": "int8", "U8": "uint8", "BOOL": "bool",
-}  # fmt: skip  # dtypes of what is not packed, as torch names them
 
 
 def choose_device(device: str = "auto") -> str:
@@ -91,90 +83,71 @@ def load_model(folder: Path, *, device: str = "auto", dtype: str = "auto") -> An
     that the checkpoint has: other runtimes may apply them, and would then run another model than the one measured here.
     """
     import torch
-    import transformers
 
     where = choose_device(device)
     dtype = choose_dtype(folder, device, dtype)
-    try:
-        with quiet():
-            config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
-            builder = _builder(config)
-            floats = getattr(torch, dtype)
-            if quantisation_of(read_config(folder, quantised=True)):
-                for part in (config, config.get_text_config()):
-                    for key in QUANTISATION_KEYS:
-                        part.__dict__.pop(key, None)
-                with torch.device("meta"):
-                    kind = type(builder.from_config(config, trust_remote_code=False))
-                model, info = kind.from_pretrained(
-                    None, config=config, state_dict=dequantised(folder, floats), dtype=floats, output_loading_info=True
-                )
-            else:
-                model, info = builder.from_pretrained(
-                    folder, dtype=floats, trust_remote_code=False, output_loading_info=True, use_safetensors=True
-                )
-    except MonoglotError:
-        raise
-    except Exception as error:  # of many kinds, from a config that is malformed to a package that is not installed
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ModelError(f"transformers {transformers.__version__} cannot load {folder.name}: {reason}") from None
+    with built(folder):
+        config, builder, quantised = config_of(folder)
+        floats = getattr(torch, dtype)
+        if quantised:
+            with torch.device("meta"):
+                kind = type(builder.from_config(config, trust_remote_code=False))
+            model, info = kind.from_pretrained(
+                None, config=config, state_dict=dequantised(folder, floats), dtype=floats, output_loading_info=True
+            )
+        else:
+            model, info = builder.from_pretrained(
+                folder, dtype=floats, trust_remote_code=False, output_loading_info=True, use_safetensors=True
+            )
     if missing := sorted(info["missing_keys"]):
         raise ModelError(f"{folder.name} lacks the weights of {missing[0]} ({len(missing)} missing in all).")
-    if dropped := dropped_biases(model, info["unexpected_keys"]):
-        warnings.warn(
-            f"transformers ignores {len(dropped)} biases of {folder.name}, for example {dropped[0]}: its config does not "
-            "ask for them. What is measured is the model without them; other runtimes may apply them.",
-            MonoglotWarning,
-            stacklevel=2,
-        )
+    warn_of_dropped(folder, model, info["unexpected_keys"])
     if dtype == "float32":
         model.float()  # transformers 4 leaves the numbers of Apertus's activation function in bfloat16
     return model.to(where).eval()
 
 
-def dequantised(folder: Path, dtype: Any) -> dict[str, Any]:
-    """All weights of a quantised checkpoint as floats of `dtype`, by the names that an unquantised one has.
+@contextlib.contextmanager
+def built(folder: Path) -> Iterator[None]:
+    """Keep transformers quiet while it builds a folder's model, and raise ModelError when it can't."""
+    import transformers
 
-    Raises ModelError for a format that monoglot doesn't read, CheckpointError where config and tensors disagree.
+    try:
+        with quiet():
+            yield
+    except MonoglotError:
+        raise
+    except Exception as error:  # of many kinds, from a config that is malformed to a package that is not installed
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ModelError(f"transformers {transformers.__version__} cannot load {folder.name}: {reason}") from None
+
+
+def config_of(folder: Path) -> tuple[Any, Any, bool]:
+    """Return a folder's config, the class of transformers that builds its model, and whether its weights are quantised.
+
+    The config of a quantised model is that of the same model in floats.
     """
-    import torch
+    import transformers
 
-    checkpoint = read_checkpoint(folder, quantised=True)
-    quantisation = quantisation_of(checkpoint.config)
-    packed: dict[str, Matrix] = {}
-    stored: set[str] = set()
-    for module, parts in modules_of(unstacked(checkpoint)).items() if quantisation else ():
-        if quantisation and not _plain(parts):
-            packed[module] = quantisation.matrix(module, parts)
-            stored.update(name.partition("[")[0] for name in _stored(parts))
-    state: dict[str, Any] = {}
-    for shard, tensor in checkpoint.tensors():
-        if tensor.name not in stored and tensor.dtype in TORCH:  # not by safetensors: older ones know no F8_E8M0
-            data = np.fromfile(shard.path, np.uint8, tensor.end - tensor.begin, offset=tensor.begin)
-            number = torch.from_numpy(data).view(getattr(torch, TORCH[tensor.dtype])).reshape(tensor.shape)
-            state[tensor.name] = number.to(dtype) if number.is_floating_point() else number
-    stacks: dict[str, dict[int, Any]] = {}
-    for module, matrix in packed.items():
-        with np.errstate(all="ignore"):
-            number = torch.from_numpy(matrix.read(0, matrix.rows)).to(dtype)
-        stack, _, expert = module.removesuffix("]").partition("[")
-        if not expert:
-            state[f"{module}.weight"] = number
-            continue
-        network = network_of(module, family_of(checkpoint.config))
-        stacks.setdefault(stack, {})[int(expert)] = number.T if network and network.conv1d else number
-    state |= {stack: torch.stack([each[1] for each in sorted(parts.items())]) for stack, parts in stacks.items()}
-    return state
+    config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    causal = type(config) in transformers.models.auto.modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING
+    builder = transformers.AutoModelForCausalLM if causal else transformers.AutoModelForImageTextToText
+    quantised = quantisation_of(read_config(folder, quantised=True)) is not None
+    for part in (config, config.get_text_config()) if quantised else ():
+        for key in QUANTISATION_KEYS:
+            part.__dict__.pop(key, None)
+    return config, builder, quantised
 
 
-def _plain(parts: Mapping[str, Place]) -> bool:
-    """Whether a module has a weight in floats and a bias at most."""
-    return set(parts) <= {"weight", "bias"} and all(tensor.dtype in FLOATS for _, tensor in parts.values())
-
-
-def _stored(parts: Mapping[str, Place]) -> list[str]:
-    """Return the names of all that stands for a weight, and of what quantises its input."""
-    return [tensor.name for kind, (_, tensor) in parts.items() if kind != "bias"]
+def warn_of_dropped(folder: Path, model: Any, unexpected: Iterable[str]) -> None:
+    """Warn (MonoglotWarning) of the biases among the tensors that have no place in a model."""
+    if dropped := dropped_biases(model, unexpected):
+        warnings.warn(
+            f"transformers ignores {len(dropped)} biases of {folder.name}, for example {dropped[0]}: its config does not "
+            "ask for them. What is measured is the model without them; other runtimes may apply them.",
+            MonoglotWarning,
+            stacklevel=3,
+        )
 
 
 def dropped_biases(model: Any, unexpected: Iterable[str]) -> list[str]:

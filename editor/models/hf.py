@@ -45,6 +45,14 @@ def _why_no_tokenizer(folder: Path, error: Exception) -> str:
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """Without transformers' progress bars and notes on stderr; its warnings that we handle ourselves are dropped."""
+    with silent(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+@contextlib.contextmanager
+def silent() -> Iterator[None]:
+    """Without transformers' progress bars and notes on stderr."""
     from transformers.utils import logging as transformers_logging
 
     verbosity = transformers_logging.get_verbosity()
@@ -52,9 +60,7 @@ def quiet() -> Iterator[None]:
     transformers_logging.set_verbosity(logging.ERROR)
     transformers_logging.disable_progress_bar()
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
+        yield
     finally:
         transformers_logging.set_verbosity(verbosity)
         if bars:

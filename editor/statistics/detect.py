@@ -6,12 +6,15 @@ from pathlib import Path
 from ..errors import StatisticsError
 from ..live.load import choose_dtype, load_model
 from ..live.modules import activation_modules, input_modules
+from ..live.skeleton import Skeleton
+from ..live.streaming import AUTO, Streaming
 from ..models.hf import load_tokenizer
 from ..models.target import Target, check_unchanged, model_info
 from ..text.corpus import Text
 from ..text.mislabelled import warn_of_mislabelled
 from ..text.tokens import MINIMUM_TOKENS, Packed, fitting_context, read_texts, require
 from ..version import versions
+from .by_layer import collect_by_layer
 from .detection import Detection
 from .recorder import Progress, collect
 from .sample import HELD_OUT_TOKENS, require_held_out, take_sample
@@ -31,12 +34,14 @@ def detect(
     quantiles: bool = False,
     per_text: bool = False,
     calibrate: bool = False,
+    streaming: Streaming = AUTO,
     reuse: Statistics | None = None,
     resume_file: Path | None = None,
     progress: Progress | None = None,
 ) -> Statistics:
     """Record statistics of `target` on at most `tokens` tokens a language.
 
+    A model that does not fit in memory runs layer by layer (see `Streaming` and `by_layer`), with the same result.
     On request there are histograms (`quantiles`), means over single texts (`per_text`) and what a calibration is fitted
     to (`calibrate`, see `inputs`). `reuse` is returned as it is when it was made of the same model, text and settings,
     and holds all that is asked for. Raises CorpusError when a language has fewer than `minimum` tokens, ModelError when
@@ -47,7 +52,8 @@ def detect(
     held_out = prepare_held_out(target, texts, context=context) if calibrate else None
     return record(
         target, packed, context=context, batch_size=batch_size, device=device, dtype=dtype, quantiles=quantiles,
-        per_text=per_text, held_out=held_out, reuse=reuse, resume_file=resume_file, progress=progress,
+        per_text=per_text, held_out=held_out, streaming=streaming, reuse=reuse,
+        resume_file=resume_file, progress=progress,
     )  # fmt: skip
 
 
@@ -81,6 +87,7 @@ def record(
     quantiles: bool = False,
     per_text: bool = False,
     held_out: Mapping[str, Packed] | None = None,
+    streaming: Streaming = AUTO,
     reuse: Statistics | None = None,
     resume_file: Path | None = None,
     progress: Progress | None = None,
@@ -99,23 +106,41 @@ def record(
             f"{target.source.name} is a mixture of experts: no direction could stand in for the constant 1 in each of its "
             "experts, so there is nothing to calibrate. Leave `calibrate` out."
         )
-    model, family = load_model(target.source.folder, device=device, dtype=dtype), target.feed_forward.family
-    readers = input_modules(model, family) if held_out else []
-    tokenizer = load_tokenizer(target.source.folder) if held_out else None
-    found = collect(
-        model,
-        activation_modules(model, family),
-        model_info(target),
-        packed,
-        batch_size=batch_size,
-        settings=settings,
-        quantiles=quantiles,
-        per_text=per_text,
-        readers=readers,
-        sample=take_sample(model, readers, held_out, tokenizer) if held_out else None,
-        resume_file=resume_file,
-        progress=progress,
-    )
+    folder, family = target.source.folder, target.feed_forward.family
+    tokenizer = load_tokenizer(folder) if held_out else None
+    if streaming.chosen(folder, device=device, dtype=dtype):
+        found = collect_by_layer(
+            Skeleton(folder, device=device, dtype=dtype),
+            family,
+            model_info(target),
+            packed,
+            batch_size=batch_size,
+            settings=settings,
+            quantiles=quantiles,
+            per_text=per_text,
+            held_out=held_out,
+            tokenizer=tokenizer,
+            scratch=_scratch(streaming.scratch, resume_file),
+            memory=streaming.memory,
+            progress=progress,
+        )
+    else:
+        model = load_model(folder, device=device, dtype=dtype)
+        readers = input_modules(model, family) if held_out else []
+        found = collect(
+            model,
+            activation_modules(model, family),
+            model_info(target),
+            packed,
+            batch_size=batch_size,
+            settings=settings,
+            quantiles=quantiles,
+            per_text=per_text,
+            readers=readers,
+            sample=take_sample(model, readers, held_out, tokenizer) if held_out else None,
+            resume_file=resume_file,
+            progress=progress,
+        )
     check_unchanged(target)
     return found
 
@@ -137,6 +162,14 @@ def fits(
     made_of = (target.fingerprint, texts, _settings(target, asked.context, dtype), versions())
     known = (statistics.model.fingerprint, statistics.texts, statistics.settings, statistics.versions)
     return known == made_of and _holds(statistics, asked.quantiles, asked.per_text, held_out)
+
+
+def _scratch(scratch: Path | None, resume_file: Path | None) -> Path | None:
+    """Return the folder for hidden states: of a name of its own, in `scratch` or beside the file for progress."""
+    if resume_file is None:
+        return scratch / ".monoglot.layers" if scratch else None
+    name = f"{resume_file.name.removesuffix('.progress')}.layers"
+    return (scratch or resume_file.parent) / name
 
 
 def _holds(statistics: Statistics, quantiles: bool, per_text: bool, held_out: Mapping[str, Packed] | None) -> bool:

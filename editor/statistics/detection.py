@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from ..live.streaming import AUTO, Streaming
 from ..text.tokens import MINIMUM_TOKENS
 
 
@@ -11,6 +12,7 @@ class Detection:
 
     `tokens` are those of a language, `minimum` without how many it is refused; `context` is tokens, `batch_size` contexts,
     0 as many as fit. `quantiles`, `per_text` and `calibrate` ask for histograms, means over single texts and inputs too.
+    `streaming` says whether the model runs layer by layer.
     """
 
     tokens: int = 16_384
@@ -22,3 +24,4 @@ class Detection:
     quantiles: bool = False
     per_text: bool = False
     calibrate: bool = False
+    streaming: Streaming = AUTO

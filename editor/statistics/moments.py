@@ -30,6 +30,7 @@ class Moments:
 
     def __init__(self, modules: Sequence[Any], second: Float64, first: Float64, begin: Float64) -> None:
         self.modules, self.second, self.first, self.begin = modules, second, first, begin
+        self.number = 0  # of the first of them, for messages
         self._pending: dict[int, tuple[Float64, Float64, Float64]] = {}
         self._shape = (0, 0)
         self._skip = 0
@@ -48,7 +49,8 @@ class Moments:
         for layer, (second, first, begin) in sorted(self._pending.items()):
             if not (np.isfinite(second).all() and np.isfinite(begin).all()):
                 raise StatisticsError(
-                    f"layer {layer} reads NaN or infinity. Try `dtype` float32; if it stays, the checkpoint is broken."
+                    f"layer {self.number + layer} reads NaN or infinity. Try `dtype` float32; if it stays, the checkpoint "
+                    "is broken."
                 )
             self.second[layer] += second
             self.first[layer] += first

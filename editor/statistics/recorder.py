@@ -5,7 +5,6 @@ per cent of the forward pass, with per-text means hardly more; histograms and th
 of it each on a CPU.
 """
 
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -22,11 +21,12 @@ from ..text.tokens import Packed
 from ..version import versions
 from . import histogram as histograms
 from .histogram import BINS, UInt32
-from .inputs import Inputs, Sample
+from .inputs import Sample
 from .moments import Moments
 from .per_text import Float32, Piece, pieces
-from .resume import Arrays, Resume
+from .resume import Resume
 from .statistics import SUM_GRID, Int64, Statistics
+from .sums import MOMENTS, add_up, result, workers, zeros
 
 if TYPE_CHECKING:
     import torch
@@ -61,7 +61,7 @@ class Recorder:
         self._widths = [block.width for block in blocks]
         shape = (sum(self._widths),) if blocks else (len(modules), width)
         exact = torch.float32 if device.type == "mps" else torch.float64
-        self.modules = modules
+        self.modules, self.first = modules, 0  # number of the first of them, for messages
         self.routed = np.zeros(len(modules), np.int64)
         self._routed = np.zeros(len(modules), np.int64)
         self.active_count = np.zeros(shape, np.int64)
@@ -102,7 +102,7 @@ class Recorder:
             broken = [int((~np.isfinite(each)).sum()) for each in split(total, self._widths)]
             layer = next(number for number, count in enumerate(broken) if count)
             raise StatisticsError(
-                f"layer {layer} puts out NaN or infinity ({broken[layer]:,} of its neurons). "
+                f"layer {self.first + layer} puts out NaN or infinity ({broken[layer]:,} of its neurons). "
                 "Try `dtype` float32; if it stays, the checkpoint is broken."
             )
         self.routed += self._routed
@@ -163,8 +163,6 @@ class Recorder:
             sums += np.add.reduce(values[:n], axis=0)
 
 
-MOMENTS = ("second_moment", "first_moment", "first_token")
-
 Progress = Callable[[str, int, int], None]  # language, tokens done of all languages, tokens in all
 
 
@@ -198,7 +196,7 @@ def collect(
 
     device = next(model.parameters()).device
     decoder = trunk(model)
-    rank, world = _workers()
+    rank, world = workers()
     batch_tokens = BATCH_TOKENS.get(device.type, 2048)
     key = {"model": info.to_data(), "texts": {name: packed.sha256 for name, packed in texts.items()}, "world": world,
            "settings": dict(settings or {}), "batch": [batch_size, batch_tokens],
@@ -206,9 +204,8 @@ def collect(
     if resume_file and world > 1:
         resume_file = resume_file.with_name(f"{resume_file.name}-{rank}")
     chosen = {name: pieces(packed) if per_text else [] for name, packed in texts.items()}
-    sums = _zeros(info, texts, quantiles, sample)
-    if per_text:
-        sums |= {f"{name}.per_text": np.zeros((len(own), *info.shape), np.float32) for name, own in chosen.items()}
+    hidden = sample.x[0].shape[1] if sample is not None else None
+    sums = zeros(info, texts, quantiles=quantiles, pieces=chosen if per_text else None, hidden=hidden)
     state = Resume(resume_file, key, texts, sums, batch_tokens)
     whole = sum(packed.tokens for packed in texts.values())
     done = sum(
@@ -230,9 +227,9 @@ def collect(
             attached.enter_context(torch.inference_mode())
             while state.done[name] < len(packed.contexts):
                 at, size = state.done[name], batch_size or max(1, state.batch_tokens // longest)
-                batch = _batch(packed.contexts, at, size)
+                batch = batch_at(packed.contexts, at, size)
                 if (at // size) % world == rank:
-                    recorder.texts = _inside(chosen[name], at, len(batch))
+                    recorder.texts = inside(chosen[name], at, len(batch))
                     try:
                         _forward(decoder, torch.from_numpy(batch).to(device), recorders, packed.skip)
                     except torch.cuda.OutOfMemoryError:
@@ -256,57 +253,12 @@ def collect(
                 if state.due():
                     state.save()
     if world > 1:
-        _add_up(sums)
+        add_up(sums)
     state.remove()
-    return Statistics(
-        info,
-        {name: packed.tokens for name, packed in texts.items()},
-        {name: sums[f"{name}.active_count"] for name in texts},
-        {name: sums[f"{name}.total"] for name in texts},
-        {name: (packed.sha256,) for name, packed in texts.items()},
-        dict(settings or {}),
-        {name: sums[f"{name}.histogram"] for name in texts} if quantiles else None,
-        _inputs(sums, texts, sample) if sample else None,
-        {name: sums[f"{name}.per_text"] for name in texts} if per_text else None,
-        versions(),
-        {name: _ran(info, sums[f"{name}.routed"], packed.tokens) for name, packed in texts.items()}
-        if info.mixture
-        else None,
-    )
+    return result(info, texts, sums, settings, sample)
 
 
-def _ran(info: ModelInfo, routed: Int64, tokens: int) -> Int64:
-    """How many tokens went through each block: all, or those that were sent to an expert."""
-    return np.where([block.expert for block in info.blocks], routed, tokens)
-
-
-def _zeros(info: ModelInfo, texts: Mapping[str, Packed], quantiles: bool, sample: Sample | None) -> Arrays:
-    """Return the sums before the first batch: what `Resume` keeps."""
-    shape = info.shape
-    sums: Arrays = {}
-    for name in texts:
-        sums[f"{name}.active_count"] = np.zeros(shape, np.int64)
-        sums[f"{name}.total"] = np.zeros(shape, np.float64)
-        if info.mixture:
-            sums[f"{name}.routed"] = np.zeros(len(info.blocks), np.int64)
-        if quantiles:
-            sums[f"{name}.histogram"] = np.zeros((*shape, BINS), np.uint32)
-    if sample is not None:
-        hidden = sample.x[0].shape[1]
-        count = len(info.networks)
-        shapes = ((count, hidden, hidden), (count, hidden), (count, hidden))
-        sums |= {f"inputs.{kind}": np.zeros(shape) for kind, shape in zip(MOMENTS, shapes, strict=True)}
-    return sums
-
-
-def _inputs(sums: Arrays, texts: Mapping[str, Packed], sample: Sample) -> Inputs:
-    second, first, begin = (sums[f"inputs.{kind}"] for kind in MOMENTS)
-    tokens = sum(packed.tokens for packed in texts.values())
-    contexts = sum(len(packed.contexts) for packed in texts.values() if packed.skip)
-    return Inputs(tokens, second, first, contexts, begin, sample)
-
-
-def _batch(contexts: Sequence[Int64], at: int, size: int) -> Int64:
+def batch_at(contexts: Sequence[Int64], at: int, size: int) -> Int64:
     """Up to `size` contexts from `at` on, all of one length (only the last context can be shorter)."""
     group = contexts[at : at + size]
     if len(group[-1]) != len(group[0]):
@@ -314,7 +266,7 @@ def _batch(contexts: Sequence[Int64], at: int, size: int) -> Int64:
     return np.stack(group)  # (batch, length)
 
 
-def _inside(texts: Sequence[Piece], at: int, size: int) -> list[Piece]:
+def inside(texts: Sequence[Piece], at: int, size: int) -> list[Piece]:
     """Return the texts in `size` contexts from `at` on, their contexts counted from there."""
     return [replace(text, context=text.context - at) for text in texts if at <= text.context < at + size]
 
@@ -323,30 +275,3 @@ def _forward(decoder: Any, ids: "torch.Tensor", recorders: "Sequence[Recorder | 
     for recorder in recorders:
         recorder.start(ids.shape[0], ids.shape[1], skip)
     decoder(input_ids=ids, use_cache=False)
-
-
-def _workers() -> tuple[int, int]:
-    """(rank, world size): (0, 1) unless torch.distributed runs."""
-    if "RANK" not in os.environ:
-        return 0, 1
-    import torch.distributed as dist
-
-    if not dist.is_initialized():
-        return 0, 1
-    return dist.get_rank(), dist.get_world_size()
-
-
-def _add_up(sums: Arrays) -> None:
-    """Add up over all workers, in place, on the CPU: Apple's GPUs have no float64.
-
-    Unsigned counts are added as signed ones, which gives the same bits.
-    """
-    import torch
-    import torch.distributed as dist
-
-    for array in sums.values():
-        signed = array.view(np.int32) if array.dtype == np.uint32 else array
-        try:
-            dist.all_reduce(torch.from_numpy(signed))
-        except RuntimeError:
-            raise StatisticsError("another worker has stopped; its own message says why.") from None

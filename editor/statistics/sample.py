@@ -1,15 +1,17 @@
 """The sample of what the feed-forward networks read on held-out text (see `inputs`)."""
 
 import unicodedata
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from ..errors import CorpusError, StatisticsError
+from ..live.load import hooked
 from ..live.modules import trunk
 from ..text.tokens import Packed
-from .inputs import Float32, Part, Sample
+from .inputs import Float32, Int64, Part, Sample
 
 if TYPE_CHECKING:
     import torch
@@ -26,51 +28,81 @@ def take_sample(model: Any, modules: Sequence[Any], texts: Mapping[str, Packed],
     import torch
 
     decoder, device = trunk(model), next(model.parameters()).device
-    found: list[list[Float32]] = [[] for _ in modules]
-    rows: list[int] = []  # positions of a context to keep
+    taken = taken_rows(texts)
+    keepers = [Keeper() for _ in modules]
+    with ExitStack() as attached:
+        for keeper, module in zip(keepers, modules, strict=True):
+            attached.enter_context(keeper.attached(module))
+        for one in taken:
+            for keeper in keepers:
+                keeper.rows = one.rows
+            with torch.inference_mode():
+                decoder(input_ids=torch.from_numpy(one.context)[None].to(device), use_cache=False)
+    return sample_of([keeper.result() for keeper in keepers], texts, taken, tokenizer)
 
-    def hook(layer: int) -> Callable[[Any, "tuple[torch.Tensor, ...]"], None]:
-        def keep(module: Any, inputs: "tuple[torch.Tensor, ...]") -> None:
-            x = inputs[0].detach().reshape(-1, inputs[0].shape[-1])[rows]
-            found[layer].append(x.float().cpu().numpy())
 
-        return keep
+class Taken(NamedTuple):
+    """A context of held-out text, and the positions in it that are kept."""
 
-    tokens: list[int] = []
-    positions: list[int] = []
-    parts = []
-    handles = [module.register_forward_pre_hook(hook(layer)) for layer, module in enumerate(modules)]
-    try:
-        for language, packed in sorted(texts.items()):
-            require_held_out(packed)
-            n = min(SAMPLE, packed.tokens)
-            chosen = iter((np.arange(n) * packed.tokens // n).tolist())  # of the counted tokens
-            following, seen = next(chosen), 0
-            for context in packed.contexts:
-                rows.clear()
-                counted = len(context) - packed.skip
-                while following < seen + counted:
-                    rows.append(following - seen + packed.skip)
-                    following = next(chosen, packed.tokens)
-                seen += counted
-                if rows:
-                    with torch.inference_mode():
-                        decoder(input_ids=torch.from_numpy(context)[None].to(device), use_cache=False)
-                    tokens += context[rows].tolist()
-                    positions += rows
-            parts.append(Part(language, packed.sha256, n))
-    finally:
-        for handle in handles:
-            handle.remove()
+    context: Int64
+    rows: list[int]
+
+
+def taken_rows(texts: Mapping[str, Packed]) -> list[Taken]:
+    """Choose SAMPLE tokens a language, evenly spread; contexts of which none is taken are left out. Raises CorpusError."""
+    found = []
+    for _, packed in sorted(texts.items()):
+        require_held_out(packed)
+        n = min(SAMPLE, packed.tokens)
+        chosen = iter((np.arange(n) * packed.tokens // n).tolist())  # of the counted tokens
+        following, seen = next(chosen), 0
+        for context in packed.contexts:
+            rows = []
+            counted = len(context) - packed.skip
+            while following < seen + counted:
+                rows.append(following - seen + packed.skip)
+                following = next(chosen, packed.tokens)
+            seen += counted
+            if rows:
+                found.append(Taken(context, rows))
+    return found
+
+
+class Keeper:
+    """Keeps what goes into a module at `rows`, positions of the context that runs."""
+
+    def __init__(self) -> None:
+        self.rows: list[int] = []
+        self._found: list[Float32] = []
+
+    @contextmanager
+    def attached(self, module: Any) -> Iterator[None]:
+        with hooked([module.register_forward_pre_hook(self._keep)]):
+            yield
+
+    def _keep(self, module: Any, inputs: "tuple[torch.Tensor, ...]") -> None:
+        x = inputs[0].detach().reshape(-1, inputs[0].shape[-1])[self.rows]
+        self._found.append(x.float().cpu().numpy())
+
+    def result(self) -> Float32:
+        """Return the rows of all contexts, (n, d). Raises StatisticsError when there is NaN or infinity among them."""
+        found = np.concatenate(self._found)
+        if not np.isfinite(found).all():
+            raise StatisticsError(
+                "a layer reads NaN or infinity. Try `dtype` float32; if it stays, the checkpoint is broken."
+            )
+        return found
+
+
+def sample_of(x: Sequence[Float32], texts: Mapping[str, Packed], taken: Sequence[Taken], tokenizer: Any) -> Sample:
+    """Make a sample of what each layer read, (n, d), at the rows that were taken."""
+    tokens = [token for one in taken for token in one.context[one.rows].tolist()]
+    positions = [position for one in taken for position in one.rows]
     kinds = tuple(
         "first token" if position == 0 else kind_of(tokenizer.decode([token]))
         for token, position in zip(tokens, positions, strict=True)
     )
-    x = [np.concatenate(layer) for layer in found]
-    if not all(np.isfinite(layer).all() for layer in x):
-        raise StatisticsError(
-            "a layer reads NaN or infinity. Try `dtype` float32; if it stays, the checkpoint is broken."
-        )
+    parts = (Part(name, packed.sha256, min(SAMPLE, packed.tokens)) for name, packed in sorted(texts.items()))
     return Sample(x, np.asarray(tokens, np.int64), np.asarray(positions, np.int64), kinds, tuple(parts))
 
 

@@ -182,9 +182,9 @@ def test_workers_fill_their_own_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     caught: list[dict[str, Any]] = []
     monkeypatch.setattr(record, "_add_up", lambda sums: caught.append({k: own.copy() for k, own in sums.items()}))
     for rank in range(3):
-        monkeypatch.setattr(record, "_workers", lambda rank=rank: (rank, 3))
+        monkeypatch.setattr(record, "workers", lambda rank=rank: (rank, 3))
         run(Tables(), TEXTS, batch_size=1, per_text=True)
-    monkeypatch.setattr(record, "_workers", lambda: (0, 1))
+    monkeypatch.setattr(record, "workers", lambda: (0, 1))
     whole = run(Tables(), TEXTS, batch_size=1, per_text=True).per_text
     assert whole is not None
     for language in TEXTS:

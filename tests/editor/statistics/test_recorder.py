@@ -270,4 +270,4 @@ def test_the_batch_size_that_was_asked_for_is_kept() -> None:
 
 def test_alone_without_torchrun() -> None:
     assert "RANK" not in os.environ
-    assert record._workers() == (0, 1)
+    assert record.workers() == (0, 1)

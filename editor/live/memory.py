@@ -1,0 +1,101 @@
+"""How much memory there is, and whether a model fits in it."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import ModelError
+from .load import choose_device, choose_dtype
+from .stored import stored
+
+if TYPE_CHECKING:
+    from .layered import Layered
+
+RESERVE = 0.9  # of what is free: the rest is for the work itself
+WORK = (
+    24  # numbers of a layer's size that a token takes while a layer runs, about: what its parts make one after another
+)
+
+
+def available() -> int:
+    """Return the bytes of memory that this process may still take: what is free, or what its control group leaves it."""
+    free = [_free()]
+    for limit, used in (
+        ("memory.max", "memory.current"),
+        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
+    ):
+        try:
+            free.append(int(Path("/sys/fs/cgroup", limit).read_text()) - int(Path("/sys/fs/cgroup", used).read_text()))
+        except (OSError, ValueError):  # no such group, or no limit
+            continue
+    return max(0, min(free))
+
+
+def _free() -> int:
+    try:
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    except (OSError, ValueError):
+        pass
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")  # not Linux: all there is
+
+
+def resident() -> int:
+    """Return the bytes that this process takes now."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError):
+        return 0
+
+
+def fits(folder: Path, *, device: str = "auto", dtype: str = "auto", memory: int | None = None) -> bool:
+    """Whether a folder's model fits in memory, whole and in the arithmetic of the run; on a GPU in its memory."""
+    import torch
+
+    where = choose_device(device)
+    width = getattr(torch, choose_dtype(folder, device, dtype)).itemsize
+    size = sum(one.numbers * (width if one.floating else 8) for one in stored(folder).values())
+    if where.startswith("cuda"):
+        return bool(size < RESERVE * torch.cuda.mem_get_info(where)[0])
+    return size < RESERVE * (available() if memory is None else memory - resident())
+
+
+def plan_layers(layered: "Layered", tokens: int, memory: int | None) -> tuple[bool, int]:
+    """Return whether the next layer may be read while one computes, and the bytes that are left for hidden states.
+
+    `tokens` are those of a batch; `memory` is what the process may take in all, None what is available. Raises ModelError
+    when there is no room for one layer.
+    """
+    import torch
+
+    left = available() if memory is None else memory - resident()
+    skeleton = layered.skeleton
+    largest, work = max(layered.sizes), _work(layered, tokens)
+    room = left
+    if skeleton.device.type == "cuda":
+        room = int(RESERVE * torch.cuda.mem_get_info(skeleton.device)[0])
+    if largest + work > room:
+        raise ModelError(
+            f"there is no room for one layer: it takes {in_words(largest)}, and a batch of {tokens:,} tokens about "
+            f"{in_words(work)} beside it; {in_words(room)} are left. Give more `memory`, or a smaller `batch_size` or "
+            "`context`."
+        )
+    ahead = 2 * largest + work <= room
+    if skeleton.device.type != "cuda":
+        left -= (1 + ahead) * largest + work
+    return ahead, max(0, left)
+
+
+def _work(layered: "Layered", tokens: int) -> int:
+    """Return the bytes that a batch takes while a layer runs, about."""
+    config: Any = layered.skeleton.model.config.get_text_config()
+    hidden = getattr(config, "hidden_size", 1)
+    item: int = layered.skeleton.floats.itemsize
+    return tokens * WORK * int(hidden) * item
+
+
+def in_words(size: int) -> str:
+    """Write a number of bytes for a person."""
+    size = max(0, size)
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB" if size >= 1e6 else f"{size:,} bytes"

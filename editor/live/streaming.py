@@ -1,0 +1,34 @@
+"""Whether a model runs layer by layer, and in how much memory."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import ModelError
+
+STREAMS = ("auto", "layers", "off")
+
+
+@dataclass(frozen=True)
+class Streaming:
+    """`stream` is one of STREAMS: layer by layer if the model would not fit in memory whole, always, or never.
+
+    `memory` is what the process may take in all, in bytes, by default what is available. Hidden states for which that leaves
+    no room lie in the folder `scratch`, by default beside the result.
+    """
+
+    stream: str = "auto"
+    memory: int | None = None
+    scratch: Path | None = None
+
+    def chosen(self, folder: Path, *, device: str = "auto", dtype: str = "auto") -> bool:
+        """Whether the model of a folder is to run layer by layer. Raises ModelError for an unknown `stream`."""
+        from .memory import fits
+
+        if self.stream not in STREAMS:
+            raise ModelError(f"{self.stream!r} is no way to run a model. Set `stream` to one of {', '.join(STREAMS)}.")
+        if self.stream != "auto":
+            return self.stream == "layers"
+        return not fits(folder, device=device, dtype=dtype, memory=self.memory)
+
+
+AUTO = Streaming()
