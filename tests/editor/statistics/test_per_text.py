@@ -180,7 +180,7 @@ def test_a_batch_that_is_halved_is_not_counted_twice(monkeypatch: pytest.MonkeyP
 def test_workers_fill_their_own_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each of three runs alone here, and what it would add up is caught."""
     caught: list[dict[str, Any]] = []
-    monkeypatch.setattr(record, "_add_up", lambda sums: caught.append({k: own.copy() for k, own in sums.items()}))
+    monkeypatch.setattr(record, "add_up", lambda sums: caught.append({k: own.copy() for k, own in sums.items()}))
     for rank in range(3):
         monkeypatch.setattr(record, "workers", lambda rank=rank: (rank, 3))
         run(Tables(), TEXTS, batch_size=1, per_text=True)
