@@ -174,7 +174,8 @@ def export(
             made(baked)
         proved = prove(
             place, target, None if fast else lambda: texts, tokens=verify_tokens,
-            context=min(detection.context, CONTEXT), device=detection.device, dtype=detection.dtype, card=card,
+            context=min(detection.context, CONTEXT), device=detection.device, dtype=detection.dtype,
+            streaming=detection.streaming, card=card,
             listener=listener,
         )  # fmt: skip
         if place == unproved and proved.passed:

@@ -1,17 +1,21 @@
 """monoglot evaluate: what neurons do in a model, and what a checkpoint does, beside its base and random neurons."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ...editor.measures.options import GENERATE, OF_NEURONS, Options
 from ..console import answer, listener, note
-from ..options import device_options, given, split
+from ..options import device_options, given, split, stream_options
 from ..steps.evaluate import show_findings
 from ..terminal import quoted
 
+if TYPE_CHECKING:
+    from ...editor.live.streaming import Streaming
+
 ANSWERS = ("generate", "deactivate_each")
+WHOLE = {"similarity", "deactivate_each"}  # measures that run the whole model
 USED_BY = {  # the measures that an option has something to say to
     "corpus": ("perplexity",), "text_tokens": ("perplexity",), "context": ("perplexity",), "aligned": ("similarity",),
     "shared": ("perplexity", "deactivate_each"), "prompts": ANSWERS, "chat": ANSWERS, "count": ANSWERS,
@@ -97,6 +101,7 @@ USED_BY = {  # the measures that an option has something to say to
     help="Of a model: where to keep what was found, for `monoglot report`. Of a checkpoint it is kept in its manifest.",
 )
 @device_options
+@stream_options
 @click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")
 def command(
     model: str,
@@ -108,6 +113,7 @@ def command(
     output: Path | None,
     device: str,
     dtype: str,
+    streaming: "Streaming",
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -133,10 +139,13 @@ def command(
     if not chosen and not generate and not everything:
         listed = ", ".join(map(flag, (GENERATE, *OF_NEURONS, "all")))
         raise click.UsageError(f"Say what to measure: {listed}.")
+    whole = [flag(name) for name in (*sorted(chosen & WHOLE), *([GENERATE] if generate else []))]
+    if streaming.stream == "layers" and whole:
+        raise click.UsageError(f"--stream layers goes with --perplexity; {', '.join(whole)} needs the model whole.")
     settings = Options(languages=tuple(split(languages)), **options)
     check(settings, chosen | ({GENERATE} if generate else set()))
     check_judge(settings)
-    subject = open_subject(model, neurons_path, base=base, device=device, dtype=dtype)
+    subject = open_subject(model, neurons_path, base=base, device=device, dtype=dtype, streaming=streaming)
     if subject.folder is None and generate:
         raise click.UsageError(
             "--generate measures a checkpoint that monoglot made; for a model take --deactivate-each."

@@ -7,15 +7,16 @@ import click
 
 from ...editor.proof.settings import CONTEXT, TOKENS
 from ..console import listener, note
-from ..options import PYTHON_HELP, corpus_options, device_options, given, names, split
+from ..options import PYTHON_HELP, corpus_options, device_options, given, names, split, stream_options
 from ..steps.runtimes import conform
 from ..steps.verify import show_proof
 
 if TYPE_CHECKING:
+    from ...editor.live.streaming import Streaming
     from ...editor.models.target import Target
 
 OF_RUNTIMES = ("pythons", "prompts", "timeout")
-OF_LOGITS = ("corpus", "languages", "tokens", "context", "device", "dtype")
+OF_LOGITS = ("corpus", "languages", "tokens", "context", "device", "dtype", "stream", "memory", "scratch")
 
 
 @click.command("verify")
@@ -33,6 +34,7 @@ OF_LOGITS = ("corpus", "languages", "tokens", "context", "device", "dtype")
 @click.option("--tokens", type=click.IntRange(2), default=TOKENS, show_default=True, help="Held-out tokens a language.")
 @click.option("--context", type=click.IntRange(16), default=CONTEXT, show_default=True, help="Tokens a context.")
 @device_options
+@stream_options
 @click.option("--fast", is_flag=True, help="Only compare bytes; takes seconds.")
 @click.option(
     "--runtime",
@@ -64,6 +66,7 @@ def command(
     context: int,
     device: str,
     dtype: str,
+    streaming: "Streaming",
     fast: bool,
     runtimes: str | None,
     pythons: tuple[str, ...],
@@ -129,7 +132,7 @@ def command(
     texts = texts_for(folder, neurons_file, corpus, split(languages), note)
     proof = prove(
         folder, target, None if fast else texts, neurons_path=neurons_file, tokens=tokens, context=context, device=device,
-        dtype=dtype, card=CARD, listener=listener(),
+        dtype=dtype, streaming=streaming, card=CARD, listener=listener(),
     )  # fmt: skip
     show_proof(proof, fast, as_json=as_json)
     if not proof.passed:

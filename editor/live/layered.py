@@ -13,10 +13,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ModelError
-from ..models.families import Family
+from ..files.checkpoint import read_config
+from ..models.families import Family, family_of
 from ..models.hf import silent
 from .modules import layer_modules
 from .skeleton import Skeleton
@@ -86,10 +88,13 @@ class Layered:
         return [self.skeleton.size(layer) for layer in self.layers]
 
     @contextmanager
-    def running(self) -> Iterator[None]:
-        """Read what the trunk has beside its layers, and put stubs in the layers' places while the block runs."""
+    def running(self, *, tables: bool = False) -> Iterator[None]:
+        """Read what the trunk has beside its layers, and put stubs in the layers' places while the block runs.
+
+        With `tables`, embedding tables are read whole.
+        """
         with silent():
-            self.skeleton.load_around(list(self.layers))
+            self.skeleton.load_around(list(self.layers), tables=tables)
             own = [layer.__dict__.get("forward") for layer in self.layers]
             for number, layer in enumerate(self.layers):
                 layer.forward = partial(self._call, number)
@@ -210,3 +215,9 @@ def _tensors(value: Any, key: Any, number: int) -> "tuple[torch.Tensor, ...]":
         f"layer {number} leaves something for later layers that can't be carried from one to the next ({key!r}), so the "
         "model can't run layer by layer. Leave `stream` out."
     )
+
+
+def open_layered(folder: Path, *, device: str = "auto", dtype: str = "auto") -> Layered:
+    """Open the model of a folder to run layer by layer. Raises what `load_model` raises."""
+    family = family_of(read_config(folder, quantised=True))
+    return Layered(Skeleton(folder, device=device, dtype=dtype), family)

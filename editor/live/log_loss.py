@@ -1,15 +1,19 @@
 """Log-loss of several variants of a model on the same text, and the differences between their logits."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..progress import Progress
 from ..text.tokens import Packed
 from .logits import Variant, batches, chunks, hidden_states, logits, losses, token_losses
+from .streamed import streamed
+from .streaming import AUTO, Streaming
 
 if TYPE_CHECKING:
     import torch
+
+    from .layered import Layered
 
 
 @dataclass
@@ -65,16 +69,39 @@ def measure(
     compare: Sequence[str] = (),
     to: str = "",
     progress: Progress | None = None,
+    layered: "Sequence[Layered]" = (),
+    streaming: Streaming = AUTO,
 ) -> Measured:
     """Log-loss of each variant on each language, and how far the logits of variant `to` are from those of each in `compare`.
 
-    At most `logits.LOGITS` numbers per variant that is compared (or one row) are in memory.
+    At most `logits.LOGITS` numbers per variant that is compared (or one row) are in memory. `layered` are the models of the
+    variants where these run layer by layer, as `streaming` says (see `streamed`).
     """
+    if not layered:
+        return _measured(
+            variants, texts, compare, to, progress, lambda variant, ids, batch: hidden_states(variant, ids)
+        )
+    ids = [batch for packed in texts.values() for batch in batches(packed.contexts)]
+    with streamed(variants, layered, ids, streaming, progress) as found:
+        return _measured(
+            variants, texts, compare, to, None, lambda variant, ids, batch: found.states(variant.name, batch)
+        )
+
+
+def _measured(
+    variants: Sequence[Variant],
+    texts: Mapping[str, Packed],
+    compare: Sequence[str],
+    to: str,
+    progress: Progress | None,
+    states_of: "Callable[[Variant, torch.Tensor, int], torch.Tensor]",
+) -> Measured:
+    """Measure what `measure` does; `states_of` gives the hidden states of a variant on a batch, by its number."""
     log_loss: dict[str, dict[str, float]] = {variant.name: {} for variant in variants}
     difference: dict[str, dict[str, Difference]] = {name: {} for name in compare}
     tokens: dict[str, int] = {}
     contexts = sum(len(context) > 1 for packed in texts.values() for context in packed.contexts)
-    steps, step = contexts * len(variants), 0
+    steps, step, number = contexts * len(variants), 0, 0
     for language, packed in texts.items():
         sums = dict.fromkeys(log_loss, 0.0)
         tokens[language] = 0
@@ -84,7 +111,7 @@ def measure(
             tokens[language] += len(targets)
             kept = {}  # hidden states of those whose logits are compared
             for variant in variants:
-                states = hidden_states(variant, ids)  # (B·(T−1), d)
+                states = states_of(variant, ids, number)  # (B·(T−1), d)
                 if compare and variant.name in (*compare, to):
                     kept[variant.name] = variant, states
                 else:
@@ -93,6 +120,7 @@ def measure(
                 step += len(ids)
                 if progress:
                     progress(language, step, steps)
+            number += 1
             for rows in chunks(variants[0].model, len(targets)) if kept else ():
                 found = {name: _logits(variant, states[rows]) for name, (variant, states) in kept.items()}
                 for name, own in found.items():

@@ -49,13 +49,15 @@ def resident() -> int:
         return 0
 
 
-def fits(folder: Path, *, device: str = "auto", dtype: str = "auto", memory: int | None = None) -> bool:
-    """Whether a folder's model fits in memory, whole and in the arithmetic of the run; on a GPU in its memory."""
+def fits(
+    folder: Path, *, device: str = "auto", dtype: str = "auto", memory: int | None = None, models: int = 1
+) -> bool:
+    """Whether a folder's model, or so many, fit in memory, whole, in the arithmetic of the run; on a GPU in its memory."""
     import torch
 
     where = choose_device(device)
     width = getattr(torch, choose_dtype(folder, device, dtype)).itemsize
-    size = sum(one.numbers * (width if one.floating else 8) for one in stored(folder).values())
+    size = models * sum(one.numbers * (width if one.floating else 8) for one in stored(folder).values())
     if where.startswith("cuda"):
         return bool(size < RESERVE * torch.cuda.mem_get_info(where)[0])
     return size < RESERVE * (available() if memory is None else memory - resident())

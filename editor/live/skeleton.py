@@ -80,25 +80,29 @@ class Skeleton:
         self._places.load(lambda name: name.startswith(prefix), self.device)
         self._settle(module)
 
-    def load_around(self, layers: "list[Any]") -> None:
-        """Read what the trunk has beside its layers; of a large embedding table nothing, until tokens are looked up."""
+    def load_around(self, layers: "list[Any]", *, tables: bool = False) -> None:
+        """Read what the trunk has beside its layers.
+
+        Of a large embedding table nothing, until tokens are looked up, unless `tables` are to be whole.
+        """
         inside = tuple(f"{self._names[layer]}." for layer in layers)
-        prefix, tables = f"{self._names[self.trunk]}.", {}
+        prefix, found = f"{self._names[self.trunk]}.", {}
         around = {
             f"{name}.weight": module
             for module, name in self._names.items()
             if f"{name}.".startswith(prefix) and not f"{name}.".startswith(inside)
         }
         for name, module in around.items():
-            source = self._places.plain(name) if self._is_table(module) and self.device.type == "cpu" else None
+            large = not tables and self._is_table(module) and self.device.type == "cpu"
+            source = self._places.plain(name) if large else None
             if source is not None:
-                tables[name] = module, source
+                found[name] = module, source
         self._places.load(
-            lambda name: name.startswith(prefix) and not name.startswith(inside) and name not in tables, self.device
+            lambda name: name.startswith(prefix) and not name.startswith(inside) and name not in found, self.device
         )
         for module in around.values():
             self._settle(module, recurse=False)
-        self._looked_up = [Rows(module, source, self.floats) for module, source in tables.values()]
+        self._looked_up = [Rows(module, source, self.floats) for module, source in found.values()]
 
     def _is_table(self, module: Any) -> bool:
         """Whether a module is looked up by token: of the embedding's own kind, with as many rows, and large."""

@@ -43,11 +43,11 @@ class States:
 
     Without a `folder` they lie in memory. With one, and `on_disk`, in its files; with one and not `on_disk` in memory,
     and are copied to its files every 20 s, or less often where that takes long: it may cost a twentieth of the time.
-    `key` says what they are of, `done` how many layers are behind.
+    `key` says what they are of, `done` how many layers are behind. Without `keeping` there are no copies.
     """
 
-    def __init__(self, folder: Path | None, key: Mapping[str, Any] | None = None) -> None:
-        self.folder, self.on_disk = folder, False
+    def __init__(self, folder: Path | None, key: Mapping[str, Any] | None = None, *, keeping: bool = True) -> None:
+        self.folder, self.on_disk, self._keeping = folder, False, keeping
         self.done = 0
         self._key = json.dumps(key or {}, sort_keys=True)
         self._memory: dict[int, State] = {}
@@ -114,7 +114,11 @@ class States:
         self.done += 1
         if self.on_disk:
             self._swap()
-        elif self.folder is not None and time.monotonic() - self._saved >= max(KEEP_SECONDS, 20 * self._cost):
+        elif (
+            self._keeping
+            and self.folder is not None
+            and time.monotonic() - self._saved >= max(KEEP_SECONDS, 20 * self._cost)
+        ):
             started = time.monotonic()
             try:
                 for batch, state in self._memory.items():

@@ -20,15 +20,15 @@ class Streaming:
     memory: int | None = None
     scratch: Path | None = None
 
-    def chosen(self, folder: Path, *, device: str = "auto", dtype: str = "auto") -> bool:
-        """Whether the model of a folder is to run layer by layer. Raises ModelError for an unknown `stream`."""
+    def chosen(self, folder: Path, *, device: str = "auto", dtype: str = "auto", models: int = 1) -> bool:
+        """Whether a folder's model, or so many like it, are to run layer by layer. Raises ModelError for an unknown word."""
         from .memory import fits
 
         if self.stream not in STREAMS:
             raise ModelError(f"{self.stream!r} is no way to run a model. Set `stream` to one of {', '.join(STREAMS)}.")
         if self.stream != "auto":
             return self.stream == "layers"
-        return not fits(folder, device=device, dtype=dtype, memory=self.memory)
+        return not fits(folder, device=device, dtype=dtype, memory=self.memory, models=models)
 
 
 AUTO = Streaming()

@@ -16,9 +16,11 @@ from ..edits.hooks import random_plan, steered, unrouted
 from ..edits.plan import Plan, named_experts, plan
 from ..edits.recipe import Edit, Recipe
 from ..errors import NeuronsError, RecipeError
+from ..live.layered import Layered
 from ..live.log_loss import measure
 from ..live.logits import Variant
 from ..live.modules import activation_modules, router_biases
+from ..live.streaming import AUTO, Streaming
 from ..models.feed_forward import FeedForward
 from ..models.identity import Base
 from ..neurons.neurons import Neurons
@@ -133,18 +135,21 @@ def perplexity_matrices(
     *,
     shared: str = "edit",
     progress: Progress | None = None,
+    layered: Sequence[Layered] = (),
+    streaming: Streaming = AUTO,
 ) -> dict[str, Matrix]:
     """Measure every language's log-loss with each language deactivated in turn, for each set of neurons.
 
     Neurons are deactivated by hooks on one model. The control deactivates random neurons, as many in each layer as
     the language with the most neurons has. `shared` says what to do with neurons that another language owns too, as
-    in a recipe: the paper takes them all ("edit"). Raises NeuronsError when a set has nothing to deactivate.
+    in a recipe: the paper takes them all ("edit").
+    `layered` is the model where it runs layer by layer. Raises NeuronsError when a set has nothing to deactivate.
     """
     variants, sizes = [Variant("base", model)], {}
     for name, neurons in sets.items():
         off, sizes[name] = switched_off(model, feed_forward, neurons, shared)
         variants += [replace(variant, name=f"{name} {variant.name}") for variant in off]
-    measured = measure(variants, texts, progress=progress)
+    measured = measure(variants, texts, progress=progress, layered=layered, streaming=streaming)
     base = measured.log_loss["base"]
     found = {}
     for name, own in sizes.items():

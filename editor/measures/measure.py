@@ -35,10 +35,12 @@ BASE, THIS, RANDOM, REAL = "base", "this model", "random neurons", "real text"
 def perplexity(subject: Subject, options: Options, listener: Listener = NOBODY) -> dict[str, Any]:
     """Measure the matrix: language deactivated × language of the text."""
     texts = read_held_out(subject.target, held_out_texts(subject, options, listener), options)
+    layered = subject.layered
+    model = layered.skeleton.model if layered else subject.model
     with listener.stage("perplexity", "contexts") as update:
         matrices = perplexity_matrices(
-            subject.model, subject.target.feed_forward, {"": subject.neurons}, texts, shared=options.shared,
-            progress=update,
+            model, subject.target.feed_forward, {"": subject.neurons}, texts, shared=options.shared,
+            progress=update, layered=[layered] if layered else [], streaming=subject.streaming,
         )  # fmt: skip
     return as_data(matrices[""], options.shared)
 

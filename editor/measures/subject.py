@@ -10,8 +10,10 @@ from ..edits import manifest as manifest_file
 from ..edits.manifest import Manifest, neurons_of, open_source
 from ..errors import MonoglotWarning, NeuronsError
 from ..files.kinds import FILE
+from ..live.layered import Layered, open_layered
 from ..live.load import load_model
 from ..live.modules import activation_modules
+from ..live.streaming import AUTO, Streaming
 from ..models.hf import load_tokenizer
 from ..models.source import resolve
 from ..models.target import Target, about_sampled, open_target
@@ -29,6 +31,7 @@ class Subject:
     manifest: Manifest | None = None
     device: str = "auto"
     dtype: str = "auto"
+    streaming: Streaming = AUTO
 
     @property
     def languages(self) -> tuple[str, ...]:
@@ -38,6 +41,14 @@ class Subject:
     @cached_property
     def model(self) -> Any:
         return load_model(self.target.source.folder, device=self.device, dtype=self.dtype)
+
+    @cached_property
+    def layered(self) -> Layered | None:
+        """The base as it runs layer by layer, where that is asked for or it would not fit in memory."""
+        folder = self.target.source.folder
+        if not self.streaming.chosen(folder, device=self.device, dtype=self.dtype):
+            return None
+        return open_layered(folder, device=self.device, dtype=self.dtype)
 
     @cached_property
     def tokenizer(self) -> Any:
@@ -53,7 +64,13 @@ class Subject:
 
 
 def open_subject(
-    model: str, neurons_path: Path | None, *, base: str | None = None, device: str = "auto", dtype: str = "auto"
+    model: str,
+    neurons_path: Path | None,
+    *,
+    base: str | None = None,
+    device: str = "auto",
+    dtype: str = "auto",
+    streaming: Streaming = AUTO,
 ) -> Subject:
     """Open a checkpoint that monoglot made, by its folder; or a model with its neurons.
 
@@ -71,7 +88,7 @@ def open_subject(
                 f"{folder} was made with other neurons than those in {neurons_path}. Leave the file out, or measure the "
                 "neurons on the base."
             )
-        return Subject(target, own, folder, manifest, device, dtype)
+        return Subject(target, own, folder, manifest, device, dtype, streaming)
     found = neurons_file.load(neurons_path)
     target = open_target(resolve(model))
     check_fit(
@@ -88,4 +105,4 @@ def open_subject(
             MonoglotWarning,
             stacklevel=2,
         )
-    return Subject(target, found, None, None, device, dtype)
+    return Subject(target, found, None, None, device, dtype, streaming)

@@ -4,7 +4,7 @@ The effect on each language's log-loss is measured in the same run, with random 
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -25,11 +25,13 @@ from ..edits.hooks import (
 )
 from ..edits.manifest import carried_in
 from ..errors import CorpusError
+from ..live.layered import Layered, open_layered
 from ..live.load import hooked as attached
 from ..live.load import load_model
 from ..live.log_loss import Difference, Measured, measure
 from ..live.logits import Variant
 from ..live.modules import activation_modules, input_modules, layer_modules, output_modules, router_biases
+from ..live.streaming import AUTO, Streaming
 from ..models.residual import Route, route_of
 from ..models.target import Target
 from ..neurons.neurons import Neurons
@@ -81,13 +83,23 @@ def verify_live(
     context: int,
     device: str = "auto",
     dtype: str = "auto",
+    streaming: Streaming = AUTO,
     progress: Progress | None = None,
 ) -> Logits:
-    """(b) and (c) on at most `tokens` held-out tokens a language: loads both models and runs `verify_logits`."""
+    """(b) and (c) on at most `tokens` held-out tokens a language: loads both models and runs `verify_logits`.
+
+    Models that do not fit in memory run layer by layer.
+    """
     what = carried_in(folder, target, neurons)
     packed = read_held_out(target, texts, tokens=tokens, context=context)
-    base, baked = (load_model(each, device=device, dtype=dtype) for each in (target.source.folder, folder))
-    return verify_logits(baked, base, target, what, packed, progress)
+    folders = (target.source.folder, folder)
+    if streaming.chosen(target.source.folder, device=device, dtype=dtype, models=2):
+        layered = [open_layered(each, device=device, dtype=dtype) for each in folders]
+        base, baked = (one.skeleton.model for one in layered)
+    else:
+        layered = []
+        base, baked = (load_model(each, device=device, dtype=dtype) for each in folders)
+    return verify_logits(baked, base, target, what, packed, progress, layered=layered, streaming=streaming)
 
 
 def read_held_out(target: Target, texts: Mapping[str, Text], *, tokens: int, context: int) -> dict[str, Packed]:
@@ -110,8 +122,11 @@ def verify_logits(
     what: Carried,
     texts: Mapping[str, Packed],
     progress: Progress | None = None,
+    *,
+    layered: Sequence[Layered] = (),
+    streaming: Streaming = AUTO,
 ) -> Logits:
-    """(b) and (c): `baked` and `base` are live models of the checkpoint and its base."""
+    """(b) and (c): `baked` and `base` are live models of the checkpoint and its base, `layered` both if they run so."""
     family, steps = target.feed_forward.family, what.plan
     modules, control = (
         activation_modules(base, family),
@@ -129,10 +144,12 @@ def verify_logits(
     )
     layers = layer_modules(base, family) if what.vectors else []
     head = base.get_output_embeddings() if what.tokens and what.tokens.one_table and not approximate else None
-    routers = router_biases(base, family) if steps.experts else None
-    exact = Variant(
-        "hooked", base, lambda: edited(modules, steps, embedding, meant, head, layers, what.vectors, routers)
-    )
+
+    def exactly() -> AbstractContextManager[None]:
+        routers = router_biases(base, family) if steps.experts else None  # those that are there now
+        return edited(modules, steps, embedding, meant, head, layers, what.vectors, routers)
+
+    exact = Variant("hooked", base, exactly)
     hooked = [_stand_in(base, target, what, modules), replace(exact, name="exact")] if approximate else [exact]
     variants = (
         Variant("base", base),
@@ -140,7 +157,10 @@ def verify_logits(
         Variant("random neurons", base, lambda: edited(modules, control, embedding, drawn)),
         *hooked,
     )
-    measured = measure(variants, texts, compare=[one.name for one in hooked], to="this model", progress=progress)
+    measured = measure(
+        variants, texts, compare=[one.name for one in hooked], to="this model", progress=progress,
+        layered=layered, streaming=streaming,
+    )  # fmt: skip
     approximation = None
     if approximate:
         deviation = None if what.calibration is None else deviations.result()

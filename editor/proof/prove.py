@@ -9,6 +9,7 @@ from ..edits import manifest
 from ..edits.card_maker import NO_CARD, CardMaker
 from ..edits.certificate import Certificate
 from ..files.output import updating
+from ..live.streaming import AUTO, Streaming
 from ..models.target import Target
 from ..neurons import neurons as neurons_file
 from ..progress import NOBODY, Listener, Told, in_megabytes, unheard
@@ -50,6 +51,7 @@ def prove(
     context: int = CONTEXT,
     device: str = "auto",
     dtype: str = "auto",
+    streaming: Streaming = AUTO,
     card: CardMaker = NO_CARD,
     listener: Listener = NOBODY,
 ) -> Proof:
@@ -57,7 +59,7 @@ def prove(
 
     Compares the bytes and, where they are right, the logits with those of the base under hooks, on the held-out part of
     `texts`; None compares bytes alone. Keeps the certificate in the manifest and on the card. `neurons_path` are neurons to
-    hold it against instead of its own.
+    hold it against instead of its own. Models that do not fit in memory run layer by layer, as `streaming` says.
 
     Raises VerificationError when the manifest can't be read, and what `verify_bytes` and `verify_live` raise.
     """
@@ -71,7 +73,7 @@ def prove(
         with listener.stage("verify", "contexts") as update:
             logits = verify_live(
                 folder, target, neurons, opened, tokens=tokens, context=context, device=device, dtype=dtype,
-                progress=update,
+                streaming=streaming, progress=update,
             )  # fmt: skip
     made = make_certificate(in_bytes, logits)
     lines: tuple[str, ...] = ()
