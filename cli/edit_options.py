@@ -193,7 +193,7 @@ def edit_options(function: Function) -> Function:
 
 
 def search_options(function: Function) -> Function:
-    """Add the options of a search that chooses how a language is switched off."""
+    """Add the options of a search that chooses how a language is switched off, or on."""
     for option in reversed(
         [
             click.option(
@@ -203,6 +203,15 @@ def search_options(function: Function) -> Function:
                 show_default=True,
                 help="With --deactivate and no other edit option: by how many nats a token the log-loss of a language has to "
                 "rise to be off. The mildest set of neurons that does it is searched for.",
+            ),
+            click.option(
+                "--budget",
+                type=click.FloatRange(0, min_open=True),
+                default=Request.budget,
+                show_default=True,
+                metavar="SECONDS",
+                help="With --activate and no other edit option: how long to try what makes the model answer in the language, "
+                "tokens redirected, neurons, or both, at several strengths.",
             ),
             click.option(
                 "--spare",
@@ -280,7 +289,9 @@ def require(request: Request) -> None:
         raise click.UsageError("--strength auto looks for the strength of one activated language.")
     if not request.searches_off and (idle := given("target_damage", "spare")):
         raise click.UsageError(f"{idle[0]} goes with --deactivate alone, where the neurons are searched for.")
-    if request.strength != AUTO and (idle := given("target_accuracy", "prompts")):
+    if not request.searches_on and (idle := given("budget")):
+        raise click.UsageError(f"{idle[0]} goes with --activate alone, where everything else is searched for.")
+    if request.strength != AUTO and not request.searches_on and (idle := given("target_accuracy", "prompts")):
         raise click.UsageError(f"{idle[0]} goes with --strength auto.")
 
 

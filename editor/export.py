@@ -18,11 +18,12 @@ from .edits.fit import open_calibration, source_of
 from .edits.recipe import Recipe
 from .edits.request import AUTO, Request
 from .edits.vectors import in_layers
-from .errors import CorpusError, NeuronsError, OutputError, StatisticsError, VerificationError
+from .errors import CorpusError, ModelError, NeuronsError, OutputError, StatisticsError, VerificationError
 from .files.hashes import remember
 from .files.output import absolute, check_free, check_room, claimed, publish
-from .measures.off import Way, search_off, way_of
-from .measures.search import bake_requested, check_search, digest, prompts_of
+from .measures.off import search_off, way_of
+from .measures.pick import Bench, candidate_of, search_on
+from .measures.search import bake_requested, check_search, prompts_of
 from .models.source import resolve
 from .models.target import Target, open_target
 from .neurons import neurons as neurons_file
@@ -43,6 +44,7 @@ from .statistics.token_counts import TOKENS as VOCABULARY_TOKENS
 from .statistics.token_counts import learn
 from .statistics.vocabulary import Vocabulary
 from .text.corpus import Text, open_corpus
+from .text.prompts import digest
 from .version import VERSION
 
 STATISTICS = "stats.safetensors"
@@ -118,7 +120,7 @@ def export(
         chosen=rate is not None or quantile is not None,
     )  # fmt: skip
     target, texts, request, recipe, known = opened.target, opened.texts, opened.request, opened.recipe, opened.known
-    asked, off = opened.asked, opened.off
+    asked, searches, carrier = opened.asked, opened.searches, opened.carrier
     if not fast:
         read_held_out(target, texts, tokens=verify_tokens, context=min((detection or Detection()).context, CONTEXT))
     same = known and _same_recipe(output, target, recipe)
@@ -132,27 +134,43 @@ def export(
         detection = replace(
             detection or Detection(), calibrate=opened.calibrated, quantiles=request.value != "mean"
         )  # fmt: skip
-        vocabulary = None
-        if recipe.of_vocabulary:
-            run = (["outputs"] if not recipe.untie else []) + (["residual"] if in_layers(recipe) else [])
-            vocabulary = _vocabulary(target, texts, work, detection, listener, made, run)
-        statistics, calibration, neurons, record = None, None, neurons_file.NONE, None
-        if recipe.needs_neurons:
+        vocabulary, statistics, calibration = None, None, None
+        neurons, record = neurons_file.NONE, None
+        if recipe.of_vocabulary or asked.searches_on:
+            inside = asked.searches_on or in_layers(recipe)
+            run = (["outputs"] if not recipe.untie else []) + (["residual"] if inside else [])
+            try:
+                vocabulary = _vocabulary(target, texts, work, detection, listener, made, run)
+            except ModelError as error:
+                if recipe.of_vocabulary:
+                    raise
+                listener.told(f"Redirecting and vectors are not tried: {error}")
+        if recipe.needs_neurons or searches:
             statistics, calibration = _statistics(target, texts, work, detection, listener, made)
-            if off:
-                found = search_off(
-                    target, statistics, texts, asked, work, after=detection.tokens, device=detection.device,
-                    dtype=detection.dtype, listener=listener,
-                )  # fmt: skip
-                neurons, record, request = found.neurons, found.record, found.way.request(asked)
-                recipe = replace(request.recipe(target, list(texts), counted=list(texts)), carrier=AUTO)
-                known = True
-            else:
-                neurons = find(
-                    statistics,
-                    rate=RATE if rate is None else rate,
-                    quantile=QUANTILE if quantile is None else quantile,
-                )
+        if asked.searches_off and statistics:
+            way = search_off(
+                target, statistics, texts, asked, work, after=detection.tokens, device=detection.device,
+                dtype=detection.dtype, listener=listener,
+            )  # fmt: skip
+            neurons, record, request = way.neurons, way.record, way.way.request(asked)
+        elif asked.searches_on and statistics:
+            bench = Bench(
+                target, statistics, calibration, vocabulary, texts, asked, prompts_of(asked), detection.tokens,
+                detection.device, detection.dtype,
+            )  # fmt: skip
+            pick = search_on(bench, work, listener=listener)
+            neurons, vocabulary, record, request = pick.neurons, pick.vocabulary, pick.record, pick.request
+        elif statistics:
+            neurons = find(
+                statistics,
+                rate=RATE if rate is None else rate,
+                quantile=QUANTILE if quantile is None else quantile,
+            )
+        if searches:
+            strength = None if request.strength is None else float(request.strength)
+            recipe, known = request.recipe(target, list(texts), strength, None, list(texts)), True
+            recipe = replace(recipe, carrier=carrier if _constant(recipe) and carrier else AUTO)
+        if neurons.languages:
             neurons_file.save(neurons, work / NEURONS)
             made(neurons)
         elif opened.calibrated:
@@ -190,8 +208,8 @@ def export(
 class Opened:
     """What is asked of `export`, opened and checked.
 
-    `asked` is the request as it was made, `request` with what an earlier search chose; `off` says that neurons to switch off
-    are searched for, `known` that the recipe is the one to bake.
+    `asked` is the request as it was made, `request` with what an earlier search chose; `known` says that the recipe is the one
+    to bake, `carrier` where constants would go that the recipe or a search has.
     """
 
     target: Target
@@ -199,13 +217,18 @@ class Opened:
     asked: Request
     request: Request
     recipe: Recipe
-    off: bool
     known: bool
+    carrier: str | None
 
     @property
     def calibrated(self) -> bool:
         """Whether a calibrated direction carries the constants."""
-        return self.recipe.carrier == "calibrated"
+        return self.carrier == "calibrated"
+
+    @property
+    def searches(self) -> bool:
+        """Whether a search says how it is done."""
+        return self.asked.searches_off or self.asked.searches_on
 
 
 def ask(
@@ -226,20 +249,22 @@ def ask(
     unproved = output.with_name(f"{output.name}.unproved")
     target = open_target(resolve(model, base_id))
     texts = open_corpus(corpus, languages)
-    request = settled(request.without_shorthand().searching(), target)
+    if chosen:
+        request = replace(request, choose=False)
+    asked = request = settled(request.without_shorthand().searching(), target)
     if request.strength == AUTO:
         _ = request.searched  # raises for several languages
-    off = request.searches_off and not chosen
-    way = (_way(output, request) or _way(unproved, request)) if off else None
     strength, layers, known = _strength(output, request)
     if not known:
         strength, layers, known = _strength(unproved, request)
-    known &= bool(way) or not off  # what an earlier search chose, until this one has chosen
-    asked, request = request, way.request(request) if way else request
+    if request.searches_off or request.searches_on:  # what an earlier search chose, until this one has chosen
+        depth = target.feed_forward.layers
+        before = _chosen(output, request, depth) or _chosen(unproved, request, depth)
+        request, known = before or request, before is not None
+        strength = None if request.strength is None else float(request.strength)
     recipe = request.recipe(target, list(texts), strength, layers, list(texts))
-    constant = any(edit.constant for edit in recipe.edits) or bool(in_layers(recipe))
-    carrier = choose(recipe.carrier, target) if constant else None
-    recipe = replace(recipe, carrier=carrier or AUTO)
+    carrier = choose(recipe.carrier, target) if _constant(recipe) or asked.searches_on else None
+    recipe = replace(recipe, carrier=carrier if _constant(recipe) and carrier else AUTO)
     named = dict.fromkeys([edit.language for edit in recipe.edits] + [str(edit.to) for edit in recipe.redirects])
     if absent := [language for language in named if language not in texts]:
         raise NeuronsError(f"there is no text in {', '.join(absent)}; the corpus has {', '.join(texts)}.")
@@ -249,9 +274,14 @@ def ask(
             "a language is told from others: give text in two languages or more, best all that are to be kept."
         )
     _check_work(work or default_work(output), output, unproved, target)
-    if request.strength == AUTO:
-        check_search(request)
-    return Opened(target, texts, asked, request, recipe, off, known)
+    if request.strength == AUTO or asked.searches_on:
+        check_search(asked)
+    return Opened(target, texts, asked, request, recipe, known, carrier)
+
+
+def _constant(recipe: Recipe) -> bool:
+    """Whether it needs a carrier."""
+    return any(edit.constant for edit in recipe.edits) or bool(in_layers(recipe))
 
 
 def _check_work(work: Path, output: Path, unproved: Path, target: Target) -> None:
@@ -350,13 +380,16 @@ def _strength(output: Path, request: Request) -> tuple[float | None, tuple[int, 
     return 1.0, None, False
 
 
-def _way(output: Path, request: Request) -> Way | None:
-    """Return how the languages were switched off in a checkpoint in `output` that was searched for the same."""
+def _chosen(output: Path, request: Request) -> Request | None:
+    """Return what a search for the same chose for the checkpoint in `output`."""
     try:
         record = manifest.read(output).candidates
     except VerificationError:
         return None
-    return way_of(record, request) if record else None
+    if record is None:
+        return None
+    found = way_of(record, request) or candidate_of(record, request, prompts_of(request))
+    return found.request(request) if found else None
 
 
 def _same_recipe(output: Path, target: Target, recipe: Recipe) -> bool:

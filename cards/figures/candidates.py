@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..words.amounts import number
-from ..words.candidates import GAINED, PAID, title
+from ..words.candidates import GAINED, PAID, UNIT, title
 from .canvas import MARGIN, SMALL, WIDTH, Look, new_figure, plot_axes, steps
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def candidates(found: Mapping[str, Any], look: Look) -> "Figure | None":
         look,
         76 + HIGH + 60,
         _capital(title(found)),
-        "upper left is best; the numbers are the table's rows, the diamond is what was taken",
+        "upper left is best; the numbers are the table's rows; the diamond is what was taken",
     )
     axes = plot_axes(figure, look, MARGIN + 52, 76, WIDTH - 2 * MARGIN - 62, HIGH)
     for at, damage, gain in points:
@@ -41,7 +41,7 @@ def candidates(found: Mapping[str, Any], look: Look) -> "Figure | None":
     axes.yaxis.set_major_locator(steps(6))
     axes.margins(0.08)
     axes.set_xlabel(f"{PAID[found['kind']]}, nats a token", size=SMALL, color=look.muted)
-    axes.set_ylabel(f"{GAINED[found['kind']]}, nats a token", size=SMALL, color=look.muted)
+    axes.set_ylabel(f"{GAINED[found['kind']]}, {UNIT[found['kind']]}", size=SMALL, color=look.muted)
     return figure
 
 

@@ -4,21 +4,23 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ...editor.text import languages
-from .amounts import change, count, number, or_dash
+from .amounts import NONE, change, count, or_dash, perplexity_figure, share
 
-GAINED = {"off": "rise of its own log-loss"}
-PAID = {"off": "most that another language loses"}
+GAINED = {"off": "rise of its own log-loss", "on": "whole answers in the language"}
+PAID = {"off": "most that another language loses", "on": "rise of its own text's log-loss"}
+UNIT = {"off": "nats a token", "on": "share"}
 
 
 def title(found: Mapping[str, Any]) -> str:
     """Say what was searched for."""
     named = languages.listed(list(found["languages"]))
-    return {"off": f"ways to switch {named} off"}[found["kind"]]
+    return f"ways to switch {named} off" if found["kind"] == "off" else f"ways to make it answer in {named}"
 
 
 def columns(found: Mapping[str, Any]) -> tuple[str, ...]:
     """Name the columns; after the first three comes the change of log-loss in each language."""
-    return ("way", "neurons", GAINED[found["kind"]], PAID[found["kind"]], *_languages(found))
+    more = ("in the language", "answers", "perplexity of the answers") if found["kind"] == "on" else _languages(found)
+    return ("way", "neurons", GAINED[found["kind"]], PAID[found["kind"]], *more)
 
 
 def rows(found: Mapping[str, Any]) -> tuple[tuple[str, ...], ...]:
@@ -27,16 +29,34 @@ def rows(found: Mapping[str, Any]) -> tuple[tuple[str, ...], ...]:
         (
             str(row["name"]),
             count(row.get("neurons")),
-            or_dash(number(row["gain"]), change),
-            or_dash(number(row["damage"]), change),
-            *(or_dash(number((row.get("change") or {}).get(code)), change) for code in _languages(found)),
+            gained(found, row),
+            or_dash(row["damage"], change),
+            *_more(found, row),
         )
         for row in found["rows"]
     )
 
 
+def gained(found: Mapping[str, Any], row: Mapping[str, Any]) -> str:
+    """Write what a way gains; a share with the interval that chance leaves."""
+    if found["kind"] == "off":
+        return or_dash(row["gain"], change)
+    low, high = (share(end) for end in (row.get("interval") or (None, None)))
+    return share(row["gain"]) + (f" ({low} to {high})" if low != NONE else "")
+
+
+def _more(found: Mapping[str, Any], row: Mapping[str, Any]) -> tuple[str, ...]:
+    if found["kind"] == "on":
+        return (
+            share(row.get("accuracy")), count(row.get("answers")), or_dash(row.get("perplexity"), perplexity_figure),
+        )  # fmt: skip
+    return tuple(or_dash((row.get("change") or {}).get(code), change) for code in _languages(found))
+
+
 def note(found: Mapping[str, Any]) -> str:
     """Say what was asked for, whether it was reached, and what text was read."""
+    if found["kind"] == "on":
+        return _note_of_answers(found)
     read = [f"{code} {count(tokens)}" for code, tokens in (found.get("tokens") or {}).items()]
     asked = (
         f"Asked for: {found.get('target_damage', 0):+g} nats, and no other language more than {found.get('spare', 0):+g}. "
@@ -46,6 +66,21 @@ def note(found: Mapping[str, Any]) -> str:
     seen = list(found.get("seen") or ())
     also = f"In {languages.listed(seen)} there was no other text than that which neurons were found on." if seen else ""
     return " ".join(filter(None, (asked, text, also)))
+
+
+def _note_of_answers(found: Mapping[str, Any]) -> str:
+    asked = (
+        f"The rule: of the ways that gave most answers, {share(found.get('target_accuracy'))} of them whole and in the "
+        "language, the one that damages the language's own text least. "
+        f"{'Reached' if found['reached'] else 'NOT reached: the way that was taken has the most whole answers'}."
+    )
+    dropped = (
+        "The better half of the ways was asked more, half of these again. In brackets: where the share lies in 95 of 100 "
+        "draws of as many prompts."
+    )
+    few = "Only the likeliest way of each kind was tried, as the model is slow." if found.get("subset") else ""
+    refused = [f"{kind}: {why}" for kind, why in (found.get("refused") or {}).items()]
+    return " ".join(filter(None, (asked, dropped, few, f"Not possible here: {' '.join(refused)}" if refused else "")))
 
 
 def _languages(found: Mapping[str, Any]) -> Sequence[str]:

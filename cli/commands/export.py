@@ -66,13 +66,14 @@ def command(
     """Find, edit, prove and describe in one go.
 
     Statistics and neurons are kept in OUT.work, and taken from there when the command is run again and they still fit. Name
-    the same --work for another OUT, and another language costs only what is new. The strength of --activate is searched for
-    unless it is given. So is, for --deactivate alone, the mildest set of neurons that switches the language off.
+    the same --work for another OUT, and another language costs only what is new. With --activate alone, what makes the model
+    answer in the language is searched for, with --deactivate alone the mildest set of neurons that switches it off.
 
     \b
     monoglot export google/gemma-3-270m --corpus texts/ --deactivate zh -o gemma-no-zh
     monoglot export google/gemma-3-270m --corpus texts/ --deactivate fr --target-damage 2 -o gemma-no-fr
-    monoglot export google/gemma-3-270m --corpus texts/ --activate fr --hold others -o gemma-fr
+    monoglot export google/gemma-3-270m --corpus texts/ --activate fr -o gemma-fr
+    monoglot export google/gemma-3-270m --corpus texts/ --activate fr --hold others --rate 0.05 -o gemma-fr-by-neurons
     monoglot export ./model --corpus texts/ --deactivate zh,ja --shared edit -o OUT
     monoglot export google/gemma-3-270m --corpus texts/ --redirect zh=en -o gemma-zh-as-en
     monoglot export google/gemma-3-270m --corpus texts/ --deactivate zh -o gemma-no-zh --dry-run
@@ -81,7 +82,8 @@ def command(
 
     if not corpus:
         raise click.UsageError("Name the text with --corpus (a folder of {lang}.txt).")
-    chosen = given("rate", "quantile", "shared")
+    of_neurons = given("rate", "quantile")
+    chosen = of_neurons or given("shared", "op", "value", "strength", "layers", "slots")
     request = request_of(**options, choose=not chosen).searching()
     require(request)
     if yes and not push:
@@ -103,8 +105,8 @@ def command(
     if push:
         ready(push, yes)
     passed = run_export(
-        model, corpus, request, output, languages=split(languages), rate=rate if chosen else None,
-        quantile=quantile if chosen else None,
+        model, corpus, request, output, languages=split(languages), rate=rate if of_neurons else None,
+        quantile=quantile if of_neurons else None,
         detection=detection, verify_tokens=verify_tokens, fast=fast,
         base_id=base_id, work=work, force=force, as_json=as_json, push=push, yes=yes,
     )  # fmt: skip

@@ -154,7 +154,7 @@ class Candidate(TypedDict):
 
 
 class _Candidates(TypedDict):
-    kind: Literal["off"]
+    kind: Literal["off", "on"]
     languages: tuple[Code, ...]
     reached: bool
     chosen: Count
@@ -166,8 +166,13 @@ class Candidates(_Candidates, total=False):
 
     target_damage: float
     spare: float
+    target_accuracy: float
     tokens: Row
     seen: tuple[Code, ...]
+    subset: bool
+    refused: dict[str, str]
+    prompts: str
+    samples: tuple[Answered, ...]
 
 
 class _Run(TypedDict):

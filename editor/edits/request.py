@@ -30,6 +30,7 @@ OTHERS = "others"  # all languages but the activated ones
 TARGET_ACCURACY = 0.9
 TARGET_DAMAGE = 1.5  # nats a token
 SPARE = 0.1
+BUDGET = 600.0  # seconds
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,8 @@ class Request:
     that are to show the edits, which decides on the carrier where that is AUTO, and on `untie`: whether a model that reads
     and writes with one table gets a second one where tokens are redirected. None is what was not said. `choose` leaves
     the rest to a search: languages are switched off by the mildest set of neurons with which they lose `target_damage` nats
-    a token, and no other one more than `spare`.
+    a token, and no other one more than `spare`; one language is activated by what gives enough whole answers, as many as
+    `target_accuracy` says, and damages its own text least, among all that can be tried in `budget` seconds.
     """
 
     deactivate: tuple[str, ...] = ()
@@ -70,6 +72,7 @@ class Request:
     choose: bool = False
     target_damage: float = TARGET_DAMAGE
     spare: float = SPARE
+    budget: float = BUDGET
     untie: bool | None = None
     point: str | int | None = None
     experts: tuple[str, ...] = ()  # to switch off: languages, or by number
@@ -102,6 +105,12 @@ class Request:
         others = self.activate or self.hold or self.scale or self.redirect or self.shared or self.experts
         return bool(self.choose and self.deactivate and not others)
 
+    @property
+    def searches_on(self) -> bool:
+        """Whether it leaves open how one language is activated, and asks for nothing else."""
+        others = self.deactivate or self.hold or self.scale or self.redirect or self.shared
+        return bool(self.choose and len(self.activate) == 1 and self.strength is None and not others)
+
     def without_shorthand(self) -> "Request":
         """Give the request with `op` redirect as what it means: all other languages go to the activated ones."""
         if self.op != REDIRECT:
@@ -111,7 +120,7 @@ class Request:
 
     def searching(self) -> "Request":
         """Give the request with a strength: where none was said, AUTO for one activated language, and 1 for several."""
-        if not self.activate or self.strength is not None or self.op == VECTOR:
+        if not self.activate or self.strength is not None or self.op == VECTOR or self.searches_on:
             return self
         return replace(self, strength=AUTO if len(self.activate) == 1 and not self.redirect else 1.0)
 

@@ -20,13 +20,14 @@ from .quality import Quality, quality, rounded
 
 @dataclass(frozen=True)
 class Answers:
-    """Some answers, and what is to be said of them."""
+    """Some answers, and what is to be said of them; `whole_of` says of each whether it is right and whole."""
 
     texts: tuple[str, ...]
     accuracy: float
     whole: float
     confusion: Confusion
     quality: Quality
+    whole_of: tuple[bool, ...] = ()
 
     def figures(self) -> dict[str, Any]:
         """For a manifest: rounded, without the texts."""
@@ -43,7 +44,7 @@ def judged(base: Any, tokenizer: Any, texts: Sequence[str], wanted: Sequence[str
     right = [is_in(text, *wanted) for text in texts]
     whole = [own and not broken for own, broken in zip(right, said.broken, strict=True)]
     count = max(1, len(texts))
-    return Answers(tuple(texts), sum(right) / count, sum(whole) / count, confusion(texts, wanted), said)
+    return Answers(tuple(texts), sum(right) / count, sum(whole) / count, confusion(texts, wanted), said, tuple(whole))
 
 
 def real_text(

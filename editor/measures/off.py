@@ -159,6 +159,7 @@ def search_off(
     hashes = {language: (*statistics.texts[language], one.sha256) for language, one in packed.items()}
     tried = Tried(work / FILE, [KIND, target.fingerprint, statistics.settings, hashes, request.deactivate])
     neurons: dict[float, Neurons] = {}
+    ffn = target.feed_forward
     with listener.stage("off", "sets") as update:
         for series in ways():
             before = 0  # neurons
@@ -169,9 +170,7 @@ def search_off(
                         neurons[way.rate] = find(statistics, rate=way.rate)
                 recipe = way.request(request).recipe(target, neurons[way.rate].languages)
                 try:
-                    made = plan(
-                        recipe, neurons[way.rate], layers=target.feed_forward.layers, width=target.feed_forward.width
-                    )
+                    made = plan(recipe, neurons[way.rate], layers=ffn.layers, width=ffn.width, blocks=ffn.blocks)
                 except RecipeError:  # nothing to edit: all are shared, or there are none
                     continue
                 if made.size == before:

@@ -1,7 +1,5 @@
 """Bakes a checkpoint. Where the strength is "auto", searches for it first and checks it on the checkpoint."""
 
-import hashlib
-import json
 import warnings
 from dataclasses import replace
 from functools import partial
@@ -31,7 +29,7 @@ from ..runtimes.capabilities import settled
 from ..statistics.vocabulary import Vocabulary
 from ..text import prompts as prompts_file
 from ..text.identify import check
-from ..text.prompts import Prompts, passages
+from ..text.prompts import Prompts, digest, passages
 from . import strength
 
 PROMPTS = 4  # a language
@@ -189,8 +187,3 @@ def prompts_of(request: Request) -> Prompts:
         return prompts_file.load(request.prompts, count=None)
     every = prompts_file.embedded_prompts(count=prompts_file.COUNT + PROMPTS)
     return {language: own[prompts_file.COUNT :] for language, own in every.items()}
-
-
-def digest(prompts: Prompts) -> str:
-    """Give what the manifest says of prompts, so that another run knows whether they are the same."""
-    return hashlib.sha256(json.dumps(prompts).encode()).hexdigest()

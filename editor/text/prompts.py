@@ -8,6 +8,7 @@ first. Or a person's own, from a file:
     prompts/en.txt     a folder with a file per language, one prompt a line
 """
 
+import hashlib
 import json
 import re
 from collections.abc import Iterator, Sequence
@@ -37,6 +38,11 @@ def passages(language: str) -> list[str]:
     """Return the embedded passages of a language, the held-out ones first; none in a language that is not embedded."""
     text: Text | None = open_corpus([embedded.NAME]).get(language)
     return [*text.part(held_out=True), *text.part(held_out=False)] if text else []
+
+
+def digest(prompts: Prompts) -> str:
+    """Give what a manifest says of prompts, so that another run knows whether they are the same."""
+    return hashlib.sha256(json.dumps(prompts).encode()).hexdigest()
 
 
 def embedded_prompts(languages: Sequence[str] = (), count: int = COUNT) -> Prompts:

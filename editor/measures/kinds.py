@@ -1,0 +1,80 @@
+"""The kinds of edits that a search for a language to answer in tries: a table, so that another kind is a row.
+
+neurons      a constant is added to the language's neurons, those of the others are held at what they are on its text
+redirect     the tokens of all other languages are moved to its own
+both         the tokens are moved, and a constant is added, a smaller one
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+from ..edits.recipe import REDIRECT_STRENGTH
+from ..edits.request import OTHERS, Request
+
+Ask = Callable[[Request, float], Request]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind: how it is called and asked for, and at which strengths and rates of neurons, the likeliest ones first.
+
+    A rate is the share of all neurons that are found; without any, no neurons are edited.
+    """
+
+    name: str
+    words: str
+    ask: Ask
+    strengths: tuple[float, ...]
+    rates: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A kind at one strength, with the neurons of one rate."""
+
+    kind: Kind
+    strength: float
+    rate: float | None
+
+    @property
+    def name(self) -> str:
+        """The candidate in words."""
+        of = f" of {self.rate:.0%} of the neurons" if self.rate else ""
+        return f"{self.kind.words.format(strength=f'{self.strength:g}', of=of)}"
+
+    def request(self, request: Request) -> Request:
+        """Return what was requested, done this way."""
+        return self.kind.ask(replace(request, choose=False), self.strength)
+
+
+def _neurons(request: Request, strength: float) -> Request:
+    return replace(request, hold=(OTHERS,), strength=strength)
+
+
+def _redirect(request: Request, strength: float) -> Request:
+    return replace(request, activate=(), redirect=((OTHERS, request.activate[0]),), strength=strength)
+
+
+def _both(request: Request, strength: float) -> Request:
+    return replace(request, redirect=((OTHERS, request.activate[0]),), strength=strength)
+
+
+KINDS = (
+    Kind("redirect", "tokens of the others redirected × {strength}", _redirect, (1.5, 1.0, 2.0)),
+    Kind("neurons", "{strength} × the mean added{of}, the others held", _neurons, (0.5, 0.25, 1.0), (0.05, 0.02)),
+    Kind(
+        "both", f"tokens redirected × {REDIRECT_STRENGTH:g}, and {{strength}} × the mean added{{of}}", _both,
+        (0.25, 0.5), (0.02,),
+    ),
+)  # fmt: skip
+
+
+def candidates(kinds: tuple[Kind, ...] = KINDS, *, few: bool = False) -> Iterator[Candidate]:
+    """Yield the candidates, the likeliest of each kind first; `few` are these alone."""
+    whole = [
+        [Candidate(kind, strength, rate) for rate in kind.rates or (None,) for strength in kind.strengths]
+        for kind in kinds
+    ]
+    yield from (own[0] for own in whole)
+    if not few:
+        yield from (one for own in whole for one in own[1:])

@@ -1,0 +1,34 @@
+"""The table of what a search tries: every candidate is a request that makes a recipe."""
+
+import pytest
+
+from monoglot.editor import embedded
+from monoglot.editor.edits.request import Request
+from monoglot.editor.measures.kinds import KINDS, Candidate, candidates
+from monoglot.editor.models.source import resolve
+from monoglot.editor.models.target import open_target
+
+REQUEST = Request(activate=("fr",), choose=True, carrier="flag")
+
+
+def test_the_likeliest_of_each_kind_come_first() -> None:
+    whole = list(candidates())
+    assert [one.kind for one in whole[: len(KINDS)]] == list(KINDS) == [one.kind for one in candidates(few=True)]
+    assert len({one.name for one in whole}) == len(whole) == sum(len(k.strengths) * len(k.rates or (0,)) for k in KINDS)
+
+
+@pytest.mark.parametrize("candidate", list(candidates()), ids=lambda one: one.name)
+def test_each_makes_a_recipe_that_speaks_the_language(candidate: Candidate) -> None:
+    target = open_target(resolve(embedded.NAME))
+    request = candidate.request(REQUEST)
+    assert not request.choose and not request.searches_on and request.carrier == "flag"
+    recipe = request.recipe(target, ("en", "fr", "zh"), candidate.strength, counted=("en", "fr", "zh"))
+    moved = {(edit.language, edit.to, edit.strength) for edit in recipe.redirects}
+    constants = {(edit.language, edit.strength) for edit in recipe.of_neurons if edit.constant and not edit.held}
+    if candidate.kind.name == "redirect":
+        assert moved == {("en", "fr", candidate.strength), ("zh", "fr", candidate.strength)} and not constants
+    else:
+        assert constants == {("fr", candidate.strength)} and bool(moved) == (candidate.kind.name == "both")
+    assert {edit.language for edit in recipe.of_neurons if edit.held} == (
+        {"en", "zh"} if candidate.kind.name == "neurons" else set()
+    )

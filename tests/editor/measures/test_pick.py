@@ -1,0 +1,157 @@
+"""The search among kinds of edits: its rule and its rounds on made-up answers, and one run on the embedded model."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from monoglot.editor import embedded
+from monoglot.editor.edits.request import Request
+from monoglot.editor.errors import MonoglotWarning, RecipeError
+from monoglot.editor.measures import pick
+from monoglot.editor.measures.answers import Answers
+from monoglot.editor.measures.confusion import Confusion
+from monoglot.editor.measures.kinds import KINDS, candidates
+from monoglot.editor.measures.pick import Bench, Tally, candidate_of, choose, halved, search_on
+from monoglot.editor.measures.quality import Quality
+from monoglot.editor.models.source import resolve
+from monoglot.editor.models.target import open_target
+from monoglot.editor.progress import Listener
+from monoglot.editor.statistics.token_counts import learn
+from monoglot.editor.text.corpus import open_corpus
+
+REQUEST = Request(activate=("fr",), choose=True)
+EVERY = list(candidates())
+PROMPTS = {code: [f"{code} {number}" for number in range(4)] for code in ("en", "es", "fr", "zh")}
+
+
+def answered(right: int, count: int) -> Answers:
+    texts = tuple("x" for _ in range(count))
+    of = tuple(number < right for number in range(count))
+    return Answers(texts, right / count, right / count, Confusion(0, None, 0), Quality(None, None, ()), of)
+
+
+def tally(right: int, count: int, damage: float, number: int = 0) -> Tally:
+    return Tally(EVERY[number], 0, damage, ["x"] * count, answered(right, count))
+
+
+def test_enough_whole_answers_first_then_least_damage() -> None:
+    tallies = [tally(20, 20, 0.5), tally(18, 20, 0.1), tally(17, 20, 0.0), tally(10, 10, 0.0)]
+    assert choose(tallies, 0.9) is tallies[1]
+    assert choose(tallies, 0.95) is tallies[0]
+
+
+def test_without_enough_the_most_whole_answers() -> None:
+    tallies = [tally(10, 20, 0.5), tally(10, 20, 0.1), tally(9, 20, 0.0)]
+    assert choose(tallies, 0.9) is tallies[1]
+
+
+def test_the_better_half_goes_on() -> None:
+    tallies = [tally(right, 6, 0.1) for right in (1, 6, 3, 5, 0)]
+    assert [one.whole for one in halved(tallies)] == [1.0, 5 / 6, 0.5]
+    assert len(halved(tallies[:2])) == 2
+
+
+@pytest.fixture
+def bench() -> Bench:
+    named: Any = SimpleNamespace(fingerprint="f", texts={})
+    return Bench(named, named, None, None, {}, REQUEST, PROMPTS, 0)
+
+
+@pytest.fixture
+def made_up(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
+    """Candidates that have, by their number, more right answers. Gives who was asked how many prompts."""
+    asked: list[tuple[str, int]] = []
+
+    def attempt(bench: Bench, own: Tally, prompts: Any, rung: int, tried: Any) -> None:
+        asked.append((own.candidate.name, len(prompts)))
+        own.texts = [*own.texts, *prompts]
+        own.own, own.seconds = 0.1, own.seconds + 10
+        own.answers = answered(
+            len(own.texts) if own.candidate is EVERY[3] else EVERY.index(own.candidate) % 3, len(own.texts)
+        )
+
+    monkeypatch.setattr(pick, "_try", attempt)
+    monkeypatch.setattr(pick, "possible", lambda bench, kinds: ([Tally(one, 5) for one in EVERY], {}))
+    monkeypatch.setattr(Bench, "neurons", lambda *_: None)
+    return asked
+
+
+def test_half_of_the_candidates_answer_more(bench: Bench, made_up: list[tuple[str, int]], tmp_path: Path) -> None:
+    found = search_on(bench, tmp_path)
+    assert [count for _, count in made_up] == [3] * 11 + [3] * 6 + [
+        6
+    ] * 3  # en, es and zh: one, one more, two more each
+    best = found.record["rows"][found.record["chosen"]]
+    assert found.record["reached"] and best["name"] == EVERY[3].name and best["answers"] == 12
+    assert found.request == EVERY[3].request(REQUEST)
+    assert candidate_of(found.record, REQUEST, PROMPTS) == EVERY[3]
+    assert candidate_of(found.record, replace(REQUEST, target_accuracy=0.8), PROMPTS) is None
+    assert candidate_of(found.record, REQUEST, {"en": ["other"]}) is None
+
+
+def test_a_slow_model_gets_the_likeliest_of_each_kind(
+    bench: Bench, made_up: list[tuple[str, int]], tmp_path: Path
+) -> None:
+    lines: list[str] = []
+    bench.request = replace(REQUEST, budget=60.0)
+    with pytest.warns(MonoglotWarning, match="no candidate gives 90% whole answers in fr"):
+        found = search_on(bench, tmp_path, listener=Listener(told=lines.append))
+    assert {name for name, _ in made_up} == {one.name for one in EVERY[: len(KINDS)]}
+    assert found.record["subset"] and "only the likeliest one of each kind" in lines[0] and len(made_up) <= 6
+
+
+def test_when_time_is_up_the_best_so_far_is_taken(bench: Bench, made_up: list[tuple[str, int]], tmp_path: Path) -> None:
+    bench.request = replace(REQUEST, budget=115.0)
+    found = search_on(bench, tmp_path)
+    assert len(made_up) == 12 and found.record["rows"][0]["answers"] == 6
+
+
+def test_nothing_that_can_be_done_is_told(bench: Bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def refuse(*_: Any) -> None:
+        raise RecipeError("it is all of stone.")
+
+    monkeypatch.setattr(Bench, "carried", refuse)
+    with pytest.raises(
+        RecipeError, match=r"nothing that the search knows can be done to this model: it is all of stone\."
+    ):
+        search_on(bench, tmp_path)
+
+
+@pytest.mark.slow
+def test_the_embedded_model_and_a_search_that_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Redirecting alone, one prompt a language: rows are kept, and the base's own loss is not measured under hooks."""
+    target = open_target(resolve(embedded.NAME))
+    texts = open_corpus([embedded.NAME], ["en", "fr", "zh"])
+    vocabulary = learn(target, texts, tokens=2048, minimum=1000)
+    statistics: Any = SimpleNamespace(texts={})
+    prompts = {"en": ["Rinse the rice in cold water until"], "zh": ["先用冷水淘米，"]}
+
+    def run(loads: Callable[..., Any] | None = None) -> tuple[Bench, Any]:
+        bench = Bench(target, statistics, None, vocabulary, texts, REQUEST, prompts, 1024, "cpu")
+        if loads:
+            monkeypatch.setattr(pick, "continuations", loads)
+        import warnings
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", MonoglotWarning)
+            return bench, search_on(bench, tmp_path, kinds=KINDS[:1]).record
+
+    bench, record = run()
+    assert len(record["rows"]) == 3 and {row["answers"] for row in record["rows"]} == {2}
+    bare = bench.base
+    with bench.hooked(bench.carried(EVERY[0])):
+        from monoglot.editor.live.log_loss import measure
+        from monoglot.editor.live.logits import Variant
+
+        after = measure([Variant("again", bench.model)], bench.own_text).log_loss["again"]["fr"]
+    row = next(one for one in record["rows"] if one["name"] == EVERY[0].name)
+    assert row["damage"] == pytest.approx(after - bare, abs=1e-4)
+
+    def answers(*_: Any, **__: Any) -> None:
+        raise AssertionError("it was asked again")
+
+    assert run(answers)[1] == record
