@@ -148,6 +148,7 @@ def context(manifest: Manifest, recipe: str, method: dict[str, Any]) -> dict[str
         "carrier": wording.carrier(manifest),
         "calibration": tables.calibration(manifest.carrier),
         "answers": tables.answers(evaluation["activated"]) if evaluation.get("activated") else [],
+        "overall": tables.overall(manifest.measures.get("activated") or {}),
         "wanted": tables.wanted(manifest.measures.get("activated") or {}),
         "strength": tables.strength(strength) if strength else [],
         "strength_figure": picture(found["strength"], manifest.files) if strength else "",

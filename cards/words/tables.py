@@ -28,12 +28,22 @@ EACH = {
     "lcpr": "LCPR by the prompt's language",
     "quality": "quality, 1–5, by the prompt's language",
 }
+ENOUGH = 200  # answers, behind a figure that is to be relied on
 KEPT = {"none": "nothing", "random": RANDOM}  # rows of `deactivate_each` that are no languages
 
 # What is measured of answers: the label, how it is written, and what it means where the label doesn't say it.
 ANSWERS: dict[str, tuple[str, Callable[[Any], str], str]] = {
     "accuracy": ("in the language", share, "In the language: as a language identifier sees it; undetermined counts against."),
     "whole": ("and whole", share, "And whole: neither word salad nor loops besides."),
+    "interval": (
+        "by chance", lambda ends: between(ends),
+        "By chance: where the share lies in 95 of 100 draws of as many prompts.",
+    ),
+    "leaks": ("leaks", share, "Leaks: share of answers with a letter of a script that the language is not written in."),
+    "relevance": (
+        "relevance", lambda value: or_dash(value, "{:+.2f}".format),
+        "Relevance: nats a token that answers are likelier after their own prompt than after another, to the base.",
+    ),
     "lpr": ("LPR", share, "LPR: share of the answers all of whose lines are in the language."),
     "wpr": ("WPR", share, "WPR: of those, the share without an English word; for languages not in Latin script."),
     "lcpr": ("LCPR", share, "LCPR: the harmonic mean of LPR and WPR, LPR where there is no WPR."),
@@ -211,7 +221,31 @@ def generation(found: Mapping[str, Any]) -> list[Table]:
     asked = ", asked for in so many words" if found.get("answer_in") else ""
     prompts = [f"{code} {count(number)}" for code, number in (found.get("prompts") or {}).items()]
     note = f"Prompts: {', '.join(prompts)}. {_legend(keys)}" if prompts else _legend(keys)
+    note = f"{overall(found)} {note}".strip()
     return [Table(f"answers in {wanted(found)}{asked}", head, rows, note, marked)]
+
+
+def between(ends: Any) -> str:
+    """Write the ends of an interval of shares."""
+    if not isinstance(ends, (list, tuple)) or len(ends) != 2:
+        return NONE
+    return f"{share(ends[0])} to {share(ends[1])}"
+
+
+def overall(found: Mapping[str, Any]) -> str:
+    """Say in a sentence what all answers of this model come to; nothing where that was not recorded."""
+    whole = found.get("all") or {}
+    own, base = whole.get(MODELS[1]) or {}, whole.get(MODELS[0]) or {}
+    if not number(own.get("answers")) > 0:
+        return ""
+    few = f" Fewer than {ENOUGH}: take it as a first look." if own["answers"] < ENOUGH else ""
+    about = [f"{name} {ANSWERS['relevance'][1](row['relevance'])}" for name, row in (("this model", own), ("the base", base))
+             if row.get("relevance") is not None]  # fmt: skip
+    return (
+        f"In all: {share(own.get('accuracy'))} of {count(own['answers'])} answers ({between(own.get('interval'))} by "
+        f"chance), {share(own.get('whole'))} whole besides, {share(own.get('leaks'))} with a letter of another script.{few}"
+        + (f" Relevance, in nats a token: {', '.join(about)}." if about else "")
+    )
 
 
 def wanted(found: Mapping[str, Any]) -> str:
@@ -242,7 +276,15 @@ def answers(found: Mapping[str, Any]) -> list[Table]:
     }  # fmt: skip
     lines = {
         f"{ANSWERS[key][0]}, {name}": (name, key)
-        for key, names in {"lpr": MODELS, "wpr": MODELS[1:2], "lcpr": MODELS, "quality": MODELS}.items()
+        for key, names in {
+            "interval": MODELS[1:2],
+            "leaks": MODELS[1:2],
+            "relevance": MODELS[:2],
+            "lpr": MODELS,
+            "wpr": MODELS[1:2],
+            "lcpr": MODELS,
+            "quality": MODELS,
+        }.items()
         for name in names
         if any(by.get(name, {}).get(key) is not None for by in by_language.values())
     }

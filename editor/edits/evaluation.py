@@ -56,6 +56,7 @@ class Answers(_Answers, total=False):
     """Answers by language of the prompt and model."""
 
     wanted: dict[str, tuple[str, ...]]
+    all: Rows
     prompts: Row
     samples: tuple[Sample, ...]
 

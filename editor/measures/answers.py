@@ -2,11 +2,14 @@
 
 accuracy    the share of answers that are in a wanted language (undetermined is not)
 whole       the share that are, and are not broken (see `quality`)
+interval    where the accuracy lies in 95 of 100 draws of as many prompts (see `interval`)
+leaks       the share that have a letter of a script that no wanted language is written in (see `leaks`)
+relevance   how much likelier they are after their own prompt than after another (see `relevance`)
 lpr, wpr    the shares that hold line by line, and word by word (see `confusion`)
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from ..live.generate import continuations
@@ -15,27 +18,61 @@ from ..progress import Progress
 from ..text.identify import check, is_in
 from ..text.prompts import COUNT, passages
 from .confusion import Confusion, confusion
+from .interval import interval
+from .leaks import CLEAN, Leaks, leaks
 from .quality import Quality, quality, rounded
+from .relevance import Relevance, relevance
 
 
 @dataclass(frozen=True)
 class Answers:
-    """Some answers, and what is to be said of them; `whole_of` says of each whether it is right and whole."""
+    """Some answers, and what is to be said of them.
+
+    `right_of` and `whole_of` say of each whether it is in a wanted language, and whole besides. `relevance` is there where
+    it was asked for, with two different prompts or more.
+    """
 
     texts: tuple[str, ...]
     accuracy: float
     whole: float
     confusion: Confusion
     quality: Quality
+    right_of: tuple[bool, ...] = ()
     whole_of: tuple[bool, ...] = ()
+    leaks: Leaks = CLEAN
+    relevance: Relevance | None = None
 
     def figures(self) -> dict[str, Any]:
         """For a manifest: rounded, without the texts."""
         shares = {"accuracy": self.accuracy, "whole": self.whole, **asdict(self.confusion)}
+        shares |= {"leaks": self.leaks.share, "per_thousand": self.leaks.per_thousand}
+        shares |= {"relevance": self.relevance.mean} if self.relevance else {}
         return {
             **{name: value if value is None else round(value, 4) for name, value in shares.items()},
+            "interval": [round(end, 4) for end in interval(self.right_of)],
             **rounded(self.quality),
         }
+
+
+def together(by_language: Mapping[str, Answers]) -> dict[str, Any]:
+    """Say of all answers, whatever the prompt's language, how many there are and which share is right, with its interval."""
+    right = [own for answers in by_language.values() for own in answers.right_of]
+    whole = [own for answers in by_language.values() for own in answers.whole_of]
+    count = len(right)
+    relevant = [
+        value for one in by_language.values() if one.relevance for value in one.relevance.each if value is not None
+    ]
+    known = {"relevance": sum(relevant) / len(relevant)} if relevant else {}
+    leaking = sum(answers.leaks.share * len(answers.texts) for answers in by_language.values())
+    shares = {
+        "accuracy": sum(right) / max(1, count), "whole": sum(whole) / max(1, count), "leaks": leaking / max(1, count),
+        **known,
+    }  # fmt: skip
+    return {
+        "answers": count,
+        **{name: round(value, 4) for name, value in shares.items()},
+        "interval": [round(end, 4) for end in interval(right)],
+    }
 
 
 def judged(base: Any, tokenizer: Any, texts: Sequence[str], wanted: Sequence[str], real: float | None) -> Answers:
@@ -44,7 +81,10 @@ def judged(base: Any, tokenizer: Any, texts: Sequence[str], wanted: Sequence[str
     right = [is_in(text, *wanted) for text in texts]
     whole = [own and not broken for own, broken in zip(right, said.broken, strict=True)]
     count = max(1, len(texts))
-    return Answers(tuple(texts), sum(right) / count, sum(whole) / count, confusion(texts, wanted), said, tuple(whole))
+    return Answers(
+        tuple(texts), sum(right) / count, sum(whole) / count, confusion(texts, wanted), said, tuple(right), tuple(whole),
+        leaks(texts, *wanted),
+    )  # fmt: skip
 
 
 def real_text(
@@ -94,4 +134,12 @@ def ask(
             language: judged(base, tokenizer, [next(texts) for _ in own], wanted[language], real.get(language))
             for language, own in prompts.items()
         }
-    return found
+    return {
+        name: {
+            language: replace(own, relevance=relevance(base, tokenizer, prompts[language], own.texts))
+            if len(set(prompts[language])) > 1
+            else own
+            for language, own in by.items()
+        }
+        for name, by in found.items()
+    }

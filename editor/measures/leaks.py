@@ -21,8 +21,11 @@ class Leaks:
     per_thousand: float
 
 
-def leaks(answers: Sequence[str], language: str) -> Leaks:
-    """Count the leaks in answers that are to be in a language."""
-    strange = [len(foreign(answer, language)) for answer in answers]
+CLEAN = Leaks(0.0, 0.0)
+
+
+def leaks(answers: Sequence[str], *languages: str) -> Leaks:
+    """Count the leaks in answers that are to be in one of some languages."""
+    strange = [min(len(foreign(answer, language)) for language in languages) for answer in answers]
     characters = sum(map(len, answers))
     return Leaks(sum(count > 0 for count in strange) / max(1, len(answers)), 1000 * sum(strange) / max(1, characters))

@@ -22,7 +22,7 @@ from ..text import prompts as prompts_file
 from ..text.corpus import Text, open_corpus
 from ..text.tokens import Packed, read_texts
 from . import similarity as alike
-from .answers import real_text
+from .answers import real_text, together
 from .interview import answers, choose_prompts, settings
 from .matrix import as_data, perplexity_matrices, switched_off
 from .options import GENERATE, Options
@@ -141,6 +141,7 @@ def generate(subject: Subject, options: Options, listener: Listener = NOBODY) ->
             language: {**{name: by[language] for name, by in figures.items()}, REAL: rounded(real[language])}
             for language in prompts
         },
+        "all": {name: together(by) for name, by in found.items()},
         "samples": [
             {"language": language, "prompt": prompt, **{name: by[language].texts[at] for name, by in found.items()}}
             for language, own in prompts.items()
