@@ -380,16 +380,18 @@ def _strength(output: Path, request: Request) -> tuple[float | None, tuple[int, 
     return 1.0, None, False
 
 
-def _chosen(output: Path, request: Request) -> Request | None:
-    """Return what a search for the same chose for the checkpoint in `output`."""
+def _chosen(output: Path, request: Request, layers: int) -> Request | None:
+    """Return what a search for the same chose for the checkpoint in `output`, of a model with so many layers."""
     try:
         record = manifest.read(output).candidates
     except VerificationError:
         return None
     if record is None:
         return None
-    found = way_of(record, request) or candidate_of(record, request, prompts_of(request))
-    return found.request(request) if found else None
+    if way := way_of(record, request):
+        return way.request(request)
+    candidate = candidate_of(record, request, prompts_of(request)) if request.searches_on else None
+    return candidate.request(request, layers) if candidate else None
 
 
 def _same_recipe(output: Path, target: Target, recipe: Recipe) -> bool:

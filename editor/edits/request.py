@@ -108,7 +108,7 @@ class Request:
     @property
     def searches_on(self) -> bool:
         """Whether it leaves open how one language is activated, and asks for nothing else."""
-        others = self.deactivate or self.hold or self.scale or self.redirect or self.shared
+        others = self.deactivate or self.hold or self.scale or self.redirect or self.shared or self.experts
         return bool(self.choose and len(self.activate) == 1 and self.strength is None and not others)
 
     def without_shorthand(self) -> "Request":

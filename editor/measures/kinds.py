@@ -2,16 +2,17 @@
 
 neurons      a constant is added to the language's neurons, those of the others are held at what they are on its text
 redirect     the tokens of all other languages are moved to its own
+vector       the language's vector is added to every token, at the embedding or after a layer at half the depth
 both         the tokens are moved, and a constant is added, a smaller one
 """
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
-from ..edits.recipe import REDIRECT_STRENGTH
+from ..edits.recipe import EMBEDDING, REDIRECT_STRENGTH, VECTOR
 from ..edits.request import OTHERS, Request
 
-Ask = Callable[[Request, float], Request]
+Ask = Callable[[Request, float, int], Request]  # what was requested, strength, number of layers
 
 
 @dataclass(frozen=True)
@@ -42,21 +43,29 @@ class Candidate:
         of = f" of {self.rate:.0%} of the neurons" if self.rate else ""
         return f"{self.kind.words.format(strength=f'{self.strength:g}', of=of)}"
 
-    def request(self, request: Request) -> Request:
-        """Return what was requested, done this way."""
-        return self.kind.ask(replace(request, choose=False), self.strength)
+    def request(self, request: Request, layers: int) -> Request:
+        """Return what was requested of a model with so many layers, done this way."""
+        return self.kind.ask(replace(request, choose=False), self.strength, layers)
 
 
-def _neurons(request: Request, strength: float) -> Request:
+def _neurons(request: Request, strength: float, layers: int) -> Request:
     return replace(request, hold=(OTHERS,), strength=strength)
 
 
-def _redirect(request: Request, strength: float) -> Request:
+def _redirect(request: Request, strength: float, layers: int) -> Request:
     return replace(request, activate=(), redirect=((OTHERS, request.activate[0]),), strength=strength)
 
 
-def _both(request: Request, strength: float) -> Request:
+def _both(request: Request, strength: float, layers: int) -> Request:
     return replace(request, redirect=((OTHERS, request.activate[0]),), strength=strength)
+
+
+def _vector(request: Request, strength: float, layers: int) -> Request:
+    return replace(request, op=VECTOR, point=EMBEDDING, strength=strength)
+
+
+def _vector_inside(request: Request, strength: float, layers: int) -> Request:
+    return replace(request, op=VECTOR, point=layers // 2, strength=strength)
 
 
 KINDS = (
@@ -66,6 +75,8 @@ KINDS = (
         "both", f"tokens redirected × {REDIRECT_STRENGTH:g}, and {{strength}} × the mean added{{of}}", _both,
         (0.25, 0.5), (0.02,),
     ),
+    Kind("vector", "its vector × {strength} added at the embedding", _vector, (1.5, 2.0)),
+    Kind("vector inside", "its vector × {strength} added after the layer at half the depth", _vector_inside, (2.0,)),
 )  # fmt: skip
 
 

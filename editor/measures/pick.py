@@ -28,6 +28,7 @@ from ..edits.calibration import Calibration
 from ..edits.carriers import Carried, carried
 from ..edits.evaluation import Candidates
 from ..edits.hooks import edited
+from ..edits.recipe import VECTOR
 from ..edits.request import Request
 from ..errors import MonoglotWarning, NeuronsError, RecipeError
 from ..files import schema
@@ -35,7 +36,7 @@ from ..live.generate import continuations
 from ..live.load import load_model
 from ..live.log_loss import measure
 from ..live.logits import Variant
-from ..live.modules import activation_modules
+from ..live.modules import activation_modules, layer_modules
 from ..models.hf import load_tokenizer
 from ..models.target import Target
 from ..neurons import neurons as neurons_file
@@ -147,18 +148,31 @@ class Bench:
                 self.sets[candidate.rate] = find(self.statistics, rate=candidate.rate)
         return self.sets[candidate.rate]
 
+    def ask(self, candidate: Candidate) -> Request:
+        """Return what was requested, done as the candidate does it."""
+        return candidate.request(self.request, self.target.feed_forward.layers)
+
     def carried(self, candidate: Candidate) -> Carried:
         """Return what the candidate does. Raises MonoglotError where it can't be done to this model."""
-        request, neurons = candidate.request(self.request), self.neurons(candidate)
+        request, neurons = self.ask(candidate), self.neurons(candidate)
         counted = self.vocabulary.languages if self.vocabulary else ()
         recipe = request.recipe(self.target, neurons.languages, candidate.strength, counted=counted)
         return carried(self.target, recipe, neurons, self.calibration, self.vocabulary)
 
     def hooked(self, what: Carried) -> AbstractContextManager[None]:
-        """Put it on the base."""
-        moved = what.tokens.redirection if what.tokens else None
-        modules = activation_modules(self.model, self.target.feed_forward.family)
-        return edited(modules, what.plan, self.model.get_input_embeddings(), moved)
+        """Put it on the base, exactly as it is asked for."""
+        family, tokens = self.target.feed_forward.family, what.tokens
+        moved = tokens.asked or tokens.redirection if tokens else None
+        one_table = tokens is not None and tokens.one_table and tokens.asked is None
+        return edited(
+            activation_modules(self.model, family),
+            what.plan,
+            self.model.get_input_embeddings(),
+            moved,
+            self.model.get_output_embeddings() if one_table else None,
+            layer_modules(self.model, family) if what.vectors else [],
+            what.vectors,
+        )
 
     def asked(self, first: int, last: int) -> list[str]:
         """Return the prompts number `first` to `last` of each other language."""
@@ -205,11 +219,11 @@ def search_on(bench: Bench, work: Path, *, kinds: tuple[Kind, ...] = KINDS, list
     best = choose(measured, request.target_accuracy)
     if not best.enough(request.target_accuracy):
         warnings.warn(advice(best, request), MonoglotWarning, stacklevel=2)
-    chosen = best.candidate.request(request)
+    chosen = bench.ask(best.candidate)
     return Pick(
         chosen,
         bench.neurons(best.candidate),
-        bench.vocabulary if chosen.redirect else None,
+        bench.vocabulary if chosen.redirect or chosen.op == VECTOR else None,
         _record(bench, measured, best, refused, few),
     )
 

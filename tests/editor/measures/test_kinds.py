@@ -20,13 +20,17 @@ def test_the_likeliest_of_each_kind_come_first() -> None:
 @pytest.mark.parametrize("candidate", list(candidates()), ids=lambda one: one.name)
 def test_each_makes_a_recipe_that_speaks_the_language(candidate: Candidate) -> None:
     target = open_target(resolve(embedded.NAME))
-    request = candidate.request(REQUEST)
+    request = candidate.request(REQUEST, target.feed_forward.layers)
     assert not request.choose and not request.searches_on and request.carrier == "flag"
     recipe = request.recipe(target, ("en", "fr", "zh"), candidate.strength, counted=("en", "fr", "zh"))
     moved = {(edit.language, edit.to, edit.strength) for edit in recipe.redirects}
     constants = {(edit.language, edit.strength) for edit in recipe.of_neurons if edit.constant and not edit.held}
     if candidate.kind.name == "redirect":
         assert moved == {("en", "fr", candidate.strength), ("zh", "fr", candidate.strength)} and not constants
+    elif candidate.kind.name in ("vector", "vector inside"):
+        (edit,) = recipe.vectors
+        assert (edit.language, edit.strength) == ("fr", candidate.strength) and recipe.activated == ("fr",)
+        assert edit.point == ("embedding" if candidate.kind.name == "vector" else target.feed_forward.layers // 2)
     else:
         assert constants == {("fr", candidate.strength)} and bool(moved) == (candidate.kind.name == "both")
     assert {edit.language for edit in recipe.of_neurons if edit.held} == (
