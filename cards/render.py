@@ -137,7 +137,9 @@ def context(manifest: Manifest, recipe: str, method: dict[str, Any]) -> dict[str
         "prompt": PROMPTS[others[0]] if others else "…",
         "edits": tables.edits(manifest),
         "off": bool(off),
-        "weak": [code for code, kept in manifest.kept.items() if kept > manifest.edited[code]],
+        "weak": [
+            code for code, kept in manifest.kept.items() if kept > manifest.edited[code] and not manifest.candidates
+        ],
         "activated": languages.listed(active) if active else "",
         "constant": any(edit.constant for edit in manifest.recipe.edits) or bool(manifest.recipe.vectors),
         "neurons": bool(manifest.neurons_edited),

@@ -43,7 +43,8 @@ def show_baked(baked: "Baked", as_json: bool) -> None:
         _show_carrier(manifest.carrier, manifest.rounding)
     if manifest.experts:
         note(f"No token is sent to {len(manifest.experts):,} experts: {', '.join(manifest.experts)}.")
-    note_shared(manifest)
+    if not manifest.candidates:  # a search has tried that
+        note_shared(manifest)
     if manifest.left_out:
         note(f"Left behind, as they are no part of the model: {', '.join(manifest.left_out)}.")
 
