@@ -208,8 +208,8 @@ def export(
 class Opened:
     """What is asked of `export`, opened and checked.
 
-    `asked` is the request as it was made, `request` with what an earlier search chose; `known` says that the recipe is the one
-    to bake, `carrier` where constants would go that the recipe or a search has.
+    `asked` is the request as it was made, `request` with what an earlier search chose; `known` says that the recipe is the
+    one to bake, `carrier` where constants go that the recipe has, or that a search tries.
     """
 
     target: Target

@@ -55,7 +55,7 @@ def forecast_export(
     tokens: dict[str, int] = {}
     notes: list[str] = []
     disk = {output: size_of(target)}
-    if recipe.of_neurons:
+    if recipe.of_neurons or asked.searches:
         packed = prepare(
             target, asked.texts, tokens=detection.tokens, context=detection.context, minimum=detection.minimum
         )
@@ -65,8 +65,11 @@ def forecast_export(
         else:
             steps.append(_detect(costs, target, packed, detection, device.partition(":")[0]))
             disk[work] = _statistics_size(target, len(packed), detection)
-        if asked.off:
+        if asked.asked.searches_off:
             steps.append(_search_off(costs, asked, detection))
+        if asked.asked.searches_on:
+            what = "ways to answer in the language are tried, no longer than the budget"
+            steps.append(Step("search", what, asked.asked.budget, LIBRARIES + costs.memory))
         if request.strength == AUTO:
             steps.append(_search(costs, target, request))
     size = size_of(target)
