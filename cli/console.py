@@ -17,7 +17,7 @@ ARGUMENT = re.compile(r"`([a-z_]+(?:=False)?)`")
 ARGUMENTS = """
 above_tolerance activate aligned base batch_size budget calibrate calibration carrier chat context corpus create_pr
 deactivate device dtype force hold judge judge_model languages layers model op outputs point private prompts public python
-quantile quantizer rate redirect revision scale shared spare strength system tag
+quantile quantizer rate readers redirect revision scale shared spare strength system tag
 threshold timeout tolerance tuned untie unverified value vector work
 memory scratch stream
 """

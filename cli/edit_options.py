@@ -90,8 +90,8 @@ def edit_options(function: Function) -> Function:
                 "--point",
                 metavar="embedding|LAYER",
                 callback=_point,
-                help="Where --op vector is added: at the embedding, or after a layer, counted from 0.  [default: embedding, "
-                "of --vector all layers that it has]",
+                help="Where --op vector is added, or --redirect done: at the embedding, or after a layer, counted from 0.  "
+                "[default: embedding, of --vector all layers that it has]",
             ),
             click.option(
                 "--value",
@@ -266,8 +266,8 @@ def require(request: Request) -> None:
         raise click.UsageError("Say what to edit: --activate fr, --deactivate zh, --redirect zh=en, --scale es=0.5.")
     if request.strength is not None and not request.activate and not request.redirect:
         raise click.UsageError("--strength is that of --activate or --redirect; --scale and the recipe have their own.")
-    if request.op != VECTOR and (idle := given("point")):
-        raise click.UsageError(f"{idle[0]} goes with --op vector.")
+    if request.op != VECTOR and not request.redirect and (idle := given("point")):
+        raise click.UsageError(f"{idle[0]} goes with --op vector or --redirect.")
     if request.op == VECTOR and request.strength == AUTO:
         raise click.UsageError("--strength auto does not go with --op vector. Give a number, or leave it out.")
     if request.op == VECTOR and (idle := given("value", "layers", "slots")):

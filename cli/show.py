@@ -33,6 +33,12 @@ def show_baked(baked: "Baked", as_json: bool) -> None:
 
         print_tables(candidates(manifest.candidates))
     show_edits(baked.folder.name, manifest)
+    for one in manifest.readers or ():
+        table(
+            f"reader of {one.language}, layer {one.layer}: unseen text",
+            ("text in", "mean answer", "fires on"),
+            [(code, f"{one.response[code]:.2f}", f"{share:.1%}") for code, share in one.fires.items()],
+        )
     if manifest.one_table:
         table(
             "one table to read and to write with: what that does to what is written, on held-out text",

@@ -246,6 +246,7 @@ def _of_manifest(folder: Path, hashes: bool) -> dict[str, Any]:
         "edited": {edit.language: manifest.edited[edit.language] for edit in manifest.recipe.of_neurons},
         "redirected": {language: vars(moved) for language, moved in (manifest.redirected or {}).items()},
         "output_table": manifest.output_table and vars(manifest.output_table),
+        "readers": [vars(one) for one in manifest.readers or ()],
         "one_table": {language: vars(error) for language, error in (manifest.one_table or {}).items()},
         "kept": {language: manifest.kept[language] for language in manifest.edited},
         "constants_in": carrier and carrier.name,

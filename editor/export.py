@@ -37,6 +37,7 @@ from .runtimes.capabilities import settled
 from .statistics import vocabulary as vocabulary_file
 from .statistics.detection import Detection
 from .statistics.record_outputs import record_outputs
+from .statistics.record_readers import record_readers
 from .statistics.record_residual import record_residual
 from .statistics.reuse import detect_or_reuse
 from .statistics.statistics import Statistics
@@ -140,7 +141,8 @@ def export(
             inside = asked.searches_on or in_layers(recipe)
             run = (["outputs"] if not recipe.untie else []) + (["residual"] if inside else [])
             try:
-                vocabulary = _vocabulary(target, texts, work, detection, listener, made, run)
+                read = sorted({int(str(edit.point)) for edit in recipe.readers})
+                vocabulary = _vocabulary(target, texts, work, detection, listener, made, run, read)
             except ModelError as error:
                 if recipe.of_vocabulary:
                     raise
@@ -322,11 +324,12 @@ def _statistics(
 
 def _vocabulary(
     target: Target, texts: Mapping[str, Text], work: Path, detection: Detection, listener: Listener, made: Made,
-    parts: Sequence[str],
+    parts: Sequence[str], read: Sequence[int],
 ) -> Vocabulary:  # fmt: skip
     """Count the tokens, as that takes no longer than seeing whether the texts are the same, and keep the counts in `work`.
 
-    For each of the `parts`, keys of RUNS, the model runs too, unless that was done for the same counts.
+    For each of the `parts`, keys of RUNS, and for readers at the layers `read`, the model runs too, unless that was done for
+    the same counts.
     """
     path = work / vocabulary_file.FILE
     vocabulary = learn(target, texts, tokens=VOCABULARY_TOKENS, minimum=detection.minimum)
@@ -340,6 +343,12 @@ def _vocabulary(
                 found = RUNS[part](target, texts, device=detection.device, dtype=detection.dtype, progress=update)
             parts_of: dict[str, Any] = {part: found}
             vocabulary = replace(vocabulary, **parts_of)
+    if missing := [layer for layer in read if (vocabulary.languages[0], layer) not in vocabulary.readers]:
+        with listener.stage("readers", "texts") as update:
+            readers = record_readers(
+                target, texts, missing, device=detection.device, dtype=detection.dtype, progress=update
+            )  # fmt: skip
+        vocabulary = replace(vocabulary, readers={**vocabulary.readers, **readers})
     if not path.is_file() or path.read_bytes() != vocabulary_file.serialise(vocabulary):
         path.parent.mkdir(parents=True, exist_ok=True)
         vocabulary_file.save(vocabulary, path)
@@ -348,7 +357,7 @@ def _vocabulary(
 
 
 def _counts(vocabulary: Vocabulary) -> bytes:
-    return vocabulary_file.serialise(replace(vocabulary, outputs=None, residual=None))
+    return vocabulary_file.serialise(replace(vocabulary, outputs=None, residual=None, readers={}))
 
 
 def _calibration(path: Path, fitted: Path, statistics: Statistics, target: Target) -> Calibration:

@@ -393,6 +393,8 @@ def edits(manifest: Edited) -> Table:
 
 def amounts(manifest: Any, edit: Edit) -> tuple[str, str]:
     """Count the neurons or tokens that an edit of a recipe reached, and the neurons that were kept."""
+    if edit.op == REDIRECT and edit.point is not None:
+        return "1 neuron", NONE
     if edit.op == REDIRECT:
         return f"{count(manifest.redirected[edit.language].tokens)} tokens", NONE
     if edit.op == VECTOR:

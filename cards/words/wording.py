@@ -64,7 +64,8 @@ def operation(edit: Edit) -> str:
         "pin": f"held at {amount}{text}" if held else f"pinned at {amount}",
         "add": f"{amount}{text} added",
         "shift": f"input shifted by {amount}{text}",
-        REDIRECT: f"redirected to {languages.name(str(edit.to))} × {strength or 0:g}",
+        REDIRECT: f"redirected to {languages.name(str(edit.to))} × {strength or 0:g}"
+        + ("" if edit.point is None else f" {point_name(edit.point)}"),
         VECTOR: f"its vector × {strength or 0:g} added {point_name(edit.point)}",
     }
     where = f" in layers {edit.layers[0]} to {edit.layers[1]}" if edit.layers else ""
@@ -108,7 +109,10 @@ def summary(manifest: Manifest) -> str:
                               []).append(edit.language)  # fmt: skip
             continue
         verb = {"add": "have", "shift": "have their"}.get(edit.op, "are")
-        what = "tokens of" if edit.op == REDIRECT else "neurons for"
+        what = "neurons for"
+        if edit.op == REDIRECT:
+            what = "tokens of" if edit.point is None else "residual stream on text in"
+            verb = "are" if edit.point is None else "is"
         groups.setdefault((what, f"{verb} {operation(edit)}"), []).append(edit.language)
     parts = [f"its {what} {languages.listed(codes)} {words}" for (what, words), codes in groups.items()]
     if manifest.experts:
@@ -172,6 +176,22 @@ def vectors_note(manifest: Manifest) -> str:
             "feed-forward network, and where a norm stands behind that, by way of the norm."
         )
     return said
+
+
+def readers_note(manifest: Manifest) -> str:
+    """Say which languages a neuron reads, and how well."""
+    said = []
+    for one in manifest.readers or ():
+        others = {code: share for code, share in one.fires.items() if code not in (one.language, one.to)}
+        worst = max(others, key=lambda code: others[code], default="")
+        spill = f", and on {others[worst]:.1%} of those in {worst}, the most of any other language" if worst else ""
+        said.append(
+            f"Neuron {one.neuron} of layer {one.layer} was made to read {languages.listed([one.language])}: on unseen text "
+            f"it fires on {one.fires[one.language]:.1%} of the tokens in {one.language}, where its mean answer is "
+            f"{one.response[one.language]:.2f} of what it should be{spill}. Its output moves the residual stream to the mean "
+            f"of {languages.listed([one.to])} text."
+        )
+    return " ".join(said)
 
 
 def found_by(method: dict[str, Any]) -> str:

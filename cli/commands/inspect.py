@@ -185,6 +185,8 @@ def checkpoint(found: dict[str, Any]) -> None:
 
 def _amount(found: dict[str, Any], edit: dict[str, Any]) -> str:
     code = edit["language"]
+    if edit["op"] == "redirect" and "point" in edit:
+        return "1 neuron"
     if edit["op"] == "redirect":
         return f"{found['redirected'][code]['tokens']:,} tokens"
     if edit["op"] == "vector":

@@ -30,6 +30,12 @@ from ..steps.tokens import show_vocabulary
     is_flag=True,
     help="Run the model too, and keep the mean of its residual stream after every layer: for `--op vector --point LAYER`.",
 )
+@click.option(
+    "--readers",
+    metavar="LAYER[,LAYER…]",
+    help="Run the model too, and fit a neuron to each language that fires on it at these layers: for `--redirect zh=en "
+    "--point LAYER`, which needs --layers as well.",
+)
 @device_options
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The file to write.")
 @click.option("--force", is_flag=True, help="Replace the file if it exists.")
@@ -42,6 +48,7 @@ def command(
     minimum: int,
     outputs: bool,
     layers: bool,
+    readers: str | None,
     device: str,
     dtype: str,
     output: Path,
@@ -65,10 +72,14 @@ def command(
     from ...editor.models.target import open_target
     from ...editor.statistics import vocabulary
     from ...editor.statistics.record_outputs import read_both, record_outputs
+    from ...editor.statistics.record_readers import record_readers
     from ...editor.statistics.record_residual import record_residual
     from ...editor.statistics.token_counts import learn
     from ...editor.text.corpus import open_corpus
 
+    places = [int(word) if word.isdecimal() else -1 for word in split(readers)] if readers else []
+    if any(place < 0 for place in places):
+        raise click.UsageError(f"--readers {readers}: write the numbers of layers, for example --readers 9,14.")
     if not corpus:
         raise click.UsageError("Name the text with --corpus.")
     if output.exists() and not force:
@@ -86,6 +97,10 @@ def command(
         with bar("layers", "texts") as update:
             means = record_residual(target, texts, device=device, dtype=dtype, progress=update)
         found = replace(found, residual=means)
+    if places:
+        with bar("readers", "texts") as update:
+            read = record_readers(target, texts, places, device=device, dtype=dtype, progress=update)
+        found = replace(found, readers=read)
     vocabulary.save(found, output)
     show_vocabulary(found, as_json)
     note(f"Wrote {output}.")

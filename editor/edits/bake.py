@@ -167,7 +167,7 @@ def _one_table(target: Target, what: Carried, recipe: Recipe) -> dict[str, Table
     if what.vocabulary is None:
         return None
     errors = table_errors(target, tokens.table, tokens.redirection, what.vocabulary)
-    check_errors(target, errors, [edit.language for edit in recipe.redirects], recipe.tolerance)
+    check_errors(target, errors, [edit.language for edit in recipe.of_tokens], recipe.tolerance)
     return errors
 
 

@@ -124,8 +124,9 @@ def carried(
     check_finite(vectors, feed_forward.outputs[0][1].dtype)
     if carrier != "calibrated":
         return Carried(steps, carrier, None, (), steps.size - asked.size, compat, tokens, vectors, kept)
-    if not steps.constant and all(vector.slot is None for vector in vectors):
-        return Carried(steps, "native", None, (), 0, compat, tokens, vectors, kept)  # the file has biases at the output
+    if not steps.constant and not any(vector.calibrated for vector in vectors):
+        reading = all(vector.gate is not None for vector in vectors)  # else the file has biases at the output
+        return Carried(steps, None if reading else "native", None, (), 0, compat, tokens, vectors, kept)
     if calibration is None:
         raise RecipeError(
             f"{target.source.name} has no biases that could hold a constant, so a direction has to stand in for one: record "
@@ -144,7 +145,7 @@ def carried(
         )
     errors = [_error(layer, calibration.errors[number]) for number, layer in enumerate(steps.layers)]
     for vector in vectors:
-        if vector.slot is not None:
+        if vector.calibrated:
             errors[vector.block] = max(errors[vector.block], vector_error(calibration.errors[vector.block]))
     poor = [(number, error) for number, error in enumerate(errors) if not error <= recipe.tolerance]
     if poor and recipe.above_tolerance == "refuse":
@@ -160,7 +161,7 @@ def carried(
         for number, (before, layer) in enumerate(zip(asked.layers, steps.layers, strict=True))
     ]
     left = Plan(tuple(layers), steps.edited, steps.kept, steps.experts)
-    vectors = tuple(vector for vector in vectors if vector.block not in left_out)
+    vectors = tuple(vector for vector in vectors if not vector.calibrated or vector.block not in left_out)
     if not left.constant and not vectors:
         raise RecipeError("no layer is calibrated well enough to carry a constant. Calibrate on more text.")
     spared = sum(len(now.freed) - len(before.freed) for now, before in zip(layers, asked.layers, strict=True))
@@ -170,13 +171,15 @@ def carried(
 
 def needed_of(vocabulary: Vocabulary, recipe: Recipe) -> Vocabulary:
     """Return a vocabulary without what a recipe does not need of it."""
-    one_table = recipe.redirects and not recipe.untie
+    one_table = recipe.of_tokens and not recipe.untie
     names = {(edit.language, edit.point) for edit in recipe.vectors}
+    read = {(edit.language, edit.point) for edit in recipe.readers}
     return replace(
         vocabulary,
         outputs=vocabulary.outputs if one_table else None,
         residual=vocabulary.residual if in_layers(recipe) else None,
         vectors={key: vector for key, vector in vocabulary.vectors.items() if key in names},
+        readers={key: reader for key, reader in vocabulary.readers.items() if key in read},
     )
 
 
@@ -199,7 +202,7 @@ def _counts(target: Target, recipe: Recipe, vocabulary: Vocabulary | None) -> Vo
 
 def _tokens(target: Target, recipe: Recipe, vocabulary: Vocabulary | None) -> Tokens | None:
     vectors = [edit for edit in recipe.vectors if edit.point == EMBEDDING]
-    if vocabulary is None or not (recipe.redirects or vectors):
+    if vocabulary is None or not (recipe.of_tokens or vectors):
         return None
     table = open_embedding(target)
     shape = (vocabulary.rows, *(len(centre) for centre in list(vocabulary.centres.values())[:1]))
@@ -208,8 +211,8 @@ def _tokens(target: Target, recipe: Recipe, vocabulary: Vocabulary | None) -> To
             f"the vocabulary is of a table of {shape[0]} tokens and {shape[1]} numbers each, {target.source.name} has "
             f"{table.rows} and {table.hidden}. Count the tokens again."
         )
-    moved = redirection(recipe.redirects, vocabulary, vectors)
-    if not recipe.redirects and table.tied and _keeps_probabilities(target):
+    moved = redirection(recipe.of_tokens, vocabulary, vectors)
+    if not recipe.of_tokens and table.tied and _keeps_probabilities(target):
         return Tokens(moved, table, one_table=True)
     if recipe.untie or not table.tied:
         return Tokens(moved, table)
@@ -218,7 +221,7 @@ def _tokens(target: Target, recipe: Recipe, vocabulary: Vocabulary | None) -> To
             f"{target.source.name} caps its logits, so a vector at the embedding would change what it writes with the same "
             "table: give it a second one with `untie`."
         )
-    fitted = projected(moved, outputs_of(target, vocabulary), len(recipe.redirects))
+    fitted = projected(moved, outputs_of(target, vocabulary), len(recipe.of_tokens))
     return Tokens(fitted, table, one_table=True, asked=moved)
 
 

@@ -177,6 +177,9 @@ def added(layers: Sequence[Any], vectors: "Sequence[LayerVector]") -> Iterator[N
     """Add vectors to what layers put out while the block runs. `layers` are `modules.layer_modules(model, …)`."""
     import torch
 
+    if any(each.gate is not None for each in vectors):
+        raise ValueError("what a neuron reads is not added on every token: see carried_vectors")
+
     def adding(value: Any) -> Any:
         def add(module: Any, inputs: Any, output: Any) -> Any:
             states = output[0] if isinstance(output, tuple) else output
@@ -200,17 +203,19 @@ def carried_vectors(
 ) -> Iterator[None]:  # fmt: skip
     """Add vectors in the way that a checkpoint does while the block runs: into the output of the networks.
 
-    By a neuron that is on for every token, w·x for 1, or by a bias; and behind a norm with its weight multiplied. `inputs`,
-    `modules` and `outputs` are the input projections, the activations and the output projections by layer, `norms` what is
-    behind the networks where anything is.
+    By a neuron that is on for every token, w·x for 1, or that reads a language, or by a bias; and behind a norm with its
+    weight multiplied. `inputs`, `modules` and `outputs` are the input projections, the activations and the output projections
+    by layer, `norms` what is behind the networks where anything is.
     """
     with ExitStack() as stack:
         for each in vectors:
-            direction = level = None
-            if each.slot is not None and calibration is not None:
-                direction, level = calibration.directions[each.block], float(calibration.levels[each.block])
+            rows = None if each.gate is None else (each.gate, each.up)
+            level = each.level
+            if each.calibrated and calibration is not None:
+                w, level = calibration.directions[each.block], float(calibration.levels[each.block])
+                rows = (level * w, w)
             hooks = _vector_hooks(
-                each, direction, level, inputs[each.layer], modules[each.block], outputs[each.layer],
+                each, rows, level, inputs[each.layer], modules[each.block], outputs[each.layer],
                 norms[each.layer] if norms else None, gated=gated,
             )  # fmt: skip
             for handle in hooks:
@@ -220,8 +225,8 @@ def carried_vectors(
 
 def _vector_hooks(
     vector: "LayerVector",
-    direction: Any,
-    level: float | None,
+    rows: Any,
+    level: float,
     reads: Any,
     module: Any,
     out: Any,
@@ -235,7 +240,8 @@ def _vector_hooks(
     amount = torch.from_numpy(vector.added)
 
     def read(module: Any, inputs: Any) -> None:
-        seen["s"] = inputs[0].double() @ torch.from_numpy(direction).to(inputs[0].device)
+        gate, up = (torch.from_numpy(row).to(inputs[0].device) for row in rows)
+        seen["z"], seen["u"] = inputs[0].double() @ gate, inputs[0].double() @ up
 
     def clear(module: Any, inputs: Any, output: Any) -> Any:
         changed = output.clone()
@@ -244,17 +250,17 @@ def _vector_hooks(
 
     def add(own: Any, inputs: Any, output: Any) -> Any:
         one = torch.ones(output.shape[:-1], dtype=torch.float64, device=output.device)
-        if level is not None:
-            s = seen["s"].reshape(output.shape[:-1])
-            z = (level * s).float()[..., None]
-            one = (module.forward(z) / module.forward(torch.full_like(z, level)))[..., 0].double() * (s if gated else 1)
+        if rows is not None:
+            z = seen["z"].reshape(output.shape[:-1]).float()[..., None]
+            one = (module.forward(z) / module.forward(torch.full_like(z, level)))[..., 0].double()
+            one = one * seen["u"].reshape(output.shape[:-1]) if gated else one
         return (output.double() + one[..., None] * amount.to(output.device)).to(output.dtype)
 
     def multiply(own: Any, inputs: Any, output: Any) -> Any:
         return output * vector.gain
 
     handles = [out.register_forward_hook(add)]
-    if level is not None:
+    if rows is not None:
         handles += [reads.register_forward_pre_hook(read), module.register_forward_hook(clear)]
     if norm is not None:
         handles.append(norm.register_forward_hook(multiply))
@@ -335,6 +341,17 @@ def random_redirection(redirection: "Redirection", seed: int = 0) -> "Redirectio
     drawn = np.random.default_rng(seed).normal(size=redirection.moves.shape)
     lengths = np.linalg.norm(redirection.moves, axis=1, keepdims=True)
     return replace(redirection, moves=drawn / np.linalg.norm(drawn, axis=1, keepdims=True) * lengths)
+
+
+def random_vectors(vectors: "Sequence[LayerVector]", seed: int = 0) -> "list[LayerVector]":
+    """Return the control: vectors as long, after the same layers, in directions drawn with a seed."""
+    generator = np.random.default_rng(seed)
+    made = []
+    for vector in vectors:
+        drawn = generator.normal(size=vector.value.shape)
+        drawn *= np.linalg.norm(vector.value) / np.linalg.norm(drawn)
+        made.append(replace(vector, value=drawn, added=drawn * np.linalg.norm(vector.added) / np.linalg.norm(drawn)))
+    return made
 
 
 def random_plan(plan: Plan, width: int, seed: int = 0, *, blocks: Sequence[Block] = ()) -> Plan:

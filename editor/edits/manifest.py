@@ -54,7 +54,13 @@ FORMAT = 1
 CARD = "README.md"
 FIGURES = "figures/"
 NAMES = (*EXACT, "calibrated")  # of carriers
-OF_TOKENS = ("redirected", "vocabulary", "output_table", "one_table")  # what is there where tokens are redirected
+OF_TOKENS = (
+    "redirected",
+    "readers",
+    "vocabulary",
+    "output_table",
+    "one_table",
+)  # what is there where tokens are redirected
 PARTS = ("quantised", "card", "strength", "candidates", "evaluation", "runtimes")  # what is not in every manifest
 
 
@@ -119,6 +125,22 @@ class Moved:
 
 
 @dataclass(frozen=True)
+class Read:
+    """A language that is redirected in a layer by a neuron that reads it.
+
+    On unseen text in each language: the neuron's mean answer, 1 being all of it, and the share of tokens on which it fires.
+    """
+
+    language: Code
+    to: str
+    layer: Count
+    neuron: Count
+    level: Figure
+    response: dict[str, Figure]
+    fires: dict[str, Figure]
+
+
+@dataclass(frozen=True)
 class OutputTable:
     """The output table of a model that was tied, and how many bytes it adds."""
 
@@ -143,6 +165,7 @@ class Manifest:
     neurons_edited: Count
     redirected: dict[str, Moved] | None = None
     experts: tuple[str, ...] | None = None  # that are switched off, such as "3.17"
+    readers: tuple[Read, ...] | None = None
     vocabulary: dict[str, Count] | None = None
     output_table: OutputTable | None = None
     one_table: dict[Code, TableError] | None = None
@@ -267,14 +290,23 @@ def _of_tokens(recipe: Recipe, what: Carried) -> dict[str, Any]:
     if what.vocabulary is None:
         return {}
     counted = {language: what.vocabulary.tokens(language) for language in what.vocabulary.languages}
+    reading = [each for each in what.vectors if each.gate is not None]
+    read = tuple(
+        Read(
+            edit.language, str(edit.to), vector.layer, int(str(vector.slot)),
+            **what.vocabulary.readers[edit.language, vector.layer].record(),
+        )
+        for edit, vector in zip(recipe.readers, reading, strict=True)
+    )  # fmt: skip
+    known = {"readers": read or None, "vocabulary": counted}
     if what.tokens is None:
-        return {"vocabulary": counted}
+        return known
     reached = (what.tokens.redirection.shares > 0).sum(axis=0).tolist()  # vectors come last
-    moved = zip(recipe.redirects, reached[: len(recipe.redirects)], strict=True)
+    moved = zip(recipe.of_tokens, reached[: len(recipe.of_tokens)], strict=True)
     table = what.tokens.table
     return {
         "redirected": {edit.language: Moved(str(edit.to), count) for edit, count in moved} or None,
-        "vocabulary": counted,
+        **known,
         "output_table": OutputTable(table.output, what.tokens.added_bytes)
         if table.tied and not what.tokens.one_table
         else None,

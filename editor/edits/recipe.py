@@ -22,6 +22,7 @@
       - {language: en, op: pin, strength: 1.0, value: mean@fr}
       - {language: zh, op: redirect, to: en, strength: 1.5}
       - {language: fr, op: vector, point: embedding, strength: 1.5}
+      - {language: en, op: redirect, to: fr, point: 9, strength: 1.5}
 
 Operations, on the activation a_j = act(z_j) of each of a language's neurons; v_j is a statistic (mean, median or p90) of
 a_j on text in the language (`mean@fr`: the mean on text in French, whichever language the neuron is of), k the strength:
@@ -39,6 +40,10 @@ One operation is on the rows e_t of the embedding table instead, with μ_k the c
 k in token t (see redirect), k the language and T the one named by `to`:
 
     redirect     e_t → e_t + strength · P(k | t) · (μ_T − μ_k)        text in k is read, and answered, as if it were in T
+
+after a layer it is by a neuron that reads h, and answers p_k(h) ≈ 1 on text in k (see statistics.readers)
+
+    redirect     h → h + strength · p_k(h) · (μ_T − μ_k)              `point` is the layer
 
 and one adds a constant to the residual stream, wherever it is read: at the embedding, or after a layer (see vectors)
 
@@ -83,7 +88,8 @@ class Edit:
     """One operation on the neurons or the tokens of one language, or a vector of it.
 
     Deactivate has neither strength nor value, scale has no value; only redirect has the language that it goes `to`, only
-    vector the `point` that it is added at: EMBEDDING, or the number of the layer that it comes after.
+    vector and redirect the `point` that they act at: EMBEDDING, or the number of the layer that they come after. Without one
+    a redirect is of tokens.
     """
 
     language: str
@@ -145,8 +151,18 @@ class Recipe:
 
     @property
     def redirects(self) -> tuple[Edit, ...]:
-        """The edits of tokens."""
+        """The languages that are read as another, by their tokens or in a layer."""
         return tuple(edit for edit in self.edits if edit.op == REDIRECT)
+
+    @property
+    def of_tokens(self) -> tuple[Edit, ...]:
+        """The redirects that move tokens."""
+        return tuple(edit for edit in self.redirects if edit.point is None)
+
+    @property
+    def readers(self) -> tuple[Edit, ...]:
+        """The redirects by a neuron that reads, after a layer."""
+        return tuple(edit for edit in self.redirects if edit.point is not None)
 
     @property
     def vectors(self) -> tuple[Edit, ...]:
@@ -197,7 +213,7 @@ def check(recipe: Recipe) -> None:
             )
         if edit.op == VECTOR:
             _check_vector(edit)
-        elif edit.point is not None:
+        elif edit.point is not None and edit.op != REDIRECT:
             raise RecipeError(f"{edit.op} has no point, {edit.language} has {edit.point}. Only vector does.")
         if edit.op == REDIRECT:
             _check_redirect(edit, sources)
@@ -250,6 +266,11 @@ def _check_redirect(edit: Edit, sources: set[str]) -> None:
         raise RecipeError(
             f"redirect needs a strength above 0 for {edit.language}; 1 moves its centre onto that of {edit.to}."
         )
+    if edit.point is not None and not (type(edit.point) is int and edit.point >= 0):
+        raise RecipeError(
+            f"the `point` of {edit.language} is {edit.point}; write the number of a layer, from 0, or leave it out: then its "
+            "tokens move."
+        )
     if edit.layers is not None:
         raise RecipeError(f"redirect is done before the first layer, so {edit.language} takes no layers.")
 
@@ -269,7 +290,7 @@ def as_data(recipe: Recipe) -> dict[str, Any]:
     carried = ("carrier", "slots", "tolerance", "above_tolerance") if constant else ()
     of_neurons = ("neurons",) * recipe.needs_neurons + ("shared",) * bool(recipe.of_neurons)
     needed = (*of_neurons, *carried, *(("vocabulary",) if recipe.of_vocabulary else ()))
-    one_table = {"untie": False, "tolerance": recipe.tolerance} if recipe.redirects and not recipe.untie else {}
+    one_table = {"untie": False, "tolerance": recipe.tolerance} if recipe.of_tokens and not recipe.untie else {}
     return {
         "format": FORMAT,
         "base": vars(recipe.base),

@@ -118,6 +118,9 @@ def told(target: Target, edits: Sequence[Edit], vocabulary: Vocabulary, *, untie
     How much larger the model becomes, and which languages are too alike. Raises RecipeError for a language that the
     vocabulary doesn't have.
     """
+    edits = [edit for edit in edits if edit.point is None]  # others leave the tokens alone
+    if not edits:
+        return []
     lines = [
         f"Warning: {share:.0%} of the text in {source} and {to} is of the same tokens, nearly as much as in two texts of one "
         "language. Redirecting the one to the other moves little."

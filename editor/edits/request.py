@@ -161,11 +161,12 @@ class Request:
         self, counted: Sequence[str] = (), strength: float | None = None, *, one_table: bool = False
     ) -> tuple[Edit, ...]:
         """Make the edits of tokens; OTHERS are those of the languages that were `counted` that nothing is redirected to."""
+        point = None if self.point == EMBEDDING or self.op == VECTOR else self.point
         usual = ONE_TABLE_STRENGTH if one_table else REDIRECT_STRENGTH
         targets = [target for _, target in self.redirect]
         others = [language for language in counted if language not in targets]
         return tuple(
-            Edit(language, REDIRECT, usual if strength is None else strength, to=target)
+            Edit(language, REDIRECT, usual if strength is None else strength, to=target, point=point)
             for source, target in self.redirect
             for language in _named([source], others)
         )
@@ -186,7 +187,8 @@ class Request:
         from ..models.compat_config import old_keys
         from ..models.embedding import open_embedding
 
-        one_table = bool(self.redirect) and self.untie is False and open_embedding(target).tied
+        of_tokens = bool(self.redirect) and (self.point in (None, EMBEDDING) or self.op == VECTOR)
+        one_table = of_tokens and self.untie is False and open_embedding(target).tied
         compat = bool(old_keys(target.checkpoint.config)) and self.compat_config is not False
         where = layers or self.candidates(target)[0]
         of_neurons = self.edits(

@@ -19,21 +19,22 @@ import numpy as np
 
 from ..errors import ModelError, RecipeError
 from ..files import floats
+from ..models.activations import functions
 from ..models.residual import Route, route_of
 from ..models.target import Target
 from ..neurons.neurons import Neurons
 from ..statistics.vocabulary import Vocabulary
 from .layer_vector import LayerVector
 from .plan import Plan
-from .recipe import EMBEDDING, Edit, Recipe
+from .recipe import EMBEDDING, VECTOR, Edit, Recipe
 from .tensor_edits import Constant, Float64, LayerTensors, TensorEdit
 
 SMALLEST_WEIGHT = 1e-3  # of a norm's largest: below, what it multiplies with cannot be divided by
 
 
 def in_layers(recipe: Recipe) -> tuple[Edit, ...]:
-    """Return the edits that add a vector after a layer."""
-    return tuple(edit for edit in recipe.vectors if edit.point != EMBEDDING)
+    """Return the edits that add a vector after a layer, on every token or on those of one language."""
+    return (*(edit for edit in recipe.vectors if edit.point != EMBEDDING), *recipe.readers)
 
 
 def layer_vectors(
@@ -49,13 +50,59 @@ def layer_vectors(
     except ModelError as error:
         raise RecipeError(f"{target.source.name}: {error}") from None
     wanted: dict[int, Float64] = {}
-    for edit in in_layers(recipe):
+    for edit in (edit for edit in in_layers(recipe) if edit.op == VECTOR):
         layer = int(str(edit.point))
         amount = float(edit.strength or 0) * _vector(target, vocabulary, edit.language, layer)
         wanted[layer] = wanted.get(layer, np.zeros(len(amount))) + amount
-    return tuple(
+    made = [
         _carried(target, layer, value, route, vocabulary, plan, neurons, biased)
         for layer, value in sorted(wanted.items())
+    ]
+    for edit in recipe.readers:
+        slots = [int(str(each.slot)) for each in made if each.layer == edit.point and each.slot is not None]
+        made.append(_reading(target, edit, route, vocabulary, plan, neurons, slots))
+    return tuple(made)
+
+
+def _reading(
+    target: Target, edit: Edit, route: Route, vocabulary: Vocabulary, plan: Plan, neurons: Neurons, slots: Sequence[int]
+) -> LayerVector:
+    """Say what the neuron of a language that is redirected in a layer adds."""
+    layer = int(str(edit.point))
+    if layer >= target.feed_forward.layers:
+        raise RecipeError(
+            f"{edit.language} is to be redirected after layer {layer}; the last one is {target.feed_forward.layers - 1}."
+        )
+    if route.norm:
+        raise RecipeError(
+            f"{target.source.name} has a norm behind its feed-forward networks, so what one neuron adds depends on the "
+            "others. Redirect its tokens: leave `point` out."
+        )
+    reader, known = vocabulary.readers.get((edit.language, layer)), vocabulary.languages
+    if reader is None or vocabulary.residual is None or edit.to not in known:
+        raise RecipeError(
+            f"the vocabulary has no reader of {edit.language} at layer {layer}, or no centres of {edit.language} and "
+            f"{edit.to} there. Count the tokens with `layers` and `readers`, which run the model."
+        )
+    centres = vocabulary.residual.centres[:, layer].astype(np.float64)
+    value = float(edit.strength or 0) * (centres[known.index(str(edit.to))] - centres[known.index(edit.language)])
+    if not value.any():
+        raise RecipeError(
+            f"{edit.language} and {edit.to} have the same centre after layer {layer}. Is it the same text twice?"
+        )
+    block, tensors = _block(target, layer)
+    slot = _slot(tensors, block, plan, neurons, slots)
+    activated = float(functions(target)[block](np.array([reader.level]))[0])
+    return LayerVector(
+        layer,
+        block,
+        value,
+        value / route.factor,
+        slot,
+        gate=reader.gate,
+        up=reader.up,
+        level=reader.level,
+        activated=activated,
     )
 
 
@@ -91,16 +138,7 @@ def _carried(
     biased: bool,
 ) -> LayerVector:  # fmt: skip
     feed_forward = target.feed_forward
-    blocks = [number for number, each in enumerate(feed_forward.located) if each.block.layer == layer]
-    if len(blocks) != 1:
-        raise RecipeError(
-            f"layer {layer} of {target.source.name} has {len(blocks)} feed-forward networks, and a vector needs the one that "
-            "every token goes through. Add it at the embedding."
-        )
-    (block,) = blocks
-    tensors = LayerTensors(
-        feed_forward, block, {tensor.name: (shard, tensor) for shard, tensor in target.checkpoint.tensors()}
-    )
+    block, tensors = _block(target, layer)
     norm, gain, added = None, 1.0, value / route.factor
     if route.norm:
         norm = f"{feed_forward.prefix}{feed_forward.family.layer.format(layer)}.{route.norm}.weight"
@@ -109,6 +147,19 @@ def _carried(
     if not (biased or tensors.has(tensors.out_bias)):
         slot = _slot(tensors, block, plan, neurons)
     return LayerVector(layer, block, value, added, slot, norm, route.offset, gain)
+
+
+def _block(target: Target, layer: int) -> tuple[int, LayerTensors]:
+    """Return the number of a layer's one network, and its tensors."""
+    feed_forward = target.feed_forward
+    blocks = [number for number, each in enumerate(feed_forward.located) if each.block.layer == layer]
+    if len(blocks) != 1:
+        raise RecipeError(
+            f"layer {layer} of {target.source.name} has {len(blocks)} feed-forward networks, and a vector needs the one that "
+            "every token goes through. Add it at the embedding."
+        )
+    named = {tensor.name: (shard, tensor) for shard, tensor in target.checkpoint.tensors()}
+    return blocks[0], LayerTensors(feed_forward, blocks[0], named)
 
 
 def _behind(
@@ -132,9 +183,9 @@ def _behind(
     return added, float(np.sqrt(1 + np.mean(added**2) / size**2))
 
 
-def _slot(tensors: LayerTensors, block: int, plan: Plan, neurons: Neurons) -> int:
-    """Choose the neuron that makes room: a spare one, else the one with the smallest weights."""
-    taken = plan.layers[block].neurons
+def _slot(tensors: LayerTensors, block: int, plan: Plan, neurons: Neurons, others: Sequence[int] = ()) -> int:
+    """Choose the neuron that makes room: a spare one, else the one with the smallest weights; none of the `others`."""
+    taken = np.union1d(plan.layers[block].neurons, np.array(others, np.int64))
     spare = neurons.spare[block] if neurons.spare else np.zeros(0, np.int64)
     if len(free := spare[~np.isin(spare, taken)]):
         return int(free[-1])  # `add` takes them from the other end
@@ -160,28 +211,30 @@ def of_vector(vector: LayerVector, tensors: LayerTensors, constant: Constant | N
     if vector.slot is None:
         edits[tensors.out_bias] = TensorEdit(0, everywhere, np.ones(tensors.hidden), lambda: vector.added[:, None])
         return edits
-    if constant is None or constant.direction is None:
-        raise RecipeError(f"{tensors.place}: a vector needs a calibrated direction there.")
-    slot, axis, direction, level = (
-        np.array([vector.slot]),
-        tensors.network.neuron_axis,
-        constant.direction,
-        constant.level,
-    )
-    nothing = np.zeros(1)
-    edits[tensors.out] = TensorEdit(axis, slot, nothing, lambda: vector.added[None] / constant.activated)
+    gate, ups, activated = _rows(vector, tensors, constant)
+    slot, axis, nothing = np.array([vector.slot]), tensors.network.neuron_axis, np.zeros(1)
+    edits[tensors.out] = TensorEdit(axis, slot, nothing, lambda: vector.added[None] / activated)
     into = tensors.network.row_of(slot, tensors.width, up=False)
-    edits[tensors.into] = TensorEdit(1 - axis, into, nothing, lambda: level * direction[None])
+    edits[tensors.into] = TensorEdit(1 - axis, into, nothing, lambda: gate[None])
     if tensors.has(tensors.into_bias):
         edits[tensors.into_bias] = TensorEdit(0, into, nothing)
     if tensors.up and tensors.up_bias:
         up = tensors.network.row_of(slot, tensors.width, up=True)
-        row = TensorEdit(1 - axis, up, nothing, lambda: direction[None])
+        row = TensorEdit(1 - axis, up, nothing, lambda: ups[None])
         edits[tensors.up] = merged(edits[tensors.up], row) if tensors.up in edits else row
         if tensors.has(tensors.up_bias):
             bias = TensorEdit(0, up, nothing)
             edits[tensors.up_bias] = merged(edits[tensors.up_bias], bias) if tensors.up_bias in edits else bias
     return edits
+
+
+def _rows(vector: LayerVector, tensors: LayerTensors, constant: Constant | None) -> tuple[Float64, Float64, float]:
+    """Return the gate row and the up row of the neuron that carries a vector, and its act(t)."""
+    if vector.gate is not None and vector.up is not None:
+        return vector.gate, vector.up, vector.activated
+    if constant is None or constant.direction is None:
+        raise RecipeError(f"{tensors.place}: a vector needs a calibrated direction there.")
+    return constant.level * constant.direction, constant.direction, constant.activated
 
 
 def merged(first: TensorEdit, second: TensorEdit) -> TensorEdit:

@@ -10,7 +10,8 @@ from functools import partial
 from typing import Any
 
 from .. import embedded
-from ..edits.hooks import edited, random_plan, random_redirection
+from ..edits.applied import applied
+from ..edits.hooks import random_plan, random_redirection, random_vectors
 from ..edits.manifest import carried_in
 from ..errors import CorpusError, VerificationError
 from ..live.logits import Variant
@@ -126,11 +127,13 @@ def generate(subject: Subject, options: Options, listener: Listener = NOBODY) ->
         identify.check([code])
     control = random_plan(what.plan, subject.target.feed_forward.width, blocks=subject.target.feed_forward.blocks)
     drawn = random_redirection(what.tokens.redirection) if what.tokens else None
-    embedding = subject.model.get_input_embeddings()
+    random = partial(
+        applied, subject.model, subject.target, subject.modules, control, drawn, vectors=random_vectors(what.vectors)
+    )
     variants = [
         Variant(BASE, subject.model),
         Variant(THIS, subject.baked()),
-        Variant(RANDOM, subject.model, partial(edited, subject.modules, control, embedding, drawn)),
+        Variant(RANDOM, subject.model, random),
     ]
     real = real_text(subject.model, subject.tokenizer, wanted, options.tokens)
     found, figures = answers(subject, variants, prompts, wanted, real, options, "generate", listener)

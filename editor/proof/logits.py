@@ -11,13 +11,14 @@ from typing import Any
 
 import numpy as np
 
+from ..edits.applied import applied, vector_parts
 from ..edits.carriers import Carried
 from ..edits.hooks import (
     calibrated,
     carried_vectors,
-    edited,
     random_plan,
     random_redirection,
+    random_vectors,
     redirected,
     steered,
     unrouted,
@@ -30,9 +31,8 @@ from ..live.load import hooked as attached
 from ..live.load import load_model
 from ..live.log_loss import Difference, Measured, measure
 from ..live.logits import Variant
-from ..live.modules import activation_modules, input_modules, layer_modules, output_modules, router_biases
+from ..live.modules import activation_modules, input_modules, router_biases
 from ..live.streaming import AUTO, Streaming
-from ..models.residual import Route, route_of
 from ..models.target import Target
 from ..neurons.neurons import Neurons
 from ..progress import Progress
@@ -135,26 +135,27 @@ def verify_logits(
     deviations = Deviations(baked, target, what)
     moved = what.tokens.redirection if what.tokens else None
     drawn = random_redirection(moved) if moved else None
-    embedding = base.get_input_embeddings()
     meant = what.tokens.asked or moved if what.tokens else None
     approximate = (
         what.calibration is not None
         or (what.tokens is not None and what.tokens.asked is not None)
         or not all(vector.exact for vector in what.vectors)
     )
-    layers = layer_modules(base, family) if what.vectors else []
     head = base.get_output_embeddings() if what.tokens and what.tokens.one_table and not approximate else None
 
     def exactly() -> AbstractContextManager[None]:
         routers = router_biases(base, family) if steps.experts else None  # those that are there now
-        return edited(modules, steps, embedding, meant, head, layers, what.vectors, routers)
+        return applied(base, target, modules, steps, meant, head=head, vectors=what.vectors, routers=routers)
+
+    def at_random() -> AbstractContextManager[None]:
+        return applied(base, target, modules, control, drawn, vectors=random_vectors(what.vectors))
 
     exact = Variant("hooked", base, exactly)
     hooked = [_stand_in(base, target, what, modules), replace(exact, name="exact")] if approximate else [exact]
     variants = (
         Variant("base", base),
         Variant("this model", baked, deviations.recorded),
-        Variant("random neurons", base, lambda: edited(modules, control, embedding, drawn)),
+        Variant("random neurons", base, at_random),
         *hooked,
     )
     measured = measure(
@@ -194,7 +195,6 @@ def _stand_in(base: Any, target: Target, what: Carried, modules: Sequence[Any]) 
     names = {tensor.name for _, tensor in target.checkpoint.tensors()}
     exact_add = not family.gated and target.feed_forward.name(family.out, 0, "bias") in names
     moved = what.tokens.redirection if what.tokens else None
-    route = route_of(target) if what.vectors else Route()
 
     @contextmanager
     def inside() -> Iterator[None]:
@@ -206,11 +206,7 @@ def _stand_in(base: Any, target: Target, what: Carried, modules: Sequence[Any]) 
             stack.enter_context(unrouted(router_biases(base, family), what.plan))
             stack.enter_context(redirected(base.get_input_embeddings(), moved))
             if what.vectors:
-                parts = {
-                    "inputs": inputs, "modules": modules, "outputs": output_modules(base, family),
-                    "norms": output_modules(base, family, route.norm) if route.norm else [],
-                }  # fmt: skip
-                stack.enter_context(carried_vectors(what.vectors, calibration, **parts, gated=family.gated))
+                stack.enter_context(carried_vectors(what.vectors, calibration, **vector_parts(base, target, modules)))
             if what.tokens and what.tokens.one_table:
                 stack.enter_context(written(base.get_output_embeddings(), what.tokens.redirection))
             yield

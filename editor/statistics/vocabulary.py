@@ -31,6 +31,10 @@ and vectors that were made elsewhere, by the name that they go by and the layer 
 
     vector.{name}.{layer}   float64 (d,)
 
+and readers of languages (see `readers`), whose levels and measures are in the metadata
+
+    reader.{language}.{layer}   float64 (2, d)   the gate row and the up row
+
 In the metadata are the model and the sha256 of the token ids of each text: all that it was made of.
 """
 
@@ -46,13 +50,15 @@ import numpy.typing as npt
 from ..errors import MalformedError, StatisticsError
 from ..files import json_text, kinds, schema
 from ..files.output import replace_file
-from ..files.schema import Size
+from ..files.schema import Figure, Size
 from ..models.identity import ModelInfo
 from .outputs import PARTS, Outputs
+from .readers import Reader, check_reader
 from .residual import Residual
 
 FILE = "vocabulary.monoglot"
 FORMAT = 1
+READER = "reader."
 VECTOR = "vector."  # what the name of an array with a vector begins with
 METADATA = kinds.METADATA["vocabulary"]  # the key of the file's metadata
 
@@ -83,6 +89,7 @@ class Vocabulary:
     outputs: Outputs | None = None
     residual: Residual | None = None
     vectors: Mapping[tuple[str, int], Float64] = field(default_factory=dict)
+    readers: Mapping[tuple[str, int], Reader] = field(default_factory=dict)
 
     @property
     def languages(self) -> tuple[str, ...]:
@@ -143,12 +150,16 @@ def serialise(vocabulary: Vocabulary) -> bytes:
         arrays |= {f"residual.{part}": getattr(vocabulary.residual, part) for part in ("centres", "rms")}
     for (name, layer), vector in sorted(vocabulary.vectors.items()):
         arrays[f"{VECTOR}{name}.{layer}"] = vector
+    for (language, layer), reader in sorted(vocabulary.readers.items()):
+        arrays[f"{READER}{language}.{layer}"] = np.stack([reader.gate, reader.up])
+    measured = {f"{language}.{layer}": reader.record() for (language, layer), reader in vocabulary.readers.items()}
     head = {
         "version": FORMAT,
         "model": vocabulary.model.to_data(),
         "rows": vocabulary.rows,
         "texts": vocabulary.texts,
         "scripts": vocabulary.scripts,
+        **({"readers": measured} if measured else {}),
     }
     return to_bytes(arrays, metadata={METADATA: json.dumps(head, sort_keys=True)})
 
@@ -162,6 +173,16 @@ class _Head:
     rows: Size
     texts: dict[str, str]
     scripts: tuple[str, ...]
+    readers: dict[str, "_Measured"] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """What the metadata says of a reader."""
+
+    level: Figure
+    response: dict[str, Figure]
+    fires: dict[str, Figure]
 
 
 def load(path: Path) -> Vocabulary:
@@ -234,8 +255,23 @@ def _checked(head: _Head, arrays: Mapping[str, npt.NDArray[Any]]) -> Vocabulary:
         residual = Residual(arrays["residual.centres"], arrays["residual.rms"])
         residual.check(len(texts), next(iter(widths))[0])
     return Vocabulary(
-        model, rows, ids, counts, centres, texts, unused, script, scripts, shares, outputs, residual, vectors
+        model, rows, ids, counts, centres, texts, unused, script, scripts, shares, outputs, residual, vectors,
+        _readers(head, arrays, next(iter(widths))[0]),
     )  # fmt: skip
+
+
+def _readers(head: "_Head", arrays: Mapping[str, npt.NDArray[Any]], hidden: int) -> dict[tuple[str, int], Reader]:
+    """Return the readers of a file. Raises ValueError for one that is none."""
+    found = {}
+    for key, measured in head.readers.items():
+        language, dot, layer = key.rpartition(".")
+        rows = arrays[f"{READER}{key}"]
+        if not (dot and language in head.texts and layer.isdecimal()) or rows.shape != (2, hidden):
+            raise ValueError(f"{key} is no reader of a language")
+        reader = Reader(rows[0], rows[1], measured.level, measured.response, measured.fires)
+        check_reader(reader, hidden, list(head.texts))
+        found[language, int(layer)] = reader
+    return found
 
 
 def _vectors(arrays: Mapping[str, npt.NDArray[Any]]) -> dict[tuple[str, int], Float64]:

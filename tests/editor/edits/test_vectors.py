@@ -25,7 +25,7 @@ from support.tiny import (
 
 from monoglot.editor.edits import manifest
 from monoglot.editor.edits.bake import Baked, bake
-from monoglot.editor.edits.hooks import carried_vectors
+from monoglot.editor.edits.hooks import carried_vectors, random_vectors
 from monoglot.editor.edits.layer_vector import LayerVector
 from monoglot.editor.edits.plan import Plan
 from monoglot.editor.edits.recipe import Edit, Recipe
@@ -290,3 +290,14 @@ def test_without_what_is_needed(tmp_path: Path) -> None:
         stranger = replace(target, feed_forward=replace(target.feed_forward, model_type=model_type))
         with pytest.raises(ModelError, match="Add it at the embedding"):
             residual.route_of(stranger)
+
+
+def test_the_control_is_as_long(tmp_path: Path) -> None:
+    """In another direction, after the same layer; and it is what stands beside the checkpoint in the proof."""
+    folder, out = save_model(tmp_path / "model", "gpt2", tokenizer=False), tmp_path / "out"
+    (vector,) = baked(folder, out).carried.vectors
+    (drawn,) = random_vectors([vector])
+    assert np.linalg.norm(drawn.value) == pytest.approx(np.linalg.norm(vector.value))
+    assert abs(drawn.value @ vector.value) < 0.9 * np.linalg.norm(vector.value) ** 2
+    losses = proved(folder, load_model(out, device="cpu"), out=out).measured.log_loss
+    assert abs(losses["random neurons"]["en"] - losses["base"]["en"]) > 1e-4
