@@ -19,7 +19,7 @@ above_tolerance activate aligned base batch_size budget calibrate calibration ca
 deactivate device dtype force hold judge judge_model languages layers model op outputs point private prompts public python
 quantile quantizer rate readers redirect revision scale shared spare strength system tag
 threshold timeout tolerance tuned untie unverified value vector work
-memory scratch stream
+memory scratch stream device_map tensor_parallel
 """
 OPTIONS = {  # what the library's messages call by the names of its arguments -> the options
     **{name: f"--{name.replace('_', '-')}" for name in ARGUMENTS.split()},

@@ -134,6 +134,27 @@ def stream_options(function: Function) -> Function:
     return streamed  # type: ignore[return-value]
 
 
+def spread_options(function: Function) -> Function:
+    """--device-map and --tensor-parallel; the command gets one `spread`."""
+
+    @functools.wraps(function)
+    def spread(*inputs: Any, device_map: str | None, tensor_parallel: bool, **named: Any) -> Any:
+        from ..editor.live.spread import Spread
+
+        return function(*inputs, spread=Spread(device_map, tensor_parallel), **named)
+
+    spread = click.option(
+        "--tensor-parallel",
+        is_flag=True,
+        help="Under torchrun: divide the model among the processes, by transformers' plan, not the texts.",
+    )(spread)
+    return click.option(  # type: ignore[return-value]
+        "--device-map",
+        type=click.Choice(["auto"]),
+        help="auto: lay the layers over all GPUs, then the CPU. Needs the package accelerate.",
+    )(spread)
+
+
 def _size(ctx: click.Context, option: click.Parameter, value: str | None) -> int | None:
     """Read an amount of memory."""
     if value is None:

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 import click
 
 from ..console import note
-from ..options import corpus_options, detect_options, split, stream_options
+from ..options import corpus_options, detect_options, split, spread_options, stream_options
 from ..steps.detect import check_output, first_worker_first, run_detect, show_statistics, workers
 
 if TYPE_CHECKING:
+    from ...editor.live.spread import Spread
     from ...editor.live.streaming import Streaming
 
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 @corpus_options
 @detect_options
 @stream_options
+@spread_options
 @click.option(
     "--quantiles",
     is_flag=True,
@@ -54,6 +56,7 @@ def command(
     device: str,
     dtype: str,
     streaming: "Streaming",
+    spread: "Spread",
     quantiles: bool,
     per_text: bool,
     calibrate: bool,
@@ -73,6 +76,7 @@ def command(
     monoglot detect ./model --corpus en=en.txt --corpus zh=zh.jsonl.gz -o stats.safetensors
     monoglot detect --merge a.safetensors b.safetensors -o both.safetensors
     torchrun --nproc-per-node 4 -m monoglot.cli detect ./model --corpus texts/ -o stats.safetensors
+    torchrun --nproc-per-node 4 -m monoglot.cli detect ./model --corpus texts/ -o stats.safetensors --tensor-parallel
     """
     from ...editor.statistics import statistics
     from ...editor.statistics.detection import Detection
@@ -87,14 +91,15 @@ def command(
         )
     if not merge and not corpus:
         raise click.UsageError("Name the text with --corpus.")
-    with workers() as rank:
+    with workers(cuda=spread.tensor_parallel) as rank:
         with first_worker_first(rank):
             if rank == 0:
                 check_output(output, force)
         if not merge:
             result = run_detect(
                 str(model), corpus, split(languages), rank, output,
-                Detection(tokens, context, minimum, batch_size, device, dtype, quantiles, per_text, calibrate, streaming),
+                Detection(tokens, context, minimum, batch_size, device, dtype, quantiles, per_text, calibrate, streaming,
+                          spread),
             )  # fmt: skip
         elif rank == 0:
             parts = [*merge, *([Path(model)] if model else []), *more]

@@ -50,23 +50,26 @@ def run_detect(
         return record(
             target, packed, context=asked.context, batch_size=asked.batch_size, device=asked.device, dtype=asked.dtype,
             quantiles=asked.quantiles, per_text=asked.per_text, held_out=held_out, streaming=asked.streaming,
-            resume_file=resume_file, progress=update,
+            spread=asked.spread, resume_file=resume_file, progress=update,
         )  # fmt: skip
 
 
 @contextmanager
-def workers() -> Iterator[int]:
+def workers(*, cuda: bool = False) -> Iterator[int]:
     """Join the other processes when started by torchrun; gives this one's rank, 0 when it is alone.
 
-    All that passes between them is a verdict and one sum at the end, so gloo on the CPU does for every device. They may
+    Where they divide the texts, all that passes between them is a verdict and one sum at the end, so gloo on the CPU does for
+    every device; where they divide a model that is on GPUs (`cuda`), its parts are added up there. They may
     wait for each other as long as a download takes.
     """
     if not _several():
         yield 0
         return
+    import torch
     import torch.distributed as dist
 
-    dist.init_process_group("gloo", timeout=timedelta(days=7))
+    backend = "cpu:gloo,cuda:nccl" if cuda and torch.cuda.is_available() else "gloo"
+    dist.init_process_group(backend, timeout=timedelta(days=7))
     try:
         yield dist.get_rank()
     finally:

@@ -17,6 +17,7 @@ from ..files.packed import KEYS as QUANTISATION_KEYS
 from ..files.packed import quantisation_of
 from ..models.families import TEXT_PREFIX, text_config
 from ..models.hf import quiet
+from .spread import NOT_SPREAD, Spread, spread_model
 from .stored import dequantised
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
@@ -74,8 +75,10 @@ def _builder(config: Any) -> Any:
     return transformers.AutoModelForCausalLM if causal else transformers.AutoModelForImageTextToText
 
 
-def load_model(folder: Path, *, device: str = "auto", dtype: str = "auto") -> Any:
+def load_model(folder: Path, *, device: str = "auto", dtype: str = "auto", spread: Spread = NOT_SPREAD) -> Any:
     """Load the language model of a folder, in evaluation mode; a multimodal one is built whole.
+
+    `spread` lays it over several devices.
 
     Quantised weights are read as the numbers that they stand for, without their library and on any device: what is measured
     is the model that the file holds, not the rounding of one kernel.
@@ -89,7 +92,9 @@ def load_model(folder: Path, *, device: str = "auto", dtype: str = "auto") -> An
     with built(folder):
         config, builder, quantised = config_of(folder)
         floats = getattr(torch, dtype)
-        if quantised:
+        if spread:
+            model, info = spread_model(builder, folder, floats, spread, quantised=quantised)
+        elif quantised:
             with torch.device("meta"):
                 kind = type(builder.from_config(config, trust_remote_code=False))
             model, info = kind.from_pretrained(
@@ -102,6 +107,8 @@ def load_model(folder: Path, *, device: str = "auto", dtype: str = "auto") -> An
     if missing := sorted(info["missing_keys"]):
         raise ModelError(f"{folder.name} lacks the weights of {missing[0]} ({len(missing)} missing in all).")
     warn_of_dropped(folder, model, info["unexpected_keys"])
+    if spread:
+        return model.eval()
     if dtype == "float32":
         model.float()  # transformers 4 leaves the numbers of Apertus's activation function in bfloat16
     return model.to(where).eval()

@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from ..errors import StatisticsError
+from ..errors import ModelError, StatisticsError
 from ..live.load import choose_dtype, load_model
 from ..live.modules import activation_modules, input_modules
 from ..live.skeleton import Skeleton
+from ..live.spread import NOT_SPREAD, Spread
 from ..live.streaming import AUTO, Streaming
 from ..models.hf import load_tokenizer
 from ..models.target import Target, check_unchanged, model_info
@@ -19,6 +20,7 @@ from .detection import Detection
 from .recorder import Progress, collect
 from .sample import HELD_OUT_TOKENS, require_held_out, take_sample
 from .statistics import Statistics
+from .sums import workers
 
 
 def detect(
@@ -35,13 +37,15 @@ def detect(
     per_text: bool = False,
     calibrate: bool = False,
     streaming: Streaming = AUTO,
+    spread: Spread = NOT_SPREAD,
     reuse: Statistics | None = None,
     resume_file: Path | None = None,
     progress: Progress | None = None,
 ) -> Statistics:
     """Record statistics of `target` on at most `tokens` tokens a language.
 
-    A model that does not fit in memory runs layer by layer (see `Streaming` and `by_layer`), with the same result.
+    A model that does not fit in memory runs layer by layer (see `Streaming` and `by_layer`), with the same result; `spread`
+    lays it over several devices.
     On request there are histograms (`quantiles`), means over single texts (`per_text`) and what a calibration is fitted
     to (`calibrate`, see `inputs`). `reuse` is returned as it is when it was made of the same model, text and settings,
     and holds all that is asked for. Raises CorpusError when a language has fewer than `minimum` tokens, ModelError when
@@ -52,7 +56,7 @@ def detect(
     held_out = prepare_held_out(target, texts, context=context) if calibrate else None
     return record(
         target, packed, context=context, batch_size=batch_size, device=device, dtype=dtype, quantiles=quantiles,
-        per_text=per_text, held_out=held_out, streaming=streaming, reuse=reuse,
+        per_text=per_text, held_out=held_out, streaming=streaming, spread=spread, reuse=reuse,
         resume_file=resume_file, progress=progress,
     )  # fmt: skip
 
@@ -88,6 +92,7 @@ def record(
     per_text: bool = False,
     held_out: Mapping[str, Packed] | None = None,
     streaming: Streaming = AUTO,
+    spread: Spread = NOT_SPREAD,
     reuse: Statistics | None = None,
     resume_file: Path | None = None,
     progress: Progress | None = None,
@@ -106,9 +111,10 @@ def record(
             f"{target.source.name} is a mixture of experts: no direction could stand in for the constant 1 in each of its "
             "experts, so there is nothing to calibrate. Leave `calibrate` out."
         )
+    _check_spread(target, spread, streaming)
     folder, family = target.source.folder, target.feed_forward.family
     tokenizer = load_tokenizer(folder) if held_out else None
-    if streaming.chosen(folder, device=device, dtype=dtype):
+    if not spread and streaming.chosen(folder, device=device, dtype=dtype):
         found = collect_by_layer(
             Skeleton(folder, device=device, dtype=dtype),
             family,
@@ -125,7 +131,7 @@ def record(
             progress=progress,
         )
     else:
-        model = load_model(folder, device=device, dtype=dtype)
+        model = load_model(folder, device=device, dtype=dtype, spread=spread)
         readers = input_modules(model, family) if held_out else []
         found = collect(
             model,
@@ -138,11 +144,26 @@ def record(
             per_text=per_text,
             readers=readers,
             sample=take_sample(model, readers, held_out, tokenizer) if held_out else None,
+            divided=spread.tensor_parallel,
             resume_file=resume_file,
             progress=progress,
         )
     check_unchanged(target)
     return found
+
+
+def _check_spread(target: Target, spread: Spread, streaming: Streaming) -> None:
+    """Raise ModelError where a model can't be spread over several devices as it is asked for."""
+    spread.check(workers()[1])
+    if spread and streaming.stream == "layers":
+        raise ModelError(
+            "a model that runs layer by layer needs one device. Leave `device_map` and `tensor_parallel` out."
+        )
+    if spread.tensor_parallel and target.feed_forward.mixture:
+        raise ModelError(
+            f"{target.source.name} is a mixture of experts, whose experts can't be looked at one by one where each is "
+            "divided among processes. Use `device_map` auto, or `stream` layers."
+        )
 
 
 def _settings(target: Target, context: int, dtype: str) -> dict[str, int | str]:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from ..live.spread import NOT_SPREAD, Spread
 from ..live.streaming import AUTO, Streaming
 from ..text.tokens import MINIMUM_TOKENS
 
@@ -12,7 +13,8 @@ class Detection:
 
     `tokens` are those of a language, `minimum` without how many it is refused; `context` is tokens, `batch_size` contexts,
     0 as many as fit. `quantiles`, `per_text` and `calibrate` ask for histograms, means over single texts and inputs too.
-    `streaming` says whether the model runs layer by layer.
+    `streaming` says whether the model runs layer by layer, `spread` how it lies
+    on several devices.
     """
 
     tokens: int = 16_384
@@ -25,3 +27,4 @@ class Detection:
     per_text: bool = False
     calibrate: bool = False
     streaming: Streaming = AUTO
+    spread: Spread = NOT_SPREAD

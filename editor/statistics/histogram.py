@@ -54,17 +54,18 @@ LOWER, UPPER = _edges()
 
 
 def count(activation: "torch.Tensor", patterns: "torch.Tensor", into: "torch.Tensor") -> None:
-    """Add the activations of tokens, (tokens, width), to a histogram, int64 (width · BINS,), on their device.
+    """Add the activations of tokens, (tokens, width), to a histogram, int64 (width · BINS,).
 
     `patterns` is PATTERNS there.
     """
     import torch
 
     width = activation.shape[1]
+    patterns = patterns.to(activation.device)
     offsets = torch.arange(0, width * BINS, BINS, device=activation.device)
     for rows in torch.split(activation, CPU_ROWS if activation.device.type == "cpu" else max(1, BLOCK // width)):
         found = (rows.float().contiguous().view(torch.int32) >> SHIFT) & 0x7FF
-        into += torch.bincount((patterns[found.long()] + offsets).flatten(), minlength=width * BINS)
+        into += torch.bincount((patterns[found.long()] + offsets).flatten(), minlength=width * BINS).to(into.device)
 
 
 def quantile(histogram: UInt32, q: float) -> Float64:

@@ -16,6 +16,7 @@ import numpy as np
 from ..errors import StatisticsError
 from ..live.load import hooked
 from ..live.modules import trunk
+from ..live.spread import inputs_device, sums_device
 from ..models.identity import Block, ModelInfo, split
 from ..text.tokens import Packed
 from ..version import versions
@@ -43,7 +44,8 @@ class Recorder:
     (in float64, on MPS, which has none, in float32). Where given, `histogram`, uint32 (layers, width, BINS), is added to,
     and of `per_text`, float32 (texts, layers, width), the rows of `texts` are written: those that lie in the batch, their
     contexts counted from its first one. `routed`, int64 (blocks,), counts the tokens that went through each expert. An
-    expert's module says which tokens of the batch its rows are of (see `live.experts`).
+    expert's module says which tokens of the batch its rows are of (see `live.experts`). `share` is this worker's rank and the
+    number of workers where these divide the neurons of each module among them: each adds to the sums of its own.
     """
 
     def __init__(
@@ -55,10 +57,12 @@ class Recorder:
         per_text: Float32 | None = None,
         *,
         blocks: Sequence[Block] = (),
+        share: tuple[int, int] = (0, 1),
     ) -> None:
         import torch
 
         self._widths = [block.width for block in blocks]
+        self._rank, self._world = share
         shape = (sum(self._widths),) if blocks else (len(modules), width)
         exact = torch.float32 if device.type == "mps" else torch.float64
         self.modules, self.first = modules, 0  # number of the first of them, for messages
@@ -119,6 +123,15 @@ class Recorder:
         means = None if self.per_text is None else [split(row, self._widths)[layer] for row in self.per_text]
 
         def record(module: Any, inputs: Any, output: "torch.Tensor") -> None:
+            if self._world > 1:
+                part = self._part(layer, output.shape[-1], count.shape[0])
+                if part is None:
+                    return
+                add(module, output, count[part], total[part], part)
+            else:
+                add(module, output, count, total, slice(None))
+
+        def add(module: Any, output: "torch.Tensor", count: "torch.Tensor", total: "torch.Tensor", part: slice) -> None:
             length, tokens = self._shape[1], getattr(module, "tokens", None)
             if tokens is None:
                 contexts = output.detach().reshape(*self._shape, output.shape[-1])[
@@ -132,10 +145,11 @@ class Recorder:
                 for context in contexts:
                     self._record_blocks(context, count, total)
             else:
-                count.add_((contexts > 0).sum((0, 1)))
-                total.add_(contexts.sum((0, 1), dtype=total.dtype))
+                count.add_((contexts > 0).sum((0, 1)).to(count.device))
+                total.add_(contexts.sum((0, 1), dtype=total.dtype).to(total.device))
             if binned is not None:
-                histograms.count(contexts.reshape(-1, contexts.shape[-1]), self._patterns, binned)
+                own = binned.view(-1, BINS)[part].flatten()  # a view: neurons next to one another
+                histograms.count(contexts.reshape(-1, contexts.shape[-1]), self._patterns, own)
             for text in self.texts if means is not None else ():  # written, not added: a pass may be run again
                 if tokens is None:
                     mean = contexts[text.context, text.begin : text.end].mean(0, dtype=torch.float32)
@@ -143,9 +157,20 @@ class Recorder:
                     place = tokens % length - self._skip
                     there = (tokens // length == text.context) & (place >= text.begin) & (place < text.end)
                     mean = contexts[0][there].sum(0, dtype=torch.float32) / (text.end - text.begin)
-                means[text.number][:] = mean.cpu().numpy()  # type: ignore[index]
+                means[text.number][part] = mean.cpu().numpy()  # type: ignore[index]
 
         return record
+
+    def _part(self, layer: int, own: int, width: int) -> slice | None:
+        """Return which of a module's neurons this worker has; None where all have all, and the first one adds them."""
+        if own == width:
+            return None if self._rank else slice(0, width)
+        if own * self._world != width:
+            raise StatisticsError(
+                f"the {width:,} neurons of layer {layer} are not divided evenly among {self._world} workers. Use another "
+                "number of them."
+            )
+        return slice(self._rank * own, (self._rank + 1) * own)
 
     def _record_blocks(self, activation: "torch.Tensor", count: "torch.Tensor", total: "torch.Tensor") -> None:
         """Record in blocks that stay in the cache, counted in numpy: several times as fast on a CPU."""
@@ -178,6 +203,7 @@ def collect(
     per_text: bool = False,
     readers: Sequence[Any] = (),
     sample: Sample | None = None,
+    divided: bool = False,
     resume_file: Path | None = None,
     progress: Progress | None = None,
 ) -> Statistics:
@@ -188,16 +214,21 @@ def collect(
     `families.input_modules(model, …)`, are recorded too. `batch_size` contexts go through at a time; 0 chooses one, and
     halves it when a GPU runs out of memory. With `resume_file`, progress is saved there every 20 s and taken up from there;
     the file is removed at the end. Under torch.distributed each worker takes every N-th batch and all return the same sum.
+    With `divided` the workers have divided the model, not the texts: all run every batch, each with its part of the neurons,
+    and nothing is kept for an interrupted run.
     Settings that change the result (dtype, context) belong into `settings`: a resume file of others is ignored.
 
     Raises StatisticsError when an activation is NaN or infinite, and when even the smallest batch doesn't fit.
     """
     import torch
 
-    device = next(model.parameters()).device
+    device = sums_device(model)
     decoder = trunk(model)
     rank, world = workers()
-    batch_tokens = BATCH_TOKENS.get(device.type, 2048)
+    share = (rank, world) if divided else (0, 1)
+    if divided:
+        resume_file = None  # workers would have to go on at the same place
+    batch_tokens = BATCH_TOKENS.get(inputs_device(model).type, 2048)
     key = {"model": info.to_data(), "texts": {name: packed.sha256 for name, packed in texts.items()}, "world": world,
            "settings": dict(settings or {}), "batch": [batch_size, batch_tokens],
            "device": device.type, "versions": versions()}  # fmt: skip
@@ -213,12 +244,18 @@ def collect(
     )
     for name, packed in texts.items():
         recorder = Recorder(
-            modules, info.width, device, sums.get(f"{name}.histogram"), sums.get(f"{name}.per_text"), blocks=info.blocks
+            modules,
+            info.width,
+            device,
+            sums.get(f"{name}.histogram"),
+            sums.get(f"{name}.per_text"),
+            blocks=info.blocks,
+            share=share,
         )
         recorder.active_count, recorder.total = sums[f"{name}.active_count"], sums[f"{name}.total"]  # added to in place
         recorder.routed = sums.get(f"{name}.routed", recorder.routed)
         recorders: list[Recorder | Moments] = [recorder]
-        if sample is not None:
+        if sample is not None and share[0] == 0:
             recorders.append(Moments(readers, *(sums[f"inputs.{kind}"] for kind in MOMENTS)))
         longest = len(packed.contexts[0]) if packed.contexts else 1
         with ExitStack() as attached:
@@ -228,10 +265,10 @@ def collect(
             while state.done[name] < len(packed.contexts):
                 at, size = state.done[name], batch_size or max(1, state.batch_tokens // longest)
                 batch = batch_at(packed.contexts, at, size)
-                if (at // size) % world == rank:
+                if divided or (at // size) % world == rank:
                     recorder.texts = inside(chosen[name], at, len(batch))
                     try:
-                        _forward(decoder, torch.from_numpy(batch).to(device), recorders, packed.skip)
+                        _forward(decoder, torch.from_numpy(batch).to(inputs_device(model)), recorders, packed.skip)
                     except torch.cuda.OutOfMemoryError:
                         if size == 1 or batch_size or world > 1:  # workers must agree on the batches
                             raise StatisticsError(

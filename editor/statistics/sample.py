@@ -10,6 +10,7 @@ import numpy as np
 from ..errors import CorpusError, StatisticsError
 from ..live.load import hooked
 from ..live.modules import trunk
+from ..live.spread import inputs_device
 from ..text.tokens import Packed
 from .inputs import Float32, Int64, Part, Sample
 
@@ -27,7 +28,7 @@ def take_sample(model: Any, modules: Sequence[Any], texts: Mapping[str, Packed],
     """
     import torch
 
-    decoder, device = trunk(model), next(model.parameters()).device
+    decoder, device = trunk(model), inputs_device(model)
     taken = taken_rows(texts)
     keepers = [Keeper() for _ in modules]
     with ExitStack() as attached:
