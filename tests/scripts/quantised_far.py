@@ -272,8 +272,9 @@ def run_mlx(folder: Path, neurons: list[list[int]], out: Path) -> None:
     for number, layer in enumerate(model.model.layers):
         for name in ("up_proj", "down_proj"):
             one = getattr(layer.mlp, name)
-            weight = mx.dequantize(one.weight, one.scales, one.biases, group_size=one.group_size, bits=one.bits)
-            found[f"{number}.{name}"] = np.array(weight.astype(mx.float32))
+            scales, biases = (each.astype(mx.float32) for each in (one.scales, one.biases))  # bfloat16 would round the sum
+            weight = mx.dequantize(one.weight, scales, biases, group_size=one.group_size, bits=one.bits)
+            found[f"{number}.{name}"] = np.array(weight)
     for layer, own in zip(model.model.layers, neurons, strict=True):
         layer.mlp.up_proj = Without(layer.mlp.up_proj, own)
     found["hooked"] = logits()
