@@ -213,9 +213,15 @@ def run(folder: Path, neurons: list[list[int]], out: Path) -> None:
 def load_gptq(folder: Path) -> Any:
     """With the kernel that is written in torch: the others are compiled first, for many minutes."""
     from gptqmodel import BACKEND, GPTQModel
+    from safetensors.torch import load_file
 
     kernel = BACKEND.AWQ_TORCH if "awq" in folder.parent.name else BACKEND.GPTQ_TORCH
-    return GPTQModel.load(str(folder), backend=kernel, device="cpu").model.eval()
+    model = GPTQModel.load(str(folder), backend=kernel, device="cpu").model.eval()
+    stored = {name: value for path in folder.glob("*.safetensors") for name, value in load_file(path).items()}
+    for name, module in model.named_modules():
+        if hasattr(module, "dequantize_weight"):
+            module.stored_scales = stored[f"{name}.scales"].float()
+    return model
 
 
 def load_hqq(folder: Path) -> Any:
@@ -249,8 +255,13 @@ def dequantised(module: Any) -> Any:
         return module.weight.data.float() * module.weight.SCB[:, None] / 127
     if name == "HQQLinear":
         return module.dequantize()
-    if hasattr(module, "dequantize_weight"):  # gptqmodel, (inputs, outputs)
-        return module.dequantize_weight().T
+    if hasattr(
+        module, "dequantize_weight"
+    ):  # gptqmodel, (inputs, outputs), from scales that it has rounded to bfloat16
+        rounded, module.scales = module.scales, module.stored_scales
+        weight = module.dequantize_weight().T
+        module.scales = rounded
+        return weight
     weight = getattr(module, "weight", None)
     if weight is None:
         return None
@@ -272,7 +283,9 @@ def run_mlx(folder: Path, neurons: list[list[int]], out: Path) -> None:
     for number, layer in enumerate(model.model.layers):
         for name in ("up_proj", "down_proj"):
             one = getattr(layer.mlp, name)
-            scales, biases = (each.astype(mx.float32) for each in (one.scales, one.biases))  # bfloat16 would round the sum
+            scales, biases = (
+                each.astype(mx.float32) for each in (one.scales, one.biases)
+            )  # bfloat16 would round the sum
             weight = mx.dequantize(one.weight, scales, biases, group_size=one.group_size, bits=one.bits)
             found[f"{number}.{name}"] = np.array(weight)
     for layer, own in zip(model.model.layers, neurons, strict=True):
