@@ -104,7 +104,6 @@ COVERED = {
     "editor/statistics/inputs.py": "editor/statistics/test_sample.py",
     "editor/statistics/reuse.py": "cli/commands/test_detect.py",
     "editor/statistics/sums.py": "editor/statistics/test_recorder.py",
-    "editor/statistics/token_counts.py": "editor/statistics/test_vocabulary.py",
     "editor/version.py": "test_project.py",
 }  # fmt: skip
 

@@ -8,6 +8,7 @@ nothing about the language, so its unused tokens have no shares and stay where t
 texts hardly use.
 """
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -27,6 +28,9 @@ from .vocabulary import Float64, Int64, Vocabulary
 TOKENS = 65_536  # a language; they are only counted, so more cost little
 CONTEXT = 512  # tokens; counts do not depend on it
 BLOCK = 1024  # rows of the table that are in memory at once
+PLACEHOLDER = re.compile(
+    r"((image|video|audio|vision|boi|eoi|boa|eoa|img|im)_)+((start|end|break|seq)_)?token_(id|index)"
+)
 FEWEST_OF_A_SCRIPT = 100  # tokens in a script that its shares can be told from
 
 
@@ -38,7 +42,8 @@ def learn(target: Target, texts: Mapping[str, Text], *, tokens: int, minimum: in
     """
     table, tokenizer = open_embedding(target), load_tokenizer(target.source.folder)
     packed = prepare(target, texts, tokens=tokens, context=CONTEXT, minimum=minimum)
-    return count(model_info(target), table, packed, control_tokens(tokenizer), written(tokenizer))
+    control = control_tokens(tokenizer) | placeholders(target.checkpoint.config)
+    return count(model_info(target), table, packed, control, written(tokenizer))
 
 
 def count(
@@ -96,6 +101,14 @@ def _centre(table: Embedding, ids: Int64, counts: Int64) -> Float64:
         total += (counts[part][:, None] * table.read(ids[part])).sum(axis=0)
     centre: Float64 = total / counts.sum()
     return centre
+
+
+def placeholders(config: Mapping[str, Any]) -> set[int]:
+    """Return the ids that stand for an image, a sound or a video, or for where one begins and ends, as a config names them.
+
+    A tokenizer need not call them special.
+    """
+    return {value for key, value in config.items() if PLACEHOLDER.fullmatch(key) and type(value) is int}
 
 
 def control_tokens(tokenizer: Any) -> set[int]:
