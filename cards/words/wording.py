@@ -23,7 +23,13 @@ def weights_note(manifest: Manifest) -> str:
     at_embedding = any(edit.point == EMBEDDING for edit in manifest.recipe.vectors)
     edited += ["rows of the embedding table"] * bool(manifest.redirected or at_embedding)
     edited += ["the routers' biases of " + _experts(manifest)] * bool(manifest.experts)
-    said = f"{' and '.join(edited)} were edited in the weights; every other byte of them is the base's."
+    at = sorted({int(str(edit.point)) for edit in manifest.recipe.vectors if edit.point != EMBEDDING})
+    places = f"layer{'s' * (len(at) > 1)} {', '.join(map(str, at))}"
+    edited += [f"{'neurons' if manifest.carrier_name == 'calibrated' else 'output biases'} of {places}"] * bool(at)
+    reading = [f"the neuron that reads {one.language} in layer {one.layer}" for one in manifest.readers or ()]
+    edited += reading
+    verb = "was" if len(edited) == len(reading) == 1 else "were"
+    said = f"{' and '.join(edited)} {verb} edited in the weights; every other byte of them is the base's."
     note = said[0].upper() + said[1:]
     if form := manifest.quantised:
         note += (

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from support.redirected import TEXTS, opened, vocabulary_of
 from support.tiny import HIDDEN, LAYERS, MOVED, TOLERANCE, live, logits, save_corpus, save_model
 
-from monoglot.cards.words.wording import readers_note
+from monoglot.cards.words.wording import readers_note, weights_note
 from monoglot.cli.edit_options import request_of
 from monoglot.editor.edits import manifest
 from monoglot.editor.edits.bake import Baked, bake
@@ -134,6 +134,7 @@ def test_the_manifest_says_how_well_it_reads(tmp_path: Path) -> None:
     assert "fires on 90.0% of the tokens in zh" in readers_note(record)
     assert "on 2.0% of those in fr, the most" in readers_note(record)
     assert record.redirected is None
+    assert weights_note(record).startswith("The neuron that reads zh in layer 1 ")
     kept = vocabulary_file.load(tmp_path / "out" / "vocabulary.monoglot")
     assert set(kept.readers) == {("zh", 1)}  # what is not needed stays behind
     changed = {
