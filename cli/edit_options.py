@@ -20,9 +20,12 @@ def request_of(
     scale: Sequence[str] = (),
     redirect: Sequence[str] = (),
     experts: Sequence[str] = (),
+    silence: Sequence[str] = (),
+    quieten: Sequence[str] = (),
+    lose: Sequence[str] = (),
     **settings: Any,
 ) -> Request:
-    """Make a request of `zh,ja`, `fr=2` and `zh=en` as they stand on a command line.
+    """Make a request of `zh,ja`, `fr=2`, `zh=en` and `Han` as they stand on a command line.
 
     Raises RecipeError for what is none of them.
     """
@@ -46,7 +49,31 @@ def request_of(
             raise RecipeError(f"--redirect {item}: write two languages, for example --redirect zh=en, or others=fr.")
         pairs.append((source, target))
     closed = tuple(dict.fromkeys(one for group in experts for one in split(group)))
-    return Request(off, active, held, tuple(factors), tuple(pairs), experts=closed, **settings).without_shorthand()
+    quiet = []
+    for item in (one for group in quieten for one in split(group)):
+        script, equals, nats = (part.strip() for part in item.partition("="))
+        try:
+            quiet.append((script, float(nats if equals else "")))
+        except ValueError:
+            raise RecipeError(f"--quieten {item}: write the script and nats, for example --quieten Han=4.") from None
+    gone, losing = (tuple(one for group in groups for one in split(group)) for groups in (silence, lose))
+    for item in gone:
+        if "=" in item:
+            raise RecipeError(f"--silence {item}: write the script alone; --quieten takes a number with it.")
+    request = Request(
+        off,
+        active,
+        held,
+        tuple(factors),
+        tuple(pairs),
+        experts=closed,
+        silence=gone,
+        quieten=tuple(quiet),
+        lose=losing,
+        **settings,
+    )
+    request.scripts()  # raises for an unknown one
+    return request.without_shorthand()
 
 
 def edit_options(function: Function) -> Function:
@@ -77,6 +104,30 @@ def edit_options(function: Function) -> Function:
                 multiple=True,
                 metavar="LANG|LAYER.EXPERT[,…]",
                 help="Mixtures whose routers have a bias: experts that no token is to be sent to, a language's or by number.",
+            ),
+            click.option(
+                "--silence",
+                multiple=True,
+                metavar="SCRIPT[,SCRIPT…]",
+                help="Scripts that can't be written any more, by Unicode's names: Han, Cyrillic, Arabic.",
+            ),
+            click.option(
+                "--quieten",
+                multiple=True,
+                metavar="SCRIPT=NATS",
+                help="Scripts to write less: Han=4 makes each of its tokens e^4 times less likely against the others.",
+            ),
+            click.option(
+                "--except-chars",
+                default="",
+                metavar="CHARS",
+                help="Characters of these scripts that may still be written.",
+            ),
+            click.option(
+                "--lose",
+                multiple=True,
+                metavar="LANG[,LANG…]",
+                help="Languages of the text that need a silenced script, and may lose it.",
             ),
             click.option(
                 "--op",
@@ -160,10 +211,12 @@ def edit_options(function: Function) -> Function:
             ),
             click.option(
                 "--untie/--no-untie",
+                " /--tied",
                 default=None,
-                help="With --redirect, of a model that reads and writes with one table: add a second one, or keep the one "
-                "and move its rows so that what is written hardly changes; it needs `monoglot tokens --outputs`.  [default: "
-                "add, unless a runtime of --for was not seen to load it]",
+                help="With --redirect or --silence, of a model that reads and writes with one table: add a second one, or "
+                "keep the one. --redirect then moves its rows so that what is written hardly changes, and needs `monoglot "
+                "tokens --outputs`; with --silence the script is read as something else too.  [default: add, unless a "
+                "runtime of --for was not seen to load what --redirect adds]",
             ),
             click.option(
                 "--tolerance",
@@ -263,7 +316,11 @@ def _layers(ctx: click.Context, option: click.Parameter, value: str) -> str | tu
 def require(request: Request) -> None:
     """Raise UsageError for options that say nothing, or that have nothing to go with."""
     if not request.any:
-        raise click.UsageError("Say what to edit: --activate fr, --deactivate zh, --redirect zh=en, --scale es=0.5.")
+        raise click.UsageError(
+            "Say what to edit: --activate fr, --deactivate zh, --redirect zh=en, --scale es=0.5, --silence Han."
+        )
+    if not request.of_scripts and (idle := given("except_chars", "lose")):
+        raise click.UsageError(f"{idle[0]} goes with --silence or --quieten.")
     if request.strength is not None and not request.activate and not request.redirect:
         raise click.UsageError("--strength is that of --activate or --redirect; --scale and the recipe have their own.")
     if request.op != VECTOR and not request.redirect and (idle := given("point")):
@@ -283,8 +340,8 @@ def require(request: Request) -> None:
         tolerance = () if request.redirect else ("tolerance",)
         if idle := given(*op, "value", "layers", "slots", "carrier", *tolerance, "above_tolerance"):
             raise click.UsageError(f"{idle[0]} goes with --activate.")
-    if request.untie is not None and not request.redirect:
-        raise click.UsageError("--untie goes with --redirect.")
+    if request.untie is not None and not request.redirect and not request.of_scripts:
+        raise click.UsageError("--untie goes with --redirect or --silence.")
     if request.strength == AUTO and len(request.activate) != 1:
         raise click.UsageError("--strength auto looks for the strength of one activated language.")
     if not request.searches_off and (idle := given("target_damage", "spare")):

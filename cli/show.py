@@ -57,12 +57,14 @@ def show_baked(baked: "Baked", as_json: bool) -> None:
 
 def show_edits(name: str, manifest: "Edited") -> None:
     """Show what was done to which language."""
-    from ..cards.words.tables import amounts
+    from ..cards.words.tables import amounts, scripts
     from ..cards.words.wording import operation
 
     rows = [(edit.language, operation(edit), *amounts(manifest, edit)) for edit in manifest.recipe.edits]
-    if manifest.recipe.of_vocabulary:
-        table(f"{name}: what was changed", ("language", "operation", "neurons or tokens edited", "kept, shared"), rows)
+    if manifest.recipe.of_vocabulary or manifest.recipe.scripts:
+        rows += scripts(manifest)
+        of = "language or script" if manifest.recipe.scripts else "language"
+        table(f"{name}: what was changed", (of, "operation", "neurons or tokens edited", "kept, shared"), rows)
         return
     table(
         f"{name}: {manifest.neurons_edited:,} neurons edited",

@@ -16,6 +16,7 @@ import numpy as np
 from .edits import calibration as calibration_file
 from .edits import manifest as manifest_file
 from .edits import recipe as recipe_file
+from .edits import silence as silence_file
 from .edits.carriers import choose, has_biases, ignored_biases, refusals
 from .edits.experts import refusal
 from .edits.manifest import compare_files, recipe_record
@@ -40,7 +41,7 @@ from .statistics import vocabulary as vocabulary_file
 
 KNOWN = (
     "a model (a folder, a Hub id, `embedded`), a checkpoint that monoglot made, a GGUF file, neurons.json, statistics, a "
-    "calibration, a vocabulary, or a recipe.yaml"
+    "calibration, a vocabulary, a silence, or a recipe.yaml"
 )
 LAYERS = ("num_hidden_layers", "n_layer", "num_layers", "n_layers")  # where families keep them in the config
 OUTPUT_LAYERS = ("lm_head.weight", "embed_out.weight")
@@ -49,8 +50,8 @@ OUTPUT_LAYERS = ("lm_head.weight", "embed_out.weight")
 def describe(what: str, *, hashes: bool = False) -> dict[str, Any]:
     """Return what `what` is, as data that JSON can hold.
 
-    The key `kind` says which of "model", "checkpoint", "gguf", "neurons", "statistics", "calibration", "vocabulary" and
-    "recipe".
+    The key `kind` says which of "model", "checkpoint", "gguf", "neurons", "statistics", "calibration", "vocabulary",
+    "silence" and "recipe".
 
     Of a model on the Hub only headers are downloaded. Of a checkpoint's files the sizes are held against the manifest, with
     `hashes` their sha256 too. Raises ModelError for what is none of these, and the errors of their readers for files that
@@ -72,7 +73,7 @@ def _of_file(path: Path, hashes: bool) -> dict[str, Any]:
     found = kind(path)
     readers = {
         "neurons": of_neurons, "statistics": of_statistics, "calibration": of_calibration, "vocabulary": of_vocabulary,
-        "recipe": of_recipe,
+        "silence": of_silence, "recipe": of_recipe,
     }  # fmt: skip
     if found in readers:
         return readers[found](path)
@@ -248,6 +249,8 @@ def _of_manifest(folder: Path, hashes: bool) -> dict[str, Any]:
         "output_table": manifest.output_table and vars(manifest.output_table),
         "readers": [vars(one) for one in manifest.readers or ()],
         "one_table": {language: vars(error) for language, error in (manifest.one_table or {}).items()},
+        "silenced": {script: vars(own) for script, own in (manifest.silenced or {}).items()},
+        "floor": manifest.floor and vars(manifest.floor),
         "kept": {language: manifest.kept[language] for language in manifest.edited},
         "constants_in": carrier and carrier.name,
         "layers_left_out": list(carrier.layers_left_out) if carrier else [],
@@ -334,6 +337,26 @@ def of_vocabulary(path: Path) -> dict[str, Any]:
     }
 
 
+def of_silence(path: Path) -> dict[str, Any]:
+    """Describe a silence: its tokens by script, what stays, and how far down they are. Raises StatisticsError."""
+    found = silence_file.load(path)
+    return {
+        "kind": "silence",
+        "model": found.model.to_data(),
+        "rows": found.rows,
+        "scripts": {
+            script: {
+                "tokens": len(found.ids[script]), "whole": own.whole, "mixed": own.mixed, "pieces": own.pieces,
+                "staying": [vars(one) for one in own.staying],
+            }
+            for script, own in found.tokens.items()
+        },
+        "spared": found.spared,
+        "languages": list(found.languages),
+        "floor": found.floor and vars(found.floor),
+    }  # fmt: skip
+
+
 def of_calibration(path: Path) -> dict[str, Any]:
     """Describe a calibration. Raises StatisticsError."""
     found = calibration_file.load(path)
@@ -361,6 +384,7 @@ def of_recipe(path: Path) -> dict[str, Any]:
         "kind": "recipe",
         "neurons": None,
         "vocabulary": None,
+        "silence": None,
         **data,
         "neurons_there": (path.parent / found.neurons).is_file(),
     }

@@ -10,6 +10,7 @@ from typing import Any
 
 from .edits import calibration as calibration_file
 from .edits import manifest
+from .edits import silence as silence_file
 from .edits.bake import Baked, check_place
 from .edits.calibration import Calibration
 from .edits.card_maker import NO_CARD, CardMaker
@@ -17,6 +18,8 @@ from .edits.carriers import choose, needed_of
 from .edits.fit import open_calibration, source_of
 from .edits.recipe import Recipe
 from .edits.request import AUTO, Request
+from .edits.silence import Silence
+from .edits.silencing import check_needed, offered, prepare
 from .edits.vectors import in_layers
 from .errors import CorpusError, ModelError, NeuronsError, OutputError, StatisticsError, VerificationError
 from .files.hashes import remember
@@ -45,6 +48,7 @@ from .statistics.token_counts import TOKENS as VOCABULARY_TOKENS
 from .statistics.token_counts import learn
 from .statistics.vocabulary import Vocabulary
 from .text.corpus import Text, open_corpus
+from .text.letters import count_characters
 from .text.prompts import digest
 from .version import VERSION
 
@@ -60,7 +64,8 @@ class Exported:
     """A checkpoint in `folder` and what it was made by.
 
     The files of that are in `work`. There are no statistics, and `NONE` for neurons, where tokens alone are edited, no
-    vocabulary where neurons alone are. `baked` is None where the folder was this checkpoint already. Where the proof did
+    vocabulary where neurons alone are. `silenceable` are scripts that only deactivated languages are written in, and that
+    could be silenced too. `baked` is None where the folder was this checkpoint already. Where the proof did
     not pass, `folder` is the one beside, OUTPUT.unproved.
     """
 
@@ -72,6 +77,7 @@ class Exported:
     vocabulary: Vocabulary | None
     baked: Baked | None
     proof: Proof
+    silenceable: tuple[str, ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -122,6 +128,8 @@ def export(
     )  # fmt: skip
     target, texts, request, recipe, known = opened.target, opened.texts, opened.request, opened.recipe, opened.known
     asked, searches, carrier = opened.asked, opened.searches, opened.carrier
+    counts = {language: count_characters(text) for language, text in texts.items()}
+    check_needed(recipe, counts, request.lose)
     if not fast:
         read_held_out(target, texts, tokens=verify_tokens, context=min((detection or Detection()).context, CONTEXT))
     same = known and _same_recipe(output, target, recipe)
@@ -135,6 +143,7 @@ def export(
         detection = replace(
             detection or Detection(), calibrate=opened.calibrated, quantiles=request.value != "mean"
         )  # fmt: skip
+        silence = _silence(target, texts, recipe, request, work, detection, listener) if recipe.scripts else None
         vocabulary, statistics, calibration = None, None, None
         neurons, record = neurons_file.NONE, None
         if recipe.of_vocabulary or asked.searches_on:
@@ -177,7 +186,7 @@ def export(
             made(neurons)
         elif opened.calibrated:
             statistics, calibration = _statistics(target, texts, work, detection, listener, made)
-        inputs = (neurons, calibration, vocabulary)
+        inputs = (neurons, calibration, vocabulary, silence)
         baked, place = None, unproved
         if known and _same(output, target, recipe, *inputs):
             listener.told(f"{output} is this checkpoint already.")
@@ -187,8 +196,9 @@ def export(
         else:
             check_free(output, force=force)  # a checkpoint of the same recipe there has other inputs
             baked = bake_requested(
-                target, neurons, request, unproved, calibration=calibration, vocabulary=vocabulary, force=True,
-                device=detection.device, dtype=detection.dtype, candidates=record, card=card, listener=listener,
+                target, neurons, request, unproved, calibration=calibration, vocabulary=vocabulary, silence=silence,
+                force=True, device=detection.device, dtype=detection.dtype, candidates=record, card=card,
+                listener=listener,
             )  # fmt: skip
             baked = replace(baked, folder=output)
             made(baked)
@@ -203,7 +213,8 @@ def export(
             for name, entry in manifest.read(output).files.items():  # each was read for the proof
                 remember(output / name, entry.sha256)
             proved = replace(proved, folder=output)
-        return Exported(proved.folder, work, target, statistics, neurons, vocabulary, baked, proved)
+        could = tuple(offered(recipe, counts))
+        return Exported(proved.folder, work, target, statistics, neurons, vocabulary, baked, proved, could)
 
 
 @dataclass(frozen=True)
@@ -271,7 +282,7 @@ def ask(
     if absent := [language for language in named if language not in texts]:
         raise NeuronsError(f"there is no text in {', '.join(absent)}; the corpus has {', '.join(texts)}.")
     check_place(target.source.folder, output)
-    if len(texts) < 2:
+    if len(texts) < 2 and (recipe.edits or recipe.experts):
         raise CorpusError(
             "a language is told from others: give text in two languages or more, best all that are to be kept."
         )
@@ -360,6 +371,24 @@ def _counts(vocabulary: Vocabulary) -> bytes:
     return vocabulary_file.serialise(replace(vocabulary, outputs=None, residual=None, readers={}))
 
 
+def _silence(
+    target: Target,
+    texts: Mapping[str, Text],
+    recipe: Recipe,
+    request: Request,
+    work: Path,
+    detection: Detection,
+    listener: Listener,
+) -> Silence:
+    """Make a silence, as a look at the text takes no longer than seeing whether it is the same, and keep it in `work`."""
+    made = prepare(
+        target, texts, recipe, lose=request.lose, device=detection.device, dtype=detection.dtype, listener=listener
+    )
+    work.mkdir(parents=True, exist_ok=True)
+    silence_file.save(made, work / silence_file.FILE)
+    return made
+
+
 def _calibration(path: Path, fitted: Path, statistics: Statistics, target: Target) -> Calibration:
     """Give the calibration in `fitted` if it was made from these statistics, else a new one, kept there."""
     if fitted.is_file():
@@ -424,6 +453,7 @@ def _same(
     neurons: Neurons,
     calibration: Calibration | None,
     vocabulary: Vocabulary | None,
+    silence: Silence | None,
 ) -> bool:
     """Whether `output` was already baked from all of this."""
     if not _same_recipe(output, target, recipe):
@@ -436,4 +466,6 @@ def _same(
         wanted[calibration_file.FILE] = calibration_file.serialise(calibration)
     if vocabulary:
         wanted[vocabulary_file.FILE] = vocabulary_file.serialise(needed_of(vocabulary, recipe))
+    if silence:
+        wanted[silence_file.FILE] = silence_file.serialise(silence)
     return all(files.get(name) == manifest.entry(data) for name, data in wanted.items())

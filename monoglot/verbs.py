@@ -21,6 +21,7 @@ from .editor.edits.fit import open_calibration
 from .editor.edits.manifest import open_source, read
 from .editor.edits.recipe import Recipe
 from .editor.edits.request import Request, with_vector
+from .editor.edits.silencing import silence_for
 from .editor.errors import RecipeError
 from .editor.export import Exported
 from .editor.gguf import convert as gguf
@@ -65,7 +66,7 @@ Told = Callable[[str], None]
 class EditOptions(TypedDict, total=False):
     """What is to be done to which language: the fields of `Request`.
 
-    `scale` has factors by language, and `redirect` the language that each goes to.
+    `scale` has factors by language, `redirect` the language that each goes to, and `quieten` nats by script.
     """
 
     deactivate: Words
@@ -87,7 +88,17 @@ class EditOptions(TypedDict, total=False):
     above_tolerance: str
     untie: bool
     point: str | int
+    points: tuple[int, ...]
     compat_config: bool
+    choose: bool
+    target_damage: float
+    budget: float
+    spare: float
+    experts: Words
+    silence: Words
+    quieten: Mapping[str, float]
+    except_chars: str
+    lose: Words
 
 
 class MeasureOptions(TypedDict, total=False):
@@ -105,6 +116,7 @@ class MeasureOptions(TypedDict, total=False):
     count: int
     tokens: int
     samples: int
+    answers: int
     same_language: bool
     judge: str
     judge_model: str
@@ -172,6 +184,8 @@ def bake(
     calibration: Place | None = None,
     vocabulary: Place | None = None,
     vector: Place | None = None,
+    corpus: Words = (),
+    silence_file: Place | None = None,
     base_id: str | None = None,
     force: bool = False,
     device: str = Detection.device,
@@ -184,6 +198,8 @@ def bake(
 
     Where tokens alone are redirected, `neurons` is None. `vocabulary` is a file that `monoglot tokens` wrote,
     `vector` a control vector in a file, which goes by the name in `activate`.
+    Where a script is silenced, `corpus` is text in every language that is to be read, or `silence_file` the
+    `silence.monoglot` of another checkpoint of the model.
     """
     if recipe is not None and edits:
         raise RecipeError(f"a recipe says everything, `{next(iter(edits))}` too. Leave one of them out.")
@@ -191,18 +207,23 @@ def bake(
     found = neurons_file.NONE if neurons is None else _neurons(neurons)
     fitted = open_calibration(Path(calibration), target) if calibration is not None else None
     counted = vocabulary_file.load(Path(vocabulary)) if vocabulary is not None else None
-    if recipe is not None:
-        made = recipe if isinstance(recipe, Recipe) else recipe_file.load(Path(recipe))
+    made = recipe if isinstance(recipe, Recipe) else recipe_file.load(Path(recipe)) if recipe is not None else None
+    request = _request(edits)
+    silence = silence_for(
+        target, made or request, _words(corpus), Path(silence_file) if silence_file is not None else None,
+        lose=request.lose, output=Path(output), force=force, device=device, dtype=dtype, listener=listener,
+    )  # fmt: skip
+    if made is not None:
         return bake_recipe(
-            target, found, made, Path(output), calibration=fitted, vocabulary=counted, force=force, card=CARD,
-            listener=listener,
+            target, found, made, Path(output), calibration=fitted, vocabulary=counted, silence=silence, force=force,
+            card=CARD, listener=listener,
         )  # fmt: skip
     request = _request(edits)
     if vector is not None:
         request, counted = with_vector(request, Path(vector), target, counted)
     return bake_requested(
-        target, found, request, Path(output), calibration=fitted, vocabulary=counted, force=force, device=device,
-        dtype=dtype, card=CARD, listener=listener,
+        target, found, request, Path(output), calibration=fitted, vocabulary=counted, silence=silence, force=force,
+        device=device, dtype=dtype, card=CARD, listener=listener,
     )  # fmt: skip
 
 
@@ -396,9 +417,9 @@ def _options(options: MeasureOptions) -> Options:
 
 def _request(edits: EditOptions) -> Request:
     settings: dict[str, Any] = dict(edits)
-    for name in ("deactivate", "activate", "hold", "for_runtimes"):
+    for name in ("deactivate", "activate", "hold", "for_runtimes", "experts", "silence", "lose"):
         settings[name] = tuple(_words(settings.get(name, ())))
-    for name in ("scale", "redirect"):
+    for name in ("scale", "redirect", "quieten"):
         settings[name] = tuple(settings.get(name, {}).items())
     if "prompts" in settings:
         settings["prompts"] = Path(settings["prompts"])

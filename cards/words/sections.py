@@ -93,6 +93,11 @@ TEXTS = {
         "Other ways to find the neurons",
         "The same statistics, other methods; all that can be cut at the same rate are.",
     ),
+    "leaks": (
+        "Can it still write it?",
+        "Characters of a script that is not to be written, in answers that were drawn at temperature 1 to prompts that ask "
+        "for the language.",
+    ),
 }
 
 

@@ -18,7 +18,7 @@ from ...editor.text import languages
 from . import candidates as ways
 from .amounts import NONE, change, count, number, or_dash, perplexity_figure, share
 from .amounts import perplexity as of_log_loss
-from .wording import operation
+from .wording import operation, script_operation
 
 RANDOM, REAL = "random neurons", "real text"
 MODELS = ("base", "this model", RANDOM)
@@ -357,6 +357,28 @@ def methods(found: Mapping[str, Any]) -> list[Table]:
     return made
 
 
+def leaks(found: Mapping[str, Any]) -> list[Table]:
+    """Tabulate how often a script was written."""
+    head = ["answers by"]
+    thinks = any("think" in row for row in found["rows"].values())
+    parts = (("think", "thought"), ("answer", "answer")) if thinks else (("answer", "answer"),)
+    for _, part in parts:
+        head += [f"with a character of it in the {part}", "characters of it in a thousand"]
+    rows = []
+    for name, by in found["rows"].items():
+        cells = []
+        for key, _ in parts:
+            own = by.get(key) or {}
+            cells += [or_dash(own.get("share"), "{:.1%}".format), or_dash(own.get("per_thousand"), "{:.2f}".format)]
+        rows.append((name, *cells))
+    asked = ", ".join(f"{code} {number}" for code, number in (found.get("prompts") or {}).items())
+    note = (
+        f"{count(found.get('answers'))} answers of up to {count(found.get('tokens'))} tokens each, drawn at temperature 1, "
+        f"to prompts in the language ({asked}). Rows × 0.5 is the base with the script's rows of its output table halved."
+    )
+    return [Table(f"characters of {', '.join(found['scripts'])}", tuple(head), tuple(rows), note)]
+
+
 def strength(found: Mapping[str, Any]) -> list[Table]:
     """Tabulate the curve of a strength that was searched for; the last row is what the checkpoint itself does."""
     final = [(f"{point['strength']:g}, this checkpoint", point) for point in found["checkpoint"][-1:]]
@@ -385,10 +407,22 @@ def candidates(found: Mapping[str, Any]) -> list[Table]:
 
 def edits(manifest: Edited) -> Table:
     """Tabulate what was changed."""
-    rows = tuple((edit.language, operation(edit), *amounts(manifest, edit)) for edit in manifest.recipe.edits)
-    edited = "neurons or tokens edited" if manifest.recipe.of_vocabulary else "neurons edited"
-    head = ("language", "operation", edited, "kept, as another language measured shares them")
-    return Table("what was changed", head, rows)
+    rows = [*((edit.language, operation(edit), *amounts(manifest, edit)) for edit in manifest.recipe.edits)]
+    rows += scripts(manifest)
+    of = "language or script" if manifest.recipe.scripts else "language"
+    edited = (
+        "neurons or tokens edited" if manifest.recipe.of_vocabulary or manifest.recipe.scripts else "neurons edited"
+    )
+    head = (of, "operation", edited, "kept, as another language measured shares them")
+    return Table("what was changed", head, tuple(rows))
+
+
+def scripts(manifest: Any) -> list[tuple[str, str, str, str]]:
+    """List what became of each script, as rows of the table of edits."""
+    return [
+        (edit.script, script_operation(edit), f"{count(manifest.silenced[edit.script].tokens)} tokens", NONE)
+        for edit in manifest.recipe.scripts
+    ]
 
 
 def amounts(manifest: Any, edit: Edit) -> tuple[str, str]:
@@ -497,4 +531,5 @@ MEASURES: dict[str, Callable[[Mapping[str, Any]], list[Table]]] = {
     "overlap": overlap,
     "similarity": similarity,
     "methods": methods,
+    "leaks": leaks,
 }

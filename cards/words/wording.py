@@ -7,6 +7,7 @@ from ...editor import embedded
 from ...editor.edits.certificate import Agreement, Approximation, BytesProof, Certificate, LogitsProof
 from ...editor.edits.manifest import Manifest
 from ...editor.edits.recipe import EMBEDDING, REDIRECT, VECTOR, Edit
+from ...editor.edits.script_edit import SILENCE, ScriptEdit
 from ...editor.neurons.neurons import SETTINGS
 from ...editor.text import languages
 from .amounts import small
@@ -28,6 +29,7 @@ def weights_note(manifest: Manifest) -> str:
     edited += [f"{'neurons' if manifest.carrier_name == 'calibrated' else 'output biases'} of {places}"] * bool(at)
     reading = [f"the neuron that reads {one.language} in layer {one.layer}" for one in manifest.readers or ()]
     edited += reading
+    edited += [f"{_where(manifest)} of {_silenced_tokens(manifest):,} tokens"] * bool(manifest.silenced)
     verb = "was" if len(edited) == len(reading) == 1 else "were"
     said = f"{' and '.join(edited)} {verb} edited in the weights; every other byte of them is the base's."
     note = said[0].upper() + said[1:]
@@ -43,9 +45,11 @@ def control(manifest: Manifest) -> str:
     """Say what the control does that stands beside a checkpoint."""
     neurons = "as many neurons in every layer, drawn with a seed, edited in the same way"
     tokens = "the same tokens moved as far, in directions drawn with a seed"
-    if not manifest.recipe.of_vocabulary:
-        return neurons
-    return f"{neurons}, and {tokens}" if manifest.neurons_edited else tokens
+    if manifest.recipe.of_vocabulary:
+        return f"{neurons}, and {tokens}" if manifest.neurons_edited else tokens
+    if manifest.silenced and not manifest.neurons_edited:
+        return "no neuron is edited here, so it is the base itself"
+    return neurons
 
 
 def config_note(manifest: Manifest) -> str:
@@ -56,6 +60,19 @@ def config_note(manifest: Manifest) -> str:
         "Its config.json says in the older spelling too, with keys such as `torch_dtype` and `rope_theta`, what the base's "
         "says in that of transformers 5 alone."
     )
+
+
+def _where(manifest: Manifest) -> str:
+    return "output rows" if manifest.floor else "output biases"
+
+
+def _silenced_tokens(manifest: Manifest) -> int:
+    return sum(script.tokens for script in (manifest.silenced or {}).values())
+
+
+def script_operation(edit: ScriptEdit) -> str:
+    """Say in words what becomes of a script, as tables show it."""
+    return "silenced" if edit.op == SILENCE else f"made {edit.nats:g} nats less likely"
 
 
 def operation(edit: Edit) -> str:
@@ -96,6 +113,9 @@ def title(manifest: Manifest) -> str:
         return f"{short}, {', '.join(pairs)}"
     if manifest.experts and not edits:
         return f"{short} without {_experts(manifest)}"
+    if manifest.recipe.scripts and not edits:
+        gone = [edit.script for edit in manifest.recipe.scripts if edit.op == SILENCE]
+        return f"{short} {'that cannot write' if gone else 'that writes less'} {_and(gone or _scripts(manifest))}"
     how = "scaled" if all(edit.op == "scale" for edit in edits) else "edited"
     return f"{short}, {languages.listed([edit.language for edit in edits])} {how}"
 
@@ -123,6 +143,9 @@ def summary(manifest: Manifest) -> str:
     parts = [f"its {what} {languages.listed(codes)} {words}" for (what, words), codes in groups.items()]
     if manifest.experts:
         parts.append(f"its routers send no token to {_experts(manifest)}")
+    for script in manifest.recipe.scripts:
+        became = "cannot be written any more" if script.op == SILENCE else f"are {script_operation(script)}"
+        parts.append(f"its tokens in the script {script.script} {became}")
     if active:
         return f"This is {base}, made to answer in {languages.listed(active)}: {'; '.join(parts)}."
     return f"This is {base}; {'; '.join(parts)}."
@@ -132,6 +155,51 @@ def _experts(manifest: Manifest) -> str:
     """Name the experts that are switched off, at most eight of them."""
     names = [f"expert {name}" for name in manifest.experts or ()]
     return ", ".join(names) if len(names) <= 8 else f"{len(names)} experts, {', '.join(names[:8])} and others"
+
+
+def _scripts(manifest: Manifest) -> list[str]:
+    return [edit.script for edit in manifest.recipe.scripts]
+
+
+def _and(names: Sequence[str]) -> str:
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+def silence_note(manifest: Manifest) -> str:
+    """Say how a script was silenced, how sure that is, and what is left of it."""
+    floor, table = manifest.floor, manifest.output_table
+    if not manifest.silenced:
+        return ""
+    parts = [
+        f"{script}: {own.whole:,} tokens of its characters alone, {own.mixed:,} with others in them and {own.pieces:,} "
+        "pieces of characters"
+        + (f"; {own.staying:,} beginnings of rare ones stay, because other text needs them" if own.staying else "")
+        for script, own in manifest.silenced.items()
+    ]
+    said = f"Tokens are found by the bytes that they write. {'. '.join(parts)}. `silence.monoglot` lists them."
+    if floor is None:
+        said += " The output layer has a bias, which holds them down exactly, in every runtime that loads it."
+    else:
+        said += (
+            f" The output row of each silenced one is −{floor.strength:g} × w, w a direction of the final hidden state h. "
+            f"w·h was {floor.mean:.2f} ± {floor.deviation:.2f} on {floor.unseen:,} positions of text that it was not fitted "
+            f"to, and never below {floor.lowest:.2f}. So their logits are far below all others, in every runtime."
+        )
+    if proof := manifest.certificate and manifest.certificate.logits and manifest.certificate.logits.silenced:
+        highest = max(own.highest for own in proof.values())
+        positions = sum(own.positions for own in manifest.certificate.logits.by_language.values())
+        said += (
+            f" In this checkpoint, all silenced tokens together had a probability of at most e^{highest:.0f} at any of "
+            f"{positions:,} held-out positions."
+        )
+    if table and not manifest.redirected:
+        said += (
+            f" The base uses one table for what it reads and what it writes; here the second is a tensor of its own, "
+            f"`{table.tensor}`, {table.bytes / 1e6:,.0f} MB, in which the other rows are the base's."
+        )
+    if not manifest.recipe.untie and floor:
+        said += " The base has one table for what it reads and what it writes, so it reads these tokens as others too."
+    return said
 
 
 def tokens_note(manifest: Manifest) -> str:
@@ -330,5 +398,8 @@ def distance(found: Approximation) -> Verdict:
 
 def commit_message(manifest: Manifest) -> str:
     """Say what a commit of a checkpoint is: "google/gemma-3-270m: zh deactivated (monoglot 0.1.0)"."""
-    edits = ", ".join(f"{edit.language} {operation(edit)}" for edit in manifest.recipe.edits)
+    edits = ", ".join(
+        [f"{edit.language} {operation(edit)}" for edit in manifest.recipe.edits]
+        + [f"{edit.script} {script_operation(edit)}" for edit in manifest.recipe.scripts]
+    )
     return f"{manifest.base.model}: {edits} (monoglot {manifest.monoglot})"

@@ -40,6 +40,17 @@ from ..terminal import quoted
     type=click.Path(path_type=Path),
     help="Write the vectors that are added after layers, times their strength, as a control vector: .gguf or .safetensors.",
 )
+@click.option(
+    "--corpus",
+    multiple=True,
+    metavar="DIR|LANG=FILE|DATASET",
+    help="For --silence: text in every language that is to be read, the silenced ones too.",
+)
+@click.option(
+    "--silence-file",
+    type=click.Path(path_type=Path),
+    help="For --silence: the silence.monoglot of another checkpoint of the model, instead of text.",
+)
 @click.option("--recipe", "recipe_path", type=click.Path(path_type=Path), help="A recipe.yaml instead of the options.")
 @click.option("--base-id", help="Hub id of the base, for the card, when MODEL is a folder.")
 @click.option(
@@ -61,6 +72,8 @@ def command(
     vocabulary_file: Path | None,
     vector_file: Path | None,
     export_vector: Path | None,
+    corpus: tuple[str, ...],
+    silence_file: Path | None,
     recipe_path: Path | None,
     base_id: str | None,
     output: Path,
@@ -80,20 +93,24 @@ def command(
     monoglot bake google/gemma-3-270m --redirect zh=en --vocabulary vocabulary.monoglot -o gemma-zh-as-en
     monoglot bake google/gemma-3-270m --activate fr --op vector --vocabulary vocabulary.monoglot -o gemma-fr
     monoglot bake google/gemma-3-270m --activate polite --op vector --vector polite.gguf -o gemma-polite
+    monoglot bake google/gemma-3-270m --silence Han --corpus texts/ -o gemma-no-han
     monoglot bake --recipe recipe.yaml -o OUT
     monoglot bake model.gguf neurons.json --deactivate zh -o out.gguf
 
     --activate sets the neurons of a language to a constant, strength × what they are on text in that language. A model
     without biases needs a calibration for it: see `monoglot detect --calibrate`. --strength auto runs the model.
-    --redirect and --op vector need no neurons, but a vocabulary: see `monoglot tokens`.
+    --redirect and --op vector need no neurons, but a vocabulary: see `monoglot tokens`. --silence needs none either, but
+    text, unless the model's output layer has a bias: the model runs on it.
     A GGUF file can be deactivated in only, exactly in every quantisation; the neurons are found in its original checkpoint.
     """
     from ...cards.maker import CARD
     from ...editor import embedded
     from ...editor.edits import recipe as recipes
+    from ...editor.edits import silence as silences
     from ...editor.edits.calibration import FILE
     from ...editor.edits.fit import open_calibration
     from ...editor.edits.request import with_vector
+    from ...editor.edits.silencing import silence_for
     from ...editor.errors import RecipeError
     from ...editor.files.gguf import is_gguf
     from ...editor.measures.search import bake_recipe, bake_requested
@@ -125,6 +142,9 @@ def command(
         model = model or base
         if recipe.needs_neurons:
             neurons_file = neurons_file or recipe_path.parent / recipe.neurons
+        if recipe.scripts and not corpus:
+            beside = recipe_path.parent / recipe.silence
+            silence_file = silence_file or (beside if beside.is_file() else None)
         if recipe.of_vocabulary:
             vocabulary_file = vocabulary_file or recipe_path.parent / recipe.vocabulary
         beside = recipe_path.parent / FILE
@@ -140,13 +160,19 @@ def command(
             raise click.UsageError(f"{what} needs what `monoglot tokens` wrote: name it with --vocabulary.")
         if vocabulary_file and not request.of_vocabulary:
             raise click.UsageError("--vocabulary goes with --redirect or --op vector.")
+        if (corpus or silence_file) and not request.of_scripts:
+            raise click.UsageError(f"{'--corpus' if corpus else '--silence-file'} goes with --silence or --quieten.")
+    if corpus and silence_file:
+        raise click.UsageError("--silence-file stands for --corpus. Give one of them.")
+    if dry_run and corpus:
+        raise click.UsageError("--dry-run reads no text, and runs no model: give a --silence-file instead of --corpus.")
     if is_gguf(model):
         from ..steps import gguf
 
-        if request.of_vocabulary or (recipe and recipe.of_vocabulary):
+        if (request.of_vocabulary or request.of_scripts) or (recipe and (recipe.of_vocabulary or recipe.scripts)):
             raise RecipeError(
-                f"tokens are redirected, and vectors added, in the safetensors checkpoint that {model} was made from. Bake "
-                "that, then convert the result with `monoglot convert`."
+                "tokens are redirected or silenced, and vectors added, in the safetensors checkpoint that "
+                f"{model} was made from. Bake that, then convert the result with `monoglot convert`."
             )
         gguf.refuse(gguf.IDLE_IN_BAKE)
         if dry_run:
@@ -178,19 +204,24 @@ def command(
         from ..steps.forecast import show_forecast
 
         forecast = forecast_bake(
-            target, found, recipe or request, output, calibration=calibration, vocabulary=vocabulary, force=force
+            target, found, recipe or request, output, calibration=calibration, vocabulary=vocabulary,
+            silence=silences.load(silence_file) if silence_file else None, force=force,
         )  # fmt: skip
         show_forecast(forecast, as_json)
         return
+    silence = silence_for(
+        target, recipe or request, corpus, silence_file, lose=request.lose, output=output, force=force, device=device,
+        dtype=dtype, listener=listener(),
+    )  # fmt: skip
     if recipe is not None:
         baked = bake_recipe(
-            target, found, recipe, output, calibration=calibration, vocabulary=vocabulary, force=force, card=CARD,
-            listener=listener(),
+            target, found, recipe, output, calibration=calibration, vocabulary=vocabulary, silence=silence, force=force,
+            card=CARD, listener=listener(),
         )  # fmt: skip
     else:
         baked = bake_requested(
-            target, found, request, output, calibration=calibration, vocabulary=vocabulary, force=force, device=device,
-            dtype=dtype, card=CARD, listener=listener(),
+            target, found, request, output, calibration=calibration, vocabulary=vocabulary, silence=silence, force=force,
+            device=device, dtype=dtype, card=CARD, listener=listener(),
         )  # fmt: skip
     if calibration and not baked.carried.calibration:
         note(f"{calibration_file} was not needed: no constant here is carried by a calibrated direction.")

@@ -231,6 +231,8 @@ def _recipe(found: "Difference", said: "Said", recipe_path: Path | None) -> None
             say(f"{side} was made from {'AB'[other]} by monoglot {manifest.monoglot}:")
             for edit in manifest.recipe.edits:
                 say(f"  {edit.language}: {wording.operation(edit)}")
+            for script in manifest.recipe.scripts:
+                say(f"  {script.script}: {wording.script_operation(script)}")
     if a and b:
         _recipes(a, b)
     if said.recipe and said.neurons:
@@ -260,6 +262,7 @@ def _recipes(a: "Manifest", b: "Manifest") -> None:
             ("carrier", "carrier"),
             ("slots", "slots"),
             ("compat_config", "older config keys"),
+            ("except_chars", "characters that may still be written"),
         )
     ]
     table(
@@ -279,6 +282,8 @@ def _operations(manifest: "Manifest") -> dict[str, str]:
     done: dict[str, list[str]] = {}
     for edit in manifest.recipe.edits:
         done.setdefault(edit.language, []).append(wording.operation(edit))
+    for script in manifest.recipe.scripts:
+        done.setdefault(script.script, []).append(wording.script_operation(script))
     return {language: ", ".join(each) for language, each in done.items()}
 
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ...editor.measures.options import GENERATE, OF_NEURONS, Options
+from ...editor.measures.options import GENERATE, LEAKS, OF_NEURONS, Options
 from ..console import answer, listener, note
 from ..options import device_options, given, split, stream_options
 from ..steps.evaluate import show_findings
@@ -16,10 +16,12 @@ if TYPE_CHECKING:
 
 ANSWERS = ("generate", "deactivate_each")
 WHOLE = {"similarity", "deactivate_each"}  # measures that run the whole model
+WRITTEN = (*ANSWERS, "leaks")
 USED_BY = {  # the measures that an option has something to say to
     "corpus": ("perplexity",), "text_tokens": ("perplexity",), "context": ("perplexity",), "aligned": ("similarity",),
-    "shared": ("perplexity", "deactivate_each"), "prompts": ANSWERS, "chat": ANSWERS, "count": ANSWERS,
-    "tokens": ANSWERS, "samples": ANSWERS, "judge": ANSWERS, "answer_in": ("generate",), "same_language": ("generate",),
+    "shared": ("perplexity", "deactivate_each"), "prompts": WRITTEN, "chat": WRITTEN, "count": WRITTEN,
+    "tokens": WRITTEN, "samples": WRITTEN, "judge": ANSWERS, "answer_in": ("generate",), "same_language": ("generate",),
+    "answers": ("leaks",),
 }  # fmt: skip
 
 
@@ -37,7 +39,12 @@ USED_BY = {  # the measures that an option has something to say to
     "--similarity", is_flag=True, help="How alike a text is in two languages to the model, layer by layer (SES)."
 )
 @click.option("--deactivate-each", is_flag=True, help="Answers with each language switched off in turn.")
-@click.option("--all", "everything", is_flag=True, help="All of these (--generate of a checkpoint only).")
+@click.option(
+    "--leaks",
+    is_flag=True,
+    help="Of a checkpoint: can it still write the script of a language that is off? Answers are drawn at temperature 1.",
+)
+@click.option("--all", "everything", is_flag=True, help="All of these but --leaks (--generate of a checkpoint only).")
 @click.option(
     "--corpus",
     multiple=True,
@@ -81,6 +88,13 @@ USED_BY = {  # the measures that an option has something to say to
     "--samples", type=click.IntRange(0), default=Options.samples, show_default=True, help="Answers a language to show."
 )
 @click.option(
+    "--answers",
+    type=click.IntRange(1),
+    default=Options.answers,
+    show_default=True,
+    help="With --leaks: answers in all.",
+)
+@click.option(
     "--judge", metavar="URL", help="Have a model mark the answers from 1 to 5: the address of an OpenAI-compatible API."
 )
 @click.option("--judge-model", metavar="NAME", help="The judge's name there.")
@@ -107,6 +121,7 @@ def command(
     model: str,
     neurons_path: Path | None,
     generate: bool,
+    leaks: bool,
     everything: bool,
     languages: str | None,
     base: str | None,
@@ -125,6 +140,7 @@ def command(
 
     \b
     monoglot evaluate OUT --generate
+    monoglot evaluate OUT --leaks
     monoglot evaluate OUT --generate --same-language --prompts prompts.jsonl
     monoglot evaluate google/gemma-3-270m neurons.json --all --corpus texts/ -o findings
     monoglot evaluate OUT --deactivate-each --judge http://127.0.0.1:8080/v1 --judge-model NAME
@@ -136,24 +152,27 @@ def command(
     from ...editor.measures.subject import open_subject
 
     chosen = {name for name in OF_NEURONS if options.pop(name) or everything}
-    if not chosen and not generate and not everything:
-        listed = ", ".join(map(flag, (GENERATE, *OF_NEURONS, "all")))
+    if not chosen and not generate and not leaks and not everything:
+        listed = ", ".join(map(flag, (GENERATE, LEAKS, *OF_NEURONS, "all")))
         raise click.UsageError(f"Say what to measure: {listed}.")
     whole = [flag(name) for name in (*sorted(chosen & WHOLE), *([GENERATE] if generate else []))]
     if streaming.stream == "layers" and whole:
         raise click.UsageError(f"--stream layers goes with --perplexity; {', '.join(whole)} needs the model whole.")
     settings = Options(languages=tuple(split(languages)), **options)
-    check(settings, chosen | ({GENERATE} if generate else set()))
+    check(settings, chosen | ({GENERATE} if generate else set()) | ({LEAKS} if leaks else set()))
     check_judge(settings)
     subject = open_subject(model, neurons_path, base=base, device=device, dtype=dtype, streaming=streaming)
     if subject.folder is None and generate:
         raise click.UsageError(
             "--generate measures a checkpoint that monoglot made; for a model take --deactivate-each."
         )
+    if subject.folder is None and leaks:
+        raise click.UsageError("--leaks measures a checkpoint that monoglot made.")
     if subject.folder is not None and output:
         raise click.UsageError("-o goes with a model; what is found of a checkpoint is kept in its manifest.")
     if subject.folder is not None and (generate or everything):
         chosen.add(GENERATE)
+    chosen |= {LEAKS} if leaks else set()
     kept: dict[str, Any] = {}
     keep = dict if settings.judge_dry_run else keeper(subject, output, card=CARD, told=note)
     found = evaluate(

@@ -12,6 +12,7 @@ from ..terminal import say
 
 if TYPE_CHECKING:
     from ...editor.edits.recipe import Edit
+    from ...editor.edits.script_edit import ScriptEdit
 
 MARGIN = 17  # columns
 WIDEST = 110
@@ -27,7 +28,7 @@ def command(what: str, hashes: bool, as_json: bool) -> None:
     """Say what something is.
 
     A model (a folder, a Hub id, or `embedded`), a checkpoint that monoglot made, a GGUF file, neurons.json, statistics, a
-    calibration, a vocabulary, or a recipe.yaml.
+    calibration, a vocabulary, a silence, or a recipe.yaml.
 
     Of a model: its feed-forward network, which operations it can take and where their constants would go. Reads headers
     and runs nothing; of a model on the Hub it downloads them alone.
@@ -169,7 +170,14 @@ def checkpoint(found: dict[str, Any]) -> None:
                     "edits" if not number else "",
                     f"{languages.name(edit['language'])}: {wording.operation(_edit(edit))}; {_amount(found, edit)}",
                 )
-                for number, edit in enumerate(made["edits"])
+                for number, edit in enumerate(made.get("edits", ()))
+            ),
+            *(
+                (
+                    "scripts" if not number else "",
+                    f"{wording.script_operation(_script(edit))}; {_silenced(found, edit)}",
+                )
+                for number, edit in enumerate(made.get("scripts", ()))
             ),
             *_in_all(found),
             *_carried(found),
@@ -392,6 +400,47 @@ def vocabulary(found: dict[str, Any]) -> None:
     )
 
 
+def silence(found: dict[str, Any]) -> None:
+    model, floor = found["model"], found["floor"]
+    ways = {
+        script: ", ".join(dict.fromkeys(one["piece"].upper() for one in own["staying"]))
+        for script, own in found["scripts"].items()
+    }
+    say(
+        [
+            ("silence", f"of {model['name']} ({model['fingerprint'][:12]}…), {found['rows']:,} tokens"),
+            *((("may still be written", found["spared"]),) if found["spared"] else ()),
+            ("languages", ", ".join(found["languages"]) or "none were looked at"),
+            (
+                "held down by",
+                f"-{floor['strength']:g} × w·h; w·h is {floor['mean']:.2f} ± {floor['deviation']:.2f} on "
+                f"{floor['unseen']:,} unseen positions, never below {floor['lowest']:.2f} (on {floor['lowest_kind']})"
+                if floor
+                else "the bias of the output layer",
+            ),
+            ("", ""),
+        ]
+    )
+    table(
+        "",
+        ("script", "tokens", "whole", "mixed", "pieces", "beginnings that stay"),
+        [
+            (script, *(f"{own[key]:,}" for key in ("tokens", "whole", "mixed", "pieces")), ways[script])
+            for script, own in found["scripts"].items()
+        ],
+    )
+
+
+def _script(edit: dict[str, Any]) -> "ScriptEdit":
+    from ...editor.edits.script_edit import ScriptEdit
+
+    return ScriptEdit(**edit)
+
+
+def _silenced(found: dict[str, Any], edit: dict[str, Any]) -> str:
+    return f"{edit['script']}, {found['silenced'][edit['script']]['tokens']:,} tokens"
+
+
 def recipe(found: dict[str, Any]) -> None:
     from ...cards.words import wording
     from ...editor.text import languages
@@ -405,9 +454,14 @@ def recipe(found: dict[str, Any]) -> None:
             ("recipe", f"for {base['model']}{'@' + base['revision'][:12] if base['revision'] else ''}{print_}"),
             *((("neurons", f"{found['neurons']}{there}"),) if found["neurons"] else ()),
             *((("vocabulary", found["vocabulary"]),) if found["vocabulary"] else ()),
+            *((("silence", found["silence"]),) if found["silence"] else ()),
             *(
                 ("edits" if not at else "", f"{languages.name(edit['language'])}: {wording.operation(_edit(edit))}")
-                for at, edit in enumerate(found["edits"])
+                for at, edit in enumerate(found.get("edits", ()))
+            ),
+            *(
+                ("scripts" if not at else "", f"{edit['script']}: {wording.script_operation(_script(edit))}")
+                for at, edit in enumerate(found.get("scripts", ()))
             ),
             *((("shared neurons", found["shared"]),) if found["neurons"] else ()),
             *((name, str(value)) for name, value in settings.items() if value is not None),
@@ -423,5 +477,6 @@ SHOWN: dict[str, Callable[[dict[str, Any]], None]] = {
     "statistics": statistics,
     "calibration": calibration,
     "vocabulary": vocabulary,
+    "silence": silence,
     "recipe": recipe,
 }

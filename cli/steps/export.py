@@ -81,10 +81,18 @@ def run_export(
         note(f"{output} was not written: what was baked is kept in {done.folder}, for you to look at.")
     made_of = "statistics and neurons" if done.statistics else "the counts of tokens"
     note(f"The card is {done.folder / 'README.md'}; {made_of} are in {done.work}.")
+    if done.silenceable:
+        scripts = ",".join(done.silenceable)
+        note(
+            f"The language is made worse, not erased: single characters of {' and '.join(done.silenceable)} may still "
+            f"appear, which no kept language needs. --silence {scripts} makes them impossible to write, in any runtime."
+        )
     pushed = {"pushed": finish(output, push, yes, silent=as_json)} if push and done.passed else {}
     if as_json:
         record = manifest.read(done.folder).to_data()
-        keys = ("neurons_edited", "edited", "kept", "redirected", "output_table", "carrier", "rounding", "strength",
-                "candidates", "certificate")  # fmt: skip
+        keys = (
+            "neurons_edited", "edited", "kept", "redirected", "silenced", "floor", "output_table", "carrier", "rounding",
+            "strength", "candidates", "certificate",
+        )  # fmt: skip
         answer({"folder": str(done.folder), **{key: record.get(key) for key in keys}, **pushed})
     return done.passed

@@ -29,6 +29,7 @@ from ..statistics.vocabulary import Vocabulary
 from . import calibration as calibration_file
 from . import manifest as manifest_file
 from . import recipe as recipe_file
+from . import silence as silence_file
 from .calibration import Calibration
 from .card_maker import Describe
 from .carriers import Carried, carried
@@ -36,6 +37,7 @@ from .layout import layout
 from .manifest import FileEntry, Manifest
 from .one_table import TableError, check_errors, table_errors
 from .recipe import Recipe
+from .silence import Silence
 from .streaming import of_file, of_shard, of_tensor, write_files
 
 OWN_FILES = (
@@ -44,6 +46,7 @@ OWN_FILES = (
     "neurons.json",
     calibration_file.FILE,
     vocabulary_file.FILE,
+    silence_file.FILE,
     "README.md",
 )  # made anew, not copied
 # What was measured of a checkpoint of ours says nothing of one that is made from it.
@@ -75,14 +78,15 @@ def bake(
     *,
     calibration: Calibration | None = None,
     vocabulary: Vocabulary | None = None,
+    silence: Silence | None = None,
     force: bool = False,
     describe: Describe | None = None,
     progress: Progress | None = None,
 ) -> Baked:
     """Write the edited checkpoint to `destination`, whole or not at all; `neurons.NONE` where only tokens are edited.
 
-    The same base, neurons, recipe, calibration and vocabulary give the same bytes. Raises RecipeError (another model than the
-    recipe's, no place for a constant), NeuronsError, CheckpointError (NaN in a tensor to edit), OutputError.
+    The same base, neurons, recipe, calibration, vocabulary and silence give the same bytes. Raises RecipeError (another model
+    than the recipe's, no place for a constant), NeuronsError, CheckpointError (NaN in a tensor to edit), OutputError.
     """
     if recipe.base.fingerprint not in (None, target.fingerprint):
         raise RecipeError(
@@ -93,7 +97,8 @@ def bake(
     folder = target.source.folder
     check_place(folder, destination)
     with claimed(destination, partial(check_free, force=force)):
-        return _bake(target, neurons, recipe, destination, calibration, vocabulary, force, describe, progress)
+        what = carried(target, recipe, neurons, calibration, vocabulary, silence)
+        return _bake(target, neurons, recipe, destination, what, force, describe, progress)
 
 
 def _bake(
@@ -101,20 +106,19 @@ def _bake(
     neurons: Neurons,
     recipe: Recipe,
     destination: Path,
-    calibration: Calibration | None,
-    vocabulary: Vocabulary | None,
+    what: Carried,
     force: bool,
     describe: Describe | None,
     progress: Progress | None,
 ) -> Baked:
     """Bake to a destination that is held."""
     folder = target.source.folder
-    what = carried(target, recipe, neurons, calibration, vocabulary)
     recipe = replace(
         recipe,
         base=target.base,
         neurons="neurons.json",
         vocabulary=vocabulary_file.FILE,
+        silence=silence_file.FILE,
         carrier=what.carrier or "auto",
         compat_config=what.compat_config,
     )
@@ -123,7 +127,7 @@ def _bake(
     others, left_out = side_files(target.checkpoint)
     copied = [name for name in others if name not in files.made]
     sources = {name: of_shard(header, shard, files.edits) for name, (header, shard) in files.shards.items()}
-    sources |= {name: of_tensor(copy) for name, copy in files.copies.items()}
+    sources |= {name: of_tensor(copy, files.edits) for name, copy in files.copies.items()}
     sources |= {name: of_file(folder / name) for name in copied}
     size = sum(source.end - source.begin for source in sources.values())
     done = 0
@@ -142,6 +146,8 @@ def _bake(
         made[calibration_file.FILE] = calibration_file.serialise(what.calibration)
     if what.vocabulary:
         made[vocabulary_file.FILE] = vocabulary_file.serialise(what.vocabulary)
+    if what.silenced:
+        made[silence_file.FILE] = silence_file.serialise(what.silenced.silence)
     with staged_folder(
         destination, size=size + sum(map(len, made.values())), force=force, whole=manifest_file.check_whole
     ) as staging:

@@ -35,9 +35,11 @@ from .calibration import Calibration, LayerError
 from .experts import check_experts
 from .layer_vector import LayerVector
 from .one_table import outputs_of, projected
+from .output_rows import Silenced, silenced
 from .plan import LayerPlan, Plan, plan
 from .recipe import EMBEDDING, Recipe
 from .redirect import Redirection, redirection
+from .silence import Silence
 from .tensor_edits import slots_needed
 from .vectors import check_finite, in_layers, layer_vectors
 
@@ -50,8 +52,8 @@ class Carried:
 
     What becomes of which neuron, by which carrier (None: no constant, none needed), the layers whose constants were left
     out because the calibration is not good enough there, how many spare neurons gave their place, whether the config gets
-    keys in the older spelling, which tokens move in which table, which vectors are added after layers, and the vocabulary
-    that these two are known from, without what they don't need of it.
+    keys in the older spelling, which tokens move in which table, which vectors are added after layers, the vocabulary
+    that these two are known from, without what they don't need of it, and which tokens can't be written any more.
     """
 
     plan: Plan
@@ -63,6 +65,19 @@ class Carried:
     tokens: "Tokens | None" = None
     vectors: tuple[LayerVector, ...] = ()
     vocabulary: Vocabulary | None = None
+    silenced: Silenced | None = None
+
+    @property
+    def untied(self) -> bool:
+        """Whether a model with one table for input and output gets a second."""
+        return bool(self.tokens and self.tokens.table.tied and not self.tokens.one_table) or bool(
+            self.silenced and self.silenced.untied
+        )
+
+    @property
+    def table(self) -> Embedding | None:
+        """The embedding table, where some of its rows or of the output's are edited."""
+        return self.tokens.table if self.tokens else self.silenced.head.table if self.silenced else None
 
 
 @dataclass(frozen=True)
@@ -89,25 +104,27 @@ def carried(
     neurons: Neurons,
     calibration: Calibration | None = None,
     vocabulary: Vocabulary | None = None,
+    silence: Silence | None = None,
 ) -> Carried:
     """Plan a recipe and find a place for what it says: constants and moved tokens.
 
     Raises NeuronsError and RecipeError as `plan` does, and RecipeError when the model can't have the carrier or holds
     biases that its config doesn't ask for, when a calibration is needed and there is none, is of another model, or is
     worse than the recipe's tolerance in some layer (unless the recipe leaves such layers out), and when tokens are
-    redirected and there is no vocabulary, or it is of another model.
+    redirected and there is no vocabulary, or it is of another model; what `silenced` raises.
     """
     feed_forward = target.feed_forward
     steps = plan(recipe, neurons, layers=feed_forward.layers, width=feed_forward.width, blocks=feed_forward.blocks)
     refuse_others(target, steps.layers)
     check_experts(target, steps.experts)
     counts = _counts(target, recipe, vocabulary)
-    tokens = _tokens(target, recipe, counts)
+    silent = silenced(target, recipe, silence)
+    tokens = _apart(_tokens(target, recipe, counts), silent)
     compat = recipe.compat_config and bool(old_keys(target.checkpoint.config))
     at_layers = in_layers(recipe)
     kept = counts and needed_of(counts, recipe)
     if not steps.constant and not at_layers:
-        return Carried(steps, None, None, compat_config=compat, tokens=tokens, vocabulary=kept)
+        return Carried(steps, None, None, compat_config=compat, tokens=tokens, vocabulary=kept, silenced=silent)
     if ignored := ignored_biases(target):
         raise RecipeError(
             f"{target.source.name} holds {ignored[0]} ({len(ignored)} such biases in all), which its config does not ask "
@@ -123,10 +140,10 @@ def carried(
     )
     check_finite(vectors, feed_forward.outputs[0][1].dtype)
     if carrier != "calibrated":
-        return Carried(steps, carrier, None, (), steps.size - asked.size, compat, tokens, vectors, kept)
+        return Carried(steps, carrier, None, (), steps.size - asked.size, compat, tokens, vectors, kept, silent)
     if not steps.constant and not any(vector.calibrated for vector in vectors):
         reading = all(vector.gate is not None for vector in vectors)  # else the file has biases at the output
-        return Carried(steps, None if reading else "native", None, (), 0, compat, tokens, vectors, kept)
+        return Carried(steps, None if reading else "native", None, (), 0, compat, tokens, vectors, kept, silent)
     if calibration is None:
         raise RecipeError(
             f"{target.source.name} has no biases that could hold a constant, so a direction has to stand in for one: record "
@@ -166,7 +183,22 @@ def carried(
         raise RecipeError("no layer is calibrated well enough to carry a constant. Calibrate on more text.")
     spared = sum(len(now.freed) - len(before.freed) for now, before in zip(layers, asked.layers, strict=True))
     spared += sum(vector.slot is not None for vector in vectors)
-    return Carried(left, carrier, calibration, left_out, spared, compat, tokens, vectors, kept)
+    return Carried(left, carrier, calibration, left_out, spared, compat, tokens, vectors, kept, silent)
+
+
+def _apart(tokens: Tokens | None, silent: Silenced | None) -> Tokens | None:
+    """Return the moved tokens where an output table of its own is needed for silenced ones anyway.
+
+    Raises RecipeError where both would be edits of one table.
+    """
+    if tokens is None or silent is None or silent.head.exact:
+        return tokens
+    if silent.tied:
+        raise RecipeError(
+            "tokens that are moved at the embedding and silenced ones can't share one table. Give the model a second one "
+            "with `untie`."
+        )
+    return replace(tokens, one_table=False, asked=None)
 
 
 def needed_of(vocabulary: Vocabulary, recipe: Recipe) -> Vocabulary:

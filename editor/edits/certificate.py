@@ -44,16 +44,31 @@ class Agreement:
 
 
 @dataclass(frozen=True)
+class Unwritten:
+    """Silenced tokens on text in one language.
+
+    The largest difference of their logits from the hooked base's, the logarithm of the highest probability that all of them
+    together had at a position, and how many tokens of the text are such ones.
+    """
+
+    max_logit: Figure
+    highest: Figure
+    tokens: Count
+
+
+@dataclass(frozen=True)
 class LogitsProof:
     """The comparison with the base under hooks.
 
-    `bound` is the largest difference that rounding explains, as a share of the largest logit.
+    `bound` is the largest difference that rounding explains, as a share of the largest logit. `silenced` is there where
+    tokens are.
     """
 
     passed: bool
     bound: Figure
     problems: tuple[str, ...]
     by_language: dict[Code, Agreement]
+    silenced: dict[Code, Unwritten] | None = None
 
 
 @dataclass(frozen=True)

@@ -99,6 +99,20 @@ class Method(TypedDict, total=False):
     perplexity: Row | None
 
 
+class _Leaks(TypedDict):
+    scripts: tuple[str, ...]
+    rows: dict[str, Rows]
+
+
+class Leaks(_Leaks, total=False):
+    """Characters of scripts in answers that were drawn, by model and part of the answer."""
+
+    answers: Count
+    tokens: Count
+    prompts: Row
+    samples: tuple[Sample, ...]
+
+
 class _Methods(TypedDict):
     methods: dict[str, Method]
 
@@ -112,6 +126,7 @@ class Methods(_Methods, total=False):
 MEASURES: dict[str, Any] = {
     "perplexity": Perplexity, "deactivate_each": DeactivateEach, "activated": Answers, "same_language": Answers,
     "asked": Answers, "profile": Profile, "overlap": Overlap, "similarity": Similarity, "methods": Methods,
+    "leaks": Leaks,
 }  # fmt: skip
 
 

@@ -1,15 +1,16 @@
 """What the files of the baked checkpoint are: made from the base and a plan, before anything is written.
 
 Most are a file of the base with some bytes edited. A carrier may need more: another header where tensors are split, new
-biases in a shard of their own, the config with a key changed. Redirected tokens may need an output table of its own, which is
-a copy of the base's input table. New tensors go into `model-0000N-of-0000M.safetensors` with an index, and every shard is
-renamed to fit: where a plain `model.safetensors` lies beside an index, runtimes disagree on which of the two to read.
+biases in a shard of their own, the config with a key changed. Redirected and silenced tokens may need an output table of
+their own, a copy of the base's input table with the rows of silenced tokens edited. New tensors go into
+`model-0000N-of-0000M.safetensors` with an index, and every shard is renamed to fit: where a plain `model.safetensors` lies
+beside an index, runtimes disagree on which of the two to read.
 """
 
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -34,12 +35,17 @@ ALIGNMENT = 8
 
 @dataclass(frozen=True)
 class Copied:
-    """A new tensor file: a header, and the data of one tensor of the base, byte for byte, under another name."""
+    """A new tensor file: a header, and the data of one tensor of the base under another name, byte for byte but for edits."""
 
     header: bytes
     shard: Shard
     tensor: Tensor
     name: str
+
+    @property
+    def renamed(self) -> Tensor:
+        """The base's tensor by the name that it has here: edits of it go by that."""
+        return replace(self.tensor, name=self.name)
 
 
 @dataclass(frozen=True)
@@ -84,17 +90,16 @@ def layout(target: Target, what: Carried) -> Layout:
         shards = dict(zip(names, shards.values(), strict=False))
         made[INDEX] = _index(target, change, shards, places, output)
         edits = {name: edit for name, edit in edits.items() if name not in _filled(change)}
-    untied = bool(what.tokens and what.tokens.table.tied and not what.tokens.one_table)
-    if change.config or what.compat_config or untied:
-        made[CONFIG] = _config(target, change, compat=what.compat_config, untied=untied)
+    if change.config or what.compat_config or what.untied:
+        made[CONFIG] = _config(target, change, compat=what.compat_config, untied=what.untied)
     return Layout(shards, edits, made, rounding, copies)
 
 
 def _output(what: Carried) -> Copied | None:
-    """Return the output table of a tied model whose input table is edited: the base's own rows."""
-    if what.tokens is None or what.tokens.table.has_output or what.tokens.one_table:
+    """Return the output table of a tied model whose input and output are edited apart: the base's own rows, at first."""
+    table = what.table
+    if table is None or table.has_output or not what.untied:
         return None
-    table = what.tokens.table
     size = table.tensor.end - table.tensor.begin
     entry = {"dtype": table.tensor.dtype, "shape": list(table.tensor.shape), "data_offsets": [0, size]}
     header = _header_bytes({"__metadata__": {"format": "pt"}, table.output: entry})
@@ -137,7 +142,7 @@ def _edits(target: Target, what: Carried) -> dict[str, TensorEdit | ByteEdit]:
         written = [table.output] if what.tokens.one_table and table.has_output else []
         for name in (table.tensor.name, *written):
             edits[name] = TensorEdit(0, moved.ids, np.ones(len(moved.ids)), rows=moved.deltas)
-    return edits
+    return edits | (what.silenced.edits() if what.silenced else {})
 
 
 def _constants(target: Target, what: Carried) -> Sequence[Constant | None]:

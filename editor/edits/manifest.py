@@ -10,9 +10,11 @@
 
 Where tokens are redirected it has `redirected` {"zh": {to: "en", tokens: 4096}}, `vocabulary` {"zh": 65536}, the tokens that
 were counted, and `output_table` {tensor, bytes} of a model that was tied, or `one_table` {"en": {kl, loss}} where it still
-is: what the edit does to what is written. `experts` is ["3.17"] where some are switched off, `quantised` is there where the
-weights are, the last five once something was written or measured. It holds no time, no path and no user's name, so the same
-inputs give the same file. What is read is checked whole: a name never leaves the folder, a value is of its type.
+is: what the edit does to what is written. `experts` is ["3.17"] where some are switched off. Where a script is silenced or
+quietened it has `silenced` {"Han": {tokens, whole, mixed, pieces, staying}}, and `floor`, how far down that is. `quantised`
+is there where the weights are, the last five once something was written or measured. It holds no time, no path and no user's
+name, so the same inputs give the same file. What is read is checked whole: a name never leaves the folder, a value is of its
+type.
 """
 
 import hashlib
@@ -43,12 +45,14 @@ from ..text.languages import Code
 from ..version import VERSION
 from . import calibration as calibration_file
 from . import recipe as recipe_file
+from . import silence as silence_file
 from .calibration import Calibration
 from .carriers import EXACT, Carried, carried
 from .certificate import Certificate
 from .evaluation import Candidates, Evaluation, Run, Search
 from .one_table import TableError
 from .recipe import Recipe
+from .silence import Floor, Silence
 
 FORMAT = 1
 CARD = "README.md"
@@ -60,7 +64,9 @@ OF_TOKENS = (
     "vocabulary",
     "output_table",
     "one_table",
-)  # what is there where tokens are redirected
+    "silenced",
+    "floor",
+)  # there where tokens are edited
 PARTS = ("quantised", "card", "strength", "candidates", "evaluation", "runtimes")  # what is not in every manifest
 
 
@@ -148,6 +154,17 @@ class OutputTable:
     bytes: Count
 
 
+@dataclass(frozen=True)
+class SilencedScript:
+    """How many tokens of a script were silenced or quietened, of which kinds, and how many of its beginnings stay."""
+
+    tokens: Count
+    whole: Count
+    mixed: Count
+    pieces: Count
+    staying: Count
+
+
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
     """A checkpoint as it says it is.
@@ -169,6 +186,8 @@ class Manifest:
     vocabulary: dict[str, Count] | None = None
     output_table: OutputTable | None = None
     one_table: dict[Code, TableError] | None = None
+    silenced: dict[str, SilencedScript] | None = None
+    floor: Floor | None = None
     carrier: Carrier | None
     rounding: dict[str, Figure]
     left_out: tuple[str, ...]
@@ -286,9 +305,21 @@ def new(
 
 
 def _of_tokens(recipe: Recipe, what: Carried) -> dict[str, Any]:
-    """Return what it says of redirected tokens."""
+    """Return what it says of edited tokens."""
+    table = what.table
+    found: dict[str, Any] = {}
+    if table is not None and what.untied:
+        added = 0 if table.has_output else table.tensor.end - table.tensor.begin
+        found["output_table"] = OutputTable(table.output, added)
+    if what.silenced:
+        known = what.silenced.silence
+        found["silenced"] = {
+            script: SilencedScript(len(known.ids[script]), own.whole, own.mixed, own.pieces, len(own.staying))
+            for script, own in known.tokens.items()
+        }
+        found["floor"] = known.floor
     if what.vocabulary is None:
-        return {}
+        return found
     counted = {language: what.vocabulary.tokens(language) for language in what.vocabulary.languages}
     reading = [each for each in what.vectors if each.gate is not None]
     read = tuple(
@@ -298,25 +329,20 @@ def _of_tokens(recipe: Recipe, what: Carried) -> dict[str, Any]:
         )
         for edit, vector in zip(recipe.readers, reading, strict=True)
     )  # fmt: skip
-    known = {"readers": read or None, "vocabulary": counted}
+    found |= {"readers": read or None, "vocabulary": counted}
     if what.tokens is None:
-        return known
+        return found
     reached = (what.tokens.redirection.shares > 0).sum(axis=0).tolist()  # vectors come last
     moved = zip(recipe.of_tokens, reached[: len(recipe.of_tokens)], strict=True)
-    table = what.tokens.table
-    return {
+    return found | {
         "redirected": {edit.language: Moved(str(edit.to), count) for edit, count in moved} or None,
-        **known,
-        "output_table": OutputTable(table.output, what.tokens.added_bytes)
-        if table.tied and not what.tokens.one_table
-        else None,
     }
 
 
 def recipe_record(recipe: Recipe) -> dict[str, Any]:
     """Return a recipe without its base, as the manifest keeps it."""
     data = recipe_file.as_data(recipe)
-    return {key: data[key] for key in data if key not in ("format", "base", "neurons", "vocabulary")}
+    return {key: data[key] for key in data if key not in ("format", "base", "neurons", "vocabulary", "silence")}
 
 
 def _carrier(what: Carried) -> Carrier | None:
@@ -450,12 +476,15 @@ def carried_in(folder: Path, target: Target, neurons: Neurons) -> Carried:
     check_base(manifest, target)
     calibration: Calibration | None = None
     vocabulary: Vocabulary | None = None
+    silence: Silence | None = None
     try:
         if (folder / calibration_file.FILE).is_file():
             calibration = calibration_file.load(folder / calibration_file.FILE)
         if (folder / vocabulary_file.FILE).is_file():
             vocabulary = vocabulary_file.load(folder / vocabulary_file.FILE)
-        return carried(target, recipe_of(manifest, target), neurons, calibration, vocabulary)
+        if (folder / silence_file.FILE).is_file():
+            silence = silence_file.load(folder / silence_file.FILE)
+        return carried(target, recipe_of(manifest, target), neurons, calibration, vocabulary, silence)
     except MonoglotError as error:
         raise VerificationError(f"what {folder} says of itself cannot be carried out: {error}") from None
 

@@ -15,6 +15,12 @@
     experts: ["3.17", zh]            # mixtures: experts to switch off, by number (layer.expert), or a language's
     untie: false                     # redirected tokens: no second table to write with; true if left out
     compat_config: true              # give config.json the older spelling too: see compat_config; false if left out
+    silence: silence.monoglot        # relative to the recipe; where the tokens of a script go
+    except_chars: 々〆               # characters of such scripts that may still be written
+    tied: false                      # silenced in the one table of a model that has one, instead of in a second
+    scripts:
+      - {script: Han, op: silence}
+      - {script: Cyrillic, op: quieten, nats: 4}
     edits:
       - {language: zh, op: deactivate}
       - {language: es, op: scale, strength: 0.5}
@@ -48,6 +54,10 @@ after a layer it is by a neuron that reads h, and answers p_k(h) ≈ 1 on text i
 and one adds a constant to the residual stream, wherever it is read: at the embedding, or after a layer (see vectors)
 
     vector       h → h + strength · (μ_k − mean of the other languages' μ)
+And two are on the logits of the tokens t that write a script (see silenced), by the rows of the output table or its bias:
+
+    silence      logit_t → far below all others                       it can't be written
+    quieten      logit_t → logit_t − nats                             its odds are e^nats times smaller
 """
 
 import math
@@ -60,6 +70,7 @@ from ..errors import MalformedError, RecipeError
 from ..files import kinds, schema, yaml_text
 from ..models.identity import Base
 from ..text.languages import Code, is_code
+from .script_edit import ScriptEdit, check_scripts, script_edit
 
 FORMAT = 1
 CONSTANT_OPS = ("pin", "add", "shift")
@@ -78,8 +89,8 @@ SLOTS = ("spare", "deactivated")
 ABOVE_TOLERANCE = ("refuse", "leave-out")
 TOLERANCE = 0.15
 FILE = "recipe.yaml"
-TEXTS = ("shared", "neurons", "vocabulary", "carrier", "slots", "above_tolerance")
-KEYS = ("format", "base", "edits", "tolerance", "compat_config", "untie", "experts", *TEXTS)
+TEXTS = ("shared", "neurons", "vocabulary", "carrier", "slots", "above_tolerance", "silence", "except_chars")
+KEYS = ("format", "base", "edits", "scripts", "tolerance", "compat_config", "untie", "experts", *TEXTS)
 EXPERT = re.compile(r"(0|[1-9][0-9]{0,4})\.(0|[1-9][0-9]{0,4})")  # layer.expert
 
 
@@ -132,6 +143,9 @@ class Recipe:
     compat_config: bool = False
     vocabulary: str = "vocabulary.monoglot"
     untie: bool = True
+    scripts: tuple[ScriptEdit, ...] = ()
+    silence: str = "silence.monoglot"
+    except_chars: str = ""
     experts: tuple[str, ...] = ()
 
     @property
@@ -177,7 +191,7 @@ class Recipe:
 
 def check(recipe: Recipe) -> None:
     """Raise RecipeError when a recipe says something impossible."""
-    if not recipe.edits and not recipe.experts:
+    if not recipe.edits and not recipe.experts and not recipe.scripts:
         raise RecipeError("the recipe edits nothing. Name a language, for example `deactivate` zh.")
     if recipe.shared not in SHARED:
         raise RecipeError(f"shared is {recipe.shared!r}; it can be {' or '.join(SHARED)}.")
@@ -225,6 +239,9 @@ def check(recipe: Recipe) -> None:
         if kind in seen:
             raise RecipeError(f"{edit.language} is edited twice. Keep one of the two edits.")
         seen.add(kind)
+    check_scripts(recipe.scripts)
+    if recipe.except_chars and not recipe.scripts:
+        raise RecipeError("`except_chars` goes with `silence` or `quieten`. Name a script, or leave it out.")
 
 
 def _check_vector(edit: Edit) -> None:
@@ -289,8 +306,12 @@ def as_data(recipe: Recipe) -> dict[str, Any]:
     constant = any(edit.constant or edit.point not in (None, EMBEDDING) for edit in recipe.edits)
     carried = ("carrier", "slots", "tolerance", "above_tolerance") if constant else ()
     of_neurons = ("neurons",) * recipe.needs_neurons + ("shared",) * bool(recipe.of_neurons)
-    needed = (*of_neurons, *carried, *(("vocabulary",) if recipe.of_vocabulary else ()))
+    silence = ("silence",) if recipe.scripts else ()
+    needed = (*of_neurons, *carried, *(("vocabulary",) if recipe.of_vocabulary else ()), *silence)
     one_table = {"untie": False, "tolerance": recipe.tolerance} if recipe.of_tokens and not recipe.untie else {}
+    if recipe.scripts and not recipe.untie:
+        one_table = {"untie": False, **one_table}
+    given = {"except_chars": recipe.except_chars} if recipe.except_chars else {}
     return {
         "format": FORMAT,
         "base": vars(recipe.base),
@@ -298,13 +319,15 @@ def as_data(recipe: Recipe) -> dict[str, Any]:
         **{key: getattr(recipe, key) for key in needed},
         **({"experts": list(recipe.experts)} if recipe.experts else {}),
         **({"compat_config": True} if recipe.compat_config else {}),
-        "edits": [_edit_data(edit) for edit in recipe.edits],
+        **given,
+        **({"scripts": [_edit_data(edit) for edit in recipe.scripts]} if recipe.scripts else {}),
+        **({"edits": [_edit_data(edit) for edit in recipe.edits]} if recipe.edits or not recipe.scripts else {}),
     }
 
 
-def _edit_data(edit: Edit) -> dict[str, Any]:
+def _edit_data(edit: Edit | ScriptEdit) -> dict[str, Any]:
     data = {key: value for key, value in vars(edit).items() if value is not None}
-    return data | ({"layers": list(edit.layers)} if edit.layers else {})
+    return data | ({"layers": list(edit.layers)} if isinstance(edit, Edit) and edit.layers else {})
 
 
 def of_data(data: Any) -> Recipe:
@@ -336,19 +359,23 @@ def load(path: Path) -> Recipe:
 
 
 def _parse(data: Any) -> Recipe:
-    found = schema.keys(data, "the recipe", KEYS, ("format", "base", "edits"))
+    found = schema.keys(data, "the recipe", KEYS, ("format", "base"))
     if found["format"] != FORMAT:
         raise RecipeError(f"format is {found['format']!r}, this version reads {FORMAT}. Upgrade monoglot.")
     base = schema.read(Base, found["base"], "base")
-    edits = tuple(_edit(edit) for edit in schema.listed(found["edits"], "edits"))
+    if "edits" not in found and "scripts" not in found:
+        raise MalformedError("the recipe has no edits")
+    edits = tuple(_edit(edit) for edit in schema.listed(found.get("edits", []), "edits"))
+    scripts = tuple(script_edit(edit) for edit in schema.listed(found.get("scripts", []), "scripts"))
     texts = {key: schema.text(found[key], key) for key in TEXTS if key in found}
     tolerance = schema.figure(found.get("tolerance", TOLERANCE), "the tolerance")
     compat_config = schema.truth(found.get("compat_config", False), "compat_config")
     untie = schema.truth(found.get("untie", True), "untie")
     experts = tuple(schema.text(name, "an expert") for name in schema.listed(found.get("experts", []), "experts"))
     return Recipe(
-        base, edits, tolerance=float(tolerance), compat_config=compat_config, untie=untie, experts=experts, **texts
-    )
+        base, edits, tolerance=float(tolerance), compat_config=compat_config, scripts=scripts, untie=untie,
+        experts=experts, **texts
+    )  # fmt: skip
 
 
 def _edit(data: Any) -> Edit:

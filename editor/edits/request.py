@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import RecipeError
+from ..text.unicode_scripts import known
 from .recipe import (
     CONSTANT_OPS,
     EMBEDDING,
@@ -20,6 +21,7 @@ from .recipe import (
     Recipe,
     check,
 )
+from .script_edit import QUIETEN, SILENCE, ScriptEdit
 
 if TYPE_CHECKING:
     from ..models.target import Target
@@ -49,6 +51,9 @@ class Request:
     the rest to a search: languages are switched off by the mildest set of neurons with which they lose `target_damage` nats
     a token, and no other one more than `spare`; one language is activated by what gives enough whole answers, as many as
     `target_accuracy` says, and damages its own text least, among all that can be tried in `budget` seconds.
+
+    `silence` are scripts that can't be written any more, `quieten` (script, nats) pairs, `except_chars` their characters that
+    still can; `lose` are languages that need such a script and may lose it.
     """
 
     deactivate: tuple[str, ...] = ()
@@ -77,17 +82,31 @@ class Request:
     point: str | int | None = None
     experts: tuple[str, ...] = ()  # to switch off: languages, or by number
     points: tuple[int, ...] = ()
+    silence: tuple[str, ...] = ()
+    quieten: tuple[tuple[str, float], ...] = ()
+    except_chars: str = ""
+    lose: tuple[str, ...] = ()
 
     @property
     def any(self) -> bool:
         """Whether it asks for an edit."""
-        return bool(self.of_neurons or self.of_vocabulary or self.experts)
+        return bool(self.of_neurons or self.of_vocabulary or self.experts or self.of_scripts)
 
     @property
     def needs_neurons(self) -> bool:
         """Whether it speaks of neurons or experts that have to be known."""
-        alone = self.of_vocabulary or self.experts
+        alone = self.of_vocabulary or self.experts or self.of_scripts
         return self.of_neurons or not alone or not all(map(EXPERT.fullmatch, self.experts))
+
+    @property
+    def spared(self) -> str:
+        """The characters of silenced scripts that may still be written, each once."""
+        return "".join(dict.fromkeys(self.except_chars))
+
+    @property
+    def of_scripts(self) -> bool:
+        """Whether it asks that a script can't be written, or less often."""
+        return bool(self.silence or self.quieten)
 
     @property
     def of_neurons(self) -> bool:
@@ -171,6 +190,11 @@ class Request:
             for language in _named([source], others)
         )
 
+    def scripts(self) -> tuple[ScriptEdit, ...]:
+        """Make the edits of scripts. Raises RecipeError for an unknown script."""
+        gone = [ScriptEdit(known(script), SILENCE) for script in self.silence]
+        return (*gone, *(ScriptEdit(known(script), QUIETEN, nats) for script, nats in self.quieten))
+
     def recipe(
         self,
         target: "Target",
@@ -188,7 +212,7 @@ class Request:
         from ..models.embedding import open_embedding
 
         of_tokens = bool(self.redirect) and (self.point in (None, EMBEDDING) or self.op == VECTOR)
-        one_table = of_tokens and self.untie is False and open_embedding(target).tied
+        one_table = (of_tokens or self.of_scripts) and self.untie is False and open_embedding(target).tied
         compat = bool(old_keys(target.checkpoint.config)) and self.compat_config is not False
         where = layers or self.candidates(target)[0]
         of_neurons = self.edits(
@@ -207,6 +231,8 @@ class Request:
             compat_config=compat,
             untie=not one_table,
             experts=self.experts,
+            scripts=self.scripts(),
+            except_chars=self.spared,
         )
         check(made)
         return made

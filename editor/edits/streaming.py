@@ -64,9 +64,9 @@ def of_shard(header: bytes, shard: Shard, edits: Mapping[str, AnyEdit]) -> FileS
     return FileSource(header, shard.path, len(shard.header), shard.size, edited, same=same)
 
 
-def of_tensor(copy: Copied) -> FileSource:
-    end = copy.tensor.end
-    return FileSource(copy.header, copy.shard.path, copy.tensor.begin, end, whole=end == copy.shard.size)
+def of_tensor(copy: Copied, edits: Mapping[str, AnyEdit]) -> FileSource:
+    end, edited = copy.tensor.end, (copy.renamed,) if copy.name in edits else ()
+    return FileSource(copy.header, copy.shard.path, copy.tensor.begin, end, edited, whole=end == copy.shard.size)
 
 
 def of_file(path: Path) -> FileSource:

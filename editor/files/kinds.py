@@ -15,6 +15,7 @@ METADATA = {  # keys of safetensors metadata
     "statistics": "monoglot_statistics",
     "calibration": "monoglot_calibration",
     "vocabulary": "monoglot_vocabulary",
+    "silence": "monoglot_silence",
 }
 KEYS = {  # a JSON file's that no other kind has, the first that fits
     "manifest": {"files", "recipe"},
@@ -25,7 +26,7 @@ KEYS = {  # a JSON file's that no other kind has, the first that fits
     "config": {"model_type"},
     "neurons": {"languages"},
 }
-EDITS = re.compile(rb"^edits:", re.MULTILINE)
+EDITS = re.compile(rb"^(edits|scripts):", re.MULTILINE)
 RECIPE_SIZE = 2**20  # bytes; people write them
 
 FOLDER = "take the folder that it lies in"
@@ -40,6 +41,7 @@ OF = {  # what each holds, and who takes it
     "neurons": ("neurons", "`monoglot bake` and `evaluate` take them"),
     "recipe": ("a recipe", "`monoglot bake --recipe` takes it"),
     "sidecar": ("what was done to a GGUF file", "`monoglot verify` and `inspect` take that file"),
+    "silence": ("a silence", "`monoglot bake --recipe` finds it beside the recipe"),
     "statistics": ("statistics", "`monoglot find` and `compare` read them"),
     "vocabulary": ("a vocabulary", "`monoglot bake --vocabulary` takes it"),
     "weights": ("weights of a model", f"`monoglot detect`, `export` and `inspect` {FOLDER}"),

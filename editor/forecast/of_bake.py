@@ -9,6 +9,7 @@ from ..edits.carriers import carried
 from ..edits.layout import layout
 from ..edits.recipe import Recipe
 from ..edits.request import AUTO, Request
+from ..edits.silence import Silence
 from ..files.output import check_free
 from ..models.target import Target
 from ..neurons.neurons import Neurons
@@ -29,6 +30,7 @@ def forecast_bake(
     *,
     calibration: Calibration | None = None,
     vocabulary: Vocabulary | None = None,
+    silence: Silence | None = None,
     force: bool = False,
 ) -> Forecast:
     """Say what a request or a recipe would edit, and what would be written. Raises what `bake` raises before it writes.
@@ -45,7 +47,7 @@ def forecast_bake(
             notes = ("The model runs for a search of the strength, which is not counted here.",)
         counted = vocabulary.languages if vocabulary else ()
         request = request.recipe(target, neurons.languages, strength, counted=counted)
-    what = carried(target, request, neurons, calibration, vocabulary)
+    what = carried(target, request, neurons, calibration, vocabulary, silence)
     files = layout(target, what)
     tensors = {tensor.name: tensor.end - tensor.begin for _, tensor in target.checkpoint.tensors()}
     written = sum(tensors[name] for name in files.edits if name in tensors)

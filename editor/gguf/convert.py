@@ -17,6 +17,7 @@ import math
 import shutil
 import subprocess
 import tempfile
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,7 @@ from ..models.hf import load_tokenizer
 from ..progress import Progress
 from ..runtimes import apart, process
 from ..text.identify import share
+from ..text.letters import NEEDED, share_of
 from ..version import VERSION
 from . import converted
 from .converted import Origin, Record, Survived
@@ -267,13 +269,16 @@ def _wanted(manifest: Manifest, prompts: Mapping[str, Sequence[str]]) -> tuple[s
     """Which answers count, by the prompt's language.
 
     Those in the language that it is redirected to; else those in an activated language to prompts in others; else those
-    in a language that is off, or scaled, to prompts in it.
+    in a language that is off, or scaled, or uses a script that can't be written, to prompts in it.
     """
     if moved := {edit.language: [str(edit.to)] for edit in manifest.recipe.redirects}:
         return "activated", {language: moved[language] for language in prompts if language in moved}
     if active := list(manifest.activated):
         return "activated", {language: active for language in prompts if language not in active}
     edited = [edit.language for edit in manifest.recipe.edits]
+    for edit in manifest.recipe.scripts:
+        counts = {language: Counter("".join(own)) for language, own in prompts.items()}
+        edited += [language for language, own in counts.items() if share_of(edit.script, own) >= NEEDED]
     return "deactivated", {language: [language] for language in prompts if language in edited}
 
 

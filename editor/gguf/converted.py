@@ -67,7 +67,9 @@ class Record:
     @property
     def edits(self) -> str:
         """What was done to the checkpoint, in a few words: "deactivate zh, add fr"."""
-        return ", ".join(f"{edit.op} {edit.language}" for edit in self.checkpoint.recipe.edits)
+        recipe = self.checkpoint.recipe
+        scripts = [f"{edit.op} {edit.script}" for edit in recipe.scripts]
+        return ", ".join([*(f"{edit.op} {edit.language}" for edit in recipe.edits), *scripts])
 
 
 def beside(path: Path) -> Path:

@@ -26,8 +26,9 @@ from . import similarity as alike
 from .answers import real_text, together
 from .interview import answers, choose_prompts, settings
 from .matrix import as_data, perplexity_matrices, switched_off
-from .options import GENERATE, Options
+from .options import GENERATE, LEAKS, Options
 from .quality import rounded
+from .still_written import leaks
 from .subject import Subject
 
 BASE, THIS, RANDOM, REAL = "base", "this model", "random neurons", "real text"
@@ -201,7 +202,7 @@ def evaluate(
     keep: Callable[[dict[str, Any]], object] | None = None,
     listener: Listener = NOBODY,
 ) -> dict[str, Any]:
-    """Measure what `names` say: keys of MEASURES, and GENERATE of a checkpoint.
+    """Measure what `names` say: keys of MEASURES, and GENERATE and LEAKS of a checkpoint.
 
     The answer is by the names of a manifest, where GENERATE goes by what was counted: activated, asked or same_language.
 
@@ -217,6 +218,10 @@ def evaluate(
     if GENERATE in chosen:
         name, answered = generate(subject, options, listener)
         found[name] = answered
+        if keep:
+            keep(found)
+    if LEAKS in chosen:
+        found[LEAKS] = leaks(subject, options, listener)
         if keep:
             keep(found)
     return found

@@ -7,6 +7,7 @@ from ..text.prompts import COUNT
 
 OF_NEURONS = ("profile", "overlap", "perplexity", "similarity", "deactivate_each")  # in the order they are measured in
 GENERATE = "generate"  # of a checkpoint alone
+LEAKS = "leaks"  # likewise
 QUESTIONS = "questions"  # in place of a file of prompts: those that ship with the package
 KEY_VARIABLE = "MONOGLOT_JUDGE_KEY"
 
@@ -18,7 +19,7 @@ class Options:
     `corpus` and `aligned` are texts, by default the embedded ones. `prompts` is a file, a folder or QUESTIONS, by default
     the beginnings of the embedded texts. `answer_in` is a language that the prompts ask for in so many words. With
     `same_language` an answer counts when it is in the prompt's own language. `judge` is the address of an
-    OpenAI-compatible API, `judge_model` the name of the judge there.
+    OpenAI-compatible API, `judge_model` the name of the judge there. `answers` are drawn to see whether a script leaks.
     """
 
     corpus: tuple[str, ...] = ()
@@ -33,6 +34,7 @@ class Options:
     count: int = COUNT
     tokens: int = 24
     samples: int = 1
+    answers: int = 1000
     same_language: bool = False
     judge: str | None = None
     judge_model: str | None = None

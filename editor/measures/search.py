@@ -16,6 +16,8 @@ from ..edits.plan import Plan
 from ..edits.recipe import Recipe
 from ..edits.redirect import told
 from ..edits.request import AUTO, Request
+from ..edits.silence import Silence
+from ..edits.silencing import told as told_of_silence
 from ..errors import CorpusError, MonoglotWarning, RecipeError
 from ..files import schema
 from ..files.output import check_free, updating
@@ -44,6 +46,7 @@ def bake_requested(
     *,
     calibration: Calibration | None = None,
     vocabulary: Vocabulary | None = None,
+    silence: Silence | None = None,
     force: bool = False,
     device: str = "auto",
     dtype: str = "auto",
@@ -63,8 +66,8 @@ def bake_requested(
         given = None if request.strength is None else float(request.strength)
         recipe = request.recipe(target, neurons.languages, given, counted=vocabulary.languages if vocabulary else ())
         baked = bake_recipe(
-            target, neurons, recipe, output, calibration=calibration, vocabulary=vocabulary, force=force, card=card,
-            listener=listener,
+            target, neurons, recipe, output, calibration=calibration, vocabulary=vocabulary, silence=silence, force=force,
+            card=card, listener=listener,
         )  # fmt: skip
         return _told_of(baked, neurons, card, candidates=candidates) if candidates else baked
     if request.redirect:
@@ -78,12 +81,12 @@ def bake_requested(
         return request.recipe(target, neurons.languages, value, layers)
 
     def plan_at(value: float, layers: tuple[int, int]) -> Plan:
-        return carried(target, recipe_at(value, layers), neurons, calibration).plan
+        return carried(target, recipe_at(value, layers), neurons, calibration, silence=silence).plan
 
     def bake_at(value: float, layers: tuple[int, int], *, force: bool) -> Baked:
         return bake_recipe(
-            target, neurons, recipe_at(value, layers), output, calibration=calibration, force=force, card=card,
-            listener=listener,
+            target, neurons, recipe_at(value, layers), output, calibration=calibration, silence=silence, force=force,
+            card=card, listener=listener,
         )  # fmt: skip
 
     places = request.candidates(target)
@@ -150,6 +153,7 @@ def bake_recipe(
     *,
     calibration: Calibration | None = None,
     vocabulary: Vocabulary | None = None,
+    silence: Silence | None = None,
     force: bool = False,
     card: CardMaker = NO_CARD,
     listener: Listener = NOBODY,
@@ -158,9 +162,12 @@ def bake_recipe(
     if recipe.redirects and vocabulary:
         for line in told(target, recipe.redirects, vocabulary, untie=recipe.untie):
             listener.told(line)
+    if recipe.scripts and silence:
+        for line in told_of_silence(target, recipe, silence):
+            listener.told(line)
     with listener.stage("bake", "MB") as update:
         return bake(
-            target, neurons, recipe, output, calibration=calibration, vocabulary=vocabulary, force=force,
+            target, neurons, recipe, output, calibration=calibration, vocabulary=vocabulary, silence=silence, force=force,
             describe=card.describe(neurons.method), progress=in_megabytes(update),
         )  # fmt: skip
 

@@ -26,7 +26,7 @@ from ..edits.bake import OWN_FILES, side_files
 from ..edits.byte_edits import ByteEdit
 from ..edits.layout import Layout, layout
 from ..edits.manifest import Manifest, carried_in
-from ..edits.tensor_edits import Editing
+from ..edits.tensor_edits import Editing, TensorEdit
 from ..errors import MonoglotError, RecipeError, VerificationError
 from ..files import floats
 from ..files.checkpoint import Shard, Tensor, read_checkpoint
@@ -127,6 +127,14 @@ def _compare(
         length, start = copy.tensor.end - copy.tensor.begin, len(copy.header)
         if shards[name].header != copy.header or shards[name].size != start + length:
             problems.append(f"{name} has another header than it should.")
+        elif isinstance(own := expected.edits.get(copy.name), TensorEdit):
+            edited += 1
+            shift = start - copy.tensor.begin
+            problem, changed = _compare_edited(
+                shards[name], copy.shard, copy.renamed, Editing(copy.renamed, own), shift
+            )
+            rows += changed
+            problems += [problem] if problem else []
         elif not same_bytes(shards[name].path, copy.shard.path, start, copy.tensor.begin, length):
             problems.append(f"{copy.name} is not the base's {copy.tensor.name}.")
     return Bytes(edited, rows, others, 0, tuple(problems))

@@ -8,6 +8,7 @@ from ..edits.certificate import (
     Deviation,
     Effect,
     LogitsProof,
+    Unwritten,
 )
 from ..live.log_loss import Difference
 from .bytes import Bytes
@@ -35,6 +36,10 @@ def make_certificate(found: Bytes, logits: Logits | None) -> Certificate:
             ),
         )
     by_language = {language: _agreement(each) for language, each in measured.difference["hooked"].items()}
+    unwritten = {
+        language: Unwritten(_rounded(each.max_logit), _rounded(each.highest), each.left_out)
+        for language, each in measured.unwritten.get("hooked", {}).items()
+    }
     log_loss = {
         name: {language: round(value, 4) for language, value in by.items()}
         for name, by in measured.log_loss.items()
@@ -42,7 +47,7 @@ def make_certificate(found: Bytes, logits: Logits | None) -> Certificate:
     }
     return Certificate(
         proof,
-        LogitsProof(not logits.problems, logits.bound, logits.problems, by_language),
+        LogitsProof(not logits.problems, logits.bound, logits.problems, by_language, unwritten or None),
         approximation,
         Effect(measured.tokens, log_loss),
     )

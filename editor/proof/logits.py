@@ -20,6 +20,7 @@ from ..edits.hooks import (
     random_redirection,
     random_vectors,
     redirected,
+    silenced,
     steered,
     unrouted,
     written,
@@ -46,6 +47,8 @@ FLOAT32_NOISE = 1e-4  # of the largest logit
 ROUNDING = {"F32": 1e-4, "F16": 2e-3, "BF16": 2e-2}  # the same with scaled columns rounded to the dtype
 
 KL_BOUND = {"F32": 1e-6, "F16": 1e-5, "BF16": 1e-3}  # nats
+
+UNWRITTEN = -14.0  # ln of the highest probability of all silenced tokens together, one in a million
 
 SAME_TOP = {"exact": 0.999, "rounded": 0.97}
 
@@ -145,7 +148,8 @@ def verify_logits(
 
     def exactly() -> AbstractContextManager[None]:
         routers = router_biases(base, family) if steps.experts else None  # those that are there now
-        return applied(base, target, modules, steps, meant, head=head, vectors=what.vectors, routers=routers)
+        others = applied(base, target, modules, steps, meant, head=head, vectors=what.vectors, routers=routers)
+        return _hooked(base, what, others)
 
     def at_random() -> AbstractContextManager[None]:
         return applied(base, target, modules, control, drawn, vectors=random_vectors(what.vectors))
@@ -158,8 +162,9 @@ def verify_logits(
         Variant("random neurons", base, at_random),
         *hooked,
     )
+    gone = what.silenced.gone if what.silenced else None
     measured = measure(
-        variants, texts, compare=[one.name for one in hooked], to="this model", progress=progress,
+        variants, texts, compare=[one.name for one in hooked], to="this model", silenced=gone, progress=progress,
         layered=layered, streaming=streaming,
     )  # fmt: skip
     approximation = None
@@ -170,6 +175,7 @@ def verify_logits(
     rounded = (
         moved is not None
         or bool(what.vectors)
+        or (what.silenced is not None and (what.silenced.tied or what.silenced.quietened))
         or steps.constant
         or any(np.any(np.log2(np.abs(f[f != 0])) % 1) for f in (x.factors for x in steps.layers))
     )
@@ -185,6 +191,15 @@ def verify_logits(
             problems.append(f"{language}: KL is {difference.kl:.2e} nats, more than {kl_bound:.0e}.")
         if not difference.same_top >= agree:
             problems.append(f"{language}: the top token agrees in {difference.same_top:.1%}, less than {agree:.1%}.")
+    for language, apart in measured.unwritten.get("hooked", {}).items():
+        bound = ROUNDING[what.silenced.head.output[1].dtype if what.silenced else dtype] * max(1.0, apart.scale)
+        if not apart.max_logit <= bound:
+            problems.append(f"{language}: a silenced logit differs by {apart.max_logit:.2e}, more than {bound:.2e}.")
+        if not apart.highest <= UNWRITTEN:
+            problems.append(
+                f"{language}: silenced tokens reach a probability of e^{apart.highest:.0f} together, more than "
+                f"e^{UNWRITTEN:.0f}."
+            )
     return Logits(measured, relative, tuple(problems), approximation)
 
 
@@ -211,7 +226,19 @@ def _stand_in(base: Any, target: Target, what: Carried, modules: Sequence[Any]) 
                 stack.enter_context(written(base.get_output_embeddings(), what.tokens.redirection))
             yield
 
-    return Variant("hooked", base, inside)
+    return Variant("hooked", base, lambda: _hooked(base, what, inside()))
+
+
+@contextmanager
+def _hooked(base: Any, what: Carried, others: AbstractContextManager[None]) -> Iterator[None]:
+    """Keep silenced tokens down too, where there are some."""
+    silent = what.silenced
+    if silent is None:
+        with others:
+            yield
+        return
+    with others, silenced(base, silent.silence, silent.scripts, tied=silent.tied):
+        yield
 
 
 class Deviations:

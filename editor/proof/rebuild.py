@@ -1,8 +1,8 @@
 """A checkpoint made again from what it says of itself, and held against the first.
 
-The manifest's recipe, `neurons.json`, where constants are carried by a calibrated direction `calibration.monoglot`, and
-where tokens are redirected `vocabulary.monoglot` are all that a checkpoint is made of besides its base. None of it is
-weights, so of a checkpoint on the Hub no weights are downloaded; its base's are.
+The manifest's recipe, `neurons.json`, where constants are carried by a calibrated direction `calibration.monoglot`, where
+tokens are redirected `vocabulary.monoglot`, and where a script is silenced `silence.monoglot` are all that a checkpoint is
+made of besides its base. None of it is weights, so of a checkpoint on the Hub no weights are downloaded; its base's are.
 
 Weights, config, index and every other file have to have the sha256 of the manifest again. README.md need not: it speaks of
 what was measured since. Nor has what was drawn or added afterwards, which `bake` doesn't make.
@@ -15,6 +15,7 @@ from pathlib import Path
 from ..edits import calibration as calibration_file
 from ..edits import manifest as manifest_file
 from ..edits import recipe as recipe_file
+from ..edits import silence as silence_file
 from ..edits.bake import Progress, bake, check_place
 from ..edits.calibration import Calibration
 from ..edits.card_maker import NO_CARD, CardMaker, Describe
@@ -33,7 +34,7 @@ from ..version import VERSION
 NEURONS = "neurons.json"
 CARD = "README.md"
 # what is downloaded of a checkpoint
-NEEDED = (FILE, recipe_file.FILE, NEURONS, calibration_file.FILE, vocabulary_file.FILE)
+NEEDED = (FILE, recipe_file.FILE, NEURONS, calibration_file.FILE, vocabulary_file.FILE, silence_file.FILE)
 MEASURED = {
     "certificate": "what `verify` found", "evaluation": "what `evaluate` found", "strength": "the search for its strength",
     "candidates": "the search for how to do it",
@@ -90,15 +91,17 @@ def rebuild(
     for needed, name, what in (
         (recipe.needs_neurons, NEURONS, "which neurons were edited"),
         (recipe.of_vocabulary, vocabulary_file.FILE, "which language uses which token"),
+        (recipe.scripts, silence_file.FILE, "which tokens write a script"),
     ):
         if needed and not (folder / name).is_file():
             raise VerificationError(f"{folder} has no {name}, so {what} is not known. Download it.")
     neurons = neurons_of(folder, manifest)
     vocabulary = vocabulary_file.load(folder / vocabulary_file.FILE) if recipe.of_vocabulary else None
+    silence = silence_file.load(folder / silence_file.FILE) if recipe.scripts else None
     files = {name: entry.sha256 for name, entry in manifest.files.items()}
     calibration = _calibration(folder, target, manifest.carrier_name, calibration_path)
     baked = bake(
-        target, neurons, recipe, destination, calibration=calibration, vocabulary=vocabulary, force=force,
+        target, neurons, recipe, destination, calibration=calibration, vocabulary=vocabulary, silence=silence, force=force,
         describe=describe, progress=progress,
     )  # fmt: skip
     made = {name: entry.sha256 for name, entry in baked.manifest.files.items()}

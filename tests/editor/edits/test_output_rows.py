@@ -1,0 +1,246 @@
+"""Silenced tokens: what is baked against a plain formula and against the hooks, in every family."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from support.tiny import MOVED, TOLERANCE, VOCABULARY, WRAPPERS, live, logits, need, save_model, to_steer
+
+from monoglot.editor.edits.bake import Baked, bake
+from monoglot.editor.edits.hooks import redirected, silenced, steered
+from monoglot.editor.edits.recipe import Edit, Recipe
+from monoglot.editor.edits.redirect import redirection
+from monoglot.editor.edits.script_edit import ScriptEdit
+from monoglot.editor.edits.silence import DROP, FILE, Floor, Silence, Tokens, load
+from monoglot.editor.errors import ModelError, RecipeError
+from monoglot.editor.files.checkpoint import read_checkpoint
+from monoglot.editor.live.load import load_model
+from monoglot.editor.live.modules import activation_modules
+from monoglot.editor.models.families import KNOWN
+from monoglot.editor.models.head import BIASED, open_head
+from monoglot.editor.models.identity import Base
+from monoglot.editor.models.source import resolve
+from monoglot.editor.models.target import Target, model_info, open_target
+from monoglot.editor.neurons.neurons import NONE
+from monoglot.editor.proof.bytes import verify_bytes
+from monoglot.editor.statistics.token_counts import count
+from monoglot.editor.text.tokens import Packed
+
+HAN, CYRILLIC = np.array([7, 50, 51, 299]), np.array([9, 20])
+SCRIPTS = (ScriptEdit("Han", "silence"), ScriptEdit("Cyrillic", "quieten", 1.5))
+STRENGTH = 3.0
+
+
+def opened(folder: Path) -> Target:
+    return open_target(resolve(str(folder)))
+
+
+def silence_of(target: Target, seed: int = 0) -> Silence:
+    """With any direction: whether it is positive on text does not matter here."""
+    head = open_head(target)
+    ids = {"Han": HAN, "Cyrillic": CYRILLIC}
+    tokens = {script: Tokens(len(own), 0, 0) for script, own in ids.items()}
+    direction = np.random.default_rng(seed).normal(size=head.columns).astype(np.float32).astype(np.float64)
+    floor = Floor(8, 8, 1e-3, 1.0, 0.1, 0.5, "en", 0.1, STRENGTH, -50.0)
+    exact = head.exact
+    return Silence(
+        model_info(target), head.rows, ids, tokens, "", ("en",), None if exact else direction, None if exact else floor
+    )
+
+
+def baked(folder: Path, destination: Path, edits: tuple[Edit, ...] = (), **more: Any) -> Baked:
+    target = opened(folder)
+    recipe = Recipe(Base("tiny"), edits, "edit", scripts=SCRIPTS, **more)
+    neurons = to_steer(target.feed_forward.layers, target.feed_forward.width) if recipe.of_neurons else NONE
+    vocabulary = vocabulary_of(target) if recipe.redirects else None
+    return bake(target, neurons, recipe, destination, silence=silence_of(target), vocabulary=vocabulary)
+
+
+def vocabulary_of(target: Target) -> Any:
+    texts = {
+        k: np.random.default_rng(n).integers(low, low + 90, 300) for n, (k, low) in enumerate((("en", 6), ("zh", 60)))
+    }
+    packed = {k: Packed(k, (own,), 0, len(own), k) for k, own in texts.items()}
+    return count(model_info(target), open_head(target).table, packed, {0, 1}, ["a"] * VOCABULARY)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_rows_by_the_formula(dtype: str, tmp_path: Path) -> None:
+    folder = save_model(tmp_path / "model", "llama", dtype=dtype, tokenizer=False)
+    old = load_file(folder / "model.safetensors")
+    baked(folder, tmp_path / "out")
+    new = load_file(tmp_path / "out" / "model.safetensors")
+    w = silence_of(opened(folder)).direction
+    assert w is not None
+    for token in range(VOCABULARY):
+        row = old["lm_head.weight"][token].double().numpy()
+        wanted = -STRENGTH * w if token in HAN else row - 1.5 * w if token in CYRILLIC else row
+        assert torch.equal(new["lm_head.weight"][token], torch.from_numpy(wanted).to(new["lm_head.weight"].dtype))
+    assert torch.equal(new["model.embed_tokens.weight"], old["model.embed_tokens.weight"])
+
+
+@pytest.mark.parametrize("model_type", [*KNOWN, *WRAPPERS])
+def test_baked_equals_hooked(model_type: str, tmp_path: Path) -> None:
+    """A model with one table gets a second, unless its output layer has a bias."""
+    need(model_type)
+    folder = save_model(tmp_path / "model", model_type, tokenizer=False)
+    target, base = opened(folder), live(folder)
+    head = open_head(target)
+    result = baked(folder, tmp_path / "out")
+    before = logits(base)
+    with silenced(base, silence_of(target), SCRIPTS):
+        hooked = logits(base)
+    made = logits(load_model(tmp_path / "out", device="cpu"))
+    assert (made - hooked).abs().max() <= TOLERANCE * hooked.abs().max()
+    others = np.setdiff1d(np.arange(VOCABULARY), [*HAN, *CYRILLIC])
+    assert (made[..., HAN] - before[..., HAN]).abs().min() > MOVED
+    assert (made[..., others] - before[..., others]).abs().max() <= TOLERANCE * before.abs().max()
+    assert verify_bytes(tmp_path / "out", target, NONE).problems == ()
+    untied = head.table.tied and not head.exact
+    assert (result.manifest.output_table is not None) == untied
+    assert head.exact == (base.get_output_embeddings().bias is not None) == (head.bias is not None)
+    if head.exact and not head.cap:
+        scale = (before[..., CYRILLIC] - made[..., CYRILLIC]).mean() / 1.5
+        assert torch.allclose(before[..., HAN] - made[..., HAN], scale * DROP, rtol=1e-3)
+
+
+def test_families_with_a_bias() -> None:
+    assert set(BIASED) <= set(KNOWN)
+
+
+@pytest.mark.parametrize("model_type", ["gemma3_text", "gpt2"])
+def test_in_one_table(model_type: str, tmp_path: Path) -> None:
+    """The shift is added to both, so the model reads these tokens as others too, and the file doesn't grow."""
+    folder = save_model(tmp_path / "model", model_type, tokenizer=False)
+    target, base = opened(folder), live(folder)
+    result = baked(folder, tmp_path / "out", untie=False)
+    with silenced(base, silence_of(target), SCRIPTS, tied=True):
+        hooked = logits(base)
+    made = logits(load_model(tmp_path / "out", device="cpu"))
+    assert (made - hooked).abs().max() <= TOLERANCE * hooked.abs().max()
+    assert verify_bytes(tmp_path / "out", target, NONE).problems == ()
+    assert result.manifest.output_table is None
+    names = ([t.name for _, t in read_checkpoint(place).tensors()] for place in (folder, tmp_path / "out"))
+    assert next(names) == next(names)
+
+
+@pytest.mark.parametrize("model_type", ["gemma3_text", "llama"])
+def test_beside_neurons_and_redirected_tokens(model_type: str, tmp_path: Path) -> None:
+    folder = save_model(tmp_path / "model", model_type, tokenizer=False, tie_word_embeddings=True, shards=True)
+    edits = (Edit("zh", "redirect", 1.5, to="en"), Edit("off", "deactivate"), Edit("half", "scale", 0.5))
+    target, base = opened(folder), live(folder)
+    result = baked(folder, tmp_path / "out", edits)
+    moved = redirected(base.get_input_embeddings(), redirection(edits[:1], vocabulary_of(target)))
+    modules = activation_modules(base, target.feed_forward.family)
+    with moved, steered(modules, result.carried.plan), silenced(base, silence_of(target), SCRIPTS):
+        hooked = logits(base)
+    made = logits(load_model(tmp_path / "out", device="cpu"))
+    assert (made - hooked).abs().max() <= TOLERANCE * hooked.abs().max()
+    neurons = to_steer(target.feed_forward.layers, target.feed_forward.width)
+    assert verify_bytes(tmp_path / "out", target, neurons).problems == ()
+    index = json.loads((tmp_path / "out" / "model.safetensors.index.json").read_text())
+    held = read_checkpoint(tmp_path / "out")
+    assert index["metadata"]["total_size"] == sum(tensor.end - tensor.begin for _, tensor in held.tensors())
+
+
+def test_same_in_same_out(tmp_path: Path) -> None:
+    folder = save_model(tmp_path / "model", "gemma3_text", tokenizer=False)
+    first, second = (baked(folder, tmp_path / name).manifest.files for name in ("a", "b"))
+    assert first == second
+    kept = load(tmp_path / "a" / FILE)
+    assert kept.tokens == silence_of(opened(folder)).tokens
+    assert np.array_equal(kept.ids["Han"], HAN)
+
+
+def test_a_byte_of_the_output_table(tmp_path: Path) -> None:
+    """The proof sees it, in a silenced row and in another."""
+    folder = save_model(tmp_path / "model", "gemma3_text", tokenizer=False)
+    baked(folder, tmp_path / "out")
+    path = tmp_path / "out" / "model-00002-of-00002.safetensors"
+    whole = path.read_bytes()
+    tensor = next(t for _, t in read_checkpoint(tmp_path / "out").tensors() if t.name == "lm_head.weight")
+    for row, word in ((50, "an edited row is not what the recipe makes of it"), (52, "row 52 changed")):
+        at = tensor.begin + row * (tensor.end - tensor.begin) // VOCABULARY
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+        problems = verify_bytes(tmp_path / "out", opened(folder), NONE).problems
+        assert any(word in problem for problem in problems), problems
+    path.write_bytes(whole)
+    assert verify_bytes(tmp_path / "out", opened(folder), NONE).problems == ()
+
+
+def test_what_cannot_be(tmp_path: Path) -> None:
+    folder = save_model(tmp_path / "model", "llama", tokenizer=False)
+    target = opened(folder)
+    recipe = Recipe(Base("tiny"), (), scripts=SCRIPTS)
+    with pytest.raises(RecipeError, match="what stays have to be known"):
+        bake(target, NONE, recipe, tmp_path / "out")
+    silence = silence_of(target)
+    with pytest.raises(RecipeError, match="the silence is of Han, Cyrillic, the recipe of Han"):
+        bake(target, NONE, Recipe(Base("tiny"), (), scripts=SCRIPTS[:1]), tmp_path / "out", silence=silence)
+    with pytest.raises(RecipeError, match="has two tables already"):
+        bake(target, NONE, Recipe(Base("tiny"), (), scripts=SCRIPTS, untie=False), tmp_path / "out", silence=silence)
+    other = save_model(tmp_path / "other", "llama", tokenizer=False, seed=1)
+    with pytest.raises(RecipeError, match="the silence is of a model with fingerprint"):
+        bake(opened(other), NONE, recipe, tmp_path / "out", silence=silence)
+    assert not (tmp_path / "out").exists()
+
+
+def test_heads_that_are_not_known(tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    folder = save_model(tmp_path / "model", "llama", tokenizer=False)
+    tensors = load_file(folder / "model.safetensors")
+    parts = {**tensors, "lm_head.0.weight": tensors["lm_head.weight"].clone()}
+    save_file(parts, folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ModelError, match="an output layer of several parts"):
+        open_head(opened(folder))
+    save_file(
+        {k: v for k, v in tensors.items() if k != "lm_head.weight"}, folder / "model.safetensors", {"format": "pt"}
+    )
+    with pytest.raises(ModelError, match=r"has no lm_head\.weight"):
+        open_head(opened(folder))
+    short = {**tensors, "lm_head.weight": tensors["lm_head.weight"][:-1].clone()}
+    save_file(short, folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ModelError, match="with 300 rows"):
+        open_head(opened(folder))
+
+
+def test_in_quantised_files(tmp_path: Path) -> None:
+    """Where the output table is stored as it is; with neurons switched off beside it, in their codes."""
+    from support import packed_models
+
+    packed, _ = packed_models.save(tmp_path, "gptq-4")
+    target, base = opened(packed), load_model(packed, device="cpu")
+    ids = {"Han": np.array([3, 5]), "Cyrillic": np.array([4])}
+    tokens = {script: Tokens(len(own), 0, 0) for script, own in ids.items()}
+    silence = replace(silence_of(target), ids=ids, tokens=tokens)
+    recipe = Recipe(Base("tiny"), (Edit("off", "deactivate"),), "edit", scripts=SCRIPTS)
+    neurons = to_steer(packed_models.LAYERS, packed_models.WIDTH)
+    made = bake(target, neurons, recipe, tmp_path / "out", silence=silence)
+    assert made.manifest.quantised
+    assert verify_bytes(tmp_path / "out", target, neurons).problems == ()
+    inputs = {"input_ids": torch.tensor([[6, 7, 8]])}
+    modules = activation_modules(base, target.feed_forward.family)
+    with torch.inference_mode(), steered(modules, made.carried.plan), silenced(base, silence, SCRIPTS):
+        hooked = base(**inputs).logits
+    with torch.inference_mode():
+        found = load_model(tmp_path / "out", device="cpu")(**inputs).logits
+    assert (found - hooked).abs().max() <= 1e-2 * hooked.abs().max()
+
+
+def test_a_quantised_output_layer(tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+    from support import packed_models
+
+    packed, _ = packed_models.save(tmp_path, "gptq-4")
+    path = packed / "model.safetensors"
+    tensors = load_file(path)
+    tensors["lm_head.qweight"] = tensors.pop("lm_head.weight").to(torch.int32)
+    save_file(tensors, path, {"format": "pt"})
+    with pytest.raises(ModelError, match=r"several parts \(lm_head\.qweight\)"):
+        open_head(opened(packed))
