@@ -245,7 +245,7 @@ def test_every_key_of_a_file_is_described(place: Path) -> None:
         elif path.suffix == ".json" and kinds.kind(path) in ours:
             found |= keys(json.loads(path.read_text(encoding="utf-8")))
     assert {"certificate", "cleared", "dominance", "worst_kind", "per_text", "overlap", "settings"} <= found
-    varying = re.compile(r"[a-z]{2}(-[a-z]{2})?")  # languages and pairs of them
+    varying = re.compile(r"[a-z]{2}(-[a-z]{2}|\.[0-9]+)?")  # languages, pairs of them, and their readers
     strange = {key for key in found if not varying.fullmatch(key)} - described - {*adapters.NAMES, *find.METHODS}
     assert not strange, sorted(strange)
 
@@ -267,6 +267,8 @@ def of_header(path: Path) -> set[str]:
     header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
     own = {name: text for name, text in header.pop("__metadata__", {}).items() if name.startswith("monoglot_")}
     arrays = {re.sub(r"^[a-z]{2}\.", "LANG.", name) for name in header} if own else set()
+    arrays = {re.sub(r"^reader\..+", "reader.LANG.LAYER", name) for name in arrays}
+    arrays = {re.sub(r"^vector\..+", "vector.NAME.LAYER", name) for name in arrays}
     return {*own, *arrays}.union(*(keys(json.loads(text)) for text in own.values()))
 
 
