@@ -244,8 +244,8 @@ def _hooked(base: Any, what: Carried, others: AbstractContextManager[None]) -> I
 class Deviations:
     """The deviations of a checkpoint with a calibrated carrier, while it runs.
 
-    They say how far the activation of the neurons that carry a constant (those that are pinned, and the slots of `add`),
-    which should be act(t) on every token, is from it: a/act(t) − 1. All of a layer are alike, so one is looked at.
+    They say how far the activation of the neurons that carry a constant (those that are pinned, the slots of `add`, and those
+    that carry a vector), which should be act(t) on every token, is from it: a/act(t) − 1. All of a layer are alike, so one is looked at.
     """
 
     def __init__(self, baked: Any, target: Target, what: Carried) -> None:
@@ -260,6 +260,12 @@ class Deviations:
             (number, module, int(carrying[0]), float(what.calibration.levels[number]))
             for number, (module, layer) in enumerate(zip(modules, what.plan.layers, strict=True))
             if len(carrying := layer.neurons[layer.pinned] if layer.pinned.any() else layer.freed[: layer.added.sum()])
+        ]
+        seen = {number for number, *_ in self.watched}
+        self.watched += [
+            (each.block, modules[each.block], each.slot, float(what.calibration.levels[each.block]))
+            for each in what.vectors
+            if each.calibrated and each.slot is not None and each.block not in seen
         ]
 
     @contextmanager

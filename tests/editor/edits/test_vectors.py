@@ -172,6 +172,8 @@ def test_by_a_neuron_that_is_on(model_type: str, tmp_path: Path) -> None:
     assert max(one.max_logit / one.largest_logit for one in certificate.logits.by_language.values()) < 3 * TOLERANCE
     assert max(one.max_logit for one in certificate.approximation.by_language.values()) > MOVED
     assert result.carried.spared == 1
+    assert certificate.approximation.activation
+    assert certificate.approximation.activation.all > 0  # w·x is anything but 1 here
     assert rebuild(out, opened(folder), tmp_path / "again").differ == {}
 
 
