@@ -245,7 +245,8 @@ class Deviations:
     """The deviations of a checkpoint with a calibrated carrier, while it runs.
 
     They say how far the activation of the neurons that carry a constant (those that are pinned, the slots of `add`, and those
-    that carry a vector), which should be act(t) on every token, is from it: a/act(t) − 1. All of a layer are alike, so one is looked at.
+    that carry a vector), which should be act(t) on every token, is from it: a/act(t) − 1. All of a layer are alike, so one is
+    looked at.
     """
 
     def __init__(self, baked: Any, target: Target, what: Carried) -> None:
