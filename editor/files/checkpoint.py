@@ -120,8 +120,8 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 100 else text[:97] + "…"
 
 
-def _tensor(name: str, entry: Any, place: str) -> Tensor:
-    """Read a tensor from its header entry; its offsets are still relative to the data."""
+def _tensor(name: str, entry: Any, place: str, start: int) -> Tensor:
+    """Read a tensor from its header entry; `start` is where the data starts, which its offsets are relative to."""
     if not isinstance(entry, dict):
         raise CheckpointError(
             f"{place}: the header's entry for {_shown(name)} is not an object. The file is damaged: download it again."
@@ -148,7 +148,7 @@ def _tensor(name: str, entry: Any, place: str) -> Tensor:
             f"{place}: tensor {_shown(name)} claims bytes {begin} to {end}, "
             f"which is not what {dtype} of shape {_shown(shape)} takes. The file is damaged: download it again."
         )
-    return Tensor(name, dtype, tuple(shape), begin, end)
+    return Tensor(name, dtype, tuple(shape), start + begin, start + end)
 
 
 def read_shard(path: Path) -> Shard:
@@ -184,24 +184,23 @@ def read_shard(path: Path) -> Shard:
     about = header.get("__metadata__", {})
     if not isinstance(about, dict) or not all(isinstance(value, str) for value in about.values()):
         raise CheckpointError(f"{path}: __metadata__ in the header is not a map of strings. Download the file again.")
-    place = str(path)
-    relative = [_tensor(name, entry, place) for name, entry in header.items() if name != "__metadata__"]
-    relative.sort(key=lambda tensor: (tensor.begin, tensor.end))
-    start, at = 8 + length, 0
-    for tensor in relative:
+    place, start = str(path), 8 + length
+    tensors = [_tensor(name, entry, place, start) for name, entry in header.items() if name != "__metadata__"]
+    tensors.sort(key=lambda tensor: (tensor.begin, tensor.end))
+    at = start
+    for tensor in tensors:
         if tensor.begin != at:
             problem = "overlaps the tensor before it" if tensor.begin < at else "leaves a hole before it"
             raise CheckpointError(
                 f"{place}: tensor {_shown(tensor.name)} {problem}. The file is damaged: download it again."
             )
         at = tensor.end
-    if start + at != size:
-        problem = "is truncated" if size < start + at else "has extra bytes at its end"
+    if at != size:
+        problem = "is truncated" if size < at else "has extra bytes at its end"
         raise CheckpointError(
-            f"{place} {problem}: the header asks for {start + at:,} bytes, the file has {size:,}. Download it again."
+            f"{place} {problem}: the header asks for {at:,} bytes, the file has {size:,}. Download it again."
         )
-    placed = tuple(Tensor(t.name, t.dtype, t.shape, start + t.begin, start + t.end) for t in relative)
-    return Shard(path, size, prefix + text, placed)
+    return Shard(path, size, prefix + text, tuple(tensors))
 
 
 def _unreadable(path: Path, error: OSError) -> CheckpointError:
@@ -335,10 +334,11 @@ def read_checkpoint(folder: Path, *, quantised: bool = False) -> Checkpoint:
     held: dict[str, str] = {}
     for shard in shards:
         check_link(shard.path, folder)
+        name = shard.path.name
         for tensor in shard.tensors:
             if tensor.name in held:
                 raise CheckpointError(f"{folder}: tensor {_shown(tensor.name)} lies in two shards. Download it again.")
-            held[tensor.name] = shard.path.name
+            held[tensor.name] = name
     _check_index(folder, names, held)
     return Checkpoint(folder, config, shards)
 

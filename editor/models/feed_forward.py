@@ -109,7 +109,11 @@ def unstacked(checkpoint: Checkpoint) -> Checkpoint:
         return checkpoint
     pattern = re.compile(rf"{TEXT_PREFIX.pattern}{family.layer_pattern}\.(?P<rest>.+)")
 
+    ends = tuple(stacked)
+
     def is_stacked(tensor: Tensor) -> bool:
+        if not tensor.name.endswith(ends):  # of most tensors that is all there is to ask
+            return False
         match = pattern.fullmatch(tensor.name)
         return bool(match) and stacked.get(match["rest"]) == len(tensor.shape)  # type: ignore[index]
 
@@ -153,7 +157,8 @@ def locate(checkpoint: Checkpoint) -> FeedForward:
     _check_width(checkpoint, found, config)
     _check_experts(checkpoint, found, config)
     if found.mixture:
-        check_biases(checkpoint.folder, model_type, config, ((each.name, each.tensor.name) for each in own))
+        names = ((each.name, each.tensor.name) for each in own if each.expert < 0)
+        check_biases(checkpoint.folder, model_type, config, names)
     _check_whole(checkpoint, found, own)
     _check_dense(checkpoint, found, config)
     return found
@@ -198,10 +203,12 @@ def _outputs(checkpoint: Checkpoint, family: Family, model_type: str, named: Seq
     found: dict[str, Outputs] = {}
     for prefix, layer, name, expert, shard, tensor in named:
         if name in known:
-            network = next(  # where files of a family lie in two ways, the shape tells
-                (one for one in known[name] if tensor.shape[1 - one.neuron_axis : 2 - one.neuron_axis] == (hidden,)),
-                known[name][0],
-            )
+            network = known[name][0]
+            if len(known[name]) > 1:  # where files of a family lie in two ways, the shape tells
+                own_axes = (
+                    one for one in known[name] if tensor.shape[1 - one.neuron_axis : 2 - one.neuron_axis] == (hidden,)
+                )
+                network = next(own_axes, network)
             key = (layer, 0 if not network.part else 1 if network.part != EXPERTS else 2, expert)
             if key in (own := found.setdefault(prefix, {})):
                 raise CheckpointError(
