@@ -115,9 +115,10 @@ def test_into_activation_up_and_out_are_wired_as_the_table_says(saved: Callable[
     base = saved(case.model_type, **case.config)
     feed_forward, model = locate(read_checkpoint(base)), live(base)
     family, width, seen = feed_forward.family, feed_forward.width, dict[str, torch.Tensor]()
+    modules = activation_modules(model, family)  # they may be made here
     name = {module: name for name, module in model.named_modules()}
     handles = []
-    for layer, module in enumerate(activation_modules(model, family)):
+    for layer, module in enumerate(modules):
         start = name[module].removesuffix(family.activation)
         watched = {"into": family.into, "up": family.up, "a": family.activation, "out": family.out}
         for part, path in watched.items():
