@@ -155,11 +155,15 @@ def context(manifest: Manifest, recipe: str, method: dict[str, Any]) -> dict[str
         "answers": tables.answers(evaluation["activated"]) if evaluation.get("activated") else [],
         "overall": tables.overall(manifest.measures.get("activated") or {}),
         "wanted": tables.wanted(manifest.measures.get("activated") or {}),
+        "drawn": bool((manifest.measures.get("activated") or {}).get("temperature")),
+        "answered_by": tables.cell(tables.answered_by(manifest.measures.get("activated") or {})),
         "strength": tables.strength(strength) if strength else [],
         "strength_figure": picture(found["strength"], manifest.files) if strength else "",
         "samples": _samples(manifest),
         "kept_answers": [
-            (found[name], tables.answers(evaluation[name])[0]) for name in ("same_language", "asked") if name in found
+            (found[name], tables.answers(evaluation[name])[0], tables.cell(tables.answered_by(evaluation[name])))
+            for name in ("same_language", "asked")
+            if name in found
         ],
         "sections": [
             {"part": part, "figure": picture(part, manifest.files)} for name, part in found.items() if name in ON_CARD

@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 ARGUMENT = re.compile(r"`([a-z_]+(?:=False)?)`")
 ARGUMENTS = """
-above_tolerance activate aligned base batch_size budget calibrate calibration carrier chat context corpus create_pr
-deactivate device dtype force hold judge judge_model languages layers model op outputs point private prompts public python
-quantile quantizer rate readers redirect revision scale shared spare strength system tag
-threshold timeout tolerance tuned untie unverified value vector work
-memory scratch stream device_map tensor_parallel
+above_tolerance activate aligned base base_engine base_here base_served batch_size budget calibrate calibration
+carrier chat context corpus create_pr deactivate device device_map dtype engine force hold judge judge_model
+languages layers memory model op outputs point private prompts public python quantile quantizer rate readers
+redirect revision scale scratch served shared spare stream strength system tag tensor_parallel threshold timeout
+tolerance tuned untie unverified value vector work
 """
 OPTIONS = {  # what the library's messages call by the names of its arguments -> the options
     **{name: f"--{name.replace('_', '-')}" for name in ARGUMENTS.split()},

@@ -15,6 +15,7 @@
     ├── CardError           a model card whose metadata cannot be read, or that the Hub would refuse
     ├── RunError            a runtime that is not there, crashed or refused
     │   └── LateError       a runtime that took too long
+    ├── EngineError         the engine that serves a model cannot be reached, refuses, or its replies are malformed
     ├── JudgeError          the judge model cannot be reached, refuses, or its server's replies are malformed
     └── PublishError        the Hub cannot be reached, refuses, or has something else than what was sent
         ├── ConflictError   the repository was changed between reading and writing it
@@ -79,6 +80,10 @@ class RunError(MonoglotError):
 
 class LateError(RunError):
     """A runtime took too long."""
+
+
+class EngineError(MonoglotError):
+    """The engine that serves a model cannot be asked."""
 
 
 class JudgeError(MonoglotError):

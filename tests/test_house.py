@@ -103,6 +103,7 @@ COVERED = {
     "editor/runtimes/adapters/mlx.py": "editor/runtimes/adapters/test___init__.py",
     "editor/runtimes/adapters/onnxruntime.py": "editor/runtimes/adapters/test___init__.py",
     "editor/runtimes/adapters/openvino.py": "editor/runtimes/adapters/test___init__.py",
+    "editor/runtimes/adapters/serve.py": "editor/runtimes/test_serving.py",
     "editor/runtimes/adapters/transformers.py": "editor/runtimes/test_process.py",
     "editor/runtimes/adapters/worker.py": "editor/runtimes/test_process.py",
     "editor/statistics/detection.py": "editor/statistics/test_detect.py",

@@ -221,7 +221,7 @@ def generation(found: Mapping[str, Any]) -> list[Table]:
     asked = ", asked for in so many words" if found.get("answer_in") else ""
     prompts = [f"{code} {count(number)}" for code, number in (found.get("prompts") or {}).items()]
     note = f"Prompts: {', '.join(prompts)}. {_legend(keys)}" if prompts else _legend(keys)
-    note = f"{overall(found)} {note}".strip()
+    note = " ".join(filter(None, (overall(found), answered_by(found), note)))
     return [Table(f"answers in {wanted(found)}{asked}", head, rows, note, marked)]
 
 
@@ -245,6 +245,29 @@ def overall(found: Mapping[str, Any]) -> str:
         f"In all: {share(own.get('accuracy'))} of {count(own['answers'])} answers ({between(own.get('interval'))} by "
         f"chance), {share(own.get('whole'))} whole besides, {share(own.get('leaks'))} with a letter of another script.{few}"
         + (f" Relevance, in nats a token: {', '.join(about)}." if about else "")
+    )
+
+
+def answered_by(found: Mapping[str, Any]) -> str:
+    """Say which engine wrote the answers, of which version and dtype, and how it was asked; nothing of transformers."""
+    engines = found.get("engine")
+    if not isinstance(engines, Mapping) or not engines:
+        return ""
+    said = {name: _engine(about) for name, about in engines.items() if isinstance(about, Mapping)}
+    who = said.get(MODELS[1]) or next(iter(said.values()), "an engine")
+    others = [f"{name} by {other}" for name, other in said.items() if other != who]
+    asked = [f"temperature {found['temperature']:g}"] if found.get("temperature") else ["greedy"]
+    asked += [f"seed {found.get('seed')}"] * bool(found.get("temperature"))
+    asked += ["in its chat template"] * bool(found.get("chat")) + ["after a system prompt"] * bool(found.get("system"))
+    asked += ["without a repetition penalty"] * ("repetition_penalty" in found and found["repetition_penalty"] is None)
+    said_of = f"Answers by {'; '.join([who, *others])}, {', '.join(asked)}"
+    return f"{said_of}. No neurons can be hooked in an engine, so random ones are missing."
+
+
+def _engine(about: Mapping[str, Any]) -> str:
+    name, version, dtype = (about.get(key) for key in ("name", "version", "dtype"))
+    return f"{name or 'an engine that does not say its name'}{f' {version}' if version else ''}" + (
+        f" in {dtype}" if dtype else " in a dtype that it does not say"
     )
 
 
@@ -274,6 +297,8 @@ def answers(found: Mapping[str, Any]) -> list[Table]:
         RANDOM: (RANDOM, "accuracy"), "perplexity of the answers": ("this model", "perplexity"),
         "of real text": (REAL, "perplexity"), "repeated 3-grams": ("this model", "repetition"),
     }  # fmt: skip
+    if all(RANDOM not in by for by in by_language.values()):
+        del columns[RANDOM]
     lines = {
         f"{ANSWERS[key][0]}, {name}": (name, key)
         for key, names in {

@@ -7,7 +7,7 @@ import click
 
 from ...editor.measures.options import GENERATE, LEAKS, OF_NEURONS, Options
 from ..console import answer, listener, note
-from ..options import device_options, given, split, stream_options
+from ..options import Function, device_options, given, split, stream_options
 from ..steps.evaluate import show_findings
 from ..terminal import quoted
 
@@ -16,13 +16,68 @@ if TYPE_CHECKING:
 
 ANSWERS = ("generate", "deactivate_each")
 WHOLE = {"similarity", "deactivate_each"}  # measures that run the whole model
+OF_ENGINES = ("temperature", "seed", "base_here")
+OF_SERVERS = ("base_engine", "served", "base_served", "engine_key_env", "engine_dtype")
+OF_VLLM = ("tensor_parallel_size", "python")
+VLLM = "vllm"
 WRITTEN = (*ANSWERS, "leaks")
 USED_BY = {  # the measures that an option has something to say to
     "corpus": ("perplexity",), "text_tokens": ("perplexity",), "context": ("perplexity",), "aligned": ("similarity",),
     "shared": ("perplexity", "deactivate_each"), "prompts": WRITTEN, "chat": WRITTEN, "count": WRITTEN,
     "tokens": WRITTEN, "samples": WRITTEN, "judge": ANSWERS, "answer_in": ("generate",), "same_language": ("generate",),
-    "answers": ("leaks",),
+    "answers": ("leaks",), "engine": ("generate",), "system": ANSWERS,
 }  # fmt: skip
+
+
+def engine_options(function: Function) -> Function:
+    """Add the options about who writes the answers, where that is not transformers."""
+    for option in reversed(
+        [
+            click.option(
+                "--engine",
+                metavar="vllm|URL",
+                help="With --generate: who writes the answers. `vllm` is started for the base and for the checkpoint; a "
+                "URL is that of an OpenAI-compatible server where they are served. Without it transformers writes them.",
+            ),
+            click.option(
+                "--served", metavar="NAME", help="The checkpoint's name at the URL. Default: the only one there."
+            ),
+            click.option("--base-served", metavar="NAME", help="The base's name there. Default: the only one there."),
+            click.option("--base-engine", metavar="URL", help="Where the base is served, if not at the same URL."),
+            click.option(
+                "--engine-key-env",
+                metavar="VARIABLE",
+                default=Options.engine_key_env,
+                show_default=True,
+                help="The environment variable that holds the servers' key, if they take one.",
+            ),
+            click.option(
+                "--engine-dtype", metavar="NAME", help="What the servers compute in, where they don't say it."
+            ),
+            click.option(
+                "--tensor-parallel-size", type=click.IntRange(1), default=1, help="With --engine vllm: on so many GPUs."
+            ),
+            click.option("--python", metavar="PATH", help="With --engine vllm: the interpreter that has it."),
+            click.option(
+                "--temperature",
+                type=click.FloatRange(0),
+                default=Options.temperature,
+                show_default=True,
+                help="Of an engine; 0 is greedy.",
+            ),
+            click.option(
+                "--seed", type=click.IntRange(0), default=Options.seed, show_default=True, help="Of an engine."
+            ),
+            click.option(
+                "--base-here/--no-base-here",
+                default=True,
+                help="Load the base here too, to see how likely each answer is. Without it loops and empty answers are seen, "
+                "word salad is not.",
+            ),
+        ]
+    ):
+        function = option(function)
+    return function
 
 
 @click.command("evaluate")
@@ -78,6 +133,8 @@ USED_BY = {  # the measures that an option has something to say to
     "--answer-in", metavar="LANG", help="With --generate: ask for answers in this language, in so many words."
 )
 @click.option("--chat", is_flag=True, help="Put the prompts into the model's chat template.")
+@click.option("--system", metavar="TEXT", help="With --chat: a system prompt.")
+@engine_options
 @click.option(
     "--languages",
     help="Languages of prompts and texts, comma-separated. Default: all of the neurons that have some.",
@@ -143,6 +200,8 @@ def command(
     monoglot evaluate OUT --leaks
     monoglot evaluate OUT --generate --same-language --prompts prompts.jsonl
     monoglot evaluate google/gemma-3-270m neurons.json --all --corpus texts/ -o findings
+    monoglot evaluate OUT --generate --engine vllm --tensor-parallel-size 4 --python vllm-env/bin/python
+    monoglot evaluate OUT --generate --engine http://127.0.0.1:8000/v1 --served NAME --base-served BASE
     monoglot evaluate OUT --deactivate-each --judge http://127.0.0.1:8080/v1 --judge-model NAME
     """
     from ...cards.maker import CARD
@@ -158,7 +217,7 @@ def command(
     whole = [flag(name) for name in (*sorted(chosen & WHOLE), *([GENERATE] if generate else []))]
     if streaming.stream == "layers" and whole:
         raise click.UsageError(f"--stream layers goes with --perplexity; {', '.join(whole)} needs the model whole.")
-    settings = Options(languages=tuple(split(languages)), **options)
+    settings = Options(languages=tuple(split(languages)), dtype=dtype, **options)
     check(settings, chosen | ({GENERATE} if generate else set()) | ({LEAKS} if leaks else set()))
     check_judge(settings)
     subject = open_subject(model, neurons_path, base=base, device=device, dtype=dtype, streaming=streaming)
@@ -193,6 +252,15 @@ def check(settings: Options, asked: set[str]) -> None:
             raise click.UsageError(f"{idle[0]} goes with {' or '.join(map(flag, users))}.")
     if (settings.judge is None) != (settings.judge_model is None):
         raise click.UsageError("--judge URL and --judge-model NAME go together.")
+    if settings.system and not settings.chat:
+        raise click.UsageError("--system goes with --chat.")
+    for names, fits, what in (
+        (OF_ENGINES, settings.engine is not None, "--engine"),
+        (OF_SERVERS, settings.engine not in (None, VLLM), "--engine URL"),
+        (OF_VLLM, settings.engine == VLLM, "--engine vllm"),
+    ):
+        if not fits and (idle := given(*names)):
+            raise click.UsageError(f"{idle[0]} goes with {what}.")
     if settings.judge_dry_run and not settings.judge:
         raise click.UsageError("--judge-dry-run goes with --judge and --judge-model.")
 

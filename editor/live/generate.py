@@ -43,8 +43,8 @@ def continuations(
     return written
 
 
-def in_chat(tokenizer: Any, prompt: str) -> str:
-    """Put a prompt into the model's chat template, as a user's message that the model is to answer.
+def in_chat(tokenizer: Any, prompt: str, system: str | None = None) -> str:
+    """Put a prompt into the model's chat template, as a user's message that the model is to answer, after a system prompt.
 
     The beginning-of-text token is left out where the tokenizer puts one before every text anyway.
 
@@ -53,8 +53,9 @@ def in_chat(tokenizer: Any, prompt: str) -> str:
     if not getattr(tokenizer, "chat_template", None):
         raise ModelError("the model has no chat template. Leave `chat` out.")
     try:
+        first = [{"role": "system", "content": system}] if system else []
         text: str = tokenizer.apply_chat_template(
-            [{"role": "user", "content": prompt}], tokenize=False, add_generation_prompt=True
+            [*first, {"role": "user", "content": prompt}], tokenize=False, add_generation_prompt=True
         )
     except Exception as error:  # a template is a program, and raises what it likes
         raise ModelError(f"the model's chat template fails: {str(error).splitlines()[0]}. Leave `chat` out.") from None

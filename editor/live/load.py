@@ -41,8 +41,11 @@ def choose_dtype(folder: Path, device: str = "auto", dtype: str = "auto") -> str
     """`auto` is float32 on a CPU, and what the checkpoint's config says elsewhere."""
     if dtype != "auto":
         return dtype
-    if choose_device(device) == "cpu":
-        return "float32"
+    return "float32" if choose_device(device) == "cpu" else stored_dtype(folder)
+
+
+def stored_dtype(folder: Path) -> str:
+    """Return the dtype that a checkpoint's config says, float32 where it says none."""
     config = read_config(folder, quantised=True)
     text = text_config(config)
     keys = ((part, key) for part in (text, config) for key in ("dtype", "torch_dtype"))

@@ -8,7 +8,7 @@ relevance   how much likelier they are after their own prompt than after another
 lpr, wpr    the shares that hold line by line, and word by word (see `confusion`)
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -22,6 +22,8 @@ from .interval import interval
 from .leaks import CLEAN, Leaks, leaks
 from .quality import Quality, quality, rounded
 from .relevance import Relevance, relevance
+
+Writer = Callable[[Sequence[str], Progress], list[str]]  # prompts -> answers, without the prompts
 
 
 @dataclass(frozen=True)
@@ -117,27 +119,57 @@ def ask(
 
     `wanted` and `real` are by the prompt's language too. Raises CorpusError for a language that can't be identified.
     """
+    written = {variant.name: local(variant, tokenizer, tokens) for variant in variants}
+    return ask_writers(written, base, tokenizer, prompts, wanted, real, progress=progress)
+
+
+def local(variant: Variant, tokenizer: Any, tokens: int) -> Writer:
+    """Make what writes answers of at most `tokens` tokens with a live model."""
+
+    def write(prompts: Sequence[str], progress: Progress) -> list[str]:
+        with variant.inside():
+            return continuations(variant.model, tokenizer, prompts, tokens=tokens, progress=progress)
+
+    return write
+
+
+def ask_writers(
+    writers: Mapping[str, Writer],
+    base: Any,
+    tokenizer: Any,
+    prompts: Mapping[str, Sequence[str]],
+    wanted: Mapping[str, Sequence[str]],
+    real: Mapping[str, float | None],
+    *,
+    read: Mapping[str, Sequence[str]] | None = None,
+    progress: Progress | None = None,
+) -> dict[str, dict[str, Answers]]:
+    """Ask whoever writes, by name, and judge the answers, as `ask` does.
+
+    `read` are the prompts as a model reads them, in its chat template for example, for their relevance. `base` None judges
+    neither perplexity nor relevance.
+    """
+    read = read or prompts
     for languages in wanted.values():  # before the work
         for language in languages:
             check([language])
     asked = [prompt for own in prompts.values() for prompt in own]
     found: dict[str, dict[str, Answers]] = {}
-    for variant in variants:
+    for name, write in writers.items():
 
-        def advance(_: str, done: int, whole: int, name: str = variant.name) -> None:
+        def advance(_: str, done: int, whole: int, name: str = name) -> None:
             if progress:
-                progress(name, len(found) * whole + done, len(variants) * whole)
+                progress(name, len(found) * whole + done, len(writers) * whole)
 
-        with variant.inside():
-            texts = iter(continuations(variant.model, tokenizer, asked, tokens=tokens, progress=advance))
-        found[variant.name] = {
+        texts = iter(write(asked, advance))
+        found[name] = {
             language: judged(base, tokenizer, [next(texts) for _ in own], wanted[language], real.get(language))
             for language, own in prompts.items()
         }
     return {
         name: {
-            language: replace(own, relevance=relevance(base, tokenizer, prompts[language], own.texts))
-            if len(set(prompts[language])) > 1
+            language: replace(own, relevance=relevance(base, tokenizer, read[language], own.texts))
+            if base is not None and len(set(read[language])) > 1
             else own
             for language, own in by.items()
         }

@@ -1,6 +1,7 @@
 """Chooses the prompts, lets models answer them, and lets a judge score the answers if there is one."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from ..text import prompts as prompts_file
 from ..text.languages import name as english
 from ..text.questions import questions, with_request
 from . import judge
-from .answers import Answers, ask
+from .answers import Answers, Writer, ask_writers, local
 from .options import QUESTIONS, Options
 from .quality import Quality
 from .subject import Subject
@@ -61,7 +62,8 @@ def with_requests(prompts: Mapping[str, Sequence[str]], options: Options) -> dic
 
 def answers(
     subject: Subject,
-    variants: Sequence[Variant],
+    writers: Mapping[str, Writer],
+    base: Any,
     prompts: Mapping[str, Sequence[str]],
     wanted: Mapping[str, Sequence[str]],
     real: Mapping[str, Quality],
@@ -69,25 +71,38 @@ def answers(
     title: str,
     listener: Listener = NOBODY,
 ) -> tuple[dict[str, dict[str, Answers]], dict[str, dict[str, dict[str, Any]]]]:
-    """Ask, and measure the answers by variant and the prompt's language.
+    """Ask who writes, by name, and measure the answers by name and the prompt's language; `base` None sees no word salad.
 
     Returns the answers, and their figures, the judge's mean mark among them where there is a judge.
     """
     asked = with_requests(prompts, options)
     read = asked
-    if options.chat:
-        read = {language: [in_chat(subject.tokenizer, prompt) for prompt in own] for language, own in asked.items()}
+    if options.chat and base is not None:
+        chatting = partial(in_chat, subject.tokenizer, system=options.system)
+        read = {language: list(map(chatting, own)) for language, own in asked.items()}
     yardstick = {language: one.perplexity for language, one in real.items()}
     with listener.stage(title, "answers") as update:
-        found = ask(
-            variants, subject.model, subject.tokenizer, read, wanted, yardstick, tokens=options.tokens, progress=update
-        )
+        found = ask_writers(
+            writers, base, subject.tokenizer, asked, wanted, yardstick, read=read, progress=update
+        )  # fmt: skip
     graded = grade(found, asked, wanted, options, listener)
     figures = {
         name: {language: {**own.figures(), **graded[name][language]} for language, own in by.items()}
         for name, by in found.items()
     }
     return found, figures
+
+
+def by_live(subject: Subject, variants: Sequence[Variant], options: Options) -> dict[str, Writer]:
+    """Make what writes the answers of live models, by name, in their chat template where that was asked for."""
+
+    def chatting(write: Writer) -> Writer:
+        return lambda prompts, progress: write(
+            [in_chat(subject.tokenizer, prompt, options.system) for prompt in prompts], progress
+        )
+
+    written = {variant.name: local(variant, subject.tokenizer, options.tokens) for variant in variants}
+    return {name: chatting(write) for name, write in written.items()} if options.chat else written
 
 
 def grade(

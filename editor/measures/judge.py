@@ -14,9 +14,7 @@ How the server is asked, and what becomes of the key, is in `endpoint`.
 """
 
 import os
-import queue
 import re
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +23,7 @@ from typing import Any
 from ..errors import JudgeError
 from ..progress import Progress
 from .confusion import SYLLABIC
-from .endpoint import Endpoint, beginning, exchange, open_endpoint, parsed, refused
+from .endpoint import Endpoint, beginning, each, exchange, open_endpoint, parsed, refused
 
 PROMPT = Path(__file__).parent / "judge.md"
 SHORT, LONG = 64, 1024  # max_tokens
@@ -69,36 +67,15 @@ def judge(
     Raises JudgeError for a URL or key that can't be one, an unreachable or failing server, and malformed replies.
     """
     endpoint = open_endpoint(url, model, key, timeout, retries)
-    todo: queue.SimpleQueue[tuple[int, Item]] = queue.SimpleQueue()
-    done: queue.SimpleQueue[tuple[int, Verdict | BaseException]] = queue.SimpleQueue()
-    for numbered in enumerate(items):
-        todo.put(numbered)
+    done = 0
 
-    def work() -> None:
-        while not endpoint.stop.is_set():
-            try:
-                number, item = todo.get_nowait()
-            except queue.Empty:
-                return
-            try:
-                done.put((number, _verdict(endpoint, item)))
-            except BaseException as error:  # for the caller's thread
-                done.put((number, error))
+    def told(number: int, verdict: Verdict) -> None:
+        nonlocal done
+        done += 1
+        if progress:
+            progress("judge", done, len(items))
 
-    verdicts: dict[int, Verdict] = {}
-    try:
-        for _ in range(min(max(1, workers), len(items))):
-            threading.Thread(target=work, daemon=True).start()  # an executor's threads would hold up Ctrl-C
-        while len(verdicts) < len(items):
-            number, found = done.get()
-            if isinstance(found, BaseException):
-                raise found
-            verdicts[number] = found
-            if progress:
-                progress("judge", len(verdicts), len(items))
-    finally:
-        endpoint.stop.set()
-    return [verdicts[number] for number in range(len(items))]
+    return each(endpoint, items, _verdict, workers=workers, told=told)
 
 
 def check(url: str, model: str, key: str | None = None, *, timeout: float = 20, retries: int = 2) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from .. import embedded
 from ..edits.applied import applied
+from ..edits.carriers import Carried
 from ..edits.hooks import random_plan, random_redirection, random_vectors
 from ..edits.manifest import carried_in
 from ..errors import CorpusError, VerificationError
@@ -24,10 +25,11 @@ from ..text.corpus import Text, open_corpus
 from ..text.tokens import Packed, read_texts
 from . import similarity as alike
 from .answers import real_text, together
-from .interview import answers, choose_prompts, settings
+from .interview import answers, by_live, choose_prompts, settings
 from .matrix import as_data, perplexity_matrices, switched_off
 from .options import GENERATE, LEAKS, Options
 from .quality import rounded
+from .served import Served
 from .still_written import leaks
 from .subject import Subject
 
@@ -126,20 +128,16 @@ def generate(subject: Subject, options: Options, listener: Listener = NOBODY) ->
     wanted = {language: moved.get(language) or activated or (language,) for language in prompts}
     for code in {code for codes in wanted.values() for code in codes}:  # before models are loaded
         identify.check([code])
-    control = random_plan(what.plan, subject.target.feed_forward.width, blocks=subject.target.feed_forward.blocks)
-    drawn = random_redirection(what.tokens.redirection) if what.tokens else None
-    random = partial(
-        applied, subject.model, subject.target, subject.modules, control, drawn, vectors=random_vectors(what.vectors)
-    )
-    variants = [
-        Variant(BASE, subject.model),
-        Variant(THIS, subject.baked()),
-        Variant(RANDOM, subject.model, random),
-    ]
-    real = real_text(subject.model, subject.tokenizer, wanted, options.tokens)
-    found, figures = answers(subject, variants, prompts, wanted, real, options, "generate", listener)
+    served = Served(subject, options, BASE, THIS, listener.told) if options.engine else None
+    base = subject.model if options.base_here or not served else None
+    real = real_text(base, subject.tokenizer, wanted, options.tokens)
+    writers = served.writers if served else by_live(subject, _variants(subject, what), options)
+    found, figures = answers(subject, writers, base, prompts, wanted, real, options, "generate", listener)
+    if served:
+        served.kept.done()
     return key, {
         **settings(options, prompts),
+        **(served.record() if served else {}),
         "wanted": {language: list(codes) for language, codes in wanted.items()},
         "by_language": {
             language: {**{name: by[language] for name, by in figures.items()}, REAL: rounded(real[language])}
@@ -154,6 +152,16 @@ def generate(subject: Subject, options: Options, listener: Listener = NOBODY) ->
     }
 
 
+def _variants(subject: Subject, what: Carried) -> list[Variant]:
+    """Return the base, the checkpoint, and the base with random neurons in the same way, live."""
+    control = random_plan(what.plan, subject.target.feed_forward.width, blocks=subject.target.feed_forward.blocks)
+    drawn = random_redirection(what.tokens.redirection) if what.tokens else None
+    random = partial(
+        applied, subject.model, subject.target, subject.modules, control, drawn, vectors=random_vectors(what.vectors)
+    )
+    return [Variant(BASE, subject.model), Variant(THIS, subject.baked()), Variant(RANDOM, subject.model, random)]
+
+
 def deactivate_each(subject: Subject, options: Options, listener: Listener = NOBODY) -> dict[str, Any]:
     """Repeat the paper's open-ended task, scored by the prompt's language.
 
@@ -164,7 +172,10 @@ def deactivate_each(subject: Subject, options: Options, listener: Listener = NOB
     off, sizes = switched_off(subject.model, subject.target.feed_forward, subject.neurons, options.shared)
     variants = [Variant("none", subject.model), *sorted(off, key=lambda variant: variant.name != "random")]
     real = real_text(subject.model, subject.tokenizer, wanted, options.tokens)
-    found, figures = answers(subject, variants, prompts, wanted, real, options, "deactivate each", listener)
+    writers = by_live(subject, variants, options)
+    found, figures = answers(
+        subject, writers, subject.model, prompts, wanted, real, options, "deactivate each", listener
+    )
     return {
         **settings(options, prompts),
         "shared": options.shared,

@@ -10,6 +10,7 @@ GENERATE = "generate"  # of a checkpoint alone
 LEAKS = "leaks"  # likewise
 QUESTIONS = "questions"  # in place of a file of prompts: those that ship with the package
 KEY_VARIABLE = "MONOGLOT_JUDGE_KEY"
+ENGINE_KEY_VARIABLE = "MONOGLOT_ENGINE_KEY"
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,12 @@ class Options:
     the beginnings of the embedded texts. `answer_in` is a language that the prompts ask for in so many words. With
     `same_language` an answer counts when it is in the prompt's own language. `judge` is the address of an
     OpenAI-compatible API, `judge_model` the name of the judge there. `answers` are drawn to see whether a script leaks.
+
+    `engine` is who writes the answers: "vllm", started by the interpreter `python` on `tensor_parallel_size` GPUs in
+    `dtype`, or the address of an OpenAI-compatible server, where the checkpoint is called `served`; its base is called
+    `base_served` there, or at `base_engine`. None is transformers. `engine_dtype` is what such a server computes in, where it
+    does not say that. `base_here` loads the base here too, which judges what was written. `system`, `temperature` and `seed`
+    are how an engine is asked; a system prompt goes with `chat`.
     """
 
     corpus: tuple[str, ...] = ()
@@ -36,6 +43,19 @@ class Options:
     samples: int = 1
     answers: int = 1000
     same_language: bool = False
+    engine: str | None = None
+    base_engine: str | None = None
+    served: str | None = None
+    base_served: str | None = None
+    engine_key_env: str = ENGINE_KEY_VARIABLE
+    engine_dtype: str | None = None
+    tensor_parallel_size: int = 1
+    python: str | None = None
+    dtype: str = "auto"
+    base_here: bool = True
+    system: str | None = None
+    temperature: float = 0.0
+    seed: int = 0
     judge: str | None = None
     judge_model: str | None = None
     judge_key_env: str = KEY_VARIABLE

@@ -49,17 +49,20 @@ def quality(
 ) -> Quality:
     """Measure what `base`, a live model, finds of `texts`, each cut to its first `tokens` tokens.
 
-    `real` is the perplexity of real text; without it word salad is not told apart.
+    `real` is the perplexity of real text; without it word salad is not told apart, nor without a base, for which there is no
+    perplexity.
     """
     rows = token_ids(tokenizer, texts, tokens)
     head = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
-    nats = log_loss(base, [head + row for row in rows])  # (n,)
-    predicted = np.array([max(0, len(head) + len(row) - 1) for row in rows], np.int64)
+    nats, predicted = np.zeros(len(rows)), np.zeros(len(rows), np.int64)  # (n,)
+    if base is not None:
+        nats = log_loss(base, [head + row for row in rows])
+        predicted = np.array([max(0, len(head) + len(row) - 1) for row in rows], np.int64)
     grams = [[tuple(row[at : at + GRAM]) for at in range(len(row) - GRAM + 1)] for row in rows]
     every = np.array([len(own) for own in grams], np.int64)
     repeated = every - np.array([len(set(own)) for own in grams], np.int64)
     broken = np.array([not row for row in rows], np.bool_) | (repeated > LOOP * every)
-    if real is not None:
+    if real is not None and base is not None:
         broken |= ~(nats <= predicted * math.log(SALAD * real))  # NaN is salad
     return Quality(
         _exp(float(nats.sum() / predicted.sum())) if predicted.sum() else None,

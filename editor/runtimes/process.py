@@ -165,7 +165,7 @@ def _work(
             folder = Path(request["folder"])
             places["folder"] = str(apart.view(folder, Path(scratch, "model", folder.resolve().name or "model")))
         asked.write_text(json.dumps({**request, "runtime": name, **places}))
-        with log.open("wb") as output, _lifeline() as fd:
+        with log.open("wb") as output, lifeline() as fd:
             worker = subprocess.Popen(
                 [python, "-I", str(WORKER), what, str(asked), str(fd)], stdin=subprocess.DEVNULL, stdout=output,
                 stderr=subprocess.STDOUT, cwd=scratch, start_new_session=True, pass_fds=(fd,),
@@ -176,9 +176,9 @@ def _work(
             except subprocess.TimeoutExpired:
                 raise LateError(f"{name} was not done after {timeout:.0f} s. Allow more with `timeout`.") from None
             finally:
-                _end(worker)
+                end(worker)
         if code or not answers.is_file():
-            raise RunError(f"{name} {installed.version} failed: {_reason(code, log)}")
+            raise RunError(f"{name} {installed.version} failed: {reason(code, log)}")
         return json.loads(answers.read_text())
 
 
@@ -196,7 +196,7 @@ def _wait(worker: "subprocess.Popen[bytes]", timeout: float, done: Path, told: C
 
 
 @contextlib.contextmanager
-def _lifeline() -> Iterator[int]:
+def lifeline() -> Iterator[int]:
     """Yield the reading end of a pipe that closes however this process ends, as it alone holds the other end."""
     read, write = os.pipe()
     try:
@@ -206,14 +206,14 @@ def _lifeline() -> Iterator[int]:
         os.close(write)
 
 
-def _end(worker: "subprocess.Popen[bytes]") -> None:
+def end(worker: "subprocess.Popen[bytes]") -> None:
     """End the worker and whatever it started: runtimes leave servers and engines behind."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(worker.pid, signal.SIGKILL)
     worker.wait()
 
 
-def _reason(code: int, log: Path) -> str:
+def reason(code: int, log: Path) -> str:
     """Return the last line of the log that speaks of an error, or else the last line."""
     if code < 0:
         return f"it was ended by {signal.Signals(-code).name}."
