@@ -1,12 +1,16 @@
 """monoglot tokens: text in, which language uses which token out."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from ..console import bar, note
-from ..options import corpus_options, device_options, split
+from ..options import corpus_options, device_options, split, stream_options
 from ..steps.tokens import show_vocabulary
+
+if TYPE_CHECKING:
+    from ...editor.live.streaming import Streaming
 
 
 @click.command("tokens")
@@ -37,6 +41,7 @@ from ..steps.tokens import show_vocabulary
     "--point LAYER`, which needs --layers as well.",
 )
 @device_options
+@stream_options
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The file to write.")
 @click.option("--force", is_flag=True, help="Replace the file if it exists.")
 @click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")
@@ -51,6 +56,7 @@ def command(
     readers: str | None,
     device: str,
     dtype: str,
+    streaming: "Streaming",
     output: Path,
     force: bool,
     as_json: bool,
@@ -80,6 +86,8 @@ def command(
     places = [int(word) if word.isdecimal() else -1 for word in split(readers)] if readers else []
     if any(place < 0 for place in places):
         raise click.UsageError(f"--readers {readers}: write the numbers of layers, for example --readers 9,14.")
+    if streaming.stream == "layers" and (outputs or places):
+        raise click.UsageError("--stream layers goes with --layers; --outputs and --readers need the model whole.")
     if not corpus:
         raise click.UsageError("Name the text with --corpus.")
     if output.exists() and not force:
@@ -95,7 +103,7 @@ def command(
         found = replace(found, outputs=recorded)
     if layers:
         with bar("layers", "texts") as update:
-            means = record_residual(target, texts, device=device, dtype=dtype, progress=update)
+            means = record_residual(target, texts, device=device, dtype=dtype, streaming=streaming, progress=update)
         found = replace(found, residual=means)
     if places:
         with bar("readers", "texts") as update:

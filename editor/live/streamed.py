@@ -6,7 +6,7 @@ is read.
 """
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -60,6 +60,34 @@ def streamed(
         finally:
             for layered in models:
                 layered.skeleton.unload_head()
+
+
+def through_layers(
+    layered: Layered, ids: "Sequence[torch.Tensor]", streaming: Streaming, begin: Callable[[int, int], None]
+) -> None:
+    """Run batches, (B, T), through every layer, for what hooks see there; `begin` is told each layer and batch before.
+
+    Raises ModelError when there is no room for a layer, OutputError when there is none for hidden states.
+    """
+    import torch
+
+    ahead, left = plan_layers(layered, max((batch.numel() for batch in ids), default=1), streaming.memory)
+    device = layered.skeleton.device
+    with (
+        tempfile.TemporaryDirectory(dir=streaming.scratch, prefix=".monoglot-") as scratch,
+        closing(States(Path(scratch), keeping=False)) as states,
+        layered.running(),
+        torch.inference_mode(),
+    ):
+        for layer in layered.each(ahead=ahead):
+            for number, batch in enumerate(ids):
+                begin(layer, number)
+                before = states.get(number)
+                after = layered.run(batch, layer, before.on(device) if before else None)
+                if layer == number == 0:
+                    states.expect(after.size * sum(one.numel() for one in ids) // batch.numel(), left)
+                states.put(number, after)
+            states.turn()
 
 
 class Streamed:

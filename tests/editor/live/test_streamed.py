@@ -26,6 +26,7 @@ from monoglot.editor.models.source import resolve
 from monoglot.editor.models.target import Target, open_target
 from monoglot.editor.neurons import neurons
 from monoglot.editor.proof.logits import verify_live
+from monoglot.editor.statistics.record_residual import record_residual
 from monoglot.editor.text.corpus import open_corpus
 from monoglot.editor.text.tokens import read_texts
 
@@ -143,3 +144,15 @@ def test_no_room_for_one_layer(model: Path, corpus: Path) -> None:
     texts = read_texts(open_target(resolve(str(model))), open_corpus([str(corpus)]), tokens=60, context=32)
     with pytest.raises(ModelError, match=r"no room for one layer"):
         measure([Variant("plain", layered.skeleton.model)], texts, layered=[layered], streaming=Streaming(memory=1))
+
+
+@pytest.mark.parametrize("name", ["llama", "gemma2", "gpt2"])
+def test_means_of_the_residual_stream_are_those_of_the_whole_model(name: str, tmp_path: Path, corpus: Path) -> None:
+    target = open_target(resolve(str(tiny.save_model(tmp_path / "model", name))))
+    texts = open_corpus([str(corpus)])
+    whole, by_layer = (
+        record_residual(target, texts, device="cpu", streaming=Streaming(stream)) for stream in ("off", "layers")
+    )
+    np.testing.assert_allclose(by_layer.centres, whole.centres, rtol=1e-6, atol=1e-7)
+    np.testing.assert_allclose(by_layer.rms, whole.rms, rtol=1e-9)
+    assert np.abs(whole.centres).max() > 0.01
