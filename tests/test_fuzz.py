@@ -48,15 +48,22 @@ def test_what_is_wrong_is_seen(example: Path, monkeypatch: pytest.MonkeyPatch) -
         time.sleep(5)
         return load(path)
 
+    def computes(path: Path) -> recipe.Recipe:
+        end = time.process_time() + 5
+        while time.process_time() < end:
+            pass
+        return load(path)
+
     def takes(path: Path) -> recipe.Recipe:
         assert bytes(2 * fuzz.MEMORY)
         return load(path)
 
     for wrong, said in (
         (KeyError("x"), "a traceback"), (other, "is not the base's with its edit"), (leaves, "left is left behind"),
-        (hangs, "it runs longer than"), (takes, "more than"),
+        (hangs, "it runs longer than"), (computes, "it runs longer than"), (takes, "more than"),
     ):  # fmt: skip
         monkeypatch.setattr(fuzz, "LONGEST", 2)
+        monkeypatch.setattr(fuzz, "BUSY", 2 if wrong is hangs else 12)
         with mock.patch.object(recipe, "load", side_effect=wrong):
             assert said in problems(), said
         left.unlink(missing_ok=True)

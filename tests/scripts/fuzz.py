@@ -1,6 +1,6 @@
 """Thousands of damaged and hostile files of every format that monoglot reads, given to the commands that read them.
 
-    PYTHONPATH=tests python -m scripts.fuzz [-n 10000] [--seed 0] [--only FORMAT] [--input NUMBER]
+    PYTHONPATH=tests python -m scripts.fuzz [-n 10000] [--seed 0] [--first 0] [--only FORMAT] [--input NUMBER]
 
 Each input is one file of a working example, changed (see `support.mutate`). The commands run in this process. Each has to
 end within LONGEST seconds and with no more than MEMORY bytes beyond what the libraries took before, in success or in one
@@ -45,7 +45,8 @@ from monoglot.editor.errors import MonoglotError
 from monoglot.editor.measures import findings
 from monoglot.editor.text import corpus, prompts
 
-LONGEST = 10  # seconds
+LONGEST = 10  # seconds of work, and LONGEST * BUSY by the clock, as others may want the machine too
+BUSY = 12
 MEMORY = 2**30  # bytes
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 EDIT = ("--deactivate", "zh")
@@ -217,22 +218,25 @@ def by_library(what: str, folder: Path) -> Ended:
 
 @contextmanager
 def bounded() -> Iterator[None]:
-    """An alarm after LONGEST seconds, and an end of memory."""
+    """An alarm after LONGEST seconds of work or by the clock, and an end of memory."""
 
     def ring(*_: object) -> None:
         raise TooLong
 
-    before = signal.signal(signal.SIGALRM, ring)
+    before = {number: signal.signal(number, ring) for number in (signal.SIGALRM, signal.SIGPROF)}
     limits = resource.getrlimit(resource.RLIMIT_AS)
     if Path("/proc/self/statm").is_file():
         used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, limits[1]))
-    signal.alarm(LONGEST)
+    signal.alarm(LONGEST * BUSY)
+    signal.setitimer(signal.ITIMER_PROF, LONGEST)
     try:
         yield
     finally:
         signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        for number, handler in before.items():
+            signal.signal(number, handler)
         resource.setrlimit(resource.RLIMIT_AS, limits)
 
 
@@ -403,20 +407,21 @@ def one(number: int, seed: int, folder: Path, only: str | None, *, show: bool = 
             shutil.rmtree(folder / place, ignore_errors=True)
 
 
-def fuzz(count: int, seed: int, only: str | None = None, told: Callable[[str], None] = print) -> int:
-    """Run inputs and tell what is wrong. How many are wrong."""
+def fuzz(count: int, seed: int, only: str | None = None, told: Callable[[str], None] = print, *, first: int = 0) -> int:
+    """Run `count` inputs from number `first` on, and tell what is wrong. How many are wrong."""
     bad, began, spoken = 0, time.monotonic(), time.monotonic()
     with tempfile.TemporaryDirectory() as place, mock.patch("os.fsync"), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a warning about a file is right
         folder = example(Path(place))
-        for number in range(count):
+        for number in range(first, first + count):
             name, wrong = one(number, seed, folder, only)
             if wrong:
                 bad += 1
                 told("\n  ".join([name, *wrong]))
             if time.monotonic() - spoken > 30:
                 spoken = time.monotonic()
-                told(f"{number + 1:,} of {count:,}, {bad} wrong, {(number + 1) / (spoken - began):.0f} a second")
+                done = number + 1 - first
+                told(f"{done:,} of {count:,}, {bad} wrong, {done / (spoken - began):.0f} a second")
     return bad
 
 
@@ -424,6 +429,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-n", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--first", type=int, default=0, help="the number of the first input, to go on where a run stopped"
+    )
     parser.add_argument("--only", choices=FORMATS)
     parser.add_argument("--input", type=int)
     asked = parser.parse_args()
@@ -433,7 +441,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as place:
             print(*one(asked.input, asked.seed, example(Path(place)), asked.only, show=True), sep="\n")
         return
-    bad = fuzz(asked.n, asked.seed, asked.only)
+    bad = fuzz(asked.n, asked.seed, asked.only, first=asked.first)
     print(f"{asked.n:,} inputs of seed {asked.seed}: {bad} are wrong.")
     sys.exit(bool(bad))
 
