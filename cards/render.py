@@ -23,6 +23,7 @@ from ..editor.text import languages
 from .figures import draw as figures
 from .metadata import metadata, results
 from .words import runtimes, sections, tables, wording
+from .words.foreign import cell, code, fenced, line
 
 TAGS = ["monoglot", "lape"]
 ON_CARD = (
@@ -52,7 +53,7 @@ def render(manifest: Manifest, base_folder: Path, recipe: str, method: dict[str,
 
     from jinja2 import Environment, StrictUndefined
 
-    # no autoescape, as it makes Markdown; `tables.cell` takes care of what a model wrote
+    # no autoescape, as it makes Markdown: what is foreign goes through `words.foreign`
     environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)  # noqa: S701
     template = environment.from_string(files(__package__).joinpath("card.md").read_text(encoding="utf-8"))
     base, body = read_base_card(base_folder)
@@ -124,10 +125,10 @@ def context(manifest: Manifest, recipe: str, method: dict[str, Any]) -> dict[str
     found = {part.name: part for part in sections.sections(evaluation, strength)}
     verdicts = wording.verdicts(manifest.certificate)
     return {
-        "title": wording.title(manifest),
-        "summary": wording.summary(manifest),
+        "title": cell(wording.title(manifest)),
+        "summary": cell(wording.summary(manifest)),
         "form": wording.form(manifest),
-        "weights_note": wording.weights_note(manifest),
+        "weights_note": cell(wording.weights_note(manifest)),
         "config_note": wording.config_note(manifest),
         "advice": runtimes.advice(manifest),
         "unconvertible": runtimes.unconvertible(manifest),
@@ -140,7 +141,7 @@ def context(manifest: Manifest, recipe: str, method: dict[str, Any]) -> dict[str
         "weak": [
             code for code, kept in manifest.kept.items() if kept > manifest.edited[code] and not manifest.candidates
         ],
-        "activated": languages.listed(active) if active else "",
+        "activated": cell(languages.listed(active)) if active else "",
         "constant": any(edit.constant for edit in manifest.recipe.edits) or bool(manifest.recipe.vectors),
         "neurons": bool(manifest.neurons_edited),
         "redirected": bool(manifest.redirected or manifest.readers),
@@ -150,13 +151,13 @@ def context(manifest: Manifest, recipe: str, method: dict[str, Any]) -> dict[str
         "silenced": bool(manifest.silenced),
         "leaks": tables.leaks(evaluation["leaks"]) if evaluation.get("leaks") else [],
         "control": wording.control(manifest),
-        "carrier": wording.carrier(manifest),
+        "carrier": cell(wording.carrier(manifest)),
         "calibration": tables.calibration(manifest.carrier),
         "answers": tables.answers(evaluation["activated"]) if evaluation.get("activated") else [],
         "overall": tables.overall(manifest.measures.get("activated") or {}),
-        "wanted": tables.wanted(manifest.measures.get("activated") or {}),
+        "wanted": cell(tables.wanted(manifest.measures.get("activated") or {})),
         "drawn": bool((manifest.measures.get("activated") or {}).get("temperature")),
-        "answered_by": tables.cell(tables.answered_by(manifest.measures.get("activated") or {})),
+        "answered_by": cell(tables.answered_by(manifest.measures.get("activated") or {})),
         "strength": tables.strength(strength) if strength else [],
         "strength_figure": picture(found["strength"], manifest.files) if strength else "",
         "samples": _samples(manifest),
@@ -169,15 +170,16 @@ def context(manifest: Manifest, recipe: str, method: dict[str, Any]) -> dict[str
             {"part": part, "figure": picture(part, manifest.files)} for name, part in found.items() if name in ON_CARD
         ],
         "shape": shape_in_words(manifest.base.layers, manifest.base.width, manifest.base.networks or 0),
-        "method": wording.found_by(method) if manifest.neurons_edited else "",
-        "recipe": recipe,
+        "method": cell(wording.found_by(method)) if manifest.neurons_edited else "",
+        "recipe": fenced(recipe, "yaml"),
         "verified": manifest.certificate is not None,
         "verdicts": [verdict.markdown() for verdict in verdicts],
         "effect": tables.effect(manifest.certificate),
         "version": manifest.monoglot,
         **_base(manifest),
         "grid": tables.grid,
-        "cell": tables.cell,
+        "cell": cell,
+        "line": line,
     }
 
 
@@ -187,7 +189,7 @@ def picture(part: sections.Section, files: Collection[str]) -> str:
     It has a background of its own, so that it can be read on dark pages too.
     """
     file = figures.file(part.name)
-    return f'<img src="{file}" alt="{html.escape(part.alt)}" width="{WIDTH}">' if file in files else ""
+    return f'<img src="{file}" alt="{html.escape(line(part.alt))}" width="{WIDTH}">' if file in files else ""
 
 
 def _base(manifest: Manifest) -> dict[str, str]:
@@ -196,8 +198,9 @@ def _base(manifest: Manifest) -> dict[str, str]:
     A base that was a folder has to be named."""
     base = manifest.base
     known = base.hub or base.model == embedded.NAME
-    where = f"[{base.model}](https://huggingface.co/{base.model})" if base.hub else f"`{base.model}`"
-    revision = f" at revision `{base.revision}`" if base.revision else ""
+    linked = base.hub and metadata.is_model(base.model)
+    where = f"[{cell(base.model)}](https://huggingface.co/{base.model})" if linked else code(base.model)
+    revision = f" at revision {code(base.revision)}" if base.revision else ""
     told = "" if base.hub else ", which comes with monoglot" if known else ", a folder: `BASE` is where you have it"
     return {
         "base": f"{where}{revision}{told}",
@@ -217,7 +220,7 @@ def _samples(manifest: Manifest) -> list[tuple[str, str]]:
         pairs = [first[code] for code in found["by_language"] if code in first]
     else:
         pairs = [(one["prompt"], one["answer"]) for one in (manifest.strength["samples"] if manifest.strength else ())]
-    return [(tables.cell(prompt), tables.cell(answer)) for prompt, answer in pairs[:3]]
+    return [(cell(prompt), cell(answer)) for prompt, answer in pairs[:3]]
 
 
 def card_writer(method: dict[str, Any]) -> Describe:

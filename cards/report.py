@@ -22,12 +22,14 @@ from ..editor.measures import findings
 from ..editor.measures.findings import Findings
 from ..editor.models.identity import shape_in_words
 from ..editor.neurons import neurons
+from ..editor.text.foreign import printable
 from ..editor.version import VERSION
 from .figures import draw as figures
 from .figures.canvas import THEMES, available
 from .words import tables, wording
+from .words.foreign import cell, fenced
 from .words.sections import Section, sections
-from .words.tables import Table, cell
+from .words.tables import Table
 from .words.wording import Verdict
 
 GENERATOR = '<meta name="generator" content="monoglot '
@@ -38,7 +40,6 @@ SAMPLES = {
     "deactivate_each": {"none": "nothing off", "random": "random neurons off", "off": "its own language off"},
 }
 SAID = ("base", "recipe", "edited", "kept", "certificate", "strength", "candidates", "evaluation")  # of a manifest
-CONTROLS = {code: None for code in (*range(32), *range(127, 160)) if chr(code) not in "\t\n"}
 
 
 @dataclass(frozen=True)
@@ -178,9 +179,14 @@ def html(report: Report) -> str:
     from importlib.resources import files
 
     from jinja2 import Environment, StrictUndefined
+    from markupsafe import Markup
 
-    environment = Environment(undefined=StrictUndefined, autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["plain"] = plain
+    def shown(value: Any) -> Any:  # no browser shows control characters; figures stay as they were drawn
+        return value if isinstance(value, Markup) else printable(str(value))
+
+    environment = Environment(
+        undefined=StrictUndefined, autoescape=True, trim_blocks=True, lstrip_blocks=True, finalize=shown
+    )
     environment.tests["language"] = lambda code: bool(re.fullmatch(r"[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*", code))
     template = environment.from_string(files(__package__).joinpath("report.html").read_text(encoding="utf-8"))
     text = template.render(
@@ -202,29 +208,22 @@ def _drawn(report: Report) -> dict[str, dict[str, str]]:
     return drawn
 
 
-def plain(text: str) -> str:
-    """Remove control characters from what a model wrote; no browser shows them."""
-    return str(text).translate(CONTROLS)
-
-
 def markdown(report: Report) -> str:
     """Render the report as Markdown: no figures, no folded details."""
     blocks = [f"# {cell(report.title)}", cell(report.summary)]
     blocks += ["\n".join(f"- {name}: {cell(fact)}" for name, fact in report.facts.items())]
     if report.edits:
-        blocks += ["## What was changed", tables.grid(report.edits), f"```yaml\n{report.recipe}```"]
+        blocks += ["## What was changed", tables.grid(report.edits), fenced(report.recipe, "yaml")]
     if report.verdicts or report.effect:
         blocks.append("## What was proved")
-        blocks += [
-            f"**{cell(one.alarm)}**: {cell(one.text)}" if one.alarm else cell(one.text) for one in report.verdicts
-        ]
+        blocks += [one.markdown() for one in report.verdicts]
     if report.effect:
         blocks.append(tables.markdown(report.effect))
     for section in report.sections:
         blocks += [f"## {section.title}", cell(section.words), *map(tables.markdown, section.tables)]
         for sample in report.samples.get(section.name, ()):
-            answers = "\n".join(f"- {who}: {cell(plain(text))}" for who, text in sample.answers.items())
-            blocks += [f"{cell(sample.language)}: {cell(plain(sample.prompt))}", answers]
+            answers = "\n".join(f"- {who}: {cell(text)}" for who, text in sample.answers.items())
+            blocks += [f"{cell(sample.language)}: {cell(sample.prompt)}", answers]
     blocks.append(f"Made with monoglot {VERSION}.")
     return "\n\n".join(filter(None, blocks)) + "\n"
 

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from .terminal import printable, say, say_json
+from ..editor.text.foreign import printable
+from .terminal import say, say_json
 
 if TYPE_CHECKING:
     from ..cards.words.tables import Table

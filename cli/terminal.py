@@ -1,7 +1,7 @@
 """The only place that writes to the terminal. It makes text from any source safe to print.
 
-Models, prompts, file names and language codes are foreign text. Control characters in it would act on the terminal, and
-characters of direction would reorder a line, so both go. What a terminal or file cannot show in its encoding is replaced.
+Models, prompts, file names and language codes are foreign text: see `text.foreign`. What a terminal or file cannot show in
+its encoding is replaced.
 """
 
 import contextlib
@@ -10,25 +10,14 @@ import os
 import re
 import shlex
 import sys
-import unicodedata
 import warnings
 from typing import Any
 
 import click
 
-DIRECTION = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}  # what orders characters otherwise
+from ..editor.text.foreign import printable
+
 UNSAFE_IN_JSON = re.compile("[\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
-
-
-def printable(text: str) -> str:
-    """Make text safe for a terminal.
-
-    Control characters go, except line ends and tabs, so no escape sequence acts; so do characters that reorder a line.
-    """
-    return "".join(
-        one for one in text
-        if one in "\n\t" or (unicodedata.category(one) != "Cc" and unicodedata.bidirectional(one) not in DIRECTION)
-    )  # fmt: skip
 
 
 def quoted(path: object) -> str:

@@ -5,7 +5,6 @@ missing or no number is a dash.
 """
 
 import math
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -18,6 +17,7 @@ from ...editor.text import languages
 from . import candidates as ways
 from .amounts import NONE, change, count, number, or_dash, perplexity_figure, share
 from .amounts import perplexity as of_log_loss
+from .foreign import cell
 from .wording import operation, script_operation
 
 RANDOM, REAL = "random neurons", "real text"
@@ -163,12 +163,12 @@ def overlap(found: Mapping[str, Any]) -> list[Table]:
     counts, shared, jaccard = found["neurons"], found["shared"], found.get("jaccard") or {}
     columns = list(counts)
 
-    def cell(one: str, other: str) -> str:
+    def both_of(one: str, other: str) -> str:
         both = shared.get(one, {}).get(other)
         alike = or_dash(jaccard.get(one, {}).get(other), "{:.2f}".format)
         return NONE if one == other or both is None else f"{count(both)} ({alike})"
 
-    rows = tuple((one, count(counts[one]), *(cell(one, other) for other in columns)) for one in columns)
+    rows = tuple((one, count(counts[one]), *(both_of(one, other) for other in columns)) for one in columns)
     note = "In brackets Jaccard: of the neurons that are of either language, the share that is of both."
     return [Table("shared neurons", ("language", "neurons", *columns), rows, note)]
 
@@ -371,12 +371,12 @@ def methods(found: Mapping[str, Any]) -> list[Table]:
     ]
     if alike:
 
-        def cell(one: str, other: str) -> str:
+        def alike_of(one: str, other: str) -> str:
             both = alike.get(one, {}).get(other) or alike.get(other, {}).get(one) or {}
             figures = [or_dash(both.get(key), "{:.2f}".format) for key in ("pairs", "neurons")]
             return NONE if one == other or set(figures) == {NONE} else " / ".join(figures)
 
-        shared = tuple((one, *(cell(one, other) for other in by_method)) for one in by_method)
+        shared = tuple((one, *(alike_of(one, other) for other in by_method)) for one in by_method)
         note = "Jaccard, of (language, neuron) pairs / of neurons whatever their language."
         made.append(Table("overlap of the methods", ("method", *by_method), shared, note))
     return made
@@ -516,11 +516,6 @@ def grid(table: Table) -> str:
         for number, row in enumerate(table.rows)
     )
     return "\n".join((line(map(cell, table.columns)), "|" + "---|" * len(table.columns), *map(line, body)))
-
-
-def cell(text: str) -> str:
-    """Write text so that a table's cell can hold it: on one line, with no Markdown, HTML or picture in it."""
-    return re.sub(r"([\\`*_\[\]<>|~&$])", r"\\\1", " ".join(text.split()))
 
 
 def _matrix(

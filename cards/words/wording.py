@@ -11,6 +11,7 @@ from ...editor.edits.script_edit import SILENCE, ScriptEdit
 from ...editor.neurons.neurons import SETTINGS
 from ...editor.text import languages
 from .amounts import small
+from .foreign import cell, code
 
 METHODS = {  # the neurons were found by …
     "lape": "LAPE", "lap": "LAP", "lave": "LAVE", "pv": "parameter variation", "ap": "average precision",
@@ -225,7 +226,7 @@ def tokens_note(manifest: Manifest) -> str:
         return said
     return (
         f"{said} The base uses one table for what it reads and what it writes; here the second is a tensor of its own, "
-        f"`{table.tensor}`, {table.bytes / 1e6:,.0f} MB with the base's rows."
+        f"{code(table.tensor)}, {table.bytes / 1e6:,.0f} MB with the base's rows."
     )
 
 
@@ -331,7 +332,7 @@ class Verdict(NamedTuple):
     alarm: str = ""
 
     def markdown(self) -> str:
-        return f"**{self.alarm}**: {self.text}" if self.alarm else self.text
+        return f"**{cell(self.alarm)}**: {cell(self.text)}" if self.alarm else cell(self.text)
 
 
 def verdicts(certificate: Certificate | None) -> list[Verdict]:

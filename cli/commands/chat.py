@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ...editor.text.foreign import printable
 from ..console import note
 from ..options import device_options, given
-from ..terminal import printable, say
+from ..terminal import say
 
 if TYPE_CHECKING:
     from ...editor.live.chat import Conversation

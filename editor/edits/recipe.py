@@ -293,9 +293,7 @@ def _check_redirect(edit: Edit, sources: set[str]) -> None:
 
 
 def to_yaml(recipe: Recipe) -> str:
-    import yaml
-
-    return yaml.safe_dump(as_data(recipe), sort_keys=False, allow_unicode=True)
+    return yaml_text.written(as_data(recipe))
 
 
 def as_data(recipe: Recipe) -> dict[str, Any]:

@@ -74,6 +74,8 @@ Size = Annotated[int, Range(1)]
 Share = Annotated[float, Range(0, 1)]
 Sha256 = Annotated[str, Form(lambda text: bool(re.fullmatch("[0-9a-f]{64}", text)), "a sha256 in hex")]
 FileName = Annotated[str, INSIDE]
+Name = Annotated[str, Form(lambda text: text.isprintable() and len(text) <= 256, "a name of printable characters")]
+Version = Annotated[str, Form(lambda text: bool(re.fullmatch(r"[0-9A-Za-z][0-9A-Za-z.+!-]{0,63}", text)), "a version")]
 MEASURED = object()
 Figure = Annotated[float, MEASURED]  # what a measurement gave: NaN and infinity are possible
 

@@ -15,6 +15,7 @@ LONGEST = 2**20  # bytes; people write them
 VALUES = 100_000  # with aliases written out
 DEEPEST = 100  # mappings and lists in each other
 FLOAT = re.compile(r"[-+]?(?:[0-9]+\.?|[0-9]*\.[0-9]+|[0-9]+\.[0-9]*)[eE][-+]?[0-9]+")
+NUMBERS = ("tag:yaml.org,2002:float", FLOAT, list("-+0123456789."))
 
 
 def parse(text: str) -> Any:
@@ -36,6 +37,13 @@ def parse(text: str) -> Any:
         loader.dispose()
 
 
+def written(data: Any) -> str:
+    """Write plain data so that `parse` reads the same: a text that it would take for a number stands in quotes."""
+    import yaml
+
+    return str(yaml.dump(data, Dumper=_dumper(), sort_keys=False, allow_unicode=True))
+
+
 @cache
 def _loader() -> Any:
     """Make the safe loader, which reads numbers as people write them."""
@@ -44,8 +52,20 @@ def _loader() -> Any:
     class Loader(yaml.SafeLoader):
         """Safe, and with the numbers of YAML 1.2."""
 
-    Loader.add_implicit_resolver("tag:yaml.org,2002:float", FLOAT, list("-+0123456789."))
+    Loader.add_implicit_resolver(*NUMBERS)
     return Loader
+
+
+@cache
+def _dumper() -> Any:
+    """Make the safe dumper, which knows what the loader takes for a number."""
+    import yaml
+
+    class Dumper(yaml.SafeDumper):
+        """Safe, and with the numbers of YAML 1.2."""
+
+    Dumper.add_implicit_resolver(*NUMBERS)
+    return Dumper
 
 
 def _count(node: Any, known: dict[int, int], inside: list[int]) -> int:

@@ -16,14 +16,16 @@ from ..files import schema
 MOST_BLOCKS = 2**17  # that a file may claim
 NAME = re.compile(r"(?P<layer>0|[1-9][0-9]{0,4})(\.(?P<part>[a-z]+|(?P<first>[0-9]{1,5})(-(?P<last>[0-9]{1,5}))?))?")
 
+from ..files.schema import Name
+
 
 @dataclass(frozen=True)
 class Base:
     """The model a recipe is for. `fingerprint` None fits any."""
 
-    model: str
-    revision: str | None = None
-    fingerprint: str | None = None
+    model: Name
+    revision: Name | None = None
+    fingerprint: Name | None = None
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monoglot.cli.terminal import printable, quoted, say_json
+from monoglot.cli.terminal import quoted, say_json
+from monoglot.editor.text.foreign import printable
 
 
 @given(st.text())

@@ -20,6 +20,16 @@ def test_numbers_as_people_write_them(text: str, value: object) -> None:
     assert found == value and type(found) is type(value)
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["1e-1", "12e345", "1.5e3", "no", "null", "~", "12", "0x1f", "1_000", "2020-01-01", "a: b", "x #y", "`", "| x |", "---",
+     "two\nlines", "&a", "*a", "!!python/name:os.system", "\u202e", "'", '"', "", " x "],
+)  # fmt: skip
+def test_a_text_that_is_written_is_read_as_the_same_text(text: str) -> None:
+    written = yaml_text.written({"a": text, text or "b": [text, 1, 0.1, None, True]})
+    assert yaml_text.parse(written) == {"a": text, text or "b": [text, 1, 0.1, None, True]}
+
+
 @pytest.mark.parametrize("text", ["a: 1\na: 2", "b: {c: 1, c: 2}", "- {a: 1, 'a': 2}"])
 def test_a_key_twice(text: str) -> None:
     with pytest.raises(MalformedError, match="twice"):
