@@ -8,6 +8,7 @@ lines that a person should read. What is wrong is raised as a MonoglotError.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
@@ -28,6 +29,7 @@ from .editor.gguf import convert as gguf
 from .editor.gguf.convert import Converted
 from .editor.hub import push as hub
 from .editor.hub.publish import Published
+from .editor.measures.findings import held
 from .editor.measures.interview import check_judge
 from .editor.measures.keep import keeper
 from .editor.measures.measure import evaluate as measure
@@ -309,14 +311,15 @@ def evaluate(
         dtype=dtype,
     )  # fmt: skip
     every = (*OF_NEURONS, *([GENERATE] if subject.folder is not None else []))
-    keep = keeper(subject, None if output is None else Path(output), card=CARD, told=told)
-    return measure(
-        subject,
-        _words(measures) or every,
-        asked,
-        keep=None if asked.judge_dry_run else keep,
-        listener=_listener(progress, told),
-    )
+    place = Path(output) if output is not None and subject.folder is None and not asked.judge_dry_run else None
+    with held(place) if place else nullcontext():
+        return measure(
+            subject,
+            _words(measures) or every,
+            asked,
+            keep=None if asked.judge_dry_run else keeper(subject, place, card=CARD, told=told),
+            listener=_listener(progress, told),
+        )
 
 
 def push(

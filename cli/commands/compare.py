@@ -1,6 +1,7 @@
 """monoglot compare: the detection methods side by side."""
 
 import json
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -81,7 +82,7 @@ def command(
     monoglot compare stats.safetensors
     monoglot compare stats.safetensors --methods lape,ap,random --model ./model --corpus texts/ -o comparison.json
     """
-    from ...editor.files.output import check_absent, replace_file
+    from ...editor.files.output import claimed_file, replace_file
     from ...editor.measures.compare_methods import FORMAT, comparison, find_all, left_out
     from ...editor.statistics import statistics
     from ..steps.find import vary
@@ -91,22 +92,23 @@ def command(
         raise click.UsageError("--tuned are copies of a base: name it with --model.")
     if not model and (idle := given("corpus", "tokens", "context", "device", "dtype")):
         raise click.UsageError(f"{idle[0]} goes with --model.")
-    if output:
-        check_absent(output, force=force)
-    known = statistics.load(statistics_file)
-    measured = bool(model and (corpus or not tuned))
-    subject = _subject(str(model), known, corpus, tokens, context) if measured else None
-    variation = vary(str(model), tuned) if tuned else None
-    if not chosen:
-        for method, why in left_out(known, variation).items():
-            note(f"{method} is left out: {why}.")
-    sets = find_all(
-        known, chosen, variation=variation, rate=rate, quantile=quantile, threshold=threshold, seed=seed
-    )  # fmt: skip
-    matrices = _measure(subject, sets, device, dtype) if subject else None
-    found = comparison(known.model, sets, rate=rate, quantile=quantile, matrices=matrices)
-    if output:
-        replace_file(output, (json.dumps({"format": FORMAT, **found}, indent=1, ensure_ascii=False) + "\n").encode())
+    with claimed_file(output, force=force) if output else nullcontext():
+        known = statistics.load(statistics_file)
+        measured = bool(model and (corpus or not tuned))
+        subject = _subject(str(model), known, corpus, tokens, context) if measured else None
+        variation = vary(str(model), tuned) if tuned else None
+        if not chosen:
+            for method, why in left_out(known, variation).items():
+                note(f"{method} is left out: {why}.")
+        sets = find_all(
+            known, chosen, variation=variation, rate=rate, quantile=quantile, threshold=threshold, seed=seed
+        )  # fmt: skip
+        matrices = _measure(subject, sets, device, dtype) if subject else None
+        found = comparison(known.model, sets, rate=rate, quantile=quantile, matrices=matrices)
+        if output:
+            replace_file(
+                output, (json.dumps({"format": FORMAT, **found}, indent=1, ensure_ascii=False) + "\n").encode()
+            )
     if as_json:
         answer(found)
     else:

@@ -1,5 +1,6 @@
 """monoglot detect: a model and text in, activation statistics out."""
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -7,7 +8,7 @@ import click
 
 from ..console import note
 from ..options import corpus_options, detect_options, split, spread_options, stream_options
-from ..steps.detect import check_output, first_worker_first, run_detect, show_statistics, workers
+from ..steps.detect import first_worker_first, run_detect, show_statistics, workers
 
 if TYPE_CHECKING:
     from ...editor.live.spread import Spread
@@ -78,6 +79,7 @@ def command(
     torchrun --nproc-per-node 4 -m monoglot.cli detect ./model --corpus texts/ -o stats.safetensors
     torchrun --nproc-per-node 4 -m monoglot.cli detect ./model --corpus texts/ -o stats.safetensors --tensor-parallel
     """
+    from ...editor.files.output import claimed_file
     from ...editor.statistics import statistics
     from ...editor.statistics.detection import Detection
 
@@ -91,10 +93,10 @@ def command(
         )
     if not merge and not corpus:
         raise click.UsageError("Name the text with --corpus.")
-    with workers(cuda=spread.tensor_parallel) as rank:
+    with workers(cuda=spread.tensor_parallel) as rank, ExitStack() as stack:
         with first_worker_first(rank):
             if rank == 0:
-                check_output(output, force)
+                stack.enter_context(claimed_file(output, force=force))
         if not merge:
             result = run_detect(
                 str(model), corpus, split(languages), rank, output,

@@ -87,8 +87,6 @@ def check_free(path: Path, force: bool) -> None:
     if path.name == NEURONS:
         raise OutputError(f"{path} is where the neurons go. Choose another name, for example recipe.yaml.")
     for each in (path, path.with_name(NEURONS)):
-        if each.is_dir():
-            raise OutputError(f"{each} is a folder. Name a file.")
         check_absent(each, force=force)
 
 

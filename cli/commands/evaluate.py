@@ -1,5 +1,6 @@
 """monoglot evaluate: what neurons do in a model, and what a checkpoint does, beside its base and random neurons."""
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -205,6 +206,7 @@ def command(
     monoglot evaluate OUT --deactivate-each --judge http://127.0.0.1:8080/v1 --judge-model NAME
     """
     from ...cards.maker import CARD
+    from ...editor.measures.findings import held
     from ...editor.measures.interview import check_judge
     from ...editor.measures.keep import keeper
     from ...editor.measures.measure import evaluate
@@ -233,10 +235,11 @@ def command(
         chosen.add(GENERATE)
     chosen |= {LEAKS} if leaks else set()
     kept: dict[str, Any] = {}
-    keep = dict if settings.judge_dry_run else keeper(subject, output, card=CARD, told=note)
-    found = evaluate(
-        subject, chosen, settings, keep=lambda measured: kept.update(keep(measured)), listener=listener()
-    )  # fmt: skip
+    with held(output) if output and not settings.judge_dry_run else nullcontext():
+        keep = dict if settings.judge_dry_run else keeper(subject, output, card=CARD, told=note)
+        found = evaluate(
+            subject, chosen, settings, keep=lambda measured: kept.update(keep(measured)), listener=listener()
+        )  # fmt: skip
     if as_json:
         answer(kept)
     else:

@@ -1,5 +1,6 @@
 """monoglot find: statistics in, each language's neurons out."""
 
+from contextlib import ExitStack
 from pathlib import Path
 
 import click
@@ -72,7 +73,7 @@ def command(
     monoglot find --method pv --model ./base --tuned en=./en --tuned zh=./zh -o neurons.json
     monoglot find --import model.neuron.pth --languages en,zh,fr,es,vi,id,ja -o neurons.json
     """
-    from ...editor.files.output import check_absent
+    from ...editor.files.output import claimed_file
     from ...editor.neurons import neurons
     from ...editor.neurons.mask import read_mask, write_mask
 
@@ -81,20 +82,21 @@ def command(
         raise click.UsageError("--languages names those of a mask, and goes with --import only.")
     if export_mask and export_mask.absolute() == output.absolute():
         raise click.UsageError("-o and --export-mask name the same file.")
-    for path in filter(None, (output, export_mask)):
-        check_absent(path, force=force)
-    if mask is not None:
-        if not languages:
-            raise click.UsageError("Name the mask's languages in order, for example --languages en,zh,fr,es,vi,id,ja.")
-        found = read_mask(mask, split(languages))
-    else:
-        found = run_find(
-            statistics_file, method, model, tuned, rate=rate, quantile=quantile, threshold=threshold, seed=seed,
-            like=neurons.load(like) if like else None, joint=joint,
-        )  # fmt: skip
-    neurons.save(found, output)
-    if export_mask:
-        write_mask(found, export_mask)
+    if mask is not None and not languages:
+        raise click.UsageError("Name the mask's languages in order, for example --languages en,zh,fr,es,vi,id,ja.")
+    with ExitStack() as stack:
+        for path in filter(None, (output, export_mask)):
+            stack.enter_context(claimed_file(path, force=force))
+        if mask is not None:
+            found = read_mask(mask, split(languages))
+        else:
+            found = run_find(
+                statistics_file, method, model, tuned, rate=rate, quantile=quantile, threshold=threshold, seed=seed,
+                like=neurons.load(like) if like else None, joint=joint,
+            )  # fmt: skip
+        neurons.save(found, output)
+        if export_mask:
+            write_mask(found, export_mask)
     show_neurons(found, as_json)
     note(
         f"Wrote {output}."

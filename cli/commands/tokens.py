@@ -73,7 +73,7 @@ def command(
     """
     from dataclasses import replace
 
-    from ...editor.errors import OutputError
+    from ...editor.files.output import claimed_file
     from ...editor.models.source import resolve
     from ...editor.models.target import open_target
     from ...editor.statistics import vocabulary
@@ -90,8 +90,7 @@ def command(
         raise click.UsageError("--stream layers goes with --layers; --outputs and --readers need the model whole.")
     if not corpus:
         raise click.UsageError("Name the text with --corpus.")
-    if output.exists() and not force:
-        raise OutputError(f"{output} exists. Choose another name, or replace it with --force.")
+    click.get_current_context().with_resource(claimed_file(output, force=force))
     texts = open_corpus(corpus, split(languages))
     target = open_target(resolve(model))
     if outputs:

@@ -16,20 +16,6 @@ if TYPE_CHECKING:
     from ...editor.statistics.statistics import Statistics
 
 
-def check_output(output: Path, force: bool) -> None:
-    """Raise OutputError now for what would otherwise go wrong when the work is done."""
-    from ...editor.errors import OutputError
-    from ...editor.files.output import check_absent
-
-    if output.is_dir():
-        raise OutputError(f"{output} is a folder. Name a file in it.")
-    check_absent(output, force=force)
-    folder = output.absolute().parent
-    existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
-    if not existing.is_dir() or not os.access(existing, os.W_OK):
-        raise OutputError(f"nothing can be written in {existing}. Choose another place.")
-
-
 def run_detect(
     model: str, corpus: Sequence[str], languages: Sequence[str], rank: int, output: Path, detection: "Detection"
 ) -> "Statistics":

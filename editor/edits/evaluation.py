@@ -10,11 +10,12 @@ from typing import Any, Literal, TypedDict
 
 from ..errors import MalformedError
 from ..files import schema
-from ..files.schema import Count, Figure
+from ..files.schema import Count, Figure, Sha256
 from ..text.languages import Code
 
 Row = dict[str, Any]  # name -> figure
 Rows = dict[str, Row]
+Made = dict[str, Sha256]  # language -> what was measured on: of token ids, or of prompts or texts
 
 
 class Sample(TypedDict):
@@ -35,6 +36,7 @@ class Perplexity(_Perplexity, total=False):
     random: Row | None
     neurons: Row | None
     dominance: Row | None
+    sha256: Made
 
 
 class _DeactivateEach(TypedDict):
@@ -45,6 +47,7 @@ class DeactivateEach(_DeactivateEach, total=False):
     """Answers by language switched off and language of the prompt."""
 
     prompts: Row
+    sha256: Made
     samples: tuple[Sample, ...]
 
 
@@ -58,6 +61,7 @@ class Answers(_Answers, total=False):
     wanted: dict[str, tuple[str, ...]]
     all: Rows
     prompts: Row
+    sha256: Made
     samples: tuple[Sample, ...]
 
 
@@ -90,6 +94,7 @@ class Similarity(TypedDict, total=False):
     centred: tuple[Any, ...]
     centred_unrelated: tuple[Any, ...]
     pairs: dict[str, tuple[Any, ...]]
+    sha256: Made
 
 
 class Method(TypedDict, total=False):

@@ -31,7 +31,7 @@ from ..files.card_text import Remembered
 from ..files.checkpoint import parse_json
 from ..files.kinds import FILE
 from ..files.output import finish_pending, replace_file, replace_together
-from ..files.schema import Count, Figure, FileName, Form, Sha256, Size
+from ..files.schema import Count, Figure, FileName, Form, Name, Sha256, Size, Version
 from ..files.streams import sha256
 from ..models import identity
 from ..models.source import Source, resolve_base
@@ -74,11 +74,11 @@ PARTS = ("quantised", "card", "strength", "candidates", "evaluation", "runtimes"
 class Base:
     """The model that a checkpoint was made from."""
 
-    model: str
-    revision: str | None
-    fingerprint: str
+    model: Name
+    revision: Name | None
+    fingerprint: Name
     hub: bool
-    model_type: str
+    model_type: Name
     layers: Size
     width: Size
     networks: Size | None = None  # … and all their neurons, where there is not one of the same width in each layer
@@ -126,7 +126,7 @@ class Carrier:
 class Moved:
     """The language that one is redirected to, and how many tokens move."""
 
-    to: str
+    to: Code
     tokens: Count
 
 
@@ -150,7 +150,7 @@ class Read:
 class OutputTable:
     """The output table of a model that was tied, and how many bytes it adds."""
 
-    tensor: str
+    tensor: Name
     bytes: Count
 
 
@@ -174,16 +174,16 @@ class Manifest:
     """
 
     format: int = FORMAT
-    monoglot: str
+    monoglot: Version
     base: Base
     recipe: Recipe
     edited: dict[Code, Count]
     kept: dict[Code, Count]
     neurons_edited: Count
     redirected: dict[str, Moved] | None = None
-    experts: tuple[str, ...] | None = None  # that are switched off, such as "3.17"
+    experts: tuple[Name, ...] | None = None  # that are switched off, such as "3.17"
     readers: tuple[Read, ...] | None = None
-    vocabulary: dict[str, Count] | None = None
+    vocabulary: dict[Code, Count] | None = None
     output_table: OutputTable | None = None
     one_table: dict[Code, TableError] | None = None
     silenced: dict[str, SilencedScript] | None = None
@@ -193,7 +193,7 @@ class Manifest:
     left_out: tuple[str, ...]
     files: dict[FileName, FileEntry]
     certificate: Certificate | None
-    quantised: str | None = None  # the format of the weights, where they are
+    quantised: Name | None = None  # the format of the weights, where they are
     card: Remembered | None = None
     strength: Search | None = None
     candidates: Candidates | None = None
@@ -438,10 +438,15 @@ def _made_of(manifest: Manifest) -> Any:
 
 def check_whole(folder: Path) -> None:
     """Raise OutputError unless every file that the manifest in a folder lists is there with its size."""
-    found = compare_files(folder, read(folder).files, hashes=False)
+    check_listed(folder, read(folder).files, "checkpoint")
+
+
+def check_listed(folder: Path, listed: Mapping[str, FileEntry], what: str) -> None:
+    """Raise OutputError unless every file that is listed of `what` is in a folder with its size, before it is published."""
+    found = compare_files(folder, listed, hashes=False)
     if wrong := [*found["missing"], *found["changed"]]:
         raise OutputError(
-            f"{', '.join(wrong[:5])} went missing or changed while the checkpoint was written, so it was not published. See "
+            f"{', '.join(wrong[:5])} went missing or changed while the {what} was written, so it was not published. See "
             "whether another program cleans up there, and run it again."
         )
 

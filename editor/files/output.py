@@ -204,6 +204,16 @@ def claimed(destination: Path, check: Callable[[Path], None]) -> Iterator[None]:
 
 
 @contextmanager
+def claimed_file(path: Path, *, force: bool) -> Iterator[None]:
+    """Hold the place of a file while what is to be written there is made, which may take hours.
+
+    Raises OutputError when there is a folder, or a file (unless `force`), and as `claimed` does.
+    """
+    with claimed(path, partial(check_absent, force=force)):
+        yield
+
+
+@contextmanager
 def staged_folder(
     destination: Path, *, size: int, force: bool = False, whole: Callable[[Path], None] | None = None
 ) -> Iterator[Path]:
@@ -243,6 +253,7 @@ def staged_file(destination: Path, *, size: int, beside: Path, check: Callable[[
             before = beside.read_bytes() if beside.is_file() else None
             for path in (beside, destination):
                 _keep_mode(staging / path.name, like=path)
+                _sync_file(staging / path.name)
             (staging / beside.name).replace(beside)
             try:
                 (staging / destination.name).replace(destination)
@@ -302,7 +313,9 @@ def taken(place: Path, *, instead: str = "another place", why: str = "") -> Outp
 
 
 def check_absent(file: Path, *, force: bool) -> None:
-    """Raise OutputError when there is a file at a place, unless `force`."""
+    """Raise OutputError when there is a file at a place, unless `force`, or a folder."""
+    if file.is_dir():
+        raise OutputError(f"{file} is a folder. Name a file in it.")
     if file.exists() and not force:
         raise taken(file, instead="another name")
 
@@ -466,10 +479,15 @@ def _sync_tree(folder: Path) -> None:
     """Make all files of a folder durable in one pass, then its entries; what was synced before costs nothing."""
     for root, _, names in os.walk(folder):
         for name in names:
-            with (Path(root) / name).open("rb+") as file:
-                os.fsync(file.fileno())
+            _sync_file(Path(root) / name)
     for root, _, _ in os.walk(folder):
         _sync_folder(Path(root))
+
+
+def _sync_file(path: Path) -> None:
+    """Make a file durable that another program may have written."""
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
 
 
 def _sync_folder(folder: Path) -> None:

@@ -17,12 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from ..edits.manifest import FileEntry
+from ..edits.manifest import FileEntry, check_listed, entry
 from ..edits.plan import Plan, plan
 from ..edits.recipe import Recipe
 from ..errors import CheckpointError, NeuronsError, OutputError, RecipeError
 from ..files.gguf import Gguf, read_gguf
-from ..files.output import staged_file, taken
+from ..files.output import replace_file, staged_file, taken
 from ..files.spans import copy_span, write_all
 from ..files.streams import blocks
 from ..neurons import neurons as neurons_file
@@ -82,10 +82,9 @@ def bake_gguf(
             file=FileEntry(after, gguf.size),
             certificate=None,
         )
-        with (staging / beside.name).open("wb") as file:
-            file.write(sidecar.serialise(about))
-            file.flush()
-            os.fsync(file.fileno())
+        said = sidecar.serialise(about)
+        replace_file(staging / beside.name, said)
+        check_listed(staging, {destination.name: about.file, beside.name: entry(said)}, "file")
     return BakedGguf(destination, about)
 
 

@@ -140,7 +140,11 @@ def convert(
             FileEntry(digest, made.stat().st_size),
             survival.record() if survival else None,
         )
-        replace_file(staging / beside.name, (json.dumps(about.to_data(), indent=1, ensure_ascii=False) + "\n").encode())
+        said = (json.dumps(about.to_data(), indent=1, ensure_ascii=False) + "\n").encode()
+        replace_file(staging / beside.name, said)
+        manifest_file.check_listed(
+            staging, {destination.name: about.file, beside.name: manifest_file.entry(said)}, "file"
+        )
         found = Converted(destination, kind, made.stat().st_size, digest, survival)
     return found
 

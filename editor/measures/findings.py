@@ -9,7 +9,8 @@ its manifest.
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from ..edits.evaluation import Evaluation
 from ..errors import CheckpointError, FindingsError, MalformedError, OutputError
 from ..files import schema
 from ..files.checkpoint import parse_json
-from ..files.output import replace_file
+from ..files.output import claimed_file, replace_file
 from ..models.identity import ModelInfo
 from ..neurons import neurons as neurons_file
 from ..neurons.neurons import Neurons
@@ -89,6 +90,14 @@ def check_place(folder: Path) -> None:
     )
     if others:
         raise OutputError(f"{folder} has other things in it ({sorted(others)[0]}). Choose another folder.")
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Be the only one who measures into a folder, from what is there already to the last measure. Raises OutputError."""
+    check_place(folder)
+    with claimed_file(folder / FILE, force=True):
+        yield
 
 
 def of_folder(folder: Path, model: ModelInfo, neurons: Neurons) -> Findings:

@@ -24,6 +24,7 @@ def settings(options: Options, prompts: Mapping[str, Sequence[str]]) -> dict[str
     return {
         "tokens": options.tokens,
         "prompts": {language: len(own) for language, own in prompts.items()},
+        "sha256": prompts_file.hashes(prompts),
         **({"chat": True} if options.chat else {}),
         **({"answer_in": options.answer_in} if options.answer_in else {}),
         **({"judge": options.judge_model} if options.judge else {}),

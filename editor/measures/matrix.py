@@ -7,7 +7,7 @@ The beginning-of-text token is context, not counted as a prediction's target.
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -33,7 +33,8 @@ class Matrix:
     """The perplexity matrix.
 
     change[deactivated][text] is the change of log-loss in nats, by language; `random` is the control's row; `base` the
-    log-loss itself; `tokens` what it was measured on; `neurons` how many each row deactivates.
+    log-loss itself; `tokens` what it was measured on, and `sha256` that of their ids; `neurons` how many each row
+    deactivates.
     """
 
     change: dict[str, dict[str, float]]
@@ -41,6 +42,7 @@ class Matrix:
     base: dict[str, float]
     tokens: dict[str, int]
     neurons: dict[str, int]
+    sha256: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -150,11 +152,11 @@ def perplexity_matrices(
         off, sizes[name] = switched_off(model, feed_forward, neurons, shared)
         variants += [replace(variant, name=f"{name} {variant.name}") for variant in off]
     measured = measure(variants, texts, progress=progress, layered=layered, streaming=streaming)
-    base = measured.log_loss["base"]
+    base, ids = measured.log_loss["base"], {language: text.sha256 for language, text in texts.items()}
     found = {}
     for name, own in sizes.items():
         rows = {off: {k: measured.log_loss[f"{name} {off}"][k] - base[k] for k in texts} for off in own}
-        found[name] = Matrix(rows, rows.pop("random"), base, measured.tokens, own)
+        found[name] = Matrix(rows, rows.pop("random"), base, measured.tokens, own, ids)
     return found
 
 

@@ -4,7 +4,7 @@ The data is what stands in a manifest or in findings, and what cards and reports
 opens a stage for its progress, and tells a person what was chosen where the options leave it open.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from typing import Any
@@ -86,18 +86,20 @@ def overlap(subject: Subject, options: Options, listener: Listener = NOBODY) -> 
 
 def similarity(subject: Subject, options: Options, listener: Listener = NOBODY) -> dict[str, Any]:
     """SES per layer, from aligned texts."""
-    if options.aligned:
-        texts = prompts_file.load(options.aligned, options.languages, what="aligned texts")
-    else:
-        listener.told(
-            "Comparing the embedded texts, which say the same in each language. Name your own with `aligned`."
-        )
-        wanted = options.languages or subject.languages
-        texts = {language: own for language in wanted if (own := prompts_file.passages(language))}
+    texts = aligned_texts(subject.languages, options, listener)
     alike.check(texts)
     with listener.stage("similarity", "texts") as update:
         found = asdict(alike.similarity(subject.model, subject.tokenizer, texts, progress=update))
-    return {key: _rounded(value) for key, value in found.items()}
+    return {**{key: _rounded(value) for key, value in found.items()}, "sha256": prompts_file.hashes(texts)}
+
+
+def aligned_texts(known: Sequence[str], options: Options, listener: Listener = NOBODY) -> prompts_file.Prompts:
+    """Load the aligned texts that were asked for; else the embedded ones, in the languages that are `known`."""
+    if options.aligned:
+        return prompts_file.load(options.aligned, options.languages, what="aligned texts")
+    listener.told("Comparing the embedded texts, which say the same in each language. Name your own with `aligned`.")
+    wanted = options.languages or known
+    return {language: own for language in wanted if (own := prompts_file.passages(language))}
 
 
 def _rounded(value: Any) -> Any:

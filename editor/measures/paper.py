@@ -15,9 +15,13 @@ from ..progress import NOBODY, Listener
 from ..statistics.detection import Detection
 from ..statistics.reuse import detect_or_reuse
 from ..statistics.statistics import Statistics
-from ..text.corpus import Text, open_corpus
-from . import findings, measure
+from ..text.corpus import open_corpus
+from ..text.prompts import hashes
+from ..text.tokens import Packed
+from . import findings, measure, similarity
 from .compare_methods import SHARED, comparison, find_all
+from .findings import Findings
+from .interview import choose_prompts
 from .matrix import perplexity_matrices
 from .options import Options
 from .subject import Subject
@@ -51,35 +55,62 @@ def experiments(
     )  # fmt: skip
     findings.check_place(output)
     check_same(output, {"rate": rate, "quantile": quantile, "context": detection.context}, list(texts))
-    measure.read_held_out(target, texts, options)  # says now what would be wrong with it in an hour
-    statistics, _ = detect_or_reuse(target, texts, output / STATISTICS, detection, listener=listener)
-    sets = find_all(statistics, rate=rate, quantile=quantile)
-    subject = Subject(target, sets["lape"], None, None, detection.device, detection.dtype)
-    kept = findings.of_folder(output, model_info(target), subject.neurons)
-    settings = findings.plain(
+    # what would be wrong with what is read in an hour is said now
+    held_out = measure.read_held_out(target, texts, options)
+    prompts, aligned = choose_prompts(options, (), ()), measure.aligned_texts((), options)
+    similarity.check(aligned)
+    read = {
+        "held_out": {language: one.sha256 for language, one in held_out.items()},
+        "prompts": hashes(prompts),
+        "aligned": hashes(aligned),
+    }
+    with findings.held(output):
+        statistics, _ = detect_or_reuse(target, texts, output / STATISTICS, detection, listener=listener)
+        sets = find_all(statistics, rate=rate, quantile=quantile)
+        subject = Subject(target, sets["lape"], None, None, detection.device, detection.dtype)
+        settings = {**_settings(statistics, options, rate, quantile), "read": read}
+        kept = _kept(output, subject, settings, listener)
+        steps: dict[str, Callable[[], Any]] = {
+            "profile": lambda: measure.profile(subject, options, listener),
+            "overlap": lambda: measure.overlap(subject, options, listener),
+            "methods": lambda: methods(subject, statistics, sets, held_out, rate, quantile, listener),
+            "perplexity": lambda: kept.evaluation.measures["methods"]["methods"]["lape"]["perplexity"],
+            "similarity": lambda: measure.similarity(subject, options, listener),
+            "deactivate_each": lambda: measure.deactivate_each(subject, options, listener),
+        }
+        for number, (name, step) in enumerate(steps.items(), start=1):
+            if name in kept.evaluation.measures:
+                listener.told(f"{name}: there already")
+                continue
+            listener.told(f"{name} ({number} of {len(steps)})")
+            kept = replace(kept, evaluation=kept.evaluation.adding({name: step()}))
+            findings.write(output, kept, subject.neurons)
+        neurons_file.save(subject.neurons, output / findings.NEURONS)
+    return kept.evaluation.to_data()
+
+
+def _settings(statistics: Statistics, options: Options, rate: float, quantile: float) -> dict[str, Any]:
+    """Give how findings are made, and of which statistics: what is kept is of the same, or is made anew."""
+    settings: dict[str, Any] = findings.plain(
         {"text_tokens": options.text_tokens, "context": options.context, "prompts": options.prompts,
          "count": options.count, "corpus": statistics.texts, "aligned": str(options.aligned) if options.aligned else None,
-         "rate": rate, "quantile": quantile}
+         "rate": rate, "quantile": quantile, "statistics": statistics.settings, "versions": statistics.versions}
     )  # fmt: skip
-    if kept.settings != settings:
-        kept = replace(kept, evaluation=Evaluation({}), settings=settings)
-    steps: dict[str, Callable[[], Any]] = {
-        "profile": lambda: measure.profile(subject, options, listener),
-        "overlap": lambda: measure.overlap(subject, options, listener),
-        "methods": lambda: methods(subject, statistics, sets, texts, options, rate, quantile, listener),
-        "perplexity": lambda: kept.evaluation.measures["methods"]["methods"]["lape"]["perplexity"],
-        "similarity": lambda: measure.similarity(subject, options, listener),
-        "deactivate_each": lambda: measure.deactivate_each(subject, options, listener),
-    }
-    for number, (name, step) in enumerate(steps.items(), start=1):
-        if name in kept.evaluation.measures:
-            listener.told(f"{name}: there already")
-            continue
-        listener.told(f"{name} ({number} of {len(steps)})")
-        kept = replace(kept, evaluation=kept.evaluation.adding({name: step()}))
-        findings.write(output, kept, subject.neurons)
-    neurons_file.save(subject.neurons, output / findings.NEURONS)
-    return kept.evaluation.to_data()
+    return settings
+
+
+def _kept(output: Path, subject: Subject, settings: Mapping[str, Any], listener: Listener) -> Findings:
+    """Give what a folder has of these settings; of others nothing, which a person is told."""
+    kept = findings.of_folder(output, model_info(subject.target), subject.neurons)
+    before = kept.settings or {}
+    if before == settings:
+        return kept
+    if kept.evaluation.measures:
+        other = [name for name, value in settings.items() if name != "read" and before.get(name) != value]
+        texts = before.get("read", {})
+        other += [f"text ({name})" for name, own in settings["read"].items() if texts.get(name) != own]
+        listener.told(f"What {output} has was measured with other {', '.join(other)}. It is measured anew.")
+    return replace(kept, evaluation=Evaluation({}), settings=dict(settings))
 
 
 def check_same(output: Path, settings: dict[str, Any], languages: list[str]) -> None:
@@ -110,14 +141,12 @@ def methods(
     subject: Subject,
     statistics: Statistics,
     sets: Mapping[str, Neurons],
-    texts: Mapping[str, Text],
-    options: Options,
+    packed: Mapping[str, Packed],
     rate: float,
     quantile: float,
     listener: Listener = NOBODY,
 ) -> dict[str, Any]:
     """Compare the detection methods, with the perplexity matrices of those that take the same number of neurons."""
-    packed = measure.read_held_out(subject.target, texts, options)
     some = {name: sets[name] for name in MEASURED if any(map(sets[name].count, sets[name].languages))}
     with listener.stage("perplexity", "contexts") as update:
         matrices = perplexity_matrices(

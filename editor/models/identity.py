@@ -12,11 +12,10 @@ from typing import Any
 
 from ..errors import MalformedError
 from ..files import schema
+from ..files.schema import Name
 
 MOST_BLOCKS = 2**17  # that a file may claim
 NAME = re.compile(r"(?P<layer>0|[1-9][0-9]{0,4})(\.(?P<part>[a-z]+|(?P<first>[0-9]{1,5})(-(?P<last>[0-9]{1,5}))?))?")
-
-from ..files.schema import Name
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ first. Or a person's own, from a file:
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from .. import embedded
@@ -77,6 +77,11 @@ def load(path: Path, languages: Sequence[str] = (), count: int | None = None, *,
         )
     chosen = {language: found.get(language, [])[:count] for language in languages or found}
     return _complete(chosen, languages, str(path), sorted(found), what)
+
+
+def hashes(prompts: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """Give the sha256 of each language's prompts, or texts, by which another run knows whether they are the same."""
+    return {language: hashlib.sha256(json.dumps(list(own)).encode()).hexdigest() for language, own in prompts.items()}
 
 
 def _complete(

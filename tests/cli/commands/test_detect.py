@@ -118,7 +118,7 @@ def test_a_destination_that_cannot_be_is_refused_first(
         "monoglot.editor.statistics.detect.load_model", lambda *_, **__: pytest.fail("the model was built")
     )
     (tmp_path / "file").touch()
-    for output, message in ((tmp_path, "is a folder"), (tmp_path / "file" / "s", "nothing can be written in")):
+    for output, message in ((tmp_path, "is a folder"), (tmp_path / "file" / "s", "is not a folder, so")):
         code, _, err = monoglot("detect", model, "--corpus", corpus, "-o", output, "--force")
         assert code == 1
         assert message in err
