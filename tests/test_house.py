@@ -82,7 +82,6 @@ COVERED = {
     "editor/measures/keep.py": "cli/test_evaluate_model.py",
     "editor/measures/measure.py": "cli/test_evaluate_model.py",
     "editor/measures/options.py": "cli/test_evaluate_model.py",
-    "editor/measures/paper.py": "cli/commands/test_paper.py",
     "editor/measures/search.py": "cli/test_activate.py",
     "editor/live/sampled.py": "cli/test_silence.py",
     "editor/measures/still_written.py": "cli/test_silence.py",
