@@ -15,8 +15,9 @@ from typing import Any
 from ..editor import embedded
 from ..editor.edits.card_maker import Describe
 from ..editor.edits.manifest import Manifest
-from ..editor.errors import CardError, MonoglotWarning
+from ..editor.errors import CardError, CheckpointError, MonoglotWarning
 from ..editor.files import card_text
+from ..editor.files.companions import check_content
 from ..editor.files.kinds import FILE
 from ..editor.models.identity import shape_in_words
 from ..editor.text import languages
@@ -68,6 +69,13 @@ def read_base_card(folder: Path) -> tuple[dict[str, Any], str]:
     """Metadata and text of the base's card; empty when there is none, metadata empty when it is malformed."""
     path = folder / "README.md"
     if not path.is_file():
+        return {}, ""
+    try:
+        check_content(path)
+    except CheckpointError as error:
+        warnings.warn(
+            f"the base's card is none: {error} Until then the new one names no licence.", MonoglotWarning, stacklevel=2
+        )
         return {}, ""
     text = path.read_text(encoding="utf-8", errors="replace")
     try:

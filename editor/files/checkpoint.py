@@ -164,6 +164,8 @@ def read_shard(path: Path) -> Shard:
             length = int.from_bytes(prefix, "little")
             if LFS_POINTER.startswith(prefix) and file.read(len(LFS_POINTER) - 8) == LFS_POINTER[8:]:
                 raise CheckpointError(f"{path} is a Git LFS pointer, not the weights. Fetch them with `git lfs pull`.")
+            if length > size - 8:
+                check_content(path)  # a web page, for example
             if len(prefix) < 8 or length > size - 8:
                 raise CheckpointError(f"{path} is truncated: its header does not fit in it. Download it again.")
             if length > MAX_HEADER:

@@ -9,6 +9,7 @@ model (transformers would load it too), and a link that leads out of the folder 
 and into the `blobs` of the Hub's cache are followed.
 """
 
+import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -32,7 +33,9 @@ IN_FOLDERS = ("chat_templates/*.jinja", "additional_chat_templates/*.jinja", "to
 NOT_THE_MODELS = ("adapter_config.json", "trainer_config.json", "training_config.json", "wandb_config.json")
 CODE = "*.py"
 ADAPTER = "adapter_config.json"
-POINTER, PAGES = b"version https://git-lfs", (b"<!doctype html", b"<html")
+POINTER, PAGES = b"version https://git-lfs", (b"<!doctype html", b"<html", b"<?xml")
+SMALL = 2**20  # bytes; of a larger file only the ends are looked at
+SERVERS_WORDS = {"error", "errors", "message", "status", "code"}  # what a server says instead of a file
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,8 @@ def companions(folder: Path, config: dict[str, Any], weights: set[str]) -> Compa
         if _belongs(name, config):
             check_link(path, folder)
             check_content(path)
+            if path.suffix == ".json":
+                check_json(path)
             along.append(name)
         else:
             left_behind.append(name)
@@ -127,3 +132,23 @@ def check_content(path: Path) -> None:
         raise CheckpointError(f"{path} is a Git LFS pointer, not the file itself. Fetch them with `git lfs pull`.")
     if start.startswith(PAGES):
         raise CheckpointError(f"{path} is a web page, not the file itself. Download it again.")
+
+
+def check_json(path: Path) -> None:
+    """Raise CheckpointError for a file that is no JSON by its content, such as an empty one, or a server's refusal."""
+    if path.stat().st_size > SMALL:
+        with path.open("rb") as file:
+            start = file.read(64).lstrip()[:1]
+            file.seek(-64, os.SEEK_END)
+            right = (start, file.read().rstrip()[-1:]) in ((b"{", b"}"), (b"[", b"]"))
+        if not right:
+            raise CheckpointError(f"{path} is not valid JSON: it has no end. Download the file again.")
+        return
+    try:
+        data = json.loads(path.read_bytes())
+    except RecursionError:  # whoever reads it says so
+        return
+    except ValueError as error:
+        raise CheckpointError(f"{path} is not valid JSON ({error}). Download the file again.") from None
+    if isinstance(data, dict) and "error" in data and data.keys() <= SERVERS_WORDS:
+        raise CheckpointError(f"{path} is a server's refusal, not the file itself. Download it again.")

@@ -18,9 +18,9 @@ from ..errors import CheckpointError, ModelError
 from ..files import floats
 from ..files.checkpoint import Shard, Tensor
 from .families import TEXT_CONFIG
+from .feed_forward import INPUTS
 from .target import Target
 
-INPUTS = ("embed_tokens", "word_embeddings", "embed_in", "wte", "embeddings", "w")
 OUTPUTS = {"embed_in": "embed_out", "biogpt": "output_projection"}  # by input or model type; "lm_head" for all others
 TIE = "tie_word_embeddings"
 WRAPPED = "language_model.model."  # prefix of a text tower that has its output layer inside the wrapper's part
@@ -52,6 +52,14 @@ class Embedding:
         """Read the rows of some tokens, int64 (n,), as float64 (n, d)."""
         stored = np.memmap(self.shard.path, floats.STORED[self.tensor.dtype], "r", self.tensor.begin, self.tensor.shape)
         return floats.to_float64(np.ascontiguousarray(stored[ids]), self.tensor.dtype)
+
+
+def table_of(target: Target) -> Tensor | None:
+    """Return the input table of a model, where there is one in floats with a row for each token."""
+    names = {f"{target.feed_forward.prefix}{name}.weight" for name in INPUTS}
+    found = [tensor for _, tensor in target.checkpoint.tensors() if tensor.name in names]
+    right = len(found) == 1 and len(found[0].shape) == 2 and found[0].dtype in floats.STORED
+    return found[0] if right else None
 
 
 def open_embedding(target: Target) -> Embedding:

@@ -21,6 +21,15 @@ from .routers import bias_of, check_biases
 EXPERT_PART = re.compile(r"(^|\.)(experts?\.|[a-z_]*_moe\.(in|out)put_linear)")  # of a tensor's name
 NUMBER = re.compile(r"(?<=experts\.)([0-9]{1,5})(?=\.)|(?<=\[)([0-9]{1,5})(?=\]$)")
 DOUBLE = "use_double_wide_mlp"  # of Gemma 4: some layers are twice as wide
+INPUTS = (
+    "embed_tokens",
+    "word_embeddings",
+    "embed_in",
+    "wte",
+    "embeddings",
+    "w",
+)  # the table of token embeddings, beside the layers
+EDITED = ("F32", "F16", "BF16")  # dtypes of what can be edited
 DRAFTS = ("num_nextn_predict_layers", "mtp_num_hidden_layers")  # layers behind the last that draft tokens
 
 
@@ -138,7 +147,7 @@ def locate(checkpoint: Checkpoint) -> FeedForward:
     for (layer, _, _), (network, expert, shard, tensor) in sorted(outputs.items()):
         if layer >= layers:
             continue
-        if tensor.dtype not in ("F32", "F16", "BF16"):
+        if tensor.dtype not in EDITED:
             raise ModelError(
                 f"{checkpoint.folder}: {tensor.name} is stored as {tensor.dtype}; monoglot edits float32, float16 and "
                 "bfloat16. Use the unquantised checkpoint."
@@ -154,6 +163,7 @@ def locate(checkpoint: Checkpoint) -> FeedForward:
         located.append(Located(Block(layer, tensor.shape[network.neuron_axis], part), network, (shard, tensor)))
     found = FeedForward(family, model_type, prefix, layers, hidden, tuple(located))
     own = [each for each in named if each.prefix == prefix and each.layer < layers]
+    _check_rows(checkpoint, found, config)
     _check_width(checkpoint, found, config)
     _check_experts(checkpoint, found, config)
     if found.mixture:
@@ -246,6 +256,17 @@ def _layers(checkpoint: Checkpoint, family: Family, config: Mapping[str, Any], o
     return layers
 
 
+def _check_rows(checkpoint: Checkpoint, found: FeedForward, config: Mapping[str, Any]) -> None:
+    """Raise CheckpointError when the table of token embeddings has fewer rows than the config says."""
+    said, names = config.get("vocab_size"), {f"{found.prefix}{name}.weight" for name in INPUTS}
+    for _, tensor in checkpoint.tensors():
+        if type(said) is int and tensor.name in names and tensor.dtype in EDITED and tensor.shape[0] < said:
+            raise CheckpointError(
+                f"{checkpoint.folder}: the config says {said} tokens (vocab_size), {tensor.name} has {tensor.shape[0]} rows. "
+                "Download the model again."
+            )
+
+
 def _check_width(checkpoint: Checkpoint, found: FeedForward, config: Mapping[str, Any]) -> None:
     """Raise CheckpointError when the usual networks are not as wide as the config says."""
     key = found.family.width
@@ -333,6 +354,11 @@ def _check_whole(checkpoint: Checkpoint, found: FeedForward, named: Sequence[Nam
     }
     for each in named:
         if (each.layer, each.name) in known:
+            if each.tensor.dtype not in EDITED:
+                raise ModelError(
+                    f"{checkpoint.folder}: {each.tensor.name} is stored as {each.tensor.dtype}; monoglot edits float32, "
+                    "float16 and bfloat16. Use the unquantised checkpoint."
+                )
             continue
         if EXPERT_PART.search(each.name) and not each.name.endswith("e_score_correction_bias"):
             raise ModelError(

@@ -65,8 +65,9 @@ def prepare(
     target: Target, texts: Mapping[str, Text], *, tokens: int, context: int, minimum: int = MINIMUM_TOKENS
 ) -> dict[str, Packed]:
     """Do the first half of `detect`: everything that can be wrong with the text is said before the model is built."""
-    packed = read_texts(target, texts, tokens=tokens, context=context)
-    warn_of_mislabelled(packed, texts, load_tokenizer(target.source.folder))
+    tokenizer = load_tokenizer(target.source.folder)
+    packed = read_texts(target, texts, tokens=tokens, context=context, tokenizer=tokenizer)
+    warn_of_mislabelled(packed, texts, tokenizer)
     for one in packed.values():
         require(one, min(minimum, tokens))
     return packed

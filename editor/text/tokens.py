@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import CorpusError
+from ..errors import CorpusError, ModelError
+from ..models.embedding import table_of
 from ..models.families import text_config
 from ..models.hf import load_tokenizer
 from ..models.target import Target
@@ -88,17 +89,31 @@ def fitting_context(target: Target, context: int) -> int:
 
 
 def read_texts(
-    target: Target, texts: Mapping[str, Text], *, tokens: int, context: int, held_out: bool = False, after: int = 0
-) -> dict[str, Packed]:
+    target: Target, texts: Mapping[str, Text], *, tokens: int, context: int, held_out: bool = False, after: int = 0,
+    tokenizer: Any = None,
+) -> dict[str, Packed]:  # fmt: skip
     """Tokenize each language's text with the model's own tokenizer, `context` positions at most.
 
     A context has fewer positions where the model has fewer. The first `after` tokens are passed over.
     """
     context = fitting_context(target, context)
-    tokenizer = load_tokenizer(target.source.folder)
+    tokenizer = tokenizer or load_tokenizer(target.source.folder)
     packed = {}
     with shown("read text", "languages") as update:
         for number, (language, text) in enumerate(texts.items(), start=1):
             packed[language] = pack(text, tokenizer, tokens=tokens, context=context, held_out=held_out, after=after)
             update(language, number, len(texts))
+    check_rows(target, packed)
     return packed
+
+
+def check_rows(target: Target, texts: Mapping[str, Packed]) -> None:
+    """Raise ModelError when the tokenizer gave an id, the beginning-of-text token's among them, that has no row."""
+    table = table_of(target)
+    for language, one in texts.items() if table else ():
+        largest = max((int(context.max()) for context in one.contexts if len(context)), default=0)
+        if table and largest >= table.shape[0]:
+            raise ModelError(
+                f"the tokenizer of {target.source.name} gives token {largest} in {language}, and {table.name} has "
+                f"{table.shape[0]} rows only. They are not of the same model: download it again."
+            )

@@ -44,6 +44,7 @@ from monoglot.cli.main import TRACEBACK
 from monoglot.editor.errors import MonoglotError
 from monoglot.editor.measures import findings
 from monoglot.editor.text import corpus, prompts
+from monoglot.editor.text.foreign import printable
 
 LONGEST = 10  # seconds of work, and LONGEST * BUSY by the clock, as others may want the machine too
 BUSY = 12
@@ -212,7 +213,7 @@ def by_library(what: str, folder: Path) -> Ended:
         else:
             findings.read(folder / "findings")
     except MonoglotError as error:
-        return Ended(1, "", f"Error: {error}\n")
+        return Ended(1, "", f"Error: {printable(str(error))}\n")  # as the command line shows it
     return Ended(0, "", "")
 
 

@@ -30,7 +30,7 @@ NOT_OURS = (
 def made(folder: Path, *names: str) -> Path:
     for name in names:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text("x")
+        (folder / name).write_text("{}" if name.endswith(".json") else "x")
     return folder
 
 
@@ -60,6 +60,40 @@ def test_a_pointer_or_a_page_in_place_of_any_file(tmp_path: Path, name: str, con
     (tmp_path / name).write_text(content)
     with pytest.raises(CheckpointError, match=f"{name} is a {message}"):
         companions(tmp_path, {}, set())
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.json"])
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [("", "not valid JSON"), ('{"a": 1', "not valid JSON"), ("Not Found", "not valid JSON"),
+     ("<?xml version='1.0'?><Error><Code>AccessDenied</Code></Error>", "is a web page"),
+     ('{"error": "Repository not found"}', "a server's refusal"),
+     ("{" + " " * 2**21, "it has no end"), ("x" * 2**21, "it has no end")],
+    ids=["empty", "cut", "words", "xml", "refusal", "a long one cut", "a long one"],
+)  # fmt: skip
+def test_a_file_of_json_is_json(model: Path, tmp_path: Path, name: str, content: str, message: str) -> None:
+    """What is published is whole: a tokenizer that is none would come along into the checkpoint in silence."""
+    folder = copied(model, tmp_path / "model")
+    (folder / name).write_text(content)
+    with pytest.raises(CheckpointError, match=message) as found:
+        open_target(resolve(str(folder)))
+    assert name in str(found.value) and "Download" in str(found.value)
+
+
+def test_json_as_tokenizers_have_it_comes_along(model: Path, tmp_path: Path) -> None:
+    folder = copied(model, tmp_path / "model")
+    (folder / "vocab.json").write_text(json.dumps({f"token {number}": number for number in range(100_000)}) + "\n")
+    (folder / "special_tokens_map.json").write_text('{"a": NaN, "a": 1, "error": "<err>", "unk_token": "<unk>"}')
+    (folder / "added_tokens.json").write_text("[]")
+    open_target(resolve(str(folder)))
+
+
+@pytest.mark.parametrize("page", ["<!DOCTYPE html><html>Sign in</html>", "<?xml version='1.0'?><Error/>"])
+def test_a_page_in_place_of_the_weights(model: Path, tmp_path: Path, page: str) -> None:
+    folder = copied(model, tmp_path / "model")
+    (folder / "model.safetensors").write_text(page)
+    with pytest.raises(CheckpointError, match="is a web page"):
+        read_checkpoint(folder)
 
 
 def test_a_pointer_in_place_of_the_config(model: Path, tmp_path: Path) -> None:

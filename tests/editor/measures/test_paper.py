@@ -80,8 +80,8 @@ def test_another_text_of_the_same_name_is_measured_anew(texts: Path) -> None:
 def test_findings_of_other_versions_are_measured_anew(texts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = tiny.save_model(texts / "model")
     run(model, texts)
-    monkeypatch.setattr("monoglot.editor.statistics.recorder.versions", lambda: {"monoglot": "99"})
-    monkeypatch.setattr("monoglot.editor.statistics.detect.versions", lambda: {"monoglot": "99"})
+    for module in ("sums", "recorder", "detect"):
+        monkeypatch.setattr(f"monoglot.editor.statistics.{module}.versions", lambda: {"monoglot": "99"})
     said = run(model, texts)[1]
     assert any("measured with other versions." in line for line in said), said
 

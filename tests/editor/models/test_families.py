@@ -617,3 +617,19 @@ def test_a_config_that_says_another_width_is_refused(
         tiny.edit_config(tmp_path / "base", **{key: width})
         with pytest.raises(CheckpointError, match=rf"says {width} neurons a layer \({key}\), layer 0 has {tiny.WIDTH}"):
             open_target(resolve(str(tmp_path / "base")))
+
+
+@pytest.mark.parametrize("projection", ["gate_proj", "up_proj", "down_proj"])
+@pytest.mark.parametrize(("dtype", "named"), [("float64", "F64"), ("int8", "I8")])
+def test_every_projection_is_of_a_dtype_that_can_be_edited(
+    tmp_path: Path, projection: str, dtype: str, named: str
+) -> None:
+    """Checked when a model is opened, for every command: what is read hours later is of another dtype no more."""
+    from safetensors.numpy import load_file, save_file
+
+    folder = tiny.save_model(tmp_path / "model")
+    tensors, name = load_file(folder / "model.safetensors"), f"model.layers.1.mlp.{projection}.weight"
+    tensors[name] = tensors[name].astype(dtype)
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ModelError, match=f"{name} is stored as {named}"):
+        open_target(resolve(str(folder)))

@@ -4,11 +4,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
+from support import tiny
 from support.texts import text_of
 from support.tiny import Characters
 
-from monoglot.editor.errors import CorpusError
-from monoglot.editor.text.tokens import pack, require
+from monoglot.editor.errors import CheckpointError, CorpusError, ModelError
+from monoglot.editor.models.source import resolve
+from monoglot.editor.models.target import open_target
+from monoglot.editor.text.tokens import pack, read_texts, require
 
 # Packing
 
@@ -67,3 +71,21 @@ def test_too_little_text_says_how_much_is_missing() -> None:
     require(packed, 40)
     with pytest.raises(CorpusError, match=r"vi has 40 tokens of text, 1,960 fewer than the 2,000 .* Add text in vi"):
         require(packed, 2_000)
+
+
+@pytest.mark.parametrize("bos", [False, True], ids=["in the text", "the beginning-of-text token"])
+def test_a_token_without_a_row(tmp_path: Path, bos: bool) -> None:
+    """A tokenizer that got tokens, and a table that did not: said with both numbers, before the model is built."""
+    folder = tiny.save_model(tmp_path / "model")
+    tensors, rows = load_file(folder / "model.safetensors"), 20
+    for name in [name for name, own in tensors.items() if own.shape[0] == tiny.VOCABULARY]:
+        tensors[name] = tensors[name][:rows].copy()
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(CheckpointError, match=rf"{tiny.VOCABULARY} tokens \(vocab_size\), .* has {rows} rows"):
+        open_target(resolve(str(folder)))
+    tiny.edit_config(folder, vocab_size=rows)
+    target = open_target(resolve(str(folder)))
+    tokenizer = Characters(rows + 1 if bos else None)
+    text = text_of([("\x05" if bos else "z") * 40] * 40)
+    with pytest.raises(ModelError, match=r"gives token \d+ in .*, and model.embed_tokens.weight has 20 rows only"):
+        read_texts(target, {"en": text}, tokens=100, context=32, tokenizer=tokenizer)
