@@ -1,8 +1,9 @@
 """YAML as a person writes it and as a stranger may: read with nothing but plain data, each key once, and bounded.
 
-PyYAML's safe loader reads `1e-1` as a text (YAML 1.1 wants a point and a sign), lets the last of two equal keys win, and
-takes `*alias` at its word: four hundred bytes can stand for a billion values. Here 1e-1 is a number, a key twice is an error,
-and what a text stands for with its aliases written out is counted before anything is made of it.
+PyYAML's safe loader reads `1e-1` as a text (YAML 1.1 wants a point and a sign), `010` as eight and `1:30` as ninety, lets the
+last of two equal keys win, and takes `*alias` at its word: four hundred bytes can stand for a billion values. Here 1e-1 is a
+number, 010 and 1:30 are none, a key twice is an error, and what a text stands for with its aliases written out is counted
+before anything is made of it.
 """
 
 import re
@@ -14,7 +15,12 @@ from ..errors import MalformedError
 LONGEST = 2**20  # bytes; people write them
 VALUES = 100_000  # with aliases written out
 DEEPEST = 100  # mappings and lists in each other
-FLOAT = re.compile(r"[-+]?(?:[0-9]+\.?|[0-9]*\.[0-9]+|[0-9]+\.[0-9]*)[eE][-+]?[0-9]+")
+INT = re.compile(r"[-+]?(?:0|[1-9][0-9]*)$")
+FLOAT = re.compile(
+    r"[-+]?(?:(?:0|[1-9][0-9]*)\.[0-9]*|\.[0-9]+|[0-9]+\.?[eE][-+]?[0-9]+|[0-9]*\.[0-9]+[eE][-+]?[0-9]+)$"
+    r"|[-+]?\.(?:inf|Inf|INF)$|\.(?:nan|NaN|NAN)$"
+)
+WHOLE = ("tag:yaml.org,2002:int", INT, list("-+0123456789"))
 NUMBERS = ("tag:yaml.org,2002:float", FLOAT, list("-+0123456789."))
 
 
@@ -52,7 +58,13 @@ def _loader() -> Any:
     class Loader(yaml.SafeLoader):
         """Safe, and with the numbers of YAML 1.2."""
 
-    Loader.add_implicit_resolver(*NUMBERS)
+    old = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
+    Loader.yaml_implicit_resolvers = {
+        first: [(tag, form) for tag, form in known if tag not in old]
+        for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+    for resolver in (WHOLE, NUMBERS):
+        Loader.add_implicit_resolver(*resolver)
     return Loader
 
 
