@@ -20,7 +20,7 @@ from ..files.checkpoint import Checkpoint
 from ..files.companions import companions
 from ..files.hashes import remember
 from ..files.kinds import FILE
-from ..files.output import check_free, claimed, staged_folder
+from ..files.output import check_free, claimed, keep_mode, staged_folder
 from ..models.target import Target, about_sampled, check_unchanged
 from ..neurons import neurons as neurons_file
 from ..neurons.neurons import Neurons
@@ -154,6 +154,8 @@ def _bake(
         written = write_files(sources, staging, files.edits, files.rounding, advance)
         check_unchanged(target)
         written |= {name: _write(staging / name, data) for name, data in made.items()}
+        for name in files.made:  # nobody may read what is made of a file who could not read that
+            keep_mode(staging / name, like=folder / name)
         manifest = manifest_file.new(target, recipe, what, files.rounding.relative, written, left_out, one_table)
         if describe:
             card = describe(manifest, folder)

@@ -252,7 +252,7 @@ def staged_file(destination: Path, *, size: int, beside: Path, check: Callable[[
         with holding(beside, wait=WAIT):
             before = beside.read_bytes() if beside.is_file() else None
             for path in (beside, destination):
-                _keep_mode(staging / path.name, like=path)
+                keep_mode(staging / path.name, like=path)
                 _sync_file(staging / path.name)
             (staging / beside.name).replace(beside)
             try:
@@ -392,13 +392,13 @@ def _staged(path: Path) -> Path:
 def _write_exclusively(path: Path, data: bytes, *, like: Path) -> None:
     """Write and sync a new file with the permissions of the one that it is to replace."""
     with path.open("xb") as file:
-        _keep_mode(path, like=like)
+        keep_mode(path, like=like)
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
 
 
-def _keep_mode(path: Path, *, like: Path) -> None:
+def keep_mode(path: Path, *, like: Path) -> None:
     """Give a new file or folder the permissions of the one that it is to replace, if there is one."""
     with contextlib.suppress(FileNotFoundError):
         found = like.lstat().st_mode
@@ -458,7 +458,7 @@ def _swap_in(staging: Path, destination: Path, *, force: bool) -> None:
     check_free(destination, force=force)  # again: baking took a while
     if os.path.lexists(destination):
         old = destination.with_name(f"{_staged(destination).name}-old")
-        _keep_mode(staging, like=destination)
+        keep_mode(staging, like=destination)
         with ExitStack() as stack:
             with contextlib.suppress(OSError):  # where nobody can write, nobody changes it
                 stack.enter_context(holding(destination / FILE, wait=WAIT))

@@ -166,3 +166,14 @@ def test_the_manifest_says_how_constants_were_carried(saved: Callable[..., Path]
         assert (
             set(record["rounding"]) == {"gpt2": {"weights", "biases"}, "qwen3": {"weights"}, "llama": set()}[model_type]
         )
+
+
+def test_what_is_private_stays_private(model: Path, neurons_file: Path, tmp_path: Path) -> None:
+    """A config of mode 0600 is not made anew for everybody to read."""
+    shutil.copytree(model, tmp_path / "model")
+    for path in (tmp_path / "model").iterdir():
+        path.chmod(0o600)
+    recipe = Recipe(Base("tiny"), (Edit("zh", "deactivate"),), compat_config=True)
+    bake(open_target(resolve(str(tmp_path / "model"))), neurons.load(neurons_file), recipe, tmp_path / "out")
+    for path in (tmp_path / "model").iterdir():
+        assert (tmp_path / "out" / path.name).stat().st_mode & 0o777 == 0o600, path.name
