@@ -136,7 +136,8 @@ def _passed_over(path: Path, readable: Sequence[Path]) -> str:
 
 
 def _looks_like_text(path: Path) -> bool:
-    return bool(TEXTUAL.search(path.name)) and not NO_TEXT.match(path.name)
+    bare = not path.suffix and LANGUAGE.fullmatch(path.name) and is_language(path.name)  # zh
+    return bool(TEXTUAL.search(path.name) or bare) and not NO_TEXT.match(path.name)
 
 
 def _all_under(folder: Path) -> Iterator[Path]:

@@ -15,7 +15,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
-from ..errors import CorpusError
+from ..errors import CheckpointError, CorpusError
+from ..files.companions import check_content
 from .encoding import Suspicion, encoding_of
 
 FIELD = "text"
@@ -37,10 +38,13 @@ def read_documents(path: Path) -> Iterator[str]:
     }  # fmt: skip
     suspicion = Suspicion()
     try:
+        check_content(path)
         for document in readers[suffix_of(path) or ".txt"](path):
             if why := suspicion.of(document):
                 raise CorpusError(f"{path} was not written as UTF-8: {why}.")
             yield document
+    except CheckpointError as error:  # a pointer of Git LFS, or a web page
+        raise CorpusError(str(error)) from None
     except UnicodeDecodeError as error:
         line, sample = _undecodable_line(path)
         likely = encoding_of(sample)

@@ -38,6 +38,8 @@ READ_AS = (
     "big5",
 )
 SHARE_OF_CONTROL = 0.02  # of a document's characters
+REPLACEMENT = "\ufffd"
+SHARE_OF_LOST = 0.02  # of a document's characters
 FEWEST = 4  # characters beyond ASCII, in which a pattern can be seen
 LOST = 0.2  # of those: what may be lost where text was decoded with replacement characters
 SHARE = 0.2  # of the documents
@@ -66,6 +68,8 @@ def wrongly_decoded(text: str) -> str | None:
         return "it holds escape sequences, as ISO-2022-JP, ISO-2022-KR or HZ do"
     if text.isascii():
         return None
+    if text.count(REPLACEMENT) >= max(FEWEST, SHARE_OF_LOST * len(text)):
+        return "characters of it were lost (U+FFFD stands for them), as it was read in another encoding than its own"
     for name in READ_AS:
         if _again(text, name):
             return f"it is UTF-8 that was read as {name} and saved as UTF-8 again"

@@ -49,13 +49,14 @@ TWO_LETTERS = frozenset(  # ISO 639-1
     so sq sr ss st su sv sw ta te tg th ti tk tl tn to tr ts tt tw ty ug uk ur uz ve vi vo wa wo xh yi yo za zh zu
     """.split()  # noqa: SIM905  # as one text it takes seven lines
 )
-SUBTAGS = re.compile(r"([-_]([A-Z][a-z]{3}|[A-Z]{2}|[0-9]{3}|[a-z0-9]{5,8}))*")  # script, region, variant
+SUBTAGS = re.compile(r"([-_]([A-Z][a-z]{3}|[A-Z]{2}|419|150|[a-z0-9]{5,8}))*")  # script, region, variant
 
 
 def is_language(code: str) -> bool:
     """Tell whether a code names a language: one of two letters, or one of three that the identifier knows.
 
-    Subtags are a script, a region or a variant, in the usual case: `zh-Hans`, `pt-BR`. So `zh-en` is none.
+    Subtags are a script, a region or a variant, in the usual case: `zh-Hans`, `pt-BR`, `es-419`. So `zh-en` is none, and
+    `zh-000` is not either: it is a part of something.
     """
     first = re.split(r"[-_]", code)[0]
     if not SUBTAGS.fullmatch(code[len(first) :]):

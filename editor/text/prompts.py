@@ -15,7 +15,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from .. import embedded
-from ..errors import CorpusError
+from ..errors import CheckpointError, CorpusError
+from ..files.companions import check_content
 from .corpus import Text, open_corpus
 from .languages import LANGUAGE
 
@@ -129,8 +130,11 @@ def _from_folder(path: Path) -> Prompts:
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
     """Yield the lines of a file that are not empty, with their numbers."""
     try:
+        check_content(path)
         with path.open(encoding="utf-8-sig") as file:
             yield from ((number, line) for number, line in enumerate(file, start=1) if line.strip())
+    except CheckpointError as error:  # a pointer of Git LFS, or a web page
+        raise CorpusError(str(error)) from None
     except UnicodeDecodeError as error:
         raise CorpusError(f"{path} is not UTF-8 ({error.reason}). Convert it, for example with iconv.") from None
     except OSError as error:

@@ -275,3 +275,14 @@ def test_held_out_is_every_fifth_document_and_no_other(count: int) -> None:
     assert held_out == documents[4::5]
     assert not set(kept) & set(held_out)
     assert sorted(kept + held_out) == sorted(documents)
+
+
+def test_a_file_without_a_suffix_and_parts_of_a_language_are_named(tmp_path: Path) -> None:
+    for name in ("en.txt", "zh", "fr-000.txt", "fr-001.txt", "README", "Makefile"):
+        (tmp_path / name).write_text("Text.\n")
+    with pytest.warns(MonoglotWarning, match="is not read") as said:
+        assert list(open_corpus([str(tmp_path)])) == ["en"]
+    for name in ("zh (it is none of", "fr-000.txt (fr-000 is not known", "fr-001.txt"):
+        assert name in str(said[0].message)
+    assert "README" not in str(said[0].message) and "Makefile" not in str(said[0].message)
+    assert list(open_corpus([f"zh={tmp_path / 'en.txt'}"])) == ["zh"]

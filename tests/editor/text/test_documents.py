@@ -72,3 +72,19 @@ def test_parquet_needs_a_column_of_strings(tmp_path: Path) -> None:
         list(read_documents(tmp_path / "a.parquet"))
     write_parquet(tmp_path / "a.parquet", ["a", None, " ", "b"])
     assert list(read_documents(tmp_path / "a.parquet")) == ["a", "b"]
+
+
+@pytest.mark.parametrize("suffix", [".txt", ".jsonl", ".jsonl.gz", ".csv", ".tsv", ".parquet"])
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 5\n", "a Git LFS pointer"),
+     ("<!DOCTYPE html><html><body>Sign in to read this text.</body></html>", "a web page"),
+     ("\n<?xml version='1.0'?><Error><Code>AccessDenied</Code></Error>", "a web page")],
+)  # fmt: skip
+def test_a_pointer_or_a_page_in_place_of_a_text(tmp_path: Path, suffix: str, content: str, message: str) -> None:
+    """It would be measured as text in the language of its name."""
+    path = tmp_path / f"fr{suffix}"
+    path.write_text(content)
+    with pytest.raises(CorpusError, match=message) as found:
+        list(read_documents(path))
+    assert str(path) in str(found.value)

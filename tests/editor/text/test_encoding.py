@@ -82,3 +82,10 @@ def test_a_quotation_is_no_mistake(tmp_path: Path) -> None:
     documents[7] = "Un navigateur affiche Ã©tÃ© dÃ©jÃ  vu Ã  la place."
     (tmp_path / "a.txt").write_text("\n\n".join(documents), encoding="utf-8")
     assert len(list(read_documents(tmp_path / "a.txt"))) == 20
+
+
+def test_characters_that_were_lost() -> None:
+    """Text that a program decoded with `errors="replace"` and saved."""
+    lost = "Les élèves hésitent à l'été, déjà naïfs.".encode("latin-1").decode(errors="replace")
+    assert "were lost" in str(wrongly_decoded(lost))
+    assert wrongly_decoded("Un caractère est perdu ici : \ufffd, et rien de plus, à la fin de l'été.") is None
