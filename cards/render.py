@@ -170,7 +170,7 @@ def context(manifest: Manifest, recipe: str, method: dict[str, Any]) -> dict[str
         "strength_figure": picture(found["strength"], manifest.files) if strength else "",
         "samples": _samples(manifest),
         "kept_answers": [
-            (found[name], tables.answers(evaluation[name])[0], tables.cell(tables.answered_by(evaluation[name])))
+            (found[name], tables.answers(evaluation[name])[0], cell(tables.answered_by(evaluation[name])))
             for name in ("same_language", "asked")
             if name in found
         ],
