@@ -305,16 +305,17 @@ def unrouted(routers: Mapping[int, Any], plan: Plan) -> Iterator[None]:
     """Send no token to the experts that a plan switches off; `routers` are `modules.router_biases(model)`."""
     import torch
 
-    before = {layer: routers[layer].detach().clone() for layer in dict.fromkeys(layer for layer, _ in plan.experts)}
+    live = {layer: routers[layer] for layer in dict.fromkeys(layer for layer, _ in plan.experts)}
+    before = {layer: bias.detach().clone() for layer, bias in live.items()}
     try:
         with torch.no_grad():
             for layer, expert in plan.experts:
-                routers[layer][..., expert] = -torch.inf
+                live[layer][..., expert] = -torch.inf
         yield
     finally:
         with torch.no_grad():
             for layer, bias in before.items():
-                routers[layer].copy_(bias)
+                live[layer].copy_(bias)
 
 
 def _move(embedding: Any, redirection: "Redirection") -> Any:

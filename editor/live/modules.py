@@ -1,6 +1,7 @@
 """Modules of a running model that hooks are attached to: the trunk, the activations, the inputs of the networks."""
 
 import re
+from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -42,15 +43,33 @@ def activation_modules(model: Any, family: Family) -> list[Any]:
     return [found[key] for key in sorted(found)]
 
 
-def router_biases(model: Any, family: Family) -> dict[int, Any]:
-    """Return what routers of a live model add to the scores of experts, (…, experts), by layer.
+class RouterBiases(Mapping[int, Any]):
+    """What routers of a live model add to the scores of experts, (…, experts), by layer; none where they add nothing.
 
-    There is none where they add nothing.
+    Each is looked up when it is asked for: a model that runs layer by layer has others each time.
     """
-    pattern = re.compile(rf"(.*\.)?{family.layer_pattern}\..*(e_score_correction_bias|expert_bias|router\.bias)")
-    decoder = trunk(model)
-    named = [*decoder.named_parameters(), *decoder.named_buffers()]
-    return {int(match["layer"]): each for name, each in named if (match := pattern.fullmatch(name))}
+
+    def __init__(self, model: Any, family: Family) -> None:
+        pattern = re.compile(rf"(.*\.)?{family.layer_pattern}\..*(e_score_correction_bias|expert_bias|router\.bias)")
+        decoder = trunk(model)
+        self._modules = dict(decoder.named_modules())
+        named = [*decoder.named_parameters(), *decoder.named_buffers()]
+        self._names = {int(match["layer"]): name for name, _ in named if (match := pattern.fullmatch(name))}
+
+    def __getitem__(self, layer: int) -> Any:
+        place, _, name = self._names[layer].rpartition(".")
+        return getattr(self._modules[place], name)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
+def router_biases(model: Any, family: Family) -> RouterBiases:
+    """Return the biases of a live model's routers."""
+    return RouterBiases(model, family)
 
 
 def input_modules(model: Any, family: Family) -> list[Any]:
