@@ -215,7 +215,7 @@ def told(target: Target, recipe: Recipe, silence: Silence) -> list[str]:
         lines.append(
             f"{target.source.name} reads and writes with one table, {what.head.table.tensor.name}. The checkpoint gets a "
             f"second one to write with, {what.head.table.output}: {what.added_bytes / 1e6:,.1f} MB more, "
-            f"{(whole + what.added_bytes) / 1e6:,.1f} MB in all. `untie` False keeps it at one."
+            f"{(whole + what.added_bytes) / 1e6:,.1f} MB in all."
         )
     if what and what.tied:
         lines.append(
