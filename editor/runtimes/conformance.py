@@ -38,6 +38,7 @@ from . import process
 TOKENS = 24  # of an answer
 CANDIDATES = 4  # prompts of a language that are tried until one tells base and checkpoint apart
 NEAR = 50  # of each step's most probable tokens, to know a tie
+OF_CODES = 0.05  # nats at least, of quantised weights: runtimes compute with them in half precision
 MARGIN = 10  # times the noise, for a prompt to tell apart
 VERDICTS = ("steered", "dropped", "different", "undecided", "failed", "missing")
 
@@ -257,10 +258,11 @@ def choose(
 
 
 def noise_of(name: str, target: Target) -> float:
-    """Return a runtime's noise, in nats, on a model of this family with this activation function."""
+    """Return a runtime's noise, in nats, on a model of this family with this activation function and kind of weights."""
     runtime = runtimes.module(name)
     words = (target.feed_forward.model_type, function_name(target))
-    return max(float(getattr(runtime, "NOISIER", {}).get(word, runtime.NOISE)) for word in words)
+    noise = max(float(getattr(runtime, "NOISIER", {}).get(word, runtime.NOISE)) for word in words)
+    return max(noise, OF_CODES) if target.quantised else noise
 
 
 def conform(

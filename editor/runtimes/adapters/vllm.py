@@ -23,6 +23,12 @@ def context(folder: Path) -> int:
     return int(min([512, *own]))
 
 
+def dtype(folder: Path) -> str:
+    """Return what to compute in: float32, or bfloat16 for quantised weights, whose kernels know no float32."""
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    return "bfloat16" if "quantization_config" in {**config, **config.get("text_config", {})} else "float32"
+
+
 def load(folder: Path, scratch: Path) -> Ask:
     os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")  # GB
     os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
@@ -31,7 +37,7 @@ def load(folder: Path, scratch: Path) -> Ask:
 
     # nothing compiled, and no cache of prefixes: the run is short
     model = LLM(
-        str(folder), dtype="float32", enforce_eager=True, max_model_len=context(folder), max_num_seqs=1,
+        str(folder), dtype=dtype(folder), enforce_eager=True, max_model_len=context(folder), max_num_seqs=1,
         enable_prefix_caching=False, gpu_memory_utilization=0.5,
     )  # fmt: skip
 

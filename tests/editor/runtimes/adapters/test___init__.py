@@ -6,11 +6,13 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from support import packed_models
+
 from monoglot.editor.models.activations import FUNCTIONS
 from monoglot.editor.models.source import resolve
 from monoglot.editor.models.target import open_target
 from monoglot.editor.runtimes import conformance, process
-from monoglot.editor.runtimes.adapters import NAMES, llama_cpp, module
+from monoglot.editor.runtimes.adapters import NAMES, llama_cpp, module, vllm
 
 
 def test_every_runtime_says_what_it_takes() -> None:
@@ -37,3 +39,10 @@ def test_the_other_side_needs_nothing_but_the_standard_library(tmp_path: Path) -
         done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         assert json.loads(done.stdout)["version"] is None
+
+
+def test_quantised_weights_are_computed_with_in_half_precision(tmp_path: Path) -> None:
+    packed, twin = packed_models.save(tmp_path, "gptq-4")
+    assert conformance.noise_of("vllm", open_target(resolve(str(packed)))) == conformance.OF_CODES
+    assert conformance.noise_of("vllm", open_target(resolve(str(twin)))) == module("vllm").NOISE
+    assert [vllm.dtype(folder) for folder in (packed, twin)] == ["bfloat16", "float32"]
