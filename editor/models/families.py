@@ -84,7 +84,7 @@ FAMILIES = (
     Family(
         ("mistral", "ministral", "ministral3", "qwen2", "qwen2_vl_text", "qwen2_5_vl_text", "qwen3", "qwen3_vl_text",
          "qwen3_5_text", "stablelm", "olmo", "olmo2", "olmo3", "olmo_hybrid", "cohere", "cohere2", "diffllama", "exaone4",
-         "hunyuan_v1_dense", "youtu"),
+         "hunyuan_v1_dense", "youtu", "internlm3"),
     ),
     Family(("ernie4_5",), flag="use_bias", flagged=tuple(f"self_attn.{name}_proj" for name in "qkvo")),
     Family(("gemma",), function="=gelu_pytorch_tanh"),  # whatever hidden_act says: released configs say gelu
@@ -112,7 +112,7 @@ FAMILIES = (
     Family(
         ("qwen2_moe", "qwen3_moe", "qwen3_next", "qwen3_5_moe_text", "olmoe", "flex_olmo", "mellum", "deepseek_v2",
          "deepseek_v3", "glm4_moe", "glm4_moe_lite", "glm_moe_dsa", "glm4v_moe_text", "dots1", "ernie4_5_moe", "exaone_moe",
-         "cohere2_moe", "solar_open", "afmoe", "axk1"),
+         "cohere2_moe", "solar_open", "afmoe", "axk1", "axk2", "deepseek_v32", "bailing_hybrid"),
         also=(gated("mlp.shared_expert"), gated("mlp.shared_experts"), EACH, STACKED),
     ),
     Family(("qwen3_vl_moe_text",), also=(EACH, STACKED, replace(STACKED, conv1d=True))),

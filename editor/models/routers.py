@@ -19,12 +19,14 @@ CORRECTION = "e_score_correction_bias"
 # The bias by its name in the file, relative to the layer -> the model types that have it.
 BIASES = {
     f"mlp.gate.{CORRECTION}": (
-        "deepseek_v3", "glm4_moe", "glm4_moe_lite", "glm_moe_dsa", "glm4v_moe_text", "dots1", "solar_open", "axk1",
+        "deepseek_v3", "glm4_moe", "glm4_moe_lite", "glm_moe_dsa", "glm4v_moe_text", "dots1", "solar_open", "axk1", "axk2",
+        "deepseek_v32",
     ),
     f"mlp.moe_statics.{CORRECTION}": ("ernie4_5_moe",),
     f"mlp.{CORRECTION}": ("exaone_moe",),
     f"block_sparse_moe.{CORRECTION}": ("minimax_m2",),
     "mlp.expert_bias": ("afmoe",),
+    "mlp.gate.expert_bias": ("bailing_hybrid",),
     "feed_forward.expert_bias": ("lfm2_moe",),
     f"mixer.gate.{CORRECTION}": ("nemotron_h",),
     "mlp.router.bias": ("gpt_oss",),
