@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from unittest import mock
 
@@ -125,7 +126,11 @@ def test_a_place_is_held_from_the_first_to_the_last(
     arguments = [str(places.get(part, part)) for part in command]
     with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
         assert other.stdout and other.stdin and other.stdout.readline() == b"\n"
-        with mock.patch("monoglot.editor.live.load.load_model", side_effect=AssertionError("it began to work")):
+        began = None if command[0] == "evaluate" else AssertionError("it began to work")  # that opens its model first
+        opened, loaded = "monoglot.editor.models.target.open_target", "monoglot.editor.statistics.statistics.load"
+        with ExitStack() as stack:
+            for name in (opened, loaded) if began else ():
+                stack.enter_context(mock.patch(name, side_effect=began))
             ended, _, err = monoglot(*arguments, "-o", out)
         assert ended == 1 and f"another run is writing {held} now" in err and not held.exists(), err
         other.communicate(b"\n")
