@@ -115,6 +115,8 @@ class MeasureOptions(TypedDict, total=False):
     prompts: Place
     answer_in: str
     chat: bool
+    system: str
+    lid: Place
     count: int
     tokens: int
     samples: int
@@ -415,6 +417,8 @@ def _options(options: MeasureOptions) -> Options:
         settings["aligned"] = Path(settings["aligned"])
     if "prompts" in settings:
         settings["prompts"] = str(settings["prompts"])
+    if "lid" in settings:
+        settings["lid"] = Path(settings["lid"])
     return Options(**settings)
 
 

@@ -78,7 +78,6 @@ COVERED = {
     "editor/live/states.py": "editor/statistics/test_by_layer.py",
     "editor/live/stored.py": "editor/statistics/test_by_layer.py",
     "editor/live/streaming.py": "editor/statistics/test_by_layer.py",
-    "editor/measures/interview.py": "cli/commands/test_evaluate.py",
     "editor/measures/keep.py": "cli/test_evaluate_model.py",
     "editor/measures/measure.py": "cli/test_evaluate_model.py",
     "editor/measures/options.py": "cli/test_evaluate_model.py",

@@ -244,6 +244,7 @@ def overall(found: Mapping[str, Any]) -> str:
     return (
         f"In all: {share(own.get('accuracy'))} of {count(own['answers'])} answers ({between(own.get('interval'))} by "
         f"chance), {share(own.get('whole'))} whole besides, {share(own.get('leaks'))} with a letter of another script.{few}"
+        + (f" By hundred tokens: {', '.join(map(share, drift))}." if (drift := own.get("by_hundred")) else "")
         + (f" Relevance, in nats a token: {', '.join(about)}." if about else "")
     )
 

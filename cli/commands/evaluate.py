@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ...editor.measures.options import GENERATE, LEAKS, OF_NEURONS, Options
+from ...editor.measures.options import CORPUS, GENERATE, LEAKS, OF_NEURONS, Options
 from ..console import answer, listener, note
 from ..options import Function, device_options, given, split, stream_options
 from ..steps.evaluate import show_findings
@@ -26,7 +26,7 @@ USED_BY = {  # the measures that an option has something to say to
     "corpus": ("perplexity",), "text_tokens": ("perplexity",), "context": ("perplexity",), "aligned": ("similarity",),
     "shared": ("perplexity", "deactivate_each"), "prompts": WRITTEN, "chat": WRITTEN, "count": WRITTEN,
     "tokens": WRITTEN, "samples": WRITTEN, "judge": ANSWERS, "answer_in": ("generate",), "same_language": ("generate",),
-    "answers": ("leaks",), "engine": ("generate",), "system": ANSWERS,
+    "answers": ("leaks",), "engine": ("generate",), "system": ANSWERS, "lid": ANSWERS,
 }  # fmt: skip
 
 
@@ -105,7 +105,7 @@ def engine_options(function: Function) -> Function:
     "--corpus",
     multiple=True,
     metavar="DIR|LANG=FILE|DATASET",
-    help="With --perplexity: text, of which the held-out part is read. Default: the embedded texts.",
+    help="With --perplexity, and --prompts corpus: text, of which the held-out part is read. Default: the embedded texts.",
 )
 @click.option(
     "--text-tokens", type=click.IntRange(2), default=1024, show_default=True, help="Tokens of text a language."
@@ -126,9 +126,10 @@ def engine_options(function: Function) -> Function:
 )
 @click.option(
     "--prompts",
-    metavar="FILE|DIR|questions",
-    help='A .jsonl of {"language": "en", "prompt": "…"}, a folder of {lang}.txt with a prompt a line, or `questions`, the '
-    "everyday questions that ship with monoglot. Default: the beginnings of the embedded texts.",
+    metavar="FILE|DIR|questions|corpus",
+    help='A .jsonl of {"language": "en", "prompt": "…"}, a folder of {lang}.txt with a prompt a line, `questions`, the '
+    "everyday questions that ship with monoglot, or `corpus`, the beginnings of held-out documents of --corpus. Default: "
+    "the beginnings of the embedded texts, and questions where a search has seen such.",
 )
 @click.option(
     "--answer-in", metavar="LANG", help="With --generate: ask for answers in this language, in so many words."
@@ -139,6 +140,12 @@ def engine_options(function: Function) -> Function:
 @click.option(
     "--languages",
     help="Languages of prompts and texts, comma-separated. Default: all of the neurons that have some.",
+)
+@click.option(
+    "--lid",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="A fastText model (.bin, .ftz) that says which language an answer is in. Default: py3langid.",
 )
 @click.option("--count", type=click.IntRange(1), default=Options.count, show_default=True, help="Prompts a language.")
 @click.option("--tokens", type=click.IntRange(1), default=Options.tokens, show_default=True, help="Tokens an answer.")
@@ -198,6 +205,7 @@ def command(
 
     \b
     monoglot evaluate OUT --generate
+    monoglot evaluate OUT --generate --prompts corpus --corpus texts/ --count 40
     monoglot evaluate OUT --leaks
     monoglot evaluate OUT --generate --same-language --prompts prompts.jsonl
     monoglot evaluate google/gemma-3-270m neurons.json --all --corpus texts/ -o findings
@@ -250,13 +258,17 @@ def command(
 
 def check(settings: Options, asked: set[str]) -> None:
     """Raise UsageError for options that have nothing to go with."""
+    if settings.system and not settings.chat:
+        raise click.UsageError("--system goes with --chat.")
+    if settings.prompts == CORPUS and not settings.corpus:
+        raise click.UsageError("--prompts corpus takes the beginnings of documents: name them with --corpus.")
     for name, users in USED_BY.items():
+        if name == "corpus" and settings.prompts == CORPUS:
+            continue
         if asked.isdisjoint(users) and (idle := given(name)):
             raise click.UsageError(f"{idle[0]} goes with {' or '.join(map(flag, users))}.")
     if (settings.judge is None) != (settings.judge_model is None):
         raise click.UsageError("--judge URL and --judge-model NAME go together.")
-    if settings.system and not settings.chat:
-        raise click.UsageError("--system goes with --chat.")
     for names, fits, what in (
         (OF_ENGINES, settings.engine is not None, "--engine"),
         (OF_SERVERS, settings.engine not in (None, VLLM), "--engine URL"),

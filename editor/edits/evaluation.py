@@ -60,6 +60,7 @@ class Answers(_Answers, total=False):
 
     wanted: dict[str, tuple[str, ...]]
     all: Rows
+    kind: str
     prompts: Row
     sha256: Made
     samples: tuple[Sample, ...]

@@ -8,7 +8,7 @@ relevance   how much likelier they are after their own prompt than after another
 lpr, wpr    the shares that hold line by line, and word by word (see `confusion`)
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -20,17 +20,19 @@ from ..text.prompts import COUNT, passages
 from .confusion import Confusion, confusion
 from .interval import interval
 from .leaks import CLEAN, Leaks, leaks
-from .quality import Quality, quality, rounded
+from .quality import Quality, quality, rounded, token_ids
 from .relevance import Relevance, relevance
 
 Writer = Callable[[Sequence[str], Progress], list[str]]  # prompts -> answers, without the prompts
+HUNDRED = 100  # tokens
 
 
 @dataclass(frozen=True)
 class Answers:
     """Some answers, and what is to be said of them.
 
-    `right_of` and `whole_of` say of each whether it is in a wanted language, and whole besides. `relevance` is there where
+    `right_of` and `whole_of` say of each whether it is in a wanted language, and whole besides; `hundreds` say it of each
+    hundred tokens of each. `relevance` is there where
     it was asked for, with two different prompts or more.
     """
 
@@ -41,6 +43,7 @@ class Answers:
     quality: Quality
     right_of: tuple[bool, ...] = ()
     whole_of: tuple[bool, ...] = ()
+    hundreds: tuple[tuple[bool, ...], ...] = ()
     leaks: Leaks = CLEAN
     relevance: Relevance | None = None
 
@@ -54,6 +57,23 @@ class Answers:
             "interval": [round(end, 4) for end in interval(self.right_of)],
             **rounded(self.quality),
         }
+
+
+def _hundreds(tokenizer: Any, texts: Sequence[str], wanted: Sequence[str]) -> Iterator[tuple[bool, ...]]:
+    """Say of each hundred tokens of each answer whether they are in a wanted language; a rest of less than half is left out.
+
+    An answer of a hundred tokens or less has none: it is judged as a whole.
+    """
+    for row in token_ids(tokenizer, texts):
+        starts = range(0, len(row) - HUNDRED // 2 + 1, HUNDRED) if len(row) > HUNDRED else ()
+        yield tuple(is_in(tokenizer.decode(row[at : at + HUNDRED]), *wanted) for at in starts)
+
+
+def by_hundred(answers: Sequence[Answers]) -> list[float]:
+    """Return the share of answers that are in a wanted language in their first hundred tokens, their second, and so on."""
+    every = [own for one in answers for own in one.hundreds]
+    columns = ([own[at] for own in every if len(own) > at] for at in range(max(map(len, every), default=0)))
+    return [round(sum(column) / len(column), 4) for column in columns]
 
 
 def together(by_language: Mapping[str, Answers]) -> dict[str, Any]:
@@ -70,8 +90,10 @@ def together(by_language: Mapping[str, Answers]) -> dict[str, Any]:
         "accuracy": sum(right) / max(1, count), "whole": sum(whole) / max(1, count), "leaks": leaking / max(1, count),
         **known,
     }  # fmt: skip
+    drift = by_hundred(list(by_language.values()))
     return {
         "answers": count,
+        **({"by_hundred": drift} if drift else {}),
         **{name: round(value, 4) for name, value in shares.items()},
         "interval": [round(end, 4) for end in interval(right)],
     }
@@ -85,6 +107,7 @@ def judged(base: Any, tokenizer: Any, texts: Sequence[str], wanted: Sequence[str
     count = max(1, len(texts))
     return Answers(
         tuple(texts), sum(right) / count, sum(whole) / count, confusion(texts, wanted), said, tuple(right), tuple(whole),
+        tuple(_hundreds(tokenizer, texts, wanted)),
         leaks(texts, *wanted),
     )  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -10,32 +11,58 @@ from ..live.generate import in_chat
 from ..live.logits import Variant
 from ..progress import NOBODY, Listener
 from ..text import prompts as prompts_file
+from ..text.corpus import open_corpus
 from ..text.languages import name as english
 from ..text.questions import questions, with_request
 from . import judge
 from .answers import Answers, Writer, ask_writers, local
-from .options import QUESTIONS, Options
+from .options import BEGINNINGS, CORPUS, QUESTIONS, Options
 from .quality import Quality
 from .subject import Subject
 
 
-def settings(options: Options, prompts: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+def kind_of(options: Options, searched: bool) -> str:
+    """Name the kind of prompts: by default one that a search has not seen."""
+    if options.prompts in (QUESTIONS, CORPUS):
+        return str(options.prompts)
+    return "file" if options.prompts else QUESTIONS if searched else BEGINNINGS
+
+
+def settings(options: Options, prompts: Mapping[str, Sequence[str]], searched: bool = False) -> dict[str, Any]:
     """How answers were asked for, as the record keeps it."""
     return {
         "tokens": options.tokens,
         "prompts": {language: len(own) for language, own in prompts.items()},
         "sha256": prompts_file.hashes(prompts),
+        "kind": kind_of(options, searched),
         **({"chat": True} if options.chat else {}),
+        **({"system": options.system} if options.system else {}),
+        **({"lid": options.lid.name} if options.lid else {}),
         **({"answer_in": options.answer_in} if options.answer_in else {}),
         **({"judge": options.judge_model} if options.judge else {}),
     }
 
 
 def choose_prompts(
-    options: Options, known: Sequence[str], activated: Sequence[str], listener: Listener = NOBODY
+    options: Options,
+    known: Sequence[str],
+    activated: Sequence[str],
+    listener: Listener = NOBODY,
+    *,
+    searched: bool = False,
 ) -> dict[str, list[str]]:
-    """Choose the prompts that were asked for, without those in the activated languages."""
-    if options.prompts == QUESTIONS:
+    """Choose the prompts that were asked for, without those in the activated languages.
+
+    `searched` says that a search has seen beginnings of texts, so that by default another kind is taken.
+    """
+    kind = kind_of(options, searched)
+    if kind == CORPUS:
+        found = from_corpus(options, known)
+    elif kind == QUESTIONS:
+        if not options.prompts:
+            listener.told(
+                "Prompts: everyday questions, as the search has seen beginnings of texts. Name your own with `prompts`."
+            )
         shipped = questions()
         found = questions(options.languages or [code for code in known if code in shipped], options.count)
     elif options.prompts:
@@ -48,6 +75,27 @@ def choose_prompts(
     if not found:
         only = f" in another language than {', '.join(activated)}" if activated else ""
         raise CorpusError(f"there are no prompts{only}, so there is nothing to evaluate. Give some with `prompts`.")
+    return found
+
+
+def from_corpus(options: Options, known: Sequence[str]) -> dict[str, list[str]]:
+    """Return the beginnings of held-out documents, `count` a language, of documents that go on after them.
+
+    Raises CorpusError without a corpus, and for a language that was asked for and has none.
+    """
+    if not options.corpus:
+        raise CorpusError("`prompts` corpus takes the beginnings of documents in a corpus. Name it with `corpus`.")
+    texts = open_corpus(options.corpus, list(options.languages))
+    found: dict[str, list[str]] = {}
+    for language, text in texts.items():
+        if language not in known and not options.languages:
+            continue
+        begun = ((prompts_file.beginning(document, language), document) for document in text.part(held_out=True))
+        longer = dict.fromkeys(prompt for prompt, document in begun if len(document) > 2 * len(prompt) > 0)
+        if own := list(islice(longer, options.count)):
+            found[language] = own
+        elif options.languages:
+            raise CorpusError(f"{language} has no held-out document that is long enough to ask for its rest. Add text.")
     return found
 
 

@@ -126,7 +126,10 @@ def generate(subject: Subject, options: Options, listener: Listener = NOBODY) ->
                 "No language is activated in it: measured is how often it answers in the prompt's own language."
             )
         key, activated, moved = "same_language", (), {}
-    prompts = choose_prompts(options, subject.languages, activated, listener)
+    searched = bool(
+        subject.manifest.strength or (subject.manifest.candidates and subject.manifest.candidates["kind"] == "on")
+    )
+    prompts = choose_prompts(options, subject.languages, activated, listener, searched=searched)
     wanted = {language: moved.get(language) or activated or (language,) for language in prompts}
     for code in {code for codes in wanted.values() for code in codes}:  # before models are loaded
         identify.check([code])
@@ -138,7 +141,7 @@ def generate(subject: Subject, options: Options, listener: Listener = NOBODY) ->
     if served:
         served.kept.done()
     return key, {
-        **settings(options, prompts),
+        **settings(options, prompts, searched),
         **(served.record() if served else {}),
         "wanted": {language: list(codes) for language, codes in wanted.items()},
         "by_language": {
@@ -221,7 +224,18 @@ def evaluate(
 
     `keep` gets all that was measured, after each measure, so that an interruption loses one at most.
     """
-    chosen = set(names)
+    with identify.identified_by(options.lid):
+        return _evaluate(subject, set(names), options, keep, listener)
+
+
+def _evaluate(
+    subject: Subject,
+    chosen: set[str],
+    options: Options,
+    keep: Callable[[dict[str, Any]], object] | None,
+    listener: Listener,
+) -> dict[str, Any]:
+    """Measure while the identifier is in its place."""
     found: dict[str, Any] = {}
     for name, measure in MEASURES.items():
         if name in chosen:

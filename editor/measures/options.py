@@ -9,6 +9,8 @@ OF_NEURONS = ("profile", "overlap", "perplexity", "similarity", "deactivate_each
 GENERATE = "generate"  # of a checkpoint alone
 LEAKS = "leaks"  # likewise
 QUESTIONS = "questions"  # in place of a file of prompts: those that ship with the package
+CORPUS = "corpus"  # … or the beginnings of held-out documents of the corpus
+BEGINNINGS = "beginnings"  # what the prompts are by default: those of the embedded texts
 KEY_VARIABLE = "MONOGLOT_JUDGE_KEY"
 ENGINE_KEY_VARIABLE = "MONOGLOT_ENGINE_KEY"
 
@@ -17,8 +19,9 @@ ENGINE_KEY_VARIABLE = "MONOGLOT_ENGINE_KEY"
 class Options:
     """Settings of the measures; each reads those that concern it.
 
-    `corpus` and `aligned` are texts, by default the embedded ones. `prompts` is a file, a folder or QUESTIONS, by default
-    the beginnings of the embedded texts. `answer_in` is a language that the prompts ask for in so many words. With
+    `corpus` and `aligned` are texts, by default the embedded ones. `prompts` is a file, a folder, QUESTIONS or CORPUS, by
+    default the beginnings of the embedded texts, and QUESTIONS where a search has seen such. `lid` is a fastText model that
+    identifies languages. `answer_in` is a language that the prompts ask for in so many words. With
     `same_language` an answer counts when it is in the prompt's own language. `judge` is the address of an
     OpenAI-compatible API, `judge_model` the name of the judge there. `answers` are drawn to see whether a script leaks.
 
@@ -42,6 +45,7 @@ class Options:
     tokens: int = 24
     samples: int = 1
     answers: int = 1000
+    lid: Path | None = None
     same_language: bool = False
     engine: str | None = None
     base_engine: str | None = None

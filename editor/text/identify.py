@@ -13,25 +13,96 @@ Beginnings and middles of 60 passages in each of 7 languages, 24 tokens long (Ge
 
 import copy
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from ..errors import CorpusError
 
 CERTAINTY = 0.7
+AS = {"zh": ("yue", "wuu")}  # what fastText calls by names of their own counts as the language
 CONFUSED = {  # too close to be asked for together
     "id": {"ms"}, "ms": {"id"}, "zh": {"wuu", "yue"}, "no": {"nn"}, "nn": {"no"}, "es": {"an", "ext"},
     "bs": {"hr", "sr"}, "hr": {"bs", "sr"}, "sr": {"bs", "hr"},
+}  # fmt: skip
+THREE = {  # codes of ISO 639-3, as in models of 200 languages and more
+    "eng": "en", "zho": "zh", "cmn": "zh", "fra": "fr", "spa": "es", "vie": "vi", "ind": "id", "jpn": "ja", "deu": "de",
+    "rus": "ru", "kor": "ko", "por": "pt", "ita": "it", "nld": "nl", "pol": "pl", "tur": "tr", "arb": "ar", "ara": "ar",
+    "hin": "hi", "tha": "th", "ukr": "uk", "ces": "cs", "ell": "el", "heb": "he", "swe": "sv", "fin": "fi", "dan": "da",
+    "nob": "no", "nor": "no", "ron": "ro", "hun": "hu", "bul": "bg", "fas": "fa", "pes": "fa", "zsm": "ms", "msa": "ms",
+    "ben": "bn", "tam": "ta", "tel": "te", "urd": "ur", "cat": "ca", "hrv": "hr", "srp": "sr", "slk": "sk", "slv": "sl",
 }  # fmt: skip
 TAG = re.compile(r"</?[a-z][^<>\n]*>?")
 
 
 def guess(text: str, languages: Sequence[str]) -> tuple[str, float]:
     """Return the likeliest language of a text and how certain that is, 0 … 1, where `languages` are to be recognised."""
+    if _other:
+        return _other[-1](text, languages)
     identifier = _identifier(frozenset(map(_code, languages)))
     language, certainty = identifier.classify(text)
     return str(language), float(certainty)
+
+
+Identify = Callable[[str, Sequence[str]], tuple[str, float]]
+_other: list[Identify] = []
+_known: list[frozenset[str]] = []
+
+
+@contextmanager
+def identified_by(path: Path | None) -> Iterator[None]:
+    """Identify languages with a fastText model while the block runs; None: with py3langid, as always.
+
+    Raises CorpusError when the file is not there or is no such model, and when the library is not installed.
+    """
+    if path is None:
+        yield
+        return
+    identify, known = _fasttext(path)
+    _other.append(identify)
+    _known.append(known)
+    try:
+        yield
+    finally:
+        _other.pop()
+        _known.pop()
+
+
+def _fasttext(path: Path) -> tuple[Identify, frozenset[str]]:
+    """Load a fastText model: what identifies a text, and the codes that it knows."""
+    if not path.is_file():
+        raise CorpusError(f"there is no fastText model {path}.")
+    try:
+        import fasttext
+    except ImportError:
+        raise CorpusError("a fastText model needs the library: pip install 'monoglot[fasttext]'.") from None
+    try:
+        model = fasttext.load_model(str(path))
+        labels = {label: label.removeprefix("__label__").split("_")[0] for label in model.get_labels()}
+    except (ValueError, RuntimeError, AttributeError, TypeError) as error:
+        raise CorpusError(f"{path} is no fastText model that tells languages apart ({error}).") from None
+
+    def identify(text: str, languages: Sequence[str]) -> tuple[str, float]:
+        wanted = {
+            close: code for code in map(_code, languages) for close in (*AS.get(code, ()), *CONFUSED.get(code, ()))
+        }
+        shares: dict[str, float] = {}
+        for share, label in model.f.predict(
+            f"{' '.join(text.split())}\n", 5, 0.0, "strict"
+        ):  # predict() fails on numpy 2
+            code = _two_letters(labels[label])
+            shares[wanted.get(code, code)] = shares.get(wanted.get(code, code), 0.0) + float(share)
+        best = max(shares, key=lambda code: shares[code]) if shares else ""
+        return best, min(1.0, shares.get(best, 0.0))
+
+    return identify, frozenset(map(_two_letters, labels.values()))
+
+
+def _two_letters(code: str) -> str:
+    """Return the code that monoglot uses for a language that a model calls by three letters: `fr` for `fra`."""
+    return THREE.get(code, code)
 
 
 def language_of(text: str, languages: Sequence[str]) -> str | None:
@@ -69,7 +140,7 @@ def share(texts: Sequence[str], *languages: str) -> float:
 
 
 def knows(language: str) -> bool:
-    return _code(language) in _whole()[1]
+    return _code(language) in (_known[-1] if _known else _whole()[1])
 
 
 def _code(language: str) -> str:

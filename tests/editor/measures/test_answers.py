@@ -11,7 +11,9 @@ from monoglot.editor.live.logits import Variant
 from monoglot.editor.measures import answers
 from monoglot.editor.measures.answers import ask, judged, real_text
 from monoglot.editor.measures.confusion import confusion
-from monoglot.editor.measures.quality import quality
+from monoglot.editor.measures.leaks import Leaks
+from monoglot.editor.measures.quality import Quality, quality
+from monoglot.editor.measures.relevance import Relevance
 from monoglot.editor.models.hf import load_tokenizer
 from monoglot.editor.text.prompts import embedded_prompts, passages
 
@@ -73,3 +75,28 @@ def test_the_embedded_model_answers_in_the_prompts_language(small: tuple[Any, An
 def test_a_language_that_cannot_be_told_is_said_before_the_work(small: tuple[Any, Any]) -> None:
     with pytest.raises(CorpusError, match="doesn't know 'tlh'"):
         ask([Variant("base", None)], *small, {"en": ["a"]}, {"en": ("tlh",)}, {}, tokens=5)
+
+
+def test_long_answers_are_judged_by_hundreds(small: tuple[Any, Any]) -> None:
+    """French for a while, then English: the first hundred tokens are French, the last ones not; a short one has none."""
+    _, tokenizer = small
+    french, english = " ".join(passages("fr")[:6]), " ".join(passages("en")[:6])
+    first = tokenizer.decode(tokenizer(french, add_special_tokens=False)["input_ids"][:100])
+    last = tokenizer.decode(tokenizer(english, add_special_tokens=False)["input_ids"][:100])
+    found = list(answers._hundreds(tokenizer, [f"{first} {last}", "Bonjour à tous"], ["fr"]))
+    assert found[0][0] and not found[0][-1] and found[1] == ()
+    made = [answers.Answers((), 0, 0, confusion([], ["fr"]), Quality(None, None, ()), (), (), tuple(found))] * 2
+    assert answers.by_hundred(made)[0] == 1.0 and answers.by_hundred(made)[-1] == 0.0
+
+
+def test_all_answers_together() -> None:
+    def some(right: tuple[bool, ...], share: float) -> answers.Answers:
+        texts = tuple("x" for _ in right)
+        return answers.Answers(
+            texts, 0, 0, confusion([], ["fr"]), Quality(None, None, ()), right, right, (), Leaks(share, 0.0),
+            Relevance(0.5, (0, 1), (0.5, None)),
+        )  # fmt: skip
+
+    found = answers.together({"en": some((True, True, False), 1 / 3), "zh": some((False,), 0.0)})
+    assert (found["answers"], found["accuracy"], found["leaks"], found["relevance"]) == (4, 0.5, 0.25, 0.5)
+    assert found["interval"][0] < 0.5 < found["interval"][1] and "by_hundred" not in found

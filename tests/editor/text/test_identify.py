@@ -1,8 +1,13 @@
 """Which language a text is in: real text, other languages, mark-up, and what cannot be told."""
 
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
 import pytest
 
 from monoglot.editor.errors import CorpusError
+from monoglot.editor.text import identify
 from monoglot.editor.text.identify import knows, language_of, share
 from monoglot.editor.text.prompts import passages
 
@@ -60,3 +65,53 @@ def test_what_cannot_be_asked() -> None:
         language_of("nuqneH", ("tlh",))
     with pytest.raises(CorpusError, match="id and ms cannot be told apart"):
         language_of("apa kabar", ("ms", "id"))
+
+
+class FakeFastText:
+    """A model that knows what stands before the bar: `fra_Latn 0.9, deu_Latn 0.1 | text`."""
+
+    @property
+    def f(self) -> "FakeFastText":
+        return self
+
+    def get_labels(self) -> list[str]:
+        return [f"__label__{label}" for label in ("fra_Latn", "deu_Latn", "yue_Hant", "zho_Hans", "eng_Latn")]
+
+    def predict(self, text: str, k: int, threshold: float, on_error: str) -> list[tuple[float, str]]:
+        assert text.endswith("\n") and "\n" not in text[:-1]
+        pairs = [one.split() for one in text.partition("|")[0].split(",")]
+        return [(float(share), f"__label__{label}") for label, share in pairs]
+
+
+def test_a_fasttext_model_identifies_instead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "lid.bin"
+    file.write_bytes(b"x")
+    monkeypatch.setitem(sys.modules, "fasttext", SimpleNamespace(load_model=lambda _: FakeFastText()))
+    with identify.identified_by(file):
+        assert identify.language_of("fra_Latn 0.9, deu_Latn 0.1 | a\nb", ("fr",)) == "fr"
+        assert identify.language_of("fra_Latn 0.6, deu_Latn 0.4 | a", ("fr",)) is None
+        assert identify.is_in("yue_Hant 0.5, zho_Hans 0.4, eng_Latn 0.1 | a", "zh")  # both count as Chinese
+        assert identify.language_of("deu_Latn 0.8, fra_Latn 0.2 | a", ("fr",)) == "de"
+        assert not identify.knows("ja")
+    assert identify.knows("ja")
+
+
+def test_a_fasttext_model_that_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def loads(_: str) -> None:
+        raise ValueError("wrong magic number")
+
+    with pytest.raises(CorpusError, match=r"there is no fastText model"), identify.identified_by(tmp_path / "absent"):
+        pass
+    file = tmp_path / "lid.bin"
+    file.write_bytes(b"x")
+    monkeypatch.setitem(sys.modules, "fasttext", None)
+    with pytest.raises(CorpusError, match=r"pip install 'monoglot\[fasttext\]'"), identify.identified_by(file):
+        pass
+    monkeypatch.setitem(sys.modules, "fasttext", SimpleNamespace(load_model=loads))
+    with pytest.raises(CorpusError, match="wrong magic number"), identify.identified_by(file):
+        pass
+
+
+@pytest.mark.parametrize("close", ["yue", "wuu"])
+def test_other_chinese_languages_count_as_chinese(close: str) -> None:
+    assert close not in identify._identifier(frozenset(["zh"])).nb_classes
