@@ -31,10 +31,23 @@ def sections(evaluation: Mapping[str, Any], strength: Mapping[str, Any] | None =
     for name, make in tables.MEASURES.items():
         if found := measured.get(name):
             rows = tuple(make(found))
-            made.append(Section(name, *TEXTS[name], _alt(name, found), rows[0].note if name in TOLD else "", rows))
+            finding = rows[0].note if name in TOLD else ""
+            made.append(Section(name, *_texts(name, found), _alt(name, found), finding, rows))
     return made
 
 
+def _texts(name: str, found: Mapping[str, Any]) -> tuple[str, str]:
+    """Return the heading and the words; a search for a language to answer in has its own."""
+    return ANSWERING if name == "candidates" and found["kind"] == "on" else TEXTS[name]
+
+
+ANSWERING = (
+    "Neurons, vectors or redirecting?",
+    "A search tried several kinds of edits that make this model answer in the language: constants on its neurons, its vector "
+    "added to every token, the tokens of the other languages moved to its own, and both. Which is best depends on the model: "
+    "redirecting needs a vocabulary whose tokens belong to languages. Figures are of the base under hooks, on prompts in the "
+    "other languages.",
+)
 TOLD = ("candidates", "perplexity", "profile")  # by the note of the first table
 
 

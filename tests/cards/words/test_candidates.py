@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from monoglot.cards.figures import draw
-from monoglot.cards.words import tables
+from monoglot.cards.words import sections, tables
 
 FOUND: dict[str, Any] = {
     "kind": "off", "languages": ["zh"], "target_damage": 1.5, "spare": 0.1, "tokens": {"en": 512, "zh": 512}, "seen": ["zh"],
@@ -44,3 +44,40 @@ def test_the_figure_has_a_point_a_way() -> None:
     marks = {line.get_marker() for line in axes.lines if line.get_linestyle() == "None"}
     assert marks == {"o", "D"}
     assert draw.draw({"candidates": {**FOUND, "rows": FOUND["rows"][2:], "chosen": 0}}) == {}
+
+
+ON: dict[str, Any] = {
+    "kind": "on", "languages": ["es"], "target_accuracy": 0.9, "reached": True, "chosen": 0, "subset": True,
+    "refused": {"neurons": "it has none."},
+    "rows": [
+        {"name": "tokens redirected", "neurons": 0, "gain": 1.0, "damage": 0.1, "interval": [0.9, 1.0], "answers": 24,
+         "accuracy": 1.0, "perplexity": 12.5},
+        {"name": "a vector", "neurons": 0, "gain": 0.5, "damage": 0.4, "answers": 6, "accuracy": 0.75, "perplexity": None},
+    ],
+}  # fmt: skip
+
+
+def test_ways_to_answer_in_a_language() -> None:
+    (table,) = tables.candidates(ON)
+    assert table.title == "ways to make it answer in Spanish"
+    assert table.rows[0] == ("1. tokens redirected", "0", "100% (90% to 100%)", "+0.10", "100%", "24", "12.5")
+    assert table.rows[1][2:] == ("50%", "+0.40", "75%", "6", "–")
+    assert (
+        "Only the likeliest way of each kind" in table.note and "Not possible here: neurons: it has none." in table.note
+    )
+    (section,) = sections.sections({"candidates": ON})
+    assert section.title == "Neurons, vectors or redirecting?" and section.finding == table.note
+    assert sections.sections({"candidates": FOUND})[0].title == "What was tried"
+
+
+def test_what_all_answers_come_to() -> None:
+    row = {"answers": 48, "accuracy": 0.9, "whole": 0.8, "leaks": 0.02, "interval": [0.8, 0.97], "relevance": 0.3,
+           "by_hundred": [1.0, 0.75]}  # fmt: skip
+    said = tables.overall({"all": {"this model": row, "base": {"relevance": 0.5}}})
+    assert said == (
+        "In all: 90% of 48 answers (80% to 97% by chance), 80% whole besides, 2% with a letter of another script. Fewer than "
+        "200: take it as a first look. By hundred tokens: 100%, 75%. Relevance, in nats a token: this model +0.30, the base "
+        "+0.50."
+    )
+    assert "first look" not in tables.overall({"all": {"this model": {**row, "answers": 200}}})
+    assert tables.overall({}) == tables.overall({"all": {"this model": {}}}) == ""
