@@ -23,7 +23,7 @@ from ..editor.models.identity import shape_in_words
 from ..editor.text import languages
 from .figures import draw as figures
 from .metadata import metadata, results
-from .words import runtimes, sections, tables, wording
+from .words import adapters, runtimes, sections, tables, wording
 from .words.foreign import cell, code, fenced, line
 
 TAGS = ["monoglot", "lape"]
@@ -111,13 +111,15 @@ def front_matter(manifest: Manifest, base: dict[str, Any], method: dict[str, Any
         counted = method.get("tokens") or manifest.vocabulary or {}
         spoken, tagged = metadata.codes(sorted(code for code in counted if code not in off))
     ours = TAGS if manifest.neurons_edited else TAGS[:1]  # "lape" is how neurons are found
+    if manifest.adapter:
+        ours = [*ours, "lora"]
     data = {
         "base_model": model,
-        "base_model_relation": "finetune" if model else None,
+        "base_model_relation": ("adapter" if manifest.adapter else "finetune") if model else None,
         **{key: value for key, value in kept.items() if key.startswith("license")},
         "language": [code for code in spoken if code not in off],
         "language_bcp47": [code for code in tagged if code not in off],
-        "library_name": "transformers",
+        "library_name": "peft" if manifest.adapter else "transformers",
         "pipeline_tag": kept["pipeline_tag"],
         "tags": [*ours, *(tag for tag in kept["tags"] if tag not in TAGS)],
         "model-index": results.model_index(manifest),
@@ -131,11 +133,12 @@ def context(manifest: Manifest, recipe: str, method: dict[str, Any]) -> dict[str
     others = [code for code in PROMPTS if code not in (active or off)]
     evaluation, strength = manifest.shown, manifest.strength
     found = {part.name: part for part in sections.sections(evaluation, strength)}
-    verdicts = wording.verdicts(manifest.certificate)
+    verdicts = wording.verdicts(manifest.certificate, adapter=manifest.adapter is not None)
     return {
         "title": cell(wording.title(manifest)),
         "summary": cell(wording.summary(manifest)),
         "form": wording.form(manifest),
+        "adapter": adapters.about(manifest),
         "weights_note": cell(wording.weights_note(manifest)),
         "config_note": wording.config_note(manifest),
         "advice": runtimes.advice(manifest),

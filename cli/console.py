@@ -21,10 +21,12 @@ carrier chat context corpus create_pr deactivate device device_map dtype engine 
 languages layers memory model op outputs point private prompts public python quantile quantizer rate readers
 redirect revision scale scratch served shared spare stream strength system tag tensor_parallel threshold timeout
 tolerance tuned untie unverified value vector work
+max_rank
 """
 OPTIONS = {  # what the library's messages call by the names of its arguments -> the options
     **{name: f"--{name.replace('_', '-')}" for name in ARGUMENTS.split()},
     "template=False": "--no-template",
+    "form": "--as",
 }
 
 

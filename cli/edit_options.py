@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from ..editor.edits.recipe import ABOVE_TOLERANCE, CARRIERS, CONSTANT_OPS, EMBEDDING, REDIRECT, SLOTS, VECTOR
-from ..editor.edits.request import AUTO, OTHERS, Request
+from ..editor.edits.request import ADAPTER, AUTO, FORMS, OTHERS, RANK_LIMIT, Request
 from ..editor.errors import RecipeError
 from .options import Function, given, split
 
@@ -279,6 +279,31 @@ def search_options(function: Function) -> Function:
     return function
 
 
+def form_options(function: Function) -> Function:
+    """Add the options that say what is written: --as and --max-rank."""
+    for option in reversed(
+        [
+            click.option(
+                "--as",
+                "form",
+                type=click.Choice(FORMS),
+                default=Request.form,
+                show_default=True,
+                help="What to write: the whole model, or an adapter (PEFT LoRA) of the same edits, which servers add to the "
+                "base while they run.",
+            ),
+            click.option(
+                "--max-rank",
+                type=click.IntRange(1),
+                help="With --as adapter: its highest rank. Where more is needed, the neurons that matter least are left out. "
+                f" [default: refuse more than the {RANK_LIMIT} that servers take]",
+            ),
+        ]
+    ):
+        function = option(function)
+    return function
+
+
 def _strength(ctx: click.Context, option: click.Parameter, value: str | None) -> float | str | None:
     if value is None or value == "auto":
         return value
@@ -354,4 +379,12 @@ def require(request: Request) -> None:
 
 def given_edits() -> list[str]:
     """Those of `edit_options` that stand on the command line."""
-    return given(*(field.name for field in fields(Request)))
+    return given(*(field.name for field in fields(Request) if field.name not in ("form", "max_rank")))
+
+
+def check_form(form: str) -> None:
+    """Raise UsageError for options that go with the other form of what is written."""
+    if form != ADAPTER and (idle := given("max_rank")):
+        raise click.UsageError(f"{idle[0]} goes with --as adapter.")
+    if form == ADAPTER and (idle := given("compat_config", "for_runtimes", "dry_run")):
+        raise click.UsageError(f"{idle[0]} is about a checkpoint, and --as adapter writes none.")

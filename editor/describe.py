@@ -23,6 +23,7 @@ from .edits.manifest import compare_files, recipe_record
 from .edits.recipe import CONSTANT_OPS, OPS
 from .errors import CheckpointError, ModelError
 from .files.checkpoint import Checkpoint, parse_json, read_checkpoint, read_config, read_shard
+from .files.companions import ADAPTER_WEIGHTS, check_no_adapter
 from .files.fingerprint import fingerprint
 from .files.gguf import MAGIC
 from .files.kinds import FILE, kind
@@ -40,8 +41,8 @@ from .statistics import statistics as statistics_file
 from .statistics import vocabulary as vocabulary_file
 
 KNOWN = (
-    "a model (a folder, a Hub id, `embedded`), a checkpoint that monoglot made, a GGUF file, neurons.json, statistics, a "
-    "calibration, a vocabulary, a silence, or a recipe.yaml"
+    "a model (a folder, a Hub id, `embedded`), a checkpoint or an adapter that monoglot made, a GGUF file, neurons.json, "
+    "statistics, a calibration, a vocabulary, a silence, or a recipe.yaml"
 )
 LAYERS = ("num_hidden_layers", "n_layer", "num_layers", "n_layers")  # where families keep them in the config
 OUTPUT_LAYERS = ("lm_head.weight", "embed_out.weight")
@@ -50,8 +51,8 @@ OUTPUT_LAYERS = ("lm_head.weight", "embed_out.weight")
 def describe(what: str, *, hashes: bool = False) -> dict[str, Any]:
     """Return what `what` is, as data that JSON can hold.
 
-    The key `kind` says which of "model", "checkpoint", "gguf", "neurons", "statistics", "calibration", "vocabulary",
-    "silence" and "recipe".
+    The key `kind` says which of "model", "checkpoint", "adapter", "gguf", "neurons", "statistics", "calibration",
+    "vocabulary", "silence" and "recipe".
 
     Of a model on the Hub only headers are downloaded. Of a checkpoint's files the sizes are held against the manifest, with
     `hashes` their sha256 too. Raises ModelError for what is none of these, and the errors of their readers for files that
@@ -97,12 +98,18 @@ def _of_file(path: Path, hashes: bool) -> dict[str, Any]:
 
 
 def of_model(source: Source, *, hashes: bool = False) -> dict[str, Any]:
-    """Describe a model on disk; of a checkpoint that monoglot made, also what its manifest says.
+    """Describe a model on disk; of a checkpoint that monoglot made, also what its manifest says; of an adapter, that alone.
 
     Raises ModelError when there is no config.json, CheckpointError when files are damaged, VerificationError when the
     manifest is.
     """
     folder = source.folder
+    if (folder / FILE).is_file() and (adapter := manifest_file.read(folder).adapter):
+        return {
+            "name": source.name, "hub": source.hub, "revision": source.revision, **_of_manifest(folder, hashes),
+            "kind": "adapter", "adapter": vars(adapter), "bytes": _size(folder / ADAPTER_WEIGHTS),
+        }  # fmt: skip
+    check_no_adapter(folder)
     config = read_config(folder, quantised=True)
     text = text_config(config)
     found: dict[str, Any] = {
@@ -136,6 +143,10 @@ def of_model(source: Source, *, hashes: bool = False) -> dict[str, Any]:
     if (folder / FILE).is_file():
         found |= _of_manifest(folder, hashes)
     return found
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else 0
 
 
 def _has_template(folder: Path) -> bool:

@@ -11,13 +11,14 @@ from typing import Any
 from .edits import calibration as calibration_file
 from .edits import manifest
 from .edits import silence as silence_file
+from .edits.adapter import check_adaptable
 from .edits.bake import Baked, check_place
 from .edits.calibration import Calibration
 from .edits.card_maker import NO_CARD, CardMaker
 from .edits.carriers import choose, needed_of
 from .edits.fit import open_calibration, source_of
 from .edits.recipe import Recipe
-from .edits.request import AUTO, Request
+from .edits.request import ADAPTER, AUTO, CHECKPOINT, Request
 from .edits.silence import Silence
 from .edits.silencing import check_needed, offered, prepare
 from .edits.vectors import in_layers
@@ -132,13 +133,13 @@ def export(
     check_needed(recipe, counts, request.lose)
     if not fast:
         read_held_out(target, texts, tokens=verify_tokens, context=min((detection or Detection()).context, CONTEXT))
-    same = known and _same_recipe(output, target, recipe)
+    same = known and _same_recipe(output, target, recipe, request)
     with (
         claimed(output, partial(check_free, force=force or same)),
         claimed(unproved, partial(check_free, force=True)),
         claimed(work / STATISTICS, _no_folder),
     ):
-        if not same:
+        if not same and request.form == CHECKPOINT:
             check_room(output, sum(shard.size for shard in target.checkpoint.shards))
         detection = replace(
             detection or Detection(), calibrate=opened.calibrated, quantiles=request.value != "mean"
@@ -181,6 +182,8 @@ def export(
             strength = None if request.strength is None else float(request.strength)
             recipe, known = request.recipe(target, list(texts), strength, None, list(texts)), True
             recipe = replace(recipe, carrier=carrier if _constant(recipe) and carrier else AUTO)
+            if request.form == ADAPTER:
+                recipe = replace(recipe, compat_config=False)
         if neurons.languages:
             neurons_file.save(neurons, work / NEURONS)
             made(neurons)
@@ -188,10 +191,10 @@ def export(
             statistics, calibration = _statistics(target, texts, work, detection, listener, made)
         inputs = (neurons, calibration, vocabulary, silence)
         baked, place = None, unproved
-        if known and _same(output, target, recipe, *inputs):
+        if known and _same(output, target, recipe, request, *inputs):
             listener.told(f"{output} is this checkpoint already.")
             place = output
-        elif known and _same(unproved, target, recipe, *inputs):
+        elif known and _same(unproved, target, recipe, request, *inputs):
             listener.told(f"{unproved} is this checkpoint already, and has to be proved.")
         else:
             check_free(output, force=force)  # a checkpoint of the same recipe there has other inputs
@@ -276,6 +279,9 @@ def ask(
         request, known = before or request, before is not None
         strength = None if request.strength is None else float(request.strength)
     recipe = request.recipe(target, list(texts), strength, layers, list(texts))
+    if request.form == ADAPTER:
+        check_adaptable(target, recipe)
+        recipe = replace(recipe, compat_config=False)
     carrier = choose(recipe.carrier, target) if _constant(recipe) or asked.searches_on else None
     recipe = replace(recipe, carrier=carrier if _constant(recipe) and carrier else AUTO)
     named = dict.fromkeys([edit.language for edit in recipe.edits] + [str(edit.to) for edit in recipe.redirects])
@@ -432,14 +438,16 @@ def _chosen(output: Path, request: Request, layers: int) -> Request | None:
     return candidate.request(request, layers) if candidate else None
 
 
-def _same_recipe(output: Path, target: Target, recipe: Recipe) -> bool:
-    """Whether `output` was already baked from this base and recipe, by this version."""
+def _same_recipe(output: Path, target: Target, recipe: Recipe, request: Request) -> bool:
+    """Whether `output` was already baked from this base and recipe, in this form, by this version."""
     try:
         there = manifest.read(output)
     except VerificationError:
         return False
     return (
         there.monoglot == VERSION
+        and (request.form == ADAPTER) == (there.adapter is not None)
+        and (there.adapter is None or there.adapter.max_rank == request.max_rank)
         and there.base.model == target.base.model
         and there.base.fingerprint == target.fingerprint
         and manifest.recipe_record(there.recipe) == manifest.recipe_record(recipe)
@@ -450,13 +458,14 @@ def _same(
     output: Path,
     target: Target,
     recipe: Recipe,
+    request: Request,
     neurons: Neurons,
     calibration: Calibration | None,
     vocabulary: Vocabulary | None,
     silence: Silence | None,
 ) -> bool:
     """Whether `output` was already baked from all of this."""
-    if not _same_recipe(output, target, recipe):
+    if not _same_recipe(output, target, recipe, request):
         return False
     files = manifest.read(output).files
     wanted = {}

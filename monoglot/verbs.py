@@ -21,7 +21,7 @@ from .editor.edits.bake import Baked
 from .editor.edits.fit import open_calibration
 from .editor.edits.manifest import open_source, read
 from .editor.edits.recipe import Recipe
-from .editor.edits.request import Request, with_vector
+from .editor.edits.request import CHECKPOINT, Request, with_vector
 from .editor.edits.silencing import silence_for
 from .editor.errors import RecipeError
 from .editor.export import Exported
@@ -101,6 +101,8 @@ class EditOptions(TypedDict, total=False):
     quieten: Mapping[str, float]
     except_chars: str
     lose: Words
+    form: str
+    max_rank: int | None
 
 
 class MeasureOptions(TypedDict, total=False):
@@ -203,10 +205,12 @@ def bake(
     Where tokens alone are redirected, `neurons` is None. `vocabulary` is a file that `monoglot tokens` wrote,
     `vector` a control vector in a file, which goes by the name in `activate`.
     Where a script is silenced, `corpus` is text in every language that is to be read, or `silence_file` the
-    `silence.monoglot` of another checkpoint of the model.
+    `silence.monoglot` of another checkpoint of the model. With `form` "adapter" a
+    PEFT LoRA of the same edits is written, of `max_rank` at most.
     """
-    if recipe is not None and edits:
-        raise RecipeError(f"a recipe says everything, `{next(iter(edits))}` too. Leave one of them out.")
+    form, max_rank = edits.get("form", CHECKPOINT), edits.get("max_rank")
+    if recipe is not None and (said := [name for name in edits if name not in ("form", "max_rank")]):
+        raise RecipeError(f"a recipe says everything, `{said[0]}` too. Leave one of them out.")
     target, listener = open_target(resolve(str(model), base_id)), _listener(progress, told)
     found = neurons_file.NONE if neurons is None else _neurons(neurons)
     fitted = open_calibration(Path(calibration), target) if calibration is not None else None
@@ -220,7 +224,7 @@ def bake(
     if made is not None:
         return bake_recipe(
             target, found, made, Path(output), calibration=fitted, vocabulary=counted, silence=silence, force=force,
-            card=CARD, listener=listener,
+            card=CARD, listener=listener, form=form, max_rank=max_rank,
         )  # fmt: skip
     request = _request(edits)
     if vector is not None:

@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
 from ...editor import embedded
-from ...editor.edits.certificate import Agreement, Approximation, BytesProof, Certificate, LogitsProof
+from ...editor.edits.certificate import Agreement, Approximation, BytesProof, Certificate, Cut, LogitsProof
 from ...editor.edits.manifest import Manifest
 from ...editor.edits.recipe import EMBEDDING, REDIRECT, VECTOR, Edit
 from ...editor.edits.script_edit import SILENCE, ScriptEdit
@@ -31,6 +31,9 @@ def weights_note(manifest: Manifest) -> str:
     reading = [f"the neuron that reads {one.language} in layer {one.layer}" for one in manifest.readers or ()]
     edited += reading
     edited += [f"{_where(manifest)} of {_silenced_tokens(manifest):,} tokens"] * bool(manifest.silenced)
+    if manifest.adapter:
+        said = f"{' and '.join(edited)} are edited by what it adds"
+        return f"{said[0].upper()}{said[1:]}; no weight of the base changes. It does nothing without the base."
     verb = "was" if len(edited) == len(reading) == 1 else "were"
     said = f"{' and '.join(edited)} {verb} edited in the weights; every other byte of them is the base's."
     note = said[0].upper() + said[1:]
@@ -335,21 +338,30 @@ class Verdict(NamedTuple):
         return f"**{cell(self.alarm)}**: {cell(self.text)}" if self.alarm else cell(self.text)
 
 
-def verdicts(certificate: Certificate | None) -> list[Verdict]:
-    """List what was proved; what was not looked at is left out."""
+def verdicts(certificate: Certificate | None, *, adapter: bool = False) -> list[Verdict]:
+    """List what was proved of a checkpoint, or an adapter; what was not looked at is left out."""
     if certificate is None:
         return []
-    found = [bytes_verdict(certificate.bytes)]
+    found = [bytes_verdict(certificate.bytes, adapter=adapter)]
     if certificate.logits:
-        found.append(logits_verdict(certificate.logits, stand_in=certificate.approximation is not None))
+        found.append(
+            logits_verdict(certificate.logits, stand_in=certificate.approximation is not None, adapter=adapter)
+        )
+    if certificate.cut:
+        found.append(cut_verdict(certificate.cut))
     if certificate.approximation:
         found.append(distance(certificate.approximation))
     return found
 
 
-def bytes_verdict(found: BytesProof) -> Verdict:
+def bytes_verdict(found: BytesProof, *, adapter: bool = False) -> Verdict:
     if not found.passed:
         return Verdict(_first(found.problems), "The bytes are not what the recipe says")
+    if adapter:
+        return Verdict(
+            f"Made again from the base and compared byte for byte: it changes {found.changed_columns:,} rows and columns of "
+            f"{found.edited_tensors} weights, exactly the recipe's."
+        )
     return Verdict(
         f"Compared with the base byte for byte: {found.changed_columns:,} rows and columns in "
         f"{found.edited_tensors} tensors changed, exactly the recipe's; the other {found.identical_tensors} tensors "
@@ -357,18 +369,29 @@ def bytes_verdict(found: BytesProof) -> Verdict:
     )
 
 
-def logits_verdict(found: LogitsProof, *, stand_in: bool) -> Verdict:
+def logits_verdict(found: LogitsProof, *, stand_in: bool, adapter: bool = False) -> Verdict:
+    what = "The base with the adapter" if adapter else "The checkpoint"
     if not found.passed:
-        return Verdict(_first(found.problems), "The checkpoint does not behave like the hooked base")
+        return Verdict(_first(found.problems), f"{what} does not behave like the hooked base")
     rows = found.by_language.values()
     same = ", with the same stand-in for the constant," if stand_in else ""
     how = (
-        f"Compared with the base under forward hooks that do the same at run time{same} on "
+        f"{'The base with the adapter, added at run time, compared' if adapter else 'Compared'} with the base under forward "
+        f"hooks that do the same at run time{same} on "
         f"{sum(row.positions for row in rows):,} positions in {len(rows)} language{'s' * (len(rows) != 1)}: "
     )
     if max((row.max_logit for row in rows), default=0) == 0:
         return Verdict(f"{how}every logit is the same, to the bit.")
     return Verdict(how + _difference(rows))
+
+
+def cut_verdict(found: Cut) -> Verdict:
+    """Say what a highest rank lost."""
+    lost = ", ".join(f"{language} {count:,}" for language, count in found.left_out.items() if count)
+    return Verdict(
+        f"Its rank has a limit, and the neurons that matter least were left out ({lost}). Against the base with all of them "
+        f"edited by hooks: {_difference(found.by_language.values())}"
+    )
 
 
 def _first(problems: Sequence[str]) -> str:

@@ -6,10 +6,10 @@ from typing import Any
 import click
 
 from ..console import listener, note
-from ..edit_options import edit_options, given_edits, request_of, require
+from ..edit_options import check_form, edit_options, form_options, given_edits, request_of, require
 from ..options import device_options, rehash_option
 from ..show import show_baked
-from ..steps.bake import about_config, about_runtimes
+from ..steps.bake import about_adapter, about_config, about_runtimes
 from ..terminal import quoted
 
 
@@ -17,6 +17,7 @@ from ..terminal import quoted
 @click.argument("model", required=False)
 @click.argument("neurons_file", metavar="[NEURONS]", required=False, type=click.Path(path_type=Path))
 @edit_options
+@form_options
 @click.option(
     "--calibration",
     "calibration_file",
@@ -94,6 +95,7 @@ def command(
     monoglot bake google/gemma-3-270m --activate fr --op vector --vocabulary vocabulary.monoglot -o gemma-fr
     monoglot bake google/gemma-3-270m --activate polite --op vector --vector polite.gguf -o gemma-polite
     monoglot bake google/gemma-3-270m --silence Han --corpus texts/ -o gemma-no-han
+    monoglot bake google/gemma-3-270m neurons.json --deactivate zh --as adapter -o gemma-zh-off
     monoglot bake --recipe recipe.yaml -o OUT
     monoglot bake model.gguf neurons.json --deactivate zh -o out.gguf
 
@@ -101,6 +103,7 @@ def command(
     without biases needs a calibration for it: see `monoglot detect --calibrate`. --strength auto runs the model.
     --redirect and --op vector need no neurons, but a vocabulary: see `monoglot tokens`. --silence needs none either, but
     text, unless the model's output layer has a bias: the model runs on it.
+    --as adapter writes a PEFT LoRA of the same edits, which vLLM and others load beside the base.
     A GGUF file can be deactivated in only, exactly in every quantisation; the neurons are found in its original checkpoint.
     """
     from ...cards.maker import CARD
@@ -121,6 +124,7 @@ def command(
     from ...editor.statistics import vocabulary as vocabularies
 
     request = request_of(**options)
+    check_form(request.form)
     recipe = None
     if recipe_path:
         if given := given_edits():
@@ -216,7 +220,7 @@ def command(
     if recipe is not None:
         baked = bake_recipe(
             target, found, recipe, output, calibration=calibration, vocabulary=vocabulary, silence=silence, force=force,
-            card=CARD, listener=listener(),
+            card=CARD, listener=listener(), form=request.form, max_rank=request.max_rank,
         )  # fmt: skip
     else:
         baked = bake_requested(
@@ -240,8 +244,11 @@ def command(
         values = {vector.layer: vector.value for vector in baked.carried.vectors}
         control_vector.write(export_vector, values, target.feed_forward.model_type)
         note(f"Wrote {export_vector}: the vectors after {len(values)} layer{'s' * (len(values) > 1)}.")
-    about_config(baked, request.compat_config)
-    about_runtimes(baked, request.for_runtimes)
+    if baked.manifest.adapter:
+        about_adapter(baked)
+    else:
+        about_config(baked, request.compat_config)
+        about_runtimes(baked, request.for_runtimes)
     show_baked(baked, as_json)
     base = "" if target.source.hub or model == embedded.NAME else f" --base {quoted(str(model))}"
     note(f"Wrote {output}. Prove it with: monoglot verify {quoted(output)}{base}")

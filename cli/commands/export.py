@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ...editor.proof.settings import TOKENS
-from ..edit_options import edit_options, request_of, require, search_options
+from ..edit_options import check_form, edit_options, form_options, request_of, require, search_options
 from ..options import corpus_options, detect_options, find_options, given, rehash_option, split, stream_options
 from ..steps.export import run_export
 from ..steps.push import ready
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 @click.argument("model")
 @corpus_options
 @edit_options
+@form_options
 @search_options
 @find_options
 @detect_options
@@ -86,6 +87,7 @@ def command(
     chosen = of_neurons or given("shared", "op", "value", "strength", "layers", "slots")
     request = request_of(**options, choose=not chosen).searching()
     require(request)
+    check_form(request.form)
     if yes and not push:
         raise click.UsageError("--yes goes with --push.")
     detection = Detection(tokens, context, minimum, batch_size, device, dtype, streaming=streaming)

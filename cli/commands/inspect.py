@@ -27,8 +27,8 @@ Lines = Iterable[tuple[str, str]]
 def command(what: str, hashes: bool, as_json: bool) -> None:
     """Say what something is.
 
-    A model (a folder, a Hub id, or `embedded`), a checkpoint that monoglot made, a GGUF file, neurons.json, statistics, a
-    calibration, a vocabulary, a silence, or a recipe.yaml.
+    A model (a folder, a Hub id, or `embedded`), a checkpoint or an adapter that monoglot made, a GGUF file, neurons.json,
+    statistics, a calibration, a vocabulary, a silence, or a recipe.yaml.
 
     Of a model: its feed-forward network, which operations it can take and where their constants would go. Reads headers
     and runs nothing; of a model on the Hub it downloads them alone.
@@ -41,7 +41,12 @@ def command(what: str, hashes: bool, as_json: bool) -> None:
     from ...editor.describe import describe
 
     found = reasons_said(describe(what, hashes=hashes))
-    if hashes and found["kind"] != "checkpoint" and not found.get("made") and not found.get("converted"):
+    if (
+        hashes
+        and found["kind"] not in ("checkpoint", "adapter")
+        and not found.get("made")
+        and not found.get("converted")
+    ):
         raise click.UsageError("--hashes goes with a checkpoint that monoglot made.")
     if as_json:
         answer(found)
@@ -156,39 +161,45 @@ def _edit(data: dict[str, Any]) -> "Edit":
 
 
 def checkpoint(found: dict[str, Any]) -> None:
+    show_lines([*named(found), *made(found), ("", ""), *weights(found), *network(found)])
+
+
+def adapter(found: dict[str, Any]) -> None:
+    from ...cards.words.adapters import in_words
+    from ...editor.files.floats import NAMES
+
+    about = found["adapter"]
+    lost = ", ".join(f"{language} {count:,}" for language, count in about["left_out"].items() if count)
+    cut = f"; rank {about['needed']} without a limit, so neurons were left out: {lost}" if lost else ""
+    size = f"{in_words(found['bytes'])} of {NAMES[about['dtype']]}"
+    show_lines(
+        [
+            (found["name"], f"an adapter (PEFT LoRA) for {found['base']['model']}, without which it does nothing"),
+            ("matrices", f"rank {about['rank']} on {about['modules']} weights, {size}{cut}"),
+            *made(found),
+        ]
+    )
+
+
+def made(found: dict[str, Any]) -> Lines:
+    """Give what the manifest says of its making."""
     from ...cards.words import wording
     from ...editor.text import languages
 
-    base, made = found["base"], found["recipe"]
+    base = found["base"]
     revision = f" at {base['revision'][:12]}" if base["revision"] else ""
-    show_lines([*named(found)])
-    show_lines(
-        [
-            ("made from", f"{base['model']}{revision} ({base['fingerprint'][:12]}…) by monoglot {found['monoglot']}"),
-            *(
-                (
-                    "edits" if not number else "",
-                    f"{languages.name(edit['language'])}: {wording.operation(_edit(edit))}; {_amount(found, edit)}",
-                )
-                for number, edit in enumerate(made.get("edits", ()))
-            ),
-            *(
-                (
-                    "scripts" if not number else "",
-                    f"{wording.script_operation(_script(edit))}; {_silenced(found, edit)}",
-                )
-                for number, edit in enumerate(made.get("scripts", ()))
-            ),
-            *_in_all(found),
-            *_carried(found),
-            ("proved", _proved(found["certificate"])),
-            ("measured", ", ".join(name.replace("_", " ") for name in found["evaluation"]) or "nothing yet"),
-            ("files", _files(found["files"])),
-            ("", ""),
-            *weights(found),
-            *network(found),
-        ]
-    )
+    yield "made from", f"{base['model']}{revision} ({base['fingerprint'][:12]}…) by monoglot {found['monoglot']}"
+    for number, edit in enumerate(found["recipe"].get("edits", ())):
+        said = f"{languages.name(edit['language'])}: {wording.operation(_edit(edit))}; {_amount(found, edit)}"
+        yield "edits" if not number else "", said
+    for number, edit in enumerate(found["recipe"].get("scripts", ())):
+        said = f"{wording.script_operation(_script(edit))}; {_silenced(found, edit)}"
+        yield "scripts" if not number else "", said
+    yield from _in_all(found)
+    yield from _carried(found)
+    yield "proved", _proved(found["certificate"])
+    yield "measured", ", ".join(name.replace("_", " ") for name in found["evaluation"]) or "nothing yet"
+    yield "files", _files(found["files"])
 
 
 def _amount(found: dict[str, Any], edit: dict[str, Any]) -> str:
@@ -472,6 +483,7 @@ def recipe(found: dict[str, Any]) -> None:
 SHOWN: dict[str, Callable[[dict[str, Any]], None]] = {
     "model": model,
     "checkpoint": checkpoint,
+    "adapter": adapter,
     "gguf": gguf,
     "neurons": neurons,
     "statistics": statistics,

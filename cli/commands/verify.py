@@ -125,6 +125,10 @@ def command(
         )
     wanted = names(runtimes) if runtimes is not None else []
     record = manifest.read(folder)
+    if record.adapter and wanted:
+        raise ModelError(
+            f"{folder} is an adapter, and --runtime runs checkpoints. Leave it out: the adapter is proved on its base."
+        )
     target = open_target(open_source(record.base, base, beside=folder))
     if wanted:
         _in_runtimes(folder, target, neurons_file, wanted, pythons, prompts, timeout, as_json)

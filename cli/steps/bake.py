@@ -35,6 +35,28 @@ def about_config(baked: "Baked", asked: bool | None) -> None:
         )
 
 
+def about_adapter(baked: "Baked") -> None:
+    """Tell how large an adapter is, what a server has to be told, and what a highest rank left out."""
+    from ...cards.words.adapters import size, vllm_rank
+    from ...editor.files.floats import NAMES
+
+    adapter, manifest = baked.manifest.adapter, baked.manifest
+    if adapter is None:
+        return
+    rank = vllm_rank(adapter.rank)
+    vllm = f"vLLM needs --max-lora-rank {rank}" if rank else "vLLM takes no such rank"
+    note(
+        f"An adapter of rank {adapter.rank} for {adapter.modules} weights, {size(manifest)} in "
+        f"{NAMES[adapter.dtype]}; {vllm}. It does nothing without {manifest.base.model}."
+    )
+    if adapter.cut:
+        lost = ", ".join(f"{language} {count}" for language, count in adapter.left_out.items() if count)
+        note(
+            f"Warning: with all neurons the rank would be {adapter.needed}, so those that matter least were left out: "
+            f"{lost}. `monoglot verify` measures what that loses."
+        )
+
+
 def about_runtimes(baked: "Baked", runtimes: Sequence[str]) -> None:
     """Which of the runtimes that it is for were seen to lose what was chosen, and which were not run."""
     from ...editor.runtimes.capabilities import dropping, seen

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, TypedDict
 
 from ..console import answer, listener, note
 from ..show import show_baked
-from .bake import about_config, about_runtimes
+from .bake import about_adapter, about_config, about_runtimes
 from .detect import show_statistics
 from .find import show_neurons
 from .push import finish
@@ -60,8 +60,11 @@ def run_export(
 
     def made(thing: "Statistics | Neurons | Vocabulary | Baked") -> None:
         if isinstance(thing, Baked):
-            about_config(thing, request.compat_config)
-            about_runtimes(thing, request.for_runtimes)
+            if thing.manifest.adapter:
+                about_adapter(thing)
+            else:
+                about_config(thing, request.compat_config)
+                about_runtimes(thing, request.for_runtimes)
         if as_json:
             return
         if isinstance(thing, Baked):

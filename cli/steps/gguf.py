@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ...editor.gguf.converted import Record
     from ...editor.neurons.neurons import Neurons
 
-IDLE_IN_BAKE = ("calibration_file", "base_id", "device", "dtype")
+IDLE_IN_BAKE = ("form", "max_rank", "calibration_file", "base_id", "device", "dtype")
 
 
 def refuse(names: tuple[str, ...]) -> None:

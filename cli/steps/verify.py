@@ -21,7 +21,7 @@ def show_proof(proof: "Proof", fast: bool, *, as_json: bool = False, silent: boo
     if as_json:
         answer(certificate.to_data())
     elif not silent:
-        _show_tables(certificate)
+        _show_tables(certificate, adapter=proof.adapter is not None)
     for problem in problems[:10]:
         note(f"Failed: {problem}")
     if len(problems) > 10:
@@ -29,16 +29,23 @@ def show_proof(proof: "Proof", fast: bool, *, as_json: bool = False, silent: boo
     note(f"{proof.folder} is {'NOT ' if problems else ''}what its recipe says.")
 
 
-def _show_tables(certificate: "Certificate") -> None:
+def _show_tables(certificate: "Certificate", *, adapter: bool) -> None:
     from ...cards.words.amounts import change, perplexity
 
     proof = certificate.bytes
+    where = f"{proof.changed_columns:,} {{}} {proof.edited_tensors} {{}}"
     say(
-        f"bytes: {proof.changed_columns:,} rows and columns changed in {proof.edited_tensors} tensors, "
-        f"{proof.identical_tensors} tensors identical"
+        f"bytes: {where.format('rows and columns of', 'weights')} are changed by the adapter, all as the recipe says"
+        if adapter
+        else f"bytes: {where.format('rows and columns changed in', 'tensors')}, {proof.identical_tensors} tensors identical"
     )
     if certificate.logits:
-        _show_difference("baked against hooked", certificate.logits.by_language)
+        _show_difference(
+            "adapter against hooked" if adapter else "baked against hooked", certificate.logits.by_language
+        )
+    if cut := certificate.cut:
+        lost = ", ".join(f"{language} {count}" for language, count in cut.left_out.items() if count)
+        _show_difference(f"adapter against all neurons, of which its rank left out {lost}", cut.by_language)
     if found := certificate.approximation:
         off = found.activation
         meant = "the exact constants, which a direction" if off else "a second table, which one for both"

@@ -88,12 +88,7 @@ def bake(
     The same base, neurons, recipe, calibration, vocabulary and silence give the same bytes. Raises RecipeError (another model
     than the recipe's, no place for a constant), NeuronsError, CheckpointError (NaN in a tensor to edit), OutputError.
     """
-    if recipe.base.fingerprint not in (None, target.fingerprint):
-        raise RecipeError(
-            f"the recipe is for {recipe.base.model} with fingerprint {str(recipe.base.fingerprint)[:12]}…, "
-            f"{target.source.name} has {target.fingerprint[:12]}…. Use that model, or write a new recipe."
-            f"{about_sampled(target, str(recipe.base.fingerprint))}"
-        )
+    check_base_of(recipe, target)
     folder = target.source.folder
     check_place(folder, destination)
     with claimed(destination, partial(check_free, force=force)):
@@ -153,13 +148,13 @@ def _bake(
     ) as staging:
         written = write_files(sources, staging, files.edits, files.rounding, advance)
         check_unchanged(target)
-        written |= {name: _write(staging / name, data) for name, data in made.items()}
+        written |= {name: write_small(staging / name, data) for name, data in made.items()}
         for name in files.made:  # nobody may read what is made of a file who could not read that
             keep_mode(staging / name, like=folder / name)
         manifest = manifest_file.new(target, recipe, what, files.rounding.relative, written, left_out, one_table)
         if describe:
             card = describe(manifest, folder)
-            _write(staging / "README.md", card.encode())
+            write_small(staging / "README.md", card.encode())
             manifest = replace(manifest, card=card_text.memory(card)).with_file("README.md", card.encode())
         manifest_file.write(staging, manifest)
     for name, entry in written.items():
@@ -190,6 +185,16 @@ def side_files(checkpoint: Checkpoint) -> tuple[tuple[str, ...], tuple[str, ...]
     return tuple(sorted(name for name in along if name not in OWN_FILES)), tuple(left_behind)
 
 
+def check_base_of(recipe: Recipe, target: Target) -> None:
+    """Raise RecipeError when a recipe is for another model."""
+    if recipe.base.fingerprint not in (None, target.fingerprint):
+        raise RecipeError(
+            f"the recipe is for {recipe.base.model} with fingerprint {str(recipe.base.fingerprint)[:12]}…, "
+            f"{target.source.name} has {target.fingerprint[:12]}…. Use that model, or write a new recipe."
+            f"{about_sampled(target, str(recipe.base.fingerprint))}"
+        )
+
+
 def check_place(folder: Path, destination: Path) -> None:
     real, base = (Path(os.path.realpath(path)) for path in (destination, folder))  # resolve() fails on a loop of links
     if real == base or base in real.parents:
@@ -198,7 +203,7 @@ def check_place(folder: Path, destination: Path) -> None:
         raise OutputError(f"{destination} holds the model's own folder. Choose another place with -o.")
 
 
-def _write(path: Path, data: bytes) -> FileEntry:
-    """Write a small file, which is synced with all others."""
+def write_small(path: Path, data: bytes) -> FileEntry:
+    """Write a small file, which is synced with all others, and return what the manifest says of it."""
     path.write_bytes(data)
     return manifest_file.entry(data)

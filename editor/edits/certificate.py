@@ -3,10 +3,11 @@
     {"bytes": {passed, edited_tensors, changed_columns, identical_tensors, problems},
      "logits": {passed, bound, problems, by_language: {"en": {positions, max_logit, largest_logit, kl, same_top}}},
      "approximation": {by_language, log_loss_exact, activation: {all, worst_layer, first_token}},
-     "effect": {tokens, log_loss: {"base": {"en": 3.1}, "this model": …, "random neurons": …}}}
+     "effect": {tokens, log_loss: {"base": {"en": 3.1}, "this model": …, "random neurons": …}},
+     "cut": {left_out: {"zh": 3}, by_language: {…}, log_loss: {"en": 3.1}}}
 
 `logits` and `effect` are there once a model was run, `approximation` where a direction stands in for the constant 1, or one
-table for two.
+table for two, `cut` where an adapter left out neurons for its rank.
 """
 
 from dataclasses import dataclass, replace
@@ -101,6 +102,19 @@ class Effect:
 
 
 @dataclass(frozen=True)
+class Cut:
+    """What an adapter lost to a highest rank.
+
+    It has how many neurons of each language were left out, how the base with the adapter agrees with the base under hooks on
+    all neurons, and the log-loss of the latter.
+    """
+
+    left_out: dict[Code, Count]
+    by_language: dict[Code, Agreement]
+    log_loss: dict[Code, Figure]
+
+
+@dataclass(frozen=True)
 class Certificate:
     """All that was proved of a checkpoint; None is what was not looked at."""
 
@@ -108,6 +122,7 @@ class Certificate:
     logits: LogitsProof | None = None
     approximation: Approximation | None = None
     effect: Effect | None = None
+    cut: Cut | None = None
 
     @classmethod
     def of_data(cls, data: Any, place: str = "certificate") -> "Certificate":

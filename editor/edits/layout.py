@@ -102,7 +102,7 @@ def _output(what: Carried) -> Copied | None:
         return None
     size = table.tensor.end - table.tensor.begin
     entry = {"dtype": table.tensor.dtype, "shape": list(table.tensor.shape), "data_offsets": [0, size]}
-    header = _header_bytes({"__metadata__": {"format": "pt"}, table.output: entry})
+    header = header_bytes({"__metadata__": {"format": "pt"}, table.output: entry})
     return Copied(header, table.shard, table.tensor, table.output)
 
 
@@ -123,8 +123,7 @@ def _config(target: Target, change: Rewrite, *, compat: bool, untied: bool) -> b
 def _edits(target: Target, what: Carried) -> dict[str, TensorEdit | ByteEdit]:
     tensors = {tensor.name: (shard, tensor) for shard, tensor in target.checkpoint.tensors()}
     edits: dict[str, TensorEdit | ByteEdit] = {}
-    carrying = what.plan.constant or what.vectors
-    constants = _constants(target, what) if carrying else [None] * len(what.plan.layers)
+    constants = constants_of(target, what)
     for number, (layer, constant) in enumerate(zip(what.plan.layers, constants, strict=True)):
         if len(layer.neurons) and is_packed_layer(target, number):
             edits |= of_packed_layer(layer, target, number)
@@ -145,7 +144,10 @@ def _edits(target: Target, what: Carried) -> dict[str, TensorEdit | ByteEdit]:
     return edits | (what.silenced.edits() if what.silenced else {})
 
 
-def _constants(target: Target, what: Carried) -> Sequence[Constant | None]:
+def constants_of(target: Target, what: Carried) -> Sequence[Constant | None]:
+    """Return what is 1 in each layer; None everywhere where nothing needs it."""
+    if not (what.plan.constant or what.vectors):
+        return [None] * len(what.plan.layers)
     found = functions(target)
     if what.calibration is None:
         return list(map(exact_level, found))
@@ -193,10 +195,11 @@ def _header(shard: Shard, split: Callable[[Tensor], list[tuple[str, int]]] | Non
             end = at + rows * row if len(parts) > 1 else tensor.end - start
             entries[name] = {"dtype": tensor.dtype, "shape": list(shape), "data_offsets": [at, end]}
             at = end
-    return _header_bytes(entries)
+    return header_bytes(entries)
 
 
-def _header_bytes(entries: Mapping[str, Any]) -> bytes:
+def header_bytes(entries: Mapping[str, Any]) -> bytes:
+    """Return the header of a safetensors file with these entries, its length first and the data aligned."""
     text = json.dumps(entries, separators=(",", ":")).encode()
     text += b" " * (-len(text) % ALIGNMENT)
     return len(text).to_bytes(8, "little") + text
@@ -209,7 +212,7 @@ def _serialise(tensors: Mapping[str, floats.Array], dtype: str) -> bytes:
     for name, stored in tensors.items():
         entries[name] = {"dtype": dtype, "shape": [len(stored)], "data_offsets": [at, at + stored.nbytes]}
         at += stored.nbytes
-    return _header_bytes(entries) + b"".join(stored.tobytes() for stored in tensors.values())
+    return header_bytes(entries) + b"".join(stored.tobytes() for stored in tensors.values())
 
 
 def _index(

@@ -11,10 +11,10 @@
 Where tokens are redirected it has `redirected` {"zh": {to: "en", tokens: 4096}}, `vocabulary` {"zh": 65536}, the tokens that
 were counted, and `output_table` {tensor, bytes} of a model that was tied, or `one_table` {"en": {kl, loss}} where it still
 is: what the edit does to what is written. `experts` is ["3.17"] where some are switched off. Where a script is silenced or
-quietened it has `silenced` {"Han": {tokens, whole, mixed, pieces, staying}}, and `floor`, how far down that is. `quantised`
-is there where the weights are, the last five once something was written or measured. It holds no time, no path and no user's
-name, so the same inputs give the same file. What is read is checked whole: a name never leaves the folder, a value is of its
-type.
+quietened it has `silenced` {"Han": {tokens, whole, mixed, pieces, staying}}, and `floor`, how far down that is. An adapter
+has `adapter` {rank, modules, dtype, max_rank, needed, left_out: {"zh": 3}}. `quantised` is there where the weights are, the
+last five once something was written or measured. It holds no time, no path and no user's name, so the same inputs give the
+same file. What is read is checked whole: a name never leaves the folder, a value is of its type.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from ..errors import CheckpointError, MalformedError, MonoglotError, OutputError, RecipeError, VerificationError
-from ..files import kinds, schema
+from ..files import floats, kinds, schema
 from ..files.card_text import Remembered
 from ..files.checkpoint import parse_json
 from ..files.kinds import FILE
@@ -67,6 +67,7 @@ OF_TOKENS = (
     "silenced",
     "floor",
 )  # there where tokens are edited
+WHERE_NEEDED = (*OF_TOKENS, "adapter", "experts")
 PARTS = ("quantised", "card", "strength", "candidates", "evaluation", "runtimes")  # what is not in every manifest
 
 
@@ -165,9 +166,30 @@ class SilencedScript:
     staying: Count
 
 
+@dataclass(frozen=True)
+class Adapter:
+    """What an adapter is, where the edits are one and no checkpoint.
+
+    It has its rank, how many modules it adds to, the dtype of its matrices, the highest rank that was allowed (None: that of
+    servers), the rank without a limit, and how many neurons of each language were left out for it.
+    """
+
+    rank: Size
+    modules: Size
+    dtype: Annotated[str, Form(floats.STORED.__contains__, f"one of {', '.join(floats.STORED)}")]
+    max_rank: Size | None
+    needed: Size
+    left_out: dict[Code, Count]
+
+    @property
+    def cut(self) -> bool:
+        """Whether neurons were left out."""
+        return any(self.left_out.values())
+
+
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """A checkpoint as it says it is.
+    """A checkpoint, or an adapter, as it says it is.
 
     `files` and `edited` are by name and by language; `arrived` are the parts that not every manifest has, in the order in
     which they came and are written.
@@ -188,6 +210,7 @@ class Manifest:
     one_table: dict[Code, TableError] | None = None
     silenced: dict[str, SilencedScript] | None = None
     floor: Floor | None = None
+    adapter: Adapter | None = None
     carrier: Carrier | None
     rounding: dict[str, Figure]
     left_out: tuple[str, ...]
@@ -215,7 +238,7 @@ class Manifest:
 
     def to_data(self) -> dict[str, Any]:
         """Give what the file holds, in its order."""
-        apart = (*PARTS, "arrived", *(key for key in (*OF_TOKENS, "experts") if getattr(self, key) is None))
+        apart = (*PARTS, "arrived", *(key for key in WHERE_NEEDED if getattr(self, key) is None))
         whole = {key: value for key, value in vars(self).items() if key not in apart}
         parts = {key: getattr(self, key) for key in dict.fromkeys((*self.arrived, *PARTS))}
         parts = {key: value for key, value in parts.items() if value is not None}

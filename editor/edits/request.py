@@ -33,6 +33,10 @@ TARGET_ACCURACY = 0.9
 TARGET_DAMAGE = 1.5  # nats a token
 SPARE = 0.1
 BUDGET = 600.0  # seconds
+CHECKPOINT, ADAPTER = FORMS = ("checkpoint", "adapter")  # what is written
+VLLM_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # what its --max-lora-rank can be
+HIGHEST_RANKS = {"vLLM": VLLM_RANKS[-1]}  # of adapters, where a server has one
+RANK_LIMIT = max(HIGHEST_RANKS.values())
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,8 @@ class Request:
     and writes with one table gets a second one where tokens are redirected. None is what was not said. `choose` leaves
     the rest to a search: languages are switched off by the mildest set of neurons with which they lose `target_damage` nats
     a token, and no other one more than `spare`; one language is activated by what gives enough whole answers, as many as
-    `target_accuracy` says, and damages its own text least, among all that can be tried in `budget` seconds.
+    `target_accuracy` says, and damages its own text least, among all that can be tried in `budget` seconds. `form` is what
+    is written: a checkpoint, or an adapter for the base, of `max_rank` at most.
 
     `silence` are scripts that can't be written any more, `quieten` (script, nats) pairs, `except_chars` their characters that
     still can; `lose` are languages that need such a script and may lose it.
@@ -86,6 +91,8 @@ class Request:
     quieten: tuple[tuple[str, float], ...] = ()
     except_chars: str = ""
     lose: tuple[str, ...] = ()
+    form: str = CHECKPOINT
+    max_rank: int | None = None
 
     @property
     def any(self) -> bool:
@@ -128,7 +135,8 @@ class Request:
     def searches_on(self) -> bool:
         """Whether it leaves open how one language is activated, and asks for nothing else."""
         others = self.deactivate or self.hold or self.scale or self.redirect or self.shared or self.experts
-        return bool(self.choose and len(self.activate) == 1 and self.strength is None and not others)
+        any_way = self.form == CHECKPOINT  # an adapter can't take what moves tokens
+        return bool(self.choose and len(self.activate) == 1 and self.strength is None and not others and any_way)
 
     def without_shorthand(self) -> "Request":
         """Give the request with `op` redirect as what it means: all other languages go to the activated ones."""

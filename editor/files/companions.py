@@ -32,7 +32,7 @@ LICENCE = ("LICEN[CS]E*", "licen[cs]e*", "COPYING*", "NOTICE*", "*USE_POLICY*", 
 IN_FOLDERS = ("chat_templates/*.jinja", "additional_chat_templates/*.jinja", "tokenizer/*", "processor/*")
 NOT_THE_MODELS = ("adapter_config.json", "trainer_config.json", "training_config.json", "wandb_config.json")
 CODE = "*.py"
-ADAPTER = "adapter_config.json"
+ADAPTER, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 POINTER, PAGES = b"version https://git-lfs", (b"<!doctype html", b"<html", b"<?xml")
 SMALL = 2**20  # bytes; of a larger file only the ends are looked at
 SERVERS_WORDS = {"error", "errors", "message", "status", "code"}  # what a server says instead of a file
@@ -77,7 +77,12 @@ def companions(folder: Path, config: dict[str, Any], weights: set[str]) -> Compa
 
 
 def check_no_adapter(folder: Path) -> None:
-    """Raise ModelError when an adapter lies beside the model: what transformers loads is then both."""
+    """Raise ModelError for an adapter in place of a model, or beside it: what transformers loads is then both."""
+    if (folder / ADAPTER).is_file() and not (folder / "config.json").is_file():
+        raise ModelError(
+            f"{folder} is an adapter ({ADAPTER}), not a model. Name the model that it is for, its base; what monoglot made, "
+            "`monoglot verify` and `monoglot evaluate` take."
+        )
     if (folder / ADAPTER).is_file() and any(folder.glob("model*.safetensors*")):
         raise ModelError(
             f"{folder} holds an adapter beside the model ({ADAPTER}), which transformers loads too where peft is installed. "

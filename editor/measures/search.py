@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..edits import manifest
+from ..edits.adapter import adaptable, bake_adapter
 from ..edits.bake import Baked, bake, check_place
 from ..edits.calibration import Calibration
 from ..edits.card_maker import NO_CARD, CardMaker
@@ -15,12 +16,13 @@ from ..edits.evaluation import Candidates, Search
 from ..edits.plan import Plan
 from ..edits.recipe import Recipe
 from ..edits.redirect import told
-from ..edits.request import AUTO, Request
+from ..edits.request import ADAPTER, AUTO, CHECKPOINT, FORMS, Request
 from ..edits.silence import Silence
 from ..edits.silencing import told as told_of_silence
 from ..errors import CorpusError, MonoglotWarning, RecipeError
 from ..files import schema
 from ..files.output import check_free, updating
+from ..live.adapted import load_baked
 from ..live.load import load_model
 from ..live.modules import activation_modules
 from ..models.hf import load_tokenizer
@@ -61,13 +63,14 @@ def bake_requested(
     Raises what `bake` raises, and CorpusError for prompts that can't be asked. Warns (MonoglotWarning) when no strength is
     good enough; what is there then is the best of them.
     """
+    _check_form(request.form, request.max_rank)
     request = settled(request, target)
     if request.strength != AUTO:
         given = None if request.strength is None else float(request.strength)
         recipe = request.recipe(target, neurons.languages, given, counted=vocabulary.languages if vocabulary else ())
         baked = bake_recipe(
             target, neurons, recipe, output, calibration=calibration, vocabulary=vocabulary, silence=silence, force=force,
-            card=card, listener=listener,
+            card=card, listener=listener, form=request.form, max_rank=request.max_rank,
         )  # fmt: skip
         return _told_of(baked, neurons, card, candidates=candidates) if candidates else baked
     if request.redirect:
@@ -81,12 +84,14 @@ def bake_requested(
         return request.recipe(target, neurons.languages, value, layers)
 
     def plan_at(value: float, layers: tuple[int, int]) -> Plan:
+        if request.form == ADAPTER:
+            return adaptable(target, recipe_at(value, layers), neurons, calibration).plan
         return carried(target, recipe_at(value, layers), neurons, calibration, silence=silence).plan
 
     def bake_at(value: float, layers: tuple[int, int], *, force: bool) -> Baked:
         return bake_recipe(
             target, neurons, recipe_at(value, layers), output, calibration=calibration, silence=silence, force=force,
-            card=card, listener=listener,
+            card=card, listener=listener, form=request.form, max_rank=request.max_rank,
         )  # fmt: skip
 
     places = request.candidates(target)
@@ -117,7 +122,7 @@ def bake_requested(
     for value in [one for one in strength.STRENGTHS if one >= curve.chosen][: TRIES if curve.reached else 1]:
         baked = bake_at(value, layers, force=force or bool(tried))
         with listener.stage("checkpoint", "answers") as update:
-            model = load_model(output, device=device, dtype=dtype)
+            model = load_baked(output, target.source.folder, device=device, dtype=dtype)
             tried.append(strength.of_checkpoint(task, model, value, progress=update))
         if tried[-1].good(request.target_accuracy):
             break
@@ -157,8 +162,14 @@ def bake_recipe(
     force: bool = False,
     card: CardMaker = NO_CARD,
     listener: Listener = NOBODY,
+    form: str = CHECKPOINT,
+    max_rank: int | None = None,
 ) -> Baked:
-    """Bake a recipe to `output`, with its card, as a stage of its own. Raises what `bake` raises."""
+    """Bake a recipe to `output`, with its card, as a stage of its own; as an adapter where that is the `form`.
+
+    Raises what `bake` and `bake_adapter` raise.
+    """
+    _check_form(form, max_rank)
     if recipe.redirects and vocabulary:
         for line in told(target, recipe.redirects, vocabulary, untie=recipe.untie):
             listener.told(line)
@@ -166,10 +177,22 @@ def bake_recipe(
         for line in told_of_silence(target, recipe, silence):
             listener.told(line)
     with listener.stage("bake", "MB") as update:
+        if form == ADAPTER:
+            return bake_adapter(
+                target, neurons, recipe, output, calibration=calibration, vocabulary=vocabulary, max_rank=max_rank,
+                force=force, describe=card.describe(neurons.method), progress=in_megabytes(update),
+            )  # fmt: skip
         return bake(
             target, neurons, recipe, output, calibration=calibration, vocabulary=vocabulary, silence=silence, force=force,
             describe=card.describe(neurons.method), progress=in_megabytes(update),
         )  # fmt: skip
+
+
+def _check_form(form: str, max_rank: int | None) -> None:
+    if form not in FORMS:
+        raise RecipeError(f"unknown `form` {form!r}; known: {', '.join(FORMS)}.")
+    if max_rank is not None and form != ADAPTER:
+        raise RecipeError("`max_rank` is that of an adapter. Set `form` to adapter, or leave it out.")
 
 
 def check_search(request: Request) -> None:

@@ -10,6 +10,7 @@ from ..edits import manifest as manifest_file
 from ..edits.manifest import Manifest, neurons_of, open_source
 from ..errors import MonoglotWarning, NeuronsError
 from ..files.kinds import FILE
+from ..live.adapted import load_baked
 from ..live.layered import Layered, open_layered
 from ..live.load import load_model
 from ..live.modules import activation_modules
@@ -60,7 +61,9 @@ class Subject:
 
     def baked(self) -> Any:
         """Load the checkpoint's own model anew."""
-        return load_model(self.folder, device=self.device, dtype=self.dtype) if self.folder else None
+        if self.folder is None:
+            return None
+        return load_baked(self.folder, self.target.source.folder, device=self.device, dtype=self.dtype)
 
 
 def open_subject(

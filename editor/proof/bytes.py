@@ -62,7 +62,7 @@ def verify_bytes(
         hashes = {name: hasher.submit(sha256, folder / name) for name in manifest.files if (folder / name).is_file()}
         found = _compare(folder, target, expected, hashes, progress or (lambda done, whole: None))
         notes: list[str] = []
-        problems = (*_file_problems(folder, manifest, hashes, notes), *found.problems)
+        problems = (*file_problems(folder, manifest, hashes, notes), *found.problems)
     finally:
         hasher.shutdown(cancel_futures=True)
     return replace(found, files=len(manifest.files), problems=problems, notes=tuple(notes))
@@ -140,7 +140,7 @@ def _compare(
     return Bytes(edited, rows, others, 0, tuple(problems))
 
 
-def _file_problems(
+def file_problems(
     folder: Path, manifest: Manifest, hashes: Mapping[str, Future[str]], notes: list[str]
 ) -> Iterator[str]:
     """sha256 of every file; what is there but not in the manifest. A card that a person edited is a note, no problem."""

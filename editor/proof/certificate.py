@@ -5,17 +5,19 @@ from ..edits.certificate import (
     Approximation,
     BytesProof,
     Certificate,
+    Cut,
     Deviation,
     Effect,
     LogitsProof,
     Unwritten,
 )
+from ..edits.manifest import Adapter
 from ..live.log_loss import Difference
 from .bytes import Bytes
 from .logits import Logits
 
 
-def make_certificate(found: Bytes, logits: Logits | None) -> Certificate:
+def make_certificate(found: Bytes, logits: Logits | None, adapter: Adapter | None = None) -> Certificate:
     """Put what was found together for the manifest: figures rounded to what they are worth, no times, no paths."""
     proof = BytesProof(not found.problems, found.tensors, found.columns, found.other_tensors, found.problems)
     if not logits:
@@ -43,13 +45,19 @@ def make_certificate(found: Bytes, logits: Logits | None) -> Certificate:
     log_loss = {
         name: {language: round(value, 4) for language, value in by.items()}
         for name, by in measured.log_loss.items()
-        if name not in ("hooked", "exact")
+        if name not in ("hooked", "exact", "uncut")
     }
+    cut = None
+    if adapter and "uncut" in measured.difference:
+        whole = {language: round(loss, 4) for language, loss in measured.log_loss["uncut"].items()}
+        parted = {language: _agreement(each) for language, each in measured.difference["uncut"].items()}
+        cut = Cut(adapter.left_out, parted, whole)
     return Certificate(
         proof,
         LogitsProof(not logits.problems, logits.bound, logits.problems, by_language, unwritten or None),
         approximation,
         Effect(measured.tokens, log_loss),
+        cut,
     )
 
 

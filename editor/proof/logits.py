@@ -128,8 +128,14 @@ def verify_logits(
     *,
     layered: Sequence[Layered] = (),
     streaming: Streaming = AUTO,
+    stored: str | None = None,
+    uncut: Carried | None = None,
 ) -> Logits:
-    """(b) and (c): `baked` and `base` are live models of the checkpoint and its base, `layered` both if they run so."""
+    """(b) and (c): `baked` and `base` are live models of the checkpoint and its base, `layered` both if they run so.
+
+    `stored` is the dtype that edits were rounded to, by default that of the base; `uncut` is a plan of which `what` is a
+    part, to say what the rest would have done.
+    """
     family, steps = target.feed_forward.family, what.plan
     modules, control = (
         activation_modules(base, family),
@@ -163,15 +169,20 @@ def verify_logits(
         *hooked,
     )
     gone = what.silenced.gone if what.silenced else None
+    if uncut is not None:
+        whole = replace(exact, inside=lambda: steered(modules, uncut.plan))
+        if uncut.calibration is not None:
+            whole = _stand_in(base, target, uncut, modules)
+        variants = (*variants, replace(whole, name="uncut"))
     measured = measure(
-        variants, texts, compare=[one.name for one in hooked], to="this model", silenced=gone, progress=progress,
+        variants, texts, compare=[one.name for one in variants[3:]], to="this model", silenced=gone, progress=progress,
         layered=layered, streaming=streaming,
     )  # fmt: skip
     approximation = None
     if approximate:
         deviation = None if what.calibration is None else deviations.result()
         approximation = Approximation(measured.difference["exact"], measured.log_loss["exact"], deviation)
-    dtype = target.feed_forward.outputs[0][1].dtype
+    dtype = stored or target.feed_forward.outputs[0][1].dtype
     rounded = (
         moved is not None
         or bool(what.vectors)

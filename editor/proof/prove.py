@@ -8,12 +8,14 @@ from .. import embedded
 from ..edits import manifest
 from ..edits.card_maker import NO_CARD, CardMaker
 from ..edits.certificate import Certificate
+from ..edits.manifest import Adapter
 from ..files.output import updating
 from ..live.streaming import AUTO, Streaming
 from ..models.target import Target
 from ..neurons import neurons as neurons_file
 from ..progress import NOBODY, Listener, Told, in_megabytes, unheard
 from ..text.corpus import Text, open_corpus
+from .adapter import verify_adapter, verify_adapter_live
 from .bytes import verify_bytes
 from .certificate import make_certificate
 from .logits import verify_live
@@ -24,11 +26,15 @@ NEURONS = "neurons.json"
 
 @dataclass(frozen=True)
 class Proof:
-    """What was proved of a checkpoint: the certificate as it stands in the manifest, and notes on files that may differ."""
+    """What was proved of a checkpoint: the certificate as it stands in the manifest, and notes on files that may differ.
+
+    `adapter` is what it is instead of a checkpoint, if it is none.
+    """
 
     folder: Path
     certificate: Certificate
     notes: tuple[str, ...] = ()
+    adapter: Adapter | None = None
 
     @property
     def problems(self) -> list[str]:
@@ -65,17 +71,18 @@ def prove(
     """
     before = manifest.read(folder)
     neurons = neurons_file.load(neurons_path) if neurons_path else manifest.neurons_of(folder, before)
+    compare, run = (verify_adapter, verify_adapter_live) if before.adapter else (verify_bytes, verify_live)
     with listener.stage("compare bytes", "MB") as update:
-        in_bytes = verify_bytes(folder, target, neurons, in_megabytes(update))
+        in_bytes = compare(folder, target, neurons, in_megabytes(update))
     logits = None
     if texts and not in_bytes.problems:
         opened = texts()
         with listener.stage("verify", "contexts") as update:
-            logits = verify_live(
+            logits = run(
                 folder, target, neurons, opened, tokens=tokens, context=context, device=device, dtype=dtype,
                 streaming=streaming, progress=update,
             )  # fmt: skip
-    made = make_certificate(in_bytes, logits)
+    made = make_certificate(in_bytes, logits, before.adapter)
     lines: tuple[str, ...] = ()
     with updating(folder):
         now = manifest.unchanged(folder, before)
@@ -85,7 +92,7 @@ def prove(
             lines = card.renew(folder, replace(now, certificate=certificate), neurons.method, target.source.folder, {})
     for line in lines:
         listener.told(f"Note: {line}")
-    return Proof(folder, certificate, in_bytes.notes)
+    return Proof(folder, certificate, in_bytes.notes, before.adapter)
 
 
 def texts_for(

@@ -16,6 +16,7 @@ from ..edits import calibration as calibration_file
 from ..edits import manifest as manifest_file
 from ..edits import recipe as recipe_file
 from ..edits import silence as silence_file
+from ..edits.adapter import bake_adapter
 from ..edits.bake import Progress, bake, check_place
 from ..edits.calibration import Calibration
 from ..edits.card_maker import NO_CARD, CardMaker, Describe
@@ -100,10 +101,16 @@ def rebuild(
     silence = silence_file.load(folder / silence_file.FILE) if recipe.scripts else None
     files = {name: entry.sha256 for name, entry in manifest.files.items()}
     calibration = _calibration(folder, target, manifest.carrier_name, calibration_path)
-    baked = bake(
-        target, neurons, recipe, destination, calibration=calibration, vocabulary=vocabulary, silence=silence, force=force,
-        describe=describe, progress=progress,
-    )  # fmt: skip
+    if manifest.adapter:
+        baked = bake_adapter(
+            target, neurons, recipe, destination, calibration=calibration, vocabulary=vocabulary,
+            max_rank=manifest.adapter.max_rank, force=force, describe=describe, progress=progress,
+        )  # fmt: skip
+    else:
+        baked = bake(
+            target, neurons, recipe, destination, calibration=calibration, vocabulary=vocabulary, silence=silence,
+            force=force, describe=describe, progress=progress,
+        )  # fmt: skip
     made = {name: entry.sha256 for name, entry in baked.manifest.files.items()}
     changed = [
         *([] if manifest.base.fingerprint == target.fingerprint else [_other_base(manifest, target)]),

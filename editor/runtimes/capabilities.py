@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from ..edits.carriers import EXACT, refusals
-from ..edits.request import AUTO, Request
+from ..edits.request import ADAPTER, AUTO, Request
 from ..models.target import Target
 
 
@@ -131,7 +131,7 @@ def settled(request: Request, target: Target) -> Request:
     That is the carrier, and whether a model that reads and writes with one table gets a second one: only where each was seen
     to load it.
     """
-    if not request.for_runtimes:
+    if not request.for_runtimes or request.form == ADAPTER:
         return request
     if request.redirect and request.untie is None:
         model_type = target.feed_forward.model_type
