@@ -11,6 +11,7 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..models.hf import silent
 from ..progress import Progress
 from .layered import Layered, State
 from .logits import Variant
@@ -53,8 +54,9 @@ def streamed(
             states = stack.enter_context(closing(States(folder, keeping=False)))
             _run(variants, layered, ids, states, streaming, told)
             made.take(variants, layered, states)
-        for layered in models:
-            layered.skeleton.load_head()
+        with silent():
+            for layered in models:
+                layered.skeleton.load_head()
         try:
             yield made
         finally:
