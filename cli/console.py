@@ -62,7 +62,7 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> 
         made.add_row(*map(cell, row))
     console = Console(soft_wrap=False, highlight=False)
     if not console.is_terminal:
-        console.width = 140
+        console.width = 200
     console.print(made)
 
 

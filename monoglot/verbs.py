@@ -9,6 +9,7 @@ lines that a person should read. What is wrong is raised as a MonoglotError.
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
@@ -106,7 +107,7 @@ class EditOptions(TypedDict, total=False):
 
 
 class MeasureOptions(TypedDict, total=False):
-    """How to measure: the fields of `measures.options.Options`."""
+    """How to measure: the fields of `measures.options.Options` but `dtype`, which `evaluate` takes by itself."""
 
     corpus: Words
     languages: Words
@@ -124,6 +125,17 @@ class MeasureOptions(TypedDict, total=False):
     samples: int
     answers: int
     same_language: bool
+    engine: str
+    base_engine: str
+    served: str
+    base_served: str
+    engine_key_env: str
+    engine_dtype: str
+    tensor_parallel_size: int
+    python: str
+    base_here: bool
+    temperature: float
+    seed: int
     judge: str
     judge_model: str
     judge_key_env: str
@@ -310,7 +322,7 @@ def evaluate(
 
     What is found of a checkpoint is kept in its manifest and on its card, of a model in the folder `output`.
     """
-    asked = _options(options)
+    asked = replace(_options(options), dtype=dtype)
     check_judge(asked)
     subject = open_subject(
         str(model), None if neurons is None else Path(neurons), base=None if base is None else str(base), device=device,

@@ -54,7 +54,7 @@ def test_a_type_checker_sees_the_same_names() -> None:
 
 def test_keywords_are_the_fields_that_they_set() -> None:
     assert set(verbs.EditOptions.__annotations__) == {field.name for field in dataclasses.fields(Request)}
-    assert set(verbs.MeasureOptions.__annotations__) == {field.name for field in dataclasses.fields(Options)}
+    assert {*verbs.MeasureOptions.__annotations__, "dtype"} == {field.name for field in dataclasses.fields(Options)}
 
 
 def test_importing_it_imports_nothing_heavy() -> None:
@@ -112,7 +112,7 @@ def test_the_steps_one_by_one(exported: face.Exported, model: Path, corpus: Path
         progress=lambda what, done, whole: titles.add(what.split()[0]),
     )  # fmt: skip
     assert proof.passed and proof.certificate.logits and proof.certificate.logits.passed
-    assert titles == {"verify"} and told == []
+    assert titles == {"verify", "compare"} and told == []
     damaged = tmp_path / "damaged"
     face.bake(model, exported.neurons, damaged, recipe=out / "recipe.yaml")
     data = bytearray((damaged / "model.safetensors").read_bytes())

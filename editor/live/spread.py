@@ -38,8 +38,8 @@ class Spread:
             raise ModelError("`device_map` needs the package accelerate: pip install accelerate")
         if self.tensor_parallel and workers < 2:
             raise ModelError(
-                "`tensor_parallel` divides a model among processes, and there is one. Start them with "
-                "`torchrun --nproc-per-node N -m monoglot.cli …`."
+                "`tensor_parallel` divides a model among processes, and there is one. Start several with torchrun, which "
+                "runs `monoglot.cli` as a module."
             )
 
 

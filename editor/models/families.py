@@ -84,7 +84,7 @@ FAMILIES = (
     Family(
         ("mistral", "ministral", "ministral3", "qwen2", "qwen2_vl_text", "qwen2_5_vl_text", "qwen3", "qwen3_vl_text",
          "qwen3_5_text", "stablelm", "olmo", "olmo2", "olmo3", "olmo_hybrid", "cohere", "cohere2", "diffllama", "exaone4",
-         "hunyuan_v1_dense", "youtu", "internlm3"),
+         "hunyuan_v1_dense", "youtu"),
     ),
     Family(("ernie4_5",), flag="use_bias", flagged=tuple(f"self_attn.{name}_proj" for name in "qkvo")),
     Family(("gemma",), function="=gelu_pytorch_tanh"),  # whatever hidden_act says: released configs say gelu

@@ -9,7 +9,7 @@ from ..errors import CheckpointError
 from ..files.checkpoint import Checkpoint, read_checkpoint
 from ..files.companions import check_no_adapter, companions
 from ..files.fingerprint import fingerprint, sampled
-from ..files.packed import Matrix, is_packed
+from ..files.packed import Matrix, is_packed, quantisation_of
 from .feed_forward import FeedForward, locate, unstacked
 from .identity import Base, ModelInfo
 from .quantised import feed_forward_weights, seen_as_floats
@@ -60,6 +60,7 @@ def _all_kept() -> Iterator[None]:
 
 def target_of(source: Source, checkpoint: Checkpoint) -> Target:
     """Return the same of files that were read already."""
+    quantisation_of(checkpoint.config)  # what it refuses is told before an unknown family
     checkpoint = unstacked(checkpoint)
     weights = feed_forward_weights(checkpoint)
     feed_forward = locate(seen_as_floats(checkpoint, weights))

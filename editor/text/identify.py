@@ -77,7 +77,7 @@ def _fasttext(path: Path) -> tuple[Identify, frozenset[str]]:
     try:
         import fasttext
     except ImportError:
-        raise CorpusError("a fastText model needs the library: pip install 'monoglot[fasttext]'.") from None
+        raise CorpusError("a fastText model needs its library: pip install fasttext-wheel.") from None
     try:
         model = fasttext.load_model(str(path))
         labels = {label: label.removeprefix("__label__").split("_")[0] for label in model.get_labels()}

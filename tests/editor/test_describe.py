@@ -57,7 +57,7 @@ def test_a_model(model: Path) -> None:
     assert (found["biases"], found["bias_flag"], found["ignored_biases"]) == (False, "mlp_bias", [])
     assert (found["tokenizer"], found["chat_template"]) == (True, False)
     assert found["fingerprint"] == target_of(model).fingerprint
-    assert found["operations"] == dict.fromkeys(("deactivate", "scale", "pin", "add", "shift", "redirect"))
+    assert found["operations"] == dict.fromkeys(("deactivate", "scale", "pin", "add", "shift", "vector", "redirect"))
     assert {name for name, why in found["carriers"].items() if not why} == {"flag", "calibrated"}
     assert found["carrier"] == "calibrated"
 
@@ -254,7 +254,7 @@ def test_a_calibration_and_a_recipe(model: Path, tmp_path: Path) -> None:
 )
 def test_any_other_file_is_refused_with_what_can_be_inspected(tmp_path: Path, name: str, data: bytes) -> None:
     (tmp_path / name).write_bytes(data)
-    with pytest.raises(ModelError, match=r"statistics, a calibration, a vocabulary, or a recipe\.yaml"):
+    with pytest.raises(ModelError, match=r"statistics, a calibration, a vocabulary, a silence, or a recipe\.yaml"):
         describe(str(tmp_path / name))
 
 

@@ -29,7 +29,12 @@ def own_errors() -> set[type[BaseException]]:
         value
         for module in modules()
         for value in vars(module).values()
-        if isinstance(value, type) and issubclass(value, BaseException) and value.__module__.startswith("monoglot.")
+        if isinstance(value, type)
+        and issubclass(value, BaseException)
+        and value.__module__.startswith("monoglot.")
+        and (
+            issubclass(value, Exception) or not value.__name__.startswith("_")
+        )  # what only ends a pass early is no error
     }
 
 

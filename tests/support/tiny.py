@@ -78,7 +78,6 @@ OWN: dict[str, dict[str, Any]] = {
         "layer_types": ["mamba", "attention", "mamba"],
     },
     "helium": {"head_dim": 8},
-    "internlm3": {"head_dim": 8},
     "hunyuan_v1_dense": {"head_dim": 8},
     "lfm2": {"block_auto_adjust_ff_dim": False, "layer_types": ["conv", "full_attention", "conv"]},
     "ministral": {"head_dim": 8},

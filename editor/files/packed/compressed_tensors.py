@@ -111,7 +111,8 @@ def _scales(weights: Mapping[str, Any]) -> str:
     if strategy in ("group", "tensor_group"):
         return f"groups of {weights.get('group_size')}"
     if strategy == "block":
-        return f"blocks of {' × '.join(map(str, weights.get('block_structure') or []))}"
+        structure = weights.get("block_structure")
+        return f"blocks of {' × '.join(map(str, structure if isinstance(structure, list) else []))}"
     return {"channel": "a scale for each row", "tensor": "one scale"}.get(strategy, strategy)
 
 

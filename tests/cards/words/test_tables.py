@@ -114,7 +114,8 @@ def test_on_a_card_lines_and_words_are_a_table_of_their_own() -> None:
     assert not any(name.startswith("WPR") for name in second.columns)  # French is in Latin script
     older = {"by_language": {"en": {"base": {"accuracy": 0.5}, "this model": {"accuracy": 1.0}}}}
     (only,) = tables.answers(older)
-    assert only.rows == (("en", "–", "50%", "100%", "–", "–", "–", "–", "–"),)
+    assert "random neurons" not in only.columns  # nobody measured it
+    assert only.rows == (("en", "–", "50%", "100%", "–", "–", "–", "–"),)
 
 
 def test_answers_with_a_language_off_are_a_matrix_a_measure() -> None:

@@ -184,7 +184,7 @@ def test_prompts_of_ones_own(
 @pytest.mark.parametrize(
     ("options", "code", "message"),
     [
-        ((), 2, "Say what to measure: --generate, --profile"),
+        ((), 2, "Say what to measure: --generate, --leaks, --profile"),
         (("--generate", "--languages", "vi"), 1, "no prompts in another language than vi"),
         (("--generate", "--languages", "en,de"), 1, "no prompts in 'de'"),
         (("--generate", "--prompts", "absent.jsonl"), 1, "no file or folder absent.jsonl"),
@@ -193,7 +193,7 @@ def test_prompts_of_ones_own(
         (("--perplexity", "--same-language"), 2, "goes with --generate"),
         (("--profile", "--corpus", "embedded"), 2, "--corpus goes with --perplexity."),
         (("--profile", "--aligned", "x"), 2, "--aligned goes with --similarity."),
-        (("--perplexity", "--count", "2"), 2, "--count goes with --generate or --deactivate-each."),
+        (("--perplexity", "--count", "2"), 2, "--count goes with --generate or --deactivate-each or --leaks."),
         (("--generate", "--shared", "keep"), 2, "--shared goes with --perplexity or --deactivate-each."),
         (
             ("--profile", "--judge", "http://127.0.0.1:1/v1", "--judge-model", "m"),

@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -15,10 +16,12 @@ from monoglot.editor.measures import off
 from monoglot.editor.measures.off import Row, Way, choose, search_off, unseen, way_of
 from monoglot.editor.models.source import resolve
 from monoglot.editor.models.target import Target, open_target
+from monoglot.editor.neurons.neurons import Neurons
 from monoglot.editor.statistics.detect import detect
 from monoglot.editor.statistics.statistics import Statistics
 from monoglot.editor.text.corpus import open_corpus
 
+NONE = np.zeros(0, np.int64)
 REQUEST = Request(deactivate=("zh",), choose=True)
 
 
@@ -132,7 +135,7 @@ def test_too_much_that_is_asked_for_is_told(search: Callable[..., off.Choice]) -
 
 
 def test_no_neurons_at_any_rate(search: Callable[..., off.Choice], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(off, "RATES", (0.0005,))
+    monkeypatch.setattr(off, "find", lambda *_, **__: Neurons({"zh": (NONE,) * 6, "en": (NONE,) * 6}, {}))
     with pytest.raises(NeuronsError, match="no neurons of zh to switch off"):
         search()
 

@@ -12,7 +12,7 @@ import pytest
 from support import folders, tiny
 
 from monoglot.cards.render import card_writer
-from monoglot.editor.edits import calibration, manifest
+from monoglot.editor.edits import calibration, manifest, silence
 from monoglot.editor.edits.bake import bake
 from monoglot.editor.edits.manifest import Manifest
 from monoglot.editor.edits.recipe import Edit, Recipe
@@ -120,7 +120,10 @@ def test_a_checkpoint_on_the_hub_without_its_weights(
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
     folder = fetch("user/out@v1", NEEDED)
-    assert {path.name for path in folder.iterdir()} == set(NEEDED) - {vocabulary.FILE}  # no tokens are redirected
+    assert {path.name for path in folder.iterdir()} == set(NEEDED) - {
+        vocabulary.FILE,
+        silence.FILE,
+    }  # no tokens are redirected or silenced
     assert again(folder, base).differ == {}
     assert hashes(tmp_path / "again") == hashes(out)
 

@@ -105,7 +105,7 @@ def test_a_fasttext_model_that_is_none(tmp_path: Path, monkeypatch: pytest.Monke
     file = tmp_path / "lid.bin"
     file.write_bytes(b"x")
     monkeypatch.setitem(sys.modules, "fasttext", None)
-    with pytest.raises(CorpusError, match=r"pip install 'monoglot\[fasttext\]'"), identify.identified_by(file):
+    with pytest.raises(CorpusError, match=r"pip install fasttext-wheel"), identify.identified_by(file):
         pass
     monkeypatch.setitem(sys.modules, "fasttext", SimpleNamespace(load_model=loads))
     with pytest.raises(CorpusError, match="wrong magic number"), identify.identified_by(file):
