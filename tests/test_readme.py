@@ -51,6 +51,7 @@ FENCED = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 SHOWN = re.compile(r"^\$ monoglot demo\n```\n+```text\n(.*?)^```", re.MULTILINE | re.DOTALL)
 ELSEWHERE = re.compile(r"monoglot (demo$|push(?!.*--dry-run))")  # tested below, and in test_hub_round_trip.py
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
+SPANISH = "El zorro marrón salta sobre el perro perezoso, el campesino mira el cielo de la tarde y los niños juegan en el jardín."
 JAPANESE = "素早い茶色の狐がのんびりした犬を飛び越え、農夫は夕方の空を見上げて微笑み、子供たちは庭で遊んでいます。"
 
 
@@ -71,8 +72,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (cached / "refs").mkdir()
     (cached / "refs" / "main").write_text(COMMIT)
     tiny.save_corpus(folder / "texts")
-    documents = [f"{JAPANESE} {number}." for number in range(60)]
-    (folder / "texts" / "ja.txt").write_text("\n\n".join(documents) + "\n", encoding="utf-8")
+    for language, sentence in (("ja", JAPANESE), ("es", SPANISH)):
+        documents = [f"{sentence} {number}." for number in range(60)]
+        (folder / "texts" / f"{language}.txt").write_text("\n\n".join(documents) + "\n", encoding="utf-8")
     (folder / "prompts.jsonl").write_text('{"language": "en", "prompt": "The quick brown fox"}\n')
     ggufs.write(folder / "model.gguf")
     control_vector.write(folder / "polite.gguf", {1: np.linspace(-1, 1, tiny.HIDDEN)}, "llama")
