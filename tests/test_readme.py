@@ -51,7 +51,7 @@ FENCED = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 SHOWN = re.compile(r"^\$ monoglot demo\n```\n+```text\n(.*?)^```", re.MULTILINE | re.DOTALL)
 ELSEWHERE = re.compile(r"monoglot (demo$|push(?!.*--dry-run))")  # tested below, and in test_hub_round_trip.py
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
-SPANISH = "El zorro marrón salta sobre el perro perezoso, el campesino mira el cielo de la tarde y los niños juegan en el jardín."
+SPANISH = "El zorro marrón salta sobre el perro perezoso, el campesino mira el cielo y los niños juegan en el jardín."
 JAPANESE = "素早い茶色の狐がのんびりした犬を飛び越え、農夫は夕方の空を見上げて微笑み、子供たちは庭で遊んでいます。"
 
 
