@@ -305,6 +305,12 @@ def need(model_type: str) -> None:
         pytest.skip(f"this transformers has no {model_type}")
 
 
+def need_5(why: str) -> None:
+    """Skip with transformers 4, for a reason."""
+    if transformers.__version__.startswith("4."):
+        pytest.skip(why)
+
+
 def save_tokenizer(folder: Path) -> None:
     """A byte-level BPE with `<s>` (0) and `</s>` (1)."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers

@@ -57,6 +57,8 @@ def test_a_batch_is_what_greedy_by_hand_gives(family: str, tmp_path: Path) -> No
 @pytest.mark.parametrize("family", [name for name in tiny.DENSE if name not in CONFIGS])
 def test_a_batch_is_what_each_alone_gives(family: str, tmp_path: Path) -> None:
     tiny.need(family)
+    if family in ("ctrl", "doge", "lfm2"):
+        tiny.need_5(f"transformers 4 does not leave out padding in {family}")
     folder = tiny.save_model(tmp_path / "m", family)
     model, tokenizer = load_model(folder, device="cpu"), load_tokenizer(folder)
     single = [continuations(model, tokenizer, [prompt], tokens=20)[0] for prompt in PROMPTS]

@@ -62,6 +62,7 @@ def assert_close(found: Statistics, expected: Statistics) -> None:
 def test_two_processes_with_half_a_model_each_give_what_one_gives(
     name: str, monoglot: Run, corpus: Path, tmp_path: Path
 ) -> None:
+    tiny.need_5("transformers 4 divides a model only where accelerate is installed")
     folder = tiny.save_model(tmp_path / "model", name)
     code, _, err = monoglot("detect", folder, "--corpus", corpus, *OPTIONS, "-o", tmp_path / "one.safetensors")
     assert code == 0, err

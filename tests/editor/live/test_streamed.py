@@ -72,6 +72,8 @@ def assert_same(found: Measured, expected: Measured) -> None:
 def test_log_losses_are_those_of_the_whole_model(name: str, tmp_path: Path, corpus: Path) -> None:
     case = tiny.CASES.get(name) or tiny.Case(name, {})
     tiny.need(case.model_type)
+    if case.model_type in tiny.MIXTURES:
+        tiny.need_5("experts run in one module from transformers 5 on")
     folder = tiny.save_model(tmp_path / "model", case.model_type, **case.config)
     assert_same(losses(folder, corpus, True), losses(folder, corpus, False))
 

@@ -90,6 +90,8 @@ def test_every_family_gives_what_it_gives_whole(name: str, tmp_path: Path, corpu
         model_type in tiny.MIXTURES or "experts" in name or "_moe" in name
     ):
         pytest.skip("experts run in one module from transformers 5 on")
+    if model_type in ("bamba", "granitemoehybrid"):
+        tiny.need_5("transformers 4 builds their state spaces only with the whole model")
     folder = tiny.save_model(tmp_path / "model", model_type, **config)
     mixture = open_target(resolve(str(folder))).feed_forward.mixture
     asked = {"quantiles": True, "per_text": True, "calibrate": not mixture}
