@@ -52,7 +52,7 @@ def save(
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.2 if parameter.dim() == 2 else 0.5)
     model.save_pretrained(twin)
-    state = load_file(twin / "model.safetensors")
+    state = {name: each.clone() for name, each in load_file(twin / "model.safetensors").items()}  # written over below
     rng = np.random.default_rng(0)
     stored: dict[str, tuple[str, np.ndarray]] = {}
     replaced: set[str] = set()
@@ -93,7 +93,7 @@ def save_gpt_oss(folder: Path) -> tuple[Path, Path]:
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.2)
     model.save_pretrained(twin)
-    state = load_file(twin / "model.safetensors")
+    state = {name: each.clone() for name, each in load_file(twin / "model.safetensors").items()}  # written over below
     rng = np.random.default_rng(0)
     stored: dict[str, tuple[str, np.ndarray]] = {}
     for name in [name for name in state if name.endswith(("experts.gate_up_proj", "experts.down_proj"))]:

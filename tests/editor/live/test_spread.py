@@ -121,7 +121,7 @@ def test_sums_are_taken_where_the_model_is_or_on_the_cpu() -> None:
     [
         (Spread("some"), Streaming(), r"'some' is no map of devices.*`device_map` to auto"),
         (Spread("auto", True), Streaming(), r"two ways to spread a model"),
-        (Spread(None, True), Streaming(), r"there is one. Start them with `torchrun"),
+        (Spread(None, True), Streaming(), r"there is one. Start several with torchrun"),
         (Spread("auto"), Streaming("layers"), r"layer by layer needs one device"),
     ],
 )
