@@ -27,6 +27,7 @@ SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 CONFIG = "config.json"
 MAX_HEADER = 100_000_000  # bytes; the safetensors library's own limit
+MOST_DIMENSIONS = 64  # of a tensor: no library reads more
 MAX_BYTES = 2**63 - 1  # no dimension, offset or size is larger
 LFS_POINTER = b"version https://git-lfs"
 
@@ -147,6 +148,11 @@ def _tensor(name: str, entry: Any, place: str, start: int) -> Tensor:
         raise CheckpointError(
             f"{place}: tensor {_shown(name)} claims bytes {begin} to {end}, "
             f"which is not what {dtype} of shape {_shown(shape)} takes. The file is damaged: download it again."
+        )
+    if len(shape) > MOST_DIMENSIONS:
+        raise CheckpointError(
+            f"{place}: tensor {_shown(name)} has the impossible shape {_shown(shape)}. The file is damaged: "
+            "download it again."
         )
     return Tensor(name, dtype, tuple(shape), start + begin, start + end)
 

@@ -201,6 +201,7 @@ ENTRY = json.dumps(entry("F32", [2], 0, 8))
         (b'{"a": {"dtype": "F32", "shape": [2.0], "data_offsets": [0, 8]}}', "impossible shape"),
         (b'{"a": {"dtype": "F32", "shape": [true, 2], "data_offsets": [0, 8]}}', "impossible shape"),
         (b'{"a": {"dtype": "F32", "shape": [-2], "data_offsets": [0, 8]}}', "impossible shape"),
+        (b'{"a": {"dtype": "F32", "shape": [' + b"1, " * 64 + b'2], "data_offsets": [0, 8]}}', "impossible shape"),
         (b'{"a": {"dtype": "F32", "shape": 2, "data_offsets": [0, 8]}}', "impossible shape"),
         (b'{"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 1e400]}}', "impossible offsets"),
         (b'{"a": {"dtype": "F32", "shape": [2], "data_offsets": [NaN, 8]}}', "impossible offsets"),
