@@ -23,8 +23,8 @@ from typing import Annotated, Any
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import MalformedError, StatisticsError
-from ..files import floats, json_text, kinds, schema
+from ..files import floats, kinds
+from ..files.array_file import ArrayFile
 from ..files.output import replace_file
 from ..files.schema import Count, Figure, Form
 from ..text.languages import Code
@@ -32,6 +32,13 @@ from ..text.languages import Code
 FILE = "calibration.monoglot"  # of the format safetensors, but vLLM takes every *.safetensors in a folder for weights
 FORMAT = 1
 METADATA = kinds.METADATA["calibration"]  # the key of the file's metadata
+ARRAYS = ArrayFile(
+    "calibration",
+    FORMAT,
+    "calibration file",
+    "Make one with `monoglot detect --calibrate`.",
+    "run `monoglot detect --calibrate` again",
+)
 
 Float64 = npt.NDArray[np.float64]
 Bool = npt.NDArray[np.bool_]
@@ -129,38 +136,14 @@ class _Head:
 
 def load(path: Path) -> Calibration:
     """Read a calibration file. Raises StatisticsError when it is not one, is damaged, or of an unknown format."""
-    from safetensors import SafetensorError, safe_open
-
-    if not path.is_file():
-        raise StatisticsError(f"there is no calibration file {path}. Make one with `monoglot detect --calibrate`.")
-    try:
-        with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
-            if METADATA not in metadata:
-                raise StatisticsError(
-                    kinds.instead(path, "calibration")
-                    or f"{path} is not a calibration file. Make one with `monoglot detect --calibrate`."
-                )
-            data = json_text.parse(metadata[METADATA].encode())
-            if not isinstance(data, dict) or data.get("version") != FORMAT:
-                version = data.get("version") if isinstance(data, dict) else None
-                raise StatisticsError(
-                    f"{path} has format {version}, this version reads {FORMAT}. "
-                    "Upgrade monoglot, or run `monoglot detect --calibrate` again."
-                )
-            head = schema.read(_Head, data)
-            directions, levels, ridge = (file.get_tensor(name) for name in ("directions", "levels", "ridge"))
+    with ARRAYS.reading(path, _Head) as (head, file):
+        directions, levels, ridge = (file.get_tensor(name) for name in ("directions", "levels", "ridge"))
         stored = [(array.dtype.name, array.shape) for array in (directions, levels, ridge)]
         n = len(head.errors)
         if stored != [("float32", (n, directions.shape[-1])), ("float64", (n,)), ("float64", (n,))]:
             raise ValueError(f"it holds {stored} and errors of {n} layers")
         if not (np.isfinite(directions).all() and np.isfinite(levels).all() and levels.all()):
             raise ValueError("a direction or a level is NaN, infinite or zero")
-    except (SafetensorError, MalformedError, KeyError, TypeError, ValueError, IndexError, OSError) as error:
-        raise StatisticsError(
-            kinds.instead(path, "calibration")
-            or f"{path} is damaged ({error}). Run `monoglot detect --calibrate` again."
-        ) from None
     return Calibration(
         directions.astype(np.float64),
         levels,

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import MalformedError, StatisticsError
-from ..files import json_text, kinds, schema
+from ..files import kinds, schema
+from ..files.array_file import ArrayFile
 from ..files.output import replace_file
 from ..files.schema import Count, Figure, Size
 from ..models.identity import ModelInfo
@@ -29,6 +29,7 @@ FILE = "silence.monoglot"
 DROP = 10_000.0  # what a bias is lowered by to silence a token: far below all logits, and every dtype holds it
 FORMAT = 1
 METADATA = kinds.METADATA["silence"]  # the key of the file's metadata
+ARRAYS = ArrayFile("silence", FORMAT, "silence", "`bake` and `export` make one of text.", "bake again with text")
 
 Int64 = npt.NDArray[np.int64]
 Float64 = npt.NDArray[np.float64]
@@ -126,30 +127,8 @@ class _Head:
 
 def load(path: Path) -> Silence:
     """Read the file. Raises StatisticsError when it is missing, is not one, is damaged, or of an unknown format."""
-    from safetensors import SafetensorError, safe_open
-
-    if not path.is_file():
-        raise StatisticsError(f"there is no silence {path}. `bake` and `export` make one of text.")
-    try:
-        with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
-            if METADATA not in metadata:
-                raise StatisticsError(
-                    kinds.instead(path, "silence") or f"{path} is not a silence. `bake` and `export` make one of text."
-                )
-            data = json_text.parse(metadata[METADATA].encode())
-            if not isinstance(data, dict) or data.get("version") != FORMAT:
-                version = data.get("version") if isinstance(data, dict) else None
-                raise StatisticsError(
-                    f"{path} has format {version}, this version reads {FORMAT}. Upgrade monoglot, or bake again with text."
-                )
-            head = schema.read(_Head, data)
-            arrays = {name: file.get_tensor(name) for name in list(file.keys())}  # it is no dict
-        return _checked(head, arrays)
-    except (SafetensorError, MalformedError, KeyError, TypeError, ValueError, IndexError, OSError) as error:
-        raise StatisticsError(
-            kinds.instead(path, "silence") or f"{path} is damaged ({error}). Bake again with text."
-        ) from None
+    with ARRAYS.reading(path, _Head) as (head, file):
+        return _checked(head, {name: file.get_tensor(name) for name in list(file.keys())})  # it is no dict
 
 
 def _checked(head: _Head, arrays: Mapping[str, npt.NDArray[Any]]) -> Silence:

@@ -24,8 +24,9 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import MalformedError, MonoglotWarning, StatisticsError
-from ..files import json_text, kinds, schema
+from ..errors import MonoglotWarning, StatisticsError
+from ..files import kinds
+from ..files.array_file import ArrayFile
 from ..files.output import replace_file
 from ..files.schema import Count, Size
 from ..models.identity import ModelInfo
@@ -39,6 +40,9 @@ from .per_text import Float32
 
 FORMAT = 1
 METADATA = kinds.METADATA["statistics"]  # the key of the file's metadata
+ARRAYS = ArrayFile(
+    "statistics", FORMAT, "statistics file", "Make one with `monoglot detect`.", "run `monoglot detect` again"
+)
 SUM_GRID = 2.0**20
 
 Int64 = npt.NDArray[np.int64]
@@ -189,47 +193,24 @@ class _Head:
 
 def load(path: Path) -> Statistics:
     """Read a statistics file. Raises StatisticsError when it is not one, is damaged, or of an unknown format."""
-    from safetensors import SafetensorError, safe_open
-
-    if not path.is_file():
-        raise StatisticsError(f"there is no statistics file {path}. Make one with `monoglot detect`.")
-    try:
-        with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
-            if METADATA not in metadata:
-                raise StatisticsError(
-                    kinds.instead(path, "statistics")
-                    or f"{path} is not a statistics file. Make one with `monoglot detect`."
-                )
-            data = json_text.parse(metadata[METADATA].encode())
-            if not isinstance(data, dict) or data.get("version") != FORMAT:
-                version = data.get("version") if isinstance(data, dict) else None
-                raise StatisticsError(
-                    f"{path} has format {version}, this version reads {FORMAT}. "
-                    "Upgrade monoglot, or run `monoglot detect` again."
-                )
-            head = schema.read(_Head, data)
-            model, tokens = ModelInfo.of_data(head.model), head.tokens
-            texts = {language: head.texts[language] for language in tokens}
-            for language in tokens:
-                shape = list(model.shape)
-                arrays = [("active_count", "I64", shape), ("total", "F64", shape)]
-                if model.mixture:
-                    arrays.append(("routed", "I64", [len(model.blocks)]))
-                if head.bins is not None:
-                    arrays.append(("histogram", "U32", [*shape, BINS]))
-                if head.per_text is not None:
-                    arrays.append(("per_text", "F32", [head.per_text[language], *shape]))
-                for kind, dtype, expected in arrays:
-                    found = file.get_slice(f"{language}.{kind}")
-                    if (found.get_dtype(), found.get_shape()) != (dtype, expected):
-                        raise ValueError(f"{language}.{kind} is {found.get_dtype()} of shape {found.get_shape()}")
-            networks = len(model.networks)
-            inputs = inputs_file.from_file(path, file, head.inputs, networks) if head.inputs is not None else None
-    except (SafetensorError, MalformedError, KeyError, TypeError, ValueError, IndexError, OSError) as error:
-        raise StatisticsError(
-            kinds.instead(path, "statistics") or f"{path} is damaged ({error}). Run `monoglot detect` again."
-        ) from None
+    with ARRAYS.reading(path, _Head) as (head, file):
+        model, tokens = ModelInfo.of_data(head.model), head.tokens
+        texts = {language: head.texts[language] for language in tokens}
+        for language in tokens:
+            shape = list(model.shape)
+            arrays = [("active_count", "I64", shape), ("total", "F64", shape)]
+            if model.mixture:
+                arrays.append(("routed", "I64", [len(model.blocks)]))
+            if head.bins is not None:
+                arrays.append(("histogram", "U32", [*shape, BINS]))
+            if head.per_text is not None:
+                arrays.append(("per_text", "F32", [head.per_text[language], *shape]))
+            for kind, dtype, expected in arrays:
+                found = file.get_slice(f"{language}.{kind}")
+                if (found.get_dtype(), found.get_shape()) != (dtype, expected):
+                    raise ValueError(f"{language}.{kind} is {found.get_dtype()} of shape {found.get_shape()}")
+        networks = len(model.networks)
+        inputs = inputs_file.from_file(path, file, head.inputs, networks) if head.inputs is not None else None
     return Statistics(
         model,
         tokens,

@@ -47,8 +47,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import MalformedError, StatisticsError
-from ..files import json_text, kinds, schema
+from ..files import kinds
+from ..files.array_file import ArrayFile
 from ..files.output import replace_file
 from ..files.schema import Figure, Size
 from ..models.identity import ModelInfo
@@ -61,6 +61,9 @@ FORMAT = 1
 READER = "reader."
 VECTOR = "vector."  # what the name of an array with a vector begins with
 METADATA = kinds.METADATA["vocabulary"]  # the key of the file's metadata
+ARRAYS = ArrayFile(
+    "vocabulary", FORMAT, "vocabulary", "Make one with `monoglot tokens`.", "run `monoglot tokens` again"
+)
 
 Int64 = npt.NDArray[np.int64]
 Float64 = npt.NDArray[np.float64]
@@ -187,31 +190,8 @@ class _Measured:
 
 def load(path: Path) -> Vocabulary:
     """Read the file. Raises StatisticsError when it is missing, is not one, is damaged, or of an unknown format."""
-    from safetensors import SafetensorError, safe_open
-
-    if not path.is_file():
-        raise StatisticsError(f"there is no vocabulary {path}. Make one with `monoglot tokens`.")
-    try:
-        with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
-            if METADATA not in metadata:
-                raise StatisticsError(
-                    kinds.instead(path, "vocabulary") or f"{path} is not a vocabulary. Make one with `monoglot tokens`."
-                )
-            data = json_text.parse(metadata[METADATA].encode())
-            if not isinstance(data, dict) or data.get("version") != FORMAT:
-                version = data.get("version") if isinstance(data, dict) else None
-                raise StatisticsError(
-                    f"{path} has format {version}, this version reads {FORMAT}. "
-                    "Upgrade monoglot, or run `monoglot tokens` again."
-                )
-            head = schema.read(_Head, data)
-            arrays = {name: file.get_tensor(name) for name in list(file.keys())}  # it is no dict
-        return _checked(head, arrays)
-    except (SafetensorError, MalformedError, KeyError, TypeError, ValueError, IndexError, OSError) as error:
-        raise StatisticsError(
-            kinds.instead(path, "vocabulary") or f"{path} is damaged ({error}). Run `monoglot tokens` again."
-        ) from None
+    with ARRAYS.reading(path, _Head) as (head, file):
+        return _checked(head, {name: file.get_tensor(name) for name in list(file.keys())})  # it is no dict
 
 
 def _checked(head: _Head, arrays: Mapping[str, npt.NDArray[Any]]) -> Vocabulary:
