@@ -19,15 +19,14 @@ import os
 import shutil
 import statistics
 import struct
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
+from timed import Run, process
 
 from monoglot.editor.edits import calibration
 from monoglot.editor.edits.bake import bake
@@ -54,12 +53,6 @@ with torch.no_grad():
         layer.mlp.down_proj.weight[:, entry["neurons"]] = 0
 model.save_pretrained(out)
 """
-
-
-class Run(NamedTuple):
-    seconds: float
-    processor: float  # seconds, user and system
-    peak: float  # MB of resident memory
 
 
 def shapes(config: dict[str, int]) -> list[dict[str, tuple[int, int] | tuple[int]]]:
@@ -140,21 +133,6 @@ def fabricate(target: Target) -> Calibration:
         directions, np.full(layers, -1.25), np.ones(layers), (error,) * layers, 1000, 1000, ("fr",), dtype,
         target.fingerprint,
     )  # fmt: skip
-
-
-def process(*command: str | Path) -> Run:
-    """Run a command; its time, and the resources of it and its children."""
-    started = time.perf_counter()
-    child = subprocess.Popen([str(word) for word in command], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    assert child.stderr
-    errors = child.stderr.read().decode(errors="replace")
-    _, status, usage = os.wait4(child.pid, 0)
-    seconds = time.perf_counter() - started
-    child.returncode = os.waitstatus_to_exitcode(status)
-    if child.returncode:
-        sys.exit(f"{command[0]} failed:\n{errors}")
-    unit = 1 if sys.platform == "darwin" else 1024
-    return Run(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * unit / 1e6)
 
 
 def compare(model: Path, scratch: Path, runs: int, *, transformers: bool) -> None:

@@ -19,15 +19,13 @@ import os
 import shutil
 import statistics
 import struct
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
+from timed import Run, process
 
 from monoglot.editor.models.source import resolve
 from monoglot.editor.models.target import Target, model_info, open_target
@@ -52,13 +50,6 @@ found = open_target(resolve(sys.argv[1]))
 print(time.process_time() - at, len(found.feed_forward.networks))
 """
 EXPERTS = "mlp.experts.{}.{}_proj.weight"
-
-
-class Run(NamedTuple):
-    seconds: float
-    processor: float  # seconds, user and system
-    peak: float  # MB of resident memory
-    said: str
 
 
 def tensors(layers: int, experts: int, hidden: int, width: int) -> Iterator[tuple[str, tuple[int, ...]]]:
@@ -102,21 +93,6 @@ def make(folder: Path, shards: int, layers: int, experts: int, hidden: int, widt
                 file.write(block[: at - begin])
     (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": places}))
     return folder
-
-
-def process(*command: str | Path) -> Run:
-    """Run a command; its time, and the resources of it and its children."""
-    started = time.perf_counter()
-    child = subprocess.Popen([str(word) for word in command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    assert child.stdout
-    said = child.stdout.read().decode(errors="replace")
-    _, status, usage = os.wait4(child.pid, 0)
-    seconds = time.perf_counter() - started
-    child.returncode = os.waitstatus_to_exitcode(status)
-    if child.returncode:
-        sys.exit(f"{command[0]} failed:\n{said}")
-    unit = 1 if sys.platform == "darwin" else 1024
-    return Run(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * unit / 1e6, said)
 
 
 def opening(scratch: Path, runs: int) -> None:
