@@ -151,7 +151,7 @@ def spread_options(function: Function) -> Function:
     return click.option(  # type: ignore[return-value]
         "--device-map",
         type=click.Choice(["auto"]),
-        help="auto: lay the layers over all GPUs, then the CPU. Needs the package accelerate.",
+        help="auto: lay the layers over all GPUs, then the CPU. Needs monoglot[devices].",
     )(spread)
 
 

@@ -14,6 +14,10 @@ from support import tiny
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test talks to the network
 
+# MKL chooses its kernels by where the numbers lie in memory, and so the last bit of a float32 sum, unless it is told not to;
+# whole and layer by layer the same weights lie at other addresses
+os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
+
 # an example takes what a busy machine lets it take: time is measured by benchmarks, never asserted
 hypothesis.settings.register_profile("monoglot", deadline=None)
 hypothesis.settings.load_profile("monoglot")

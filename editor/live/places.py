@@ -115,7 +115,7 @@ class Places:
                 raise _other_shape(place, found.shape, own.shape)
             found = found.to(device, own.dtype)
             if name in module._parameters:
-                module._parameters[name] = torch.nn.Parameter(found, requires_grad=False)
+                module._parameters[name] = torch.nn.Parameter(found, found.is_floating_point())
             elif device.type != "meta":
                 module._buffers[name] = found
             filled.add(place)

@@ -4,6 +4,9 @@ transformers builds it with its parameters on the meta device, where they have a
 rotary angles, scales of embeddings) are computed as always. The weights of one layer are then read from the checkpoint when
 it is that layer's turn (see `places`). A large embedding table is not read whole for text to go through: the rows of a token
 are read when it is first looked up.
+
+Whether a parameter wants a gradient stays as transformers has it, though none is ever taken: torch chooses its kernel by it
+(a product with a weight that wants one is folded into two dimensions), and float32 sums differ by the kernel.
 """
 
 from collections.abc import Callable, Iterator
@@ -136,7 +139,7 @@ class Skeleton:
         for part in module.modules() if recurse else [module]:
             for name, parameter in part._parameters.items():
                 if parameter is not None and parameter.device.type != "meta":
-                    part._parameters[name] = torch.nn.Parameter(self._placed(parameter.data), requires_grad=False)
+                    part._parameters[name] = torch.nn.Parameter(self._placed(parameter.data), parameter.requires_grad)
 
     def unload(self, module: Any) -> None:
         """Forget a module's weights; its buffers stay."""
@@ -146,7 +149,7 @@ class Skeleton:
             for name, parameter in part._parameters.items():
                 if parameter is not None:
                     empty = torch.empty_like(parameter, device="meta")
-                    part._parameters[name] = torch.nn.Parameter(empty, requires_grad=False)
+                    part._parameters[name] = torch.nn.Parameter(empty, parameter.requires_grad)
 
 
 class Rows:
@@ -161,7 +164,7 @@ class Rows:
         self.module, self.source = module, source
         self.there = np.zeros(source.shape[0], np.bool_)
         table = torch.empty(source.shape, dtype=floats)
-        module.weight = torch.nn.Parameter(table, requires_grad=False)
+        module.weight = torch.nn.Parameter(table)
         module.register_forward_pre_hook(self._read, with_kwargs=True)
 
     def _read(self, module: Any, inputs: Any, named: Any) -> None:

@@ -34,8 +34,8 @@ class Spread:
             raise ModelError(f"{self.device_map!r} is no map of devices. Set `device_map` to auto, or leave it out.")
         if self.device_map and self.tensor_parallel:
             raise ModelError("`device_map` and `tensor_parallel` are two ways to spread a model. Choose one.")
-        if self.device_map and find_spec("accelerate") is None:
-            raise ModelError("`device_map` needs the package accelerate: pip install accelerate")
+        if self and find_spec("accelerate") is None:
+            raise ModelError("A model is spread by the package accelerate: pip install 'monoglot[devices]'")
         if self.tensor_parallel and workers < 2:
             raise ModelError(
                 "`tensor_parallel` divides a model among processes, and there is one. Start several with torchrun, which "
@@ -61,6 +61,8 @@ def spread_model(
     model, info = builder.from_pretrained(
         folder, dtype=dtype, trust_remote_code=False, output_loading_info=True, use_safetensors=True, **how
     )
+    if spread.tensor_parallel and not model._tp_plan:  # transformers 4 would give every process the whole model
+        raise ModelError(f"transformers has no plan to divide a {model.config.model_type} model among processes.")
     return model, info
 
 
