@@ -240,8 +240,26 @@ WRAPPERS: dict[str, dict[str, Any]] = {
         "vision_config": {**PATCHES, "num_position_embeddings": 16},
         **MARKS,
     },
+    "qwen3_5_moe": {
+        "text_config": {
+            **COMMON, **OWN["qwen3_5_moe_text"], **mrope([1, 1, 0], partial_rotary_factor=0.5),
+            "model_type": "qwen3_5_moe_text",
+        },
+        "vision_config": {**PATCHES, "num_position_embeddings": 16},
+        **MARKS,
+    },
+    "kimi_k25": {
+        "text_config": {**COMMON, **OWN["deepseek_v3"], "model_type": "deepseek_v3"},
+        "vision_config": {"hidden_size": 8, "num_attention_heads": 2, "num_hidden_layers": 2, "intermediate_size": 12,
+                          "patch_size": 4},
+    },
+    "aria": {
+        "text_config": {**COMMON, **OWN["aria_text"], "model_type": "aria_text"},
+        "vision_config": {**VISION, "model_type": "idefics3_vision"},
+        "image_token_index": 5,
+    },
 }  # fmt: skip
-DENSE_WRAPPERS = tuple(name for name in WRAPPERS if not name.endswith("_moe"))
+DENSE_WRAPPERS = tuple(name for name, parts in WRAPPERS.items() if parts["text_config"]["model_type"] not in MIXTURES)
 # Families that transformers has within a wrapper alone.
 TOWERS = {
     "glm4v_text": "glm4v", "qwen2_vl_text": "qwen2_vl", "qwen2_5_vl_text": "qwen2_5_vl", "qwen3_vl_text": "qwen3_vl",

@@ -17,6 +17,7 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 from support import tiny
+from support.hub_layouts import stacked, transposed
 from support.mixtures import changed_parts, routing, tensors_of
 from support.tiny import IDS, MIXED, MIXTURES, MOVED, TOLERANCE, logits
 
@@ -209,25 +210,6 @@ def relaid(base: Path, out: Path, change: Callable[[dict[str, torch.Tensor]], di
     shutil.copytree(base, out)
     save_file(change(load_file(base / "model.safetensors")), out / "model.safetensors", metadata={"format": "pt"})
     return out
-
-
-def stacked(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Qwen3.5's: `mlp.experts.gate_up_proj` (E, 2·width, d), gate half first, and `mlp.experts.down_proj` (E, d, width)."""
-    made = {name: tensor for name, tensor in tensors.items() if ".experts." not in name}
-    for start in {name.partition(".experts.")[0] for name in tensors if ".experts." in name}:
-
-        def parts(projection: str, start: str = start) -> list[torch.Tensor]:
-            return [tensors[f"{start}.experts.{e}.{projection}.weight"] for e in range(tiny.EXPERTS)]
-
-        pairs = zip(parts("gate_proj"), parts("up_proj"), strict=True)
-        made[f"{start}.experts.gate_up_proj"] = torch.stack([torch.cat(pair) for pair in pairs])
-        made[f"{start}.experts.down_proj"] = torch.stack(parts("down_proj"))
-    return made
-
-
-def transposed(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Qwen3-VL's: the same with (in, out) in place of (out, in)."""
-    return {name: tensor.mT.contiguous() if ".mlp.experts." in name else tensor for name, tensor in tensors.items()}
 
 
 @pytest.mark.parametrize(("model_type", "change"), [("qwen3_5_moe_text", stacked), ("qwen3_vl_moe_text", transposed)])
