@@ -50,6 +50,8 @@ COVERED = {
     "editor/statistics/residual.py": "editor/edits/test_vectors.py",
     "editor/statistics/record_outputs.py": "editor/edits/test_one_table.py",
     "editor/edits/plan.py": "editor/edits/test_recipe.py",
+    "editor/files/staging.py": "editor/files/test_output.py",
+    "editor/files/together.py": "editor/files/test_output.py",
     "editor/edits/request.py": "editor/edits/test_recipe.py",
     "editor/edits/script_edit.py": "editor/edits/test_silencing.py",
     "editor/files/packed/awq.py": "editor/files/packed/test_matrix.py",

@@ -11,7 +11,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...editor.files.output import replace_together
+from ...editor.files.together import replace_together
 from . import candidates, curves, heat_maps
 from .canvas import DPI, LOOKS, THEMES, Look, Theme, available, settings
 

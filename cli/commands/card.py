@@ -41,7 +41,7 @@ def command(folder: Path, base: str | None, to_stdout: bool, only_check: bool, f
     from ...cards.refresh import CARD, refresh, refreshed
     from ...editor.edits import manifest
     from ...editor.edits.manifest import neurons_of
-    from ...editor.files.output import updating
+    from ...editor.files.together import updating
 
     record = manifest.read(folder)
     method = neurons_of(folder, record).method

@@ -30,7 +30,7 @@ def conform(
     from ...editor.edits.carriers import EXACT
     from ...editor.edits.evaluation import Run
     from ...editor.files import schema
-    from ...editor.files.output import updating
+    from ...editor.files.together import updating
     from ...editor.live.load import load_model
     from ...editor.models.hf import load_tokenizer
     from ...editor.runtimes import conformance, process

@@ -20,7 +20,8 @@ from ..files.checkpoint import Checkpoint
 from ..files.companions import companions
 from ..files.hashes import remember
 from ..files.kinds import FILE
-from ..files.output import check_free, claimed, keep_mode, staged_folder
+from ..files.output import check_free, claimed, staged_folder
+from ..files.staging import keep_mode
 from ..models.target import Target, about_sampled, check_unchanged
 from ..neurons import neurons as neurons_file
 from ..neurons.neurons import Neurons

@@ -30,9 +30,10 @@ from ..files import floats, kinds, schema
 from ..files.card_text import Remembered
 from ..files.checkpoint import parse_json
 from ..files.kinds import FILE
-from ..files.output import finish_pending, replace_file, replace_together
+from ..files.output import replace_file
 from ..files.schema import Count, Figure, FileName, Form, Name, Sha256, Size, Version
 from ..files.streams import sha256
+from ..files.together import finish_pending, replace_together
 from ..models import identity
 from ..models.source import Source, resolve_base
 from ..models.target import Target, is_sampled

@@ -8,7 +8,7 @@ from typing import Any
 from ..edits.card_maker import NO_CARD, CardMaker
 from ..edits.evaluation import Evaluation
 from ..edits.manifest import Manifest, unchanged
-from ..files.output import updating
+from ..files.together import updating
 from ..models.target import model_info
 from ..progress import Told, unheard
 from . import findings

@@ -21,7 +21,8 @@ from ..edits.silence import Silence
 from ..edits.silencing import told as told_of_silence
 from ..errors import CorpusError, MonoglotWarning, RecipeError
 from ..files import schema
-from ..files.output import check_free, updating
+from ..files.output import check_free
+from ..files.together import updating
 from ..live.adapted import load_baked
 from ..live.load import load_model
 from ..live.modules import activation_modules

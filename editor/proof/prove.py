@@ -9,7 +9,7 @@ from ..edits import manifest
 from ..edits.card_maker import NO_CARD, CardMaker
 from ..edits.certificate import Certificate
 from ..edits.manifest import Adapter
-from ..files.output import updating
+from ..files.together import updating
 from ..live.streaming import AUTO, Streaming
 from ..models.target import Target
 from ..neurons import neurons as neurons_file

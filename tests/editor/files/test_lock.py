@@ -16,7 +16,8 @@ from support.folders import tree
 from monoglot.editor.errors import OutputError
 from monoglot.editor.files import lock
 from monoglot.editor.files.lock import holding, lock_of
-from monoglot.editor.files.output import replace_file, staged_folder, updating
+from monoglot.editor.files.output import replace_file, staged_folder
+from monoglot.editor.files.together import updating
 
 HOLDS = """
 import sys, time
@@ -78,7 +79,8 @@ def test_of_two_that_wait_one_is_first(tmp_path: Path) -> None:
     code = """
 import sys
 from pathlib import Path
-from monoglot.editor.files.output import replace_file, updating
+from monoglot.editor.files.output import replace_file
+from monoglot.editor.files.together import updating
 folder = Path(sys.argv[1])
 for _ in range(50):
     with updating(folder):

@@ -18,7 +18,9 @@ from support.folders import tree
 
 from monoglot.editor.errors import OutputError
 from monoglot.editor.files import output
-from monoglot.editor.files.output import finish_pending, replace_file, replace_together, staged_folder
+from monoglot.editor.files import staging as on_its_way
+from monoglot.editor.files.output import replace_file, staged_folder
+from monoglot.editor.files.together import finish_pending, replace_together
 
 MANIFEST = "monoglot.json"
 ONE, TWO = "0123456789abcdef", "fedcba9876543210"  # random parts of names
@@ -75,7 +77,8 @@ def test_everything_is_synced_before_it_is_renamed(tmp_path: Path, monkeypatch: 
         order.append(f"rename to {target.name}")
         return rename(path, target)
 
-    monkeypatch.setattr(output, "_sync_folder", synced)
+    for module in (output, on_its_way):
+        monkeypatch.setattr(module, "sync_folder", synced)
     monkeypatch.setattr(Path, "rename", renamed)
     with staged_folder(tmp_path / "out", size=10) as staging:
         (staging / "sub").mkdir()
@@ -397,7 +400,7 @@ def test_killed_at_every_rename_all_or_none_have_changed(tmp_path: Path) -> None
     code = """
 import os, signal, sys
 from pathlib import Path
-from monoglot.editor.files.output import replace_together
+from monoglot.editor.files.together import replace_together
 at, calls = int(sys.argv[2]), 0
 def counted(real):
     def call(*arguments, **options):
