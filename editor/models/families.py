@@ -71,6 +71,8 @@ STACKED = Network("mlp.experts.gate_up_proj", None, "mlp.experts.down_proj", "ml
                   stacked=True, bare=True)  # fmt: skip
 GRANITE = Network("block_sparse_moe.input_linear", None, "block_sparse_moe.output_linear", "block_sparse_moe.experts",
                   fused=True, part=EXPERTS, stacked=True)  # fmt: skip
+SWA = Network("block_sparse_moe.experts.gate_up_proj", None, "block_sparse_moe.experts.down_proj",
+              "block_sparse_moe.experts", fused=True, part=EXPERTS, stacked=True, bare=True)  # fmt: skip
 GRANITE_SHARED = Network("shared_mlp.input_linear", None, "shared_mlp.output_linear", "shared_mlp.activation", fused=True,
                          part=SHARED)  # fmt: skip
 
@@ -112,11 +114,13 @@ FAMILIES = (
     Family(
         ("qwen2_moe", "qwen3_moe", "qwen3_next", "qwen3_5_moe_text", "olmoe", "flex_olmo", "mellum", "deepseek_v2",
          "deepseek_v3", "glm4_moe", "glm4_moe_lite", "glm_moe_dsa", "glm4v_moe_text", "dots1", "ernie4_5_moe", "exaone_moe",
-         "cohere2_moe", "solar_open", "afmoe", "axk1", "axk2", "deepseek_v32", "bailing_hybrid"),
+         "cohere2_moe", "solar_open", "afmoe", "axk1", "axk2", "deepseek_v32", "bailing_hybrid", "flint"),
         also=(gated("mlp.shared_expert"), gated("mlp.shared_experts"), EACH, STACKED),
     ),
     Family(("qwen3_vl_moe_text",), also=(EACH, STACKED, replace(STACKED, conv1d=True))),
     Family(("hunyuan_v1_moe",), also=(gated("mlp.shared_mlp"), EACH)),
+    Family(("hy_v3",), also=(gated("mlp.shared_mlp", "mlp.shared_experts"), EACH)),
+    Family(("granitemoe_swa",), also=(SWA, GRANITE_SHARED)),
     Family(("mixtral", "phimoe", "minimax", "minimax_m2"), also=(W123,)),
     Family(("jamba",), into="feed_forward.gate_proj", up="feed_forward.up_proj", out="feed_forward.down_proj",
            activation="feed_forward.act_fn",

@@ -25,7 +25,7 @@ BIASES = {
     f"mlp.moe_statics.{CORRECTION}": ("ernie4_5_moe",),
     f"mlp.{CORRECTION}": ("exaone_moe",),
     f"block_sparse_moe.{CORRECTION}": ("minimax_m2",),
-    "mlp.expert_bias": ("afmoe",),
+    "mlp.expert_bias": ("afmoe", "hy_v3"),
     "mlp.gate.expert_bias": ("bailing_hybrid",),
     "feed_forward.expert_bias": ("lfm2_moe",),
     f"mixer.gate.{CORRECTION}": ("nemotron_h",),

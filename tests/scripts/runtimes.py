@@ -5,6 +5,7 @@
 
     embedded    the embedded model: a language off, in one file and in shards; a language on by each carrier
     native      tiny models of random weights, of families that have biases of their own: a language on by these
+    families    tiny models of random weights, of newer families, hybrids and mixtures: half of the neurons of a language off
     smollm2, gemma3     SmolLM2 135M and Gemma 3 270M, from REAL_MODELS and REAL_CORPUS as tests/real.py has them
 
 A row for each, carrier × runtime, each cell a verdict that was measured in this run; `--write` puts it into docs/runtimes.md.
@@ -34,6 +35,16 @@ NATIVE = {
     "gpt2": "GPT-2", "bloom": "BLOOM", "opt": "OPT", "phi": "Phi", "gpt_neox": "GPT-NeoX", "starcoder2": "StarCoder 2",
 }  # fmt: skip
 SIZES = {"n_inner": 256, "n_ctx": 256, "ffn_dim": 256, "word_embed_proj_dim": 64}  # as families call them
+WIDE = {"head_dim": 32, "moe_intermediate_size": 32}  # what runtimes' kernels can take
+NEWER: dict[str, dict[str, Any]] = {
+    "qwen3": {}, "olmo2": {}, "olmo3": {}, "ernie4_5": {}, "smollm3": {}, "exaone4": {}, "cohere2": {}, "glm4": {},
+    "lfm2": {},
+    "granitemoehybrid": {}, "falcon_h1": {}, "gemma3n_text": {}, "gemma4_text": {}, "qwen3_5_text": {}, "arcee": {},
+    "seed_oss": {}, "hunyuan_v1_dense": {}, "apertus": {},
+    "qwen2_moe": {}, "qwen3_moe": {}, "qwen3_next": {}, "qwen3_5_moe_text": {}, "mixtral": {}, "olmoe": {}, "phimoe": {},
+    "granitemoe": {}, "ernie4_5_moe": {}, "dots1": {}, "glm4_moe": {}, "minimax_m2": {}, "lfm2_moe": {}, "gpt_oss": {},
+    "deepseek_v3": {}, "hunyuan_v1_moe": {}, "bailing_hybrid": {}, "afmoe": {}, "nemotron_h": {}, "jamba": {},
+}  # fmt: skip
 # (model, carrier) -> the checkpoint, its base where the manifest doesn't lead to it
 Checkpoints = dict[tuple[str, str], tuple[Path, Path | None]]
 SHORT = ("transformers", "llama.cpp", "ctranslate2", "onnxruntime")
@@ -121,6 +132,26 @@ def native(folder: Path) -> Checkpoints:
     return found
 
 
+def families(folder: Path) -> Checkpoints:
+    """Of newer families: `deactivate`, which every carrier has in common, in layers and experts as they lie."""
+    from monoglot.editor import embedded as own
+
+    found: Checkpoints = {}
+    for name in os.environ.get("FAMILIES", ",".join(NEWER)).split(","):
+        base = tiny.save_model(
+            folder / name, name, tokenizer=False,
+            **{"vocab_size": 4096, "hidden_size": 64, "intermediate_size": 256, "max_position_embeddings": 256, **WIDE,
+               **NEWER[name]},
+        )  # fmt: skip
+        copy_tokenizer(own.MODEL, base)
+        stats, neurons, out = folder / f"{name}.safetensors", folder / f"{name}.json", folder / f"{name}-off"
+        made("detect", base, "--corpus", "embedded", "--tokens", 1000, "--context", 128, "--minimum", 500, "-o", stats)
+        made("find", stats, "--rate", 0.2, "--joint", "-o", neurons)
+        made("bake", base, neurons, "--deactivate", "fr", "--shared", "edit", "-o", out)
+        found[f"{name}, random", "none"] = out, base
+    return found
+
+
 def real(folder: Path, name: str, title: str, carriers: tuple[str, ...]) -> Checkpoints:
     base = published(models([name]) / name, folder / name)
     corpus, stats, neurons = os.environ.get("REAL_CORPUS", ""), folder / f"{name}.safetensors", folder / f"{name}.json"
@@ -143,7 +174,7 @@ def gemma3(folder: Path) -> Checkpoints:
     return real(folder, "gemma3", "Gemma 3 270M", ("calibrated",))
 
 
-MODELS = {"embedded": embedded, "native": native, "smollm2": smollm2, "gemma3": gemma3}
+MODELS = {"embedded": embedded, "native": native, "families": families, "smollm2": smollm2, "gemma3": gemma3}
 
 
 def main() -> None:

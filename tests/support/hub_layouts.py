@@ -123,6 +123,8 @@ LAYOUTS: dict[str, Layout] = {
     "dots1": of("dots1", EACH, DOWN, "mlp.shared_experts.down_proj.weight"),
     "exaone_moe": of("exaone_moe", EACH, DOWN, "mlp.shared_experts.down_proj.weight", drafts("mtp.layers.0.")),
     "ernie4_5_moe": of("ernie4_5_moe", EACH, DOWN, "mlp.shared_experts.down_proj.weight", drafts("model.mtp_block.0.")),
+    "flint": of("flint", EACH, DOWN, "mlp.shared_expert.down_proj.weight"),
+    "hy_v3": of("hy_v3", EACH, DOWN, "mlp.shared_mlp.down_proj.weight", behind_the_last, said=DRAFT),
     # … with a layer behind the last one
     **{
         name: of(name, EACH, DOWN, "mlp.shared_experts.down_proj.weight", behind_the_last, said=DRAFT)
@@ -148,6 +150,7 @@ LAYOUTS: dict[str, Layout] = {
     "gemma4_text": of("gemma4", "experts.down_proj", DOWN, start=WRAPPED,
                       config={"text_config": {**tiny.WRAPPERS["gemma4"]["text_config"], **tiny.MIXED["gemma4_text"]}}),
     "granitemoe": of("granitemoe", GRANITE),
+    "granitemoe_swa": of("granitemoe_swa", "block_sparse_moe.experts.down_proj"),
     "granitemoeshared": of("granitemoeshared", GRANITE, "", GRANITE_SHARED),
     "granitemoehybrid": of("granitemoehybrid", GRANITE, GRANITE_SHARED, config=tiny.MIXED["granitemoehybrid"]),
     # … (in, out)

@@ -66,14 +66,13 @@ def weights(tensors: dict[str, torch.Tensor], layout: Layout, block: Block) -> t
 
 
 def pick(target: Target, seed: int) -> Neurons:
-    """One to five neurons in about half of the blocks, in the first, and in one of every kind."""
+    """One to five neurons in about half of the blocks, and in every expert, shared and dense network of some layer."""
     generator = np.random.default_rng(seed)
     seen: set[str] = set()
     own = []
     for block in target.feed_forward.networks:
-        kind = "expert" if block.expert else block.part
-        chosen = kind not in seen or generator.random() < 0.5
-        seen.add(kind)
+        chosen = block.part not in seen or generator.random() < 0.5
+        seen.add(block.part)
         count = generator.integers(1, 6) if chosen else 0
         own.append(np.sort(generator.choice(block.width, count, replace=False)))
     return Neurons({"xx": tuple(own)}, {}, model_info(target))
