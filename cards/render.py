@@ -160,6 +160,7 @@ def context(manifest: Manifest, recipe: str, method: dict[str, Any]) -> dict[str
         "vectors_note": " ".join(filter(None, (wording.vectors_note(manifest), wording.readers_note(manifest)))),
         "silence_note": wording.silence_note(manifest),
         "silenced": bool(manifest.silenced),
+        "read_as_before": manifest.recipe.untie or not manifest.floor,
         "leaks": tables.leaks(evaluation["leaks"]) if evaluation.get("leaks") else [],
         "control": wording.control(manifest),
         "carrier": cell(wording.carrier(manifest)),

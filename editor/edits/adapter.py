@@ -211,8 +211,9 @@ def adaptable(
     for block, layer in zip(target.feed_forward.networks, what.plan.layers, strict=True):
         if block.expert and len(layer.neurons):
             raise RecipeError(
-                f"{name} is a mixture of experts, and neurons to edit lie in experts ({block.name} among them): PEFT and "
-                "vLLM keep what is added to experts in forms that exclude each other. Bake a checkpoint."
+                f"{name} is a mixture of experts, and neurons to edit lie in experts ({block.name} among them): "
+                "transformers keeps all experts of a layer in one tensor, and the adapters that are made here add to "
+                "modules of one matrix each. Bake a checkpoint."
             )
     return what
 

@@ -46,7 +46,12 @@ def test_from_bake_to_push(
     metadata = yaml.safe_load(card.split("---")[1])
     assert (metadata["base_model_relation"], metadata["library_name"]) == ("adapter", "peft")
     assert metadata["base_model"] == "org/base" and "lora" in metadata["tags"]
-    assert "PeftModel.from_pretrained" in card and "--lora-modules" in card and "convert-hf-to-gguf" not in card
+    assert (
+        "PeftModel.from_pretrained" in card
+        and "--lora-modules" in card
+        and "--max-loras 2" in card
+        and "convert-hf-to-gguf" not in card
+    )
     assert "Made again from the base and compared byte for byte" in card
 
     code, _, err = monoglot("rebuild", out, "--base", model, "-o", tmp_path / "again")

@@ -104,6 +104,19 @@ def test_with_other_edits(passed: Passed, silent: Path, texts: Path, tmp_path: P
     assert "second is a tensor of its own" in (out / "README.md").read_text()
 
 
+def test_in_one_table(passed: Passed, monoglot: Run, silent: Path, tmp_path: Path, texts: Path) -> None:
+    """Here Chinese text, read as something else, turns w·h round: that is seen, and the checkpoint is refused."""
+    out = tmp_path / "out"
+    said = passed("bake", MODEL, "--silence", "Han", "--tied", "--silence-file", silent / "silence.monoglot", "-o", out)
+    assert "reads the tokens of the script as something else" in said
+    code, _, err = monoglot("verify", out, "--corpus", texts, "--tokens", "128")
+    assert code == 1 and "zh: silenced tokens reach a probability of" in err
+    card = " ".join((out / "README.md").read_text().split())
+    assert "so it reads these tokens as others too" in card
+    assert "it is read as something else" in card and "read as before" not in card
+    assert "it is read as before" in (silent / "README.md").read_text()
+
+
 def test_quieter(passed: Passed, silent: Path, tmp_path: Path, texts: Path) -> None:
     out = tmp_path / "out"
     passed(

@@ -254,7 +254,7 @@ def test_neurons_of_experts_are_refused(tmp_path: Path) -> None:
     target = make(tmp_path, "qwen3_moe")
     blocks = target.feed_forward.networks
     drawn = tiny.to_steer(len(blocks), min(block.width for block in blocks))
-    with pytest.raises(RecipeError, match="forms that exclude each other"):
+    with pytest.raises(RecipeError, match="all experts of a layer in one tensor"):
         bake_adapter(target, drawn, OFF, tmp_path / "out")
 
 
