@@ -25,9 +25,12 @@ from .edits.vectors import in_layers
 from .errors import CorpusError, ModelError, NeuronsError, OutputError, StatisticsError, VerificationError
 from .files.hashes import remember
 from .files.output import absolute, check_free, check_room, claimed, publish
+from .measures.bench import Bench
+from .measures.kinds import read_at
 from .measures.off import search_off, way_of
-from .measures.pick import Bench, candidate_of, search_on
+from .measures.pick import RUNGS, candidate_of, search_on
 from .measures.search import bake_requested, check_search, prompts_of
+from .models.residual import route_of
 from .models.source import resolve
 from .models.target import Target, open_target
 from .neurons import neurons as neurons_file
@@ -157,6 +160,12 @@ def export(
                 if recipe.of_vocabulary:
                     raise
                 listener.told(f"Redirecting and vectors are not tried: {error}")
+            if asked.searches_on and vocabulary and not route_of(target).norm:
+                read = read_at(target.feed_forward.layers)
+                try:
+                    vocabulary = _vocabulary(target, texts, work, detection, listener, made, run, read)
+                except (CorpusError, StatisticsError) as error:
+                    listener.told(f"Readers are not tried: {error}")
         if recipe.needs_neurons or searches:
             statistics, calibration = _statistics(target, texts, work, detection, listener, made)
         if asked.searches_off and statistics:
@@ -167,7 +176,7 @@ def export(
             neurons, record, request = way.neurons, way.record, way.way.request(asked)
         elif asked.searches_on and statistics:
             bench = Bench(
-                target, statistics, calibration, vocabulary, texts, asked, prompts_of(asked), detection.tokens,
+                target, statistics, calibration, vocabulary, texts, asked, prompts_of(asked, RUNGS[-1]), detection.tokens,
                 detection.device, detection.dtype,
             )  # fmt: skip
             pick = search_on(bench, work, listener=listener)
@@ -434,7 +443,7 @@ def _chosen(output: Path, request: Request, layers: int) -> Request | None:
         return None
     if way := way_of(record, request):
         return way.request(request)
-    candidate = candidate_of(record, request, prompts_of(request)) if request.searches_on else None
+    candidate = candidate_of(record, request, prompts_of(request, RUNGS[-1])) if request.searches_on else None
     return candidate.request(request, layers) if candidate else None
 
 

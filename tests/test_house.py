@@ -83,6 +83,7 @@ COVERED = {
     "editor/live/states.py": "editor/statistics/test_by_layer.py",
     "editor/live/stored.py": "editor/statistics/test_by_layer.py",
     "editor/live/streaming.py": "editor/statistics/test_by_layer.py",
+    "editor/measures/bench.py": "editor/measures/test_pick.py",
     "editor/measures/keep.py": "cli/test_evaluate_model.py",
     "editor/measures/measure.py": "cli/test_evaluate_model.py",
     "editor/measures/options.py": "cli/test_evaluate_model.py",

@@ -80,7 +80,11 @@ def _note_of_answers(found: Mapping[str, Any]) -> str:
     )
     few = "Only the likeliest way of each kind was tried, as the model is slow." if found.get("subset") else ""
     refused = [f"{kind}: {why}" for kind, why in (found.get("refused") or {}).items()]
-    return " ".join(filter(None, (asked, dropped, few, f"Not possible here: {' '.join(refused)}" if refused else "")))
+    left = list(found.get("untried") or ())
+    untried = f"Not tried within the budget: {'; '.join(left)}." if left else ""
+    return " ".join(
+        filter(None, (asked, dropped, few, untried, f"Not possible here: {' '.join(refused)}" if refused else ""))
+    )
 
 
 def _languages(found: Mapping[str, Any]) -> Sequence[str]:

@@ -193,6 +193,7 @@ class Candidates(_Candidates, total=False):
     seen: tuple[Code, ...]
     subset: bool
     refused: dict[str, str]
+    untried: tuple[str, ...]
     prompts: str
     samples: tuple[Answered, ...]
 

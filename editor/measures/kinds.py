@@ -2,12 +2,15 @@
 
 neurons      a constant is added to the language's neurons, those of the others are held at what they are on its text
 redirect     the tokens of all other languages are moved to its own
-vector       the language's vector is added to every token, at the embedding or after a layer at half the depth
+vector       the language's vector is added to every token, at the embedding or after a layer
 both         the tokens are moved, and a constant is added, a smaller one
+pushed       the tokens are moved, and the vector is added at the embedding, a smaller one
+readers      in a layer, one neuron for each other language, fitted to fire on it, moves what it says to the language
 """
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from fractions import Fraction
 
 from ..edits.recipe import EMBEDDING, REDIRECT_STRENGTH, VECTOR
 from ..edits.request import OTHERS, Request
@@ -64,10 +67,27 @@ def _vector(request: Request, strength: float, layers: int) -> Request:
     return replace(request, op=VECTOR, point=EMBEDDING, strength=strength)
 
 
-def _vector_inside(request: Request, strength: float, layers: int) -> Request:
-    return replace(request, op=VECTOR, point=layers // 2, strength=strength)
+def _pushed(request: Request, strength: float, layers: int) -> Request:
+    return replace(_vector(request, strength, layers), redirect=((OTHERS, request.activate[0]),))
 
 
+def _vector_inside(share: Fraction) -> Ask:
+    def ask(request: Request, strength: float, layers: int) -> Request:
+        return replace(request, op=VECTOR, point=int(layers * share), strength=strength)
+
+    return ask
+
+
+def _readers(share: Fraction) -> Ask:
+    def ask(request: Request, strength: float, layers: int) -> Request:
+        return replace(_redirect(request, strength, layers), point=int(layers * share))
+
+    return ask
+
+
+SIXTH, THIRD, HALF, TWO_THIRDS = Fraction(1, 6), Fraction(1, 3), Fraction(1, 2), Fraction(2, 3)  # of the depth
+READ_AT = {"⅙": SIXTH, "⅓": THIRD, "½": HALF}
+INSIDE = "its vector × {{strength}} added after the layer at {} of the depth"
 KINDS = (
     Kind("redirect", "tokens of the others redirected × {strength}", _redirect, (1.5, 1.0, 2.0)),
     Kind("neurons", "{strength} × the mean added{of}, the others held", _neurons, (0.5, 0.25, 1.0), (0.05, 0.02)),
@@ -76,8 +96,26 @@ KINDS = (
         (0.25, 0.5), (0.02,),
     ),
     Kind("vector", "its vector × {strength} added at the embedding", _vector, (1.5, 2.0)),
-    Kind("vector inside", "its vector × {strength} added after the layer at half the depth", _vector_inside, (2.0,)),
+    Kind("vector inside", INSIDE.format("½"), _vector_inside(HALF), (2.0,)),
+    Kind(
+        "redirect and vector", f"tokens redirected × {REDIRECT_STRENGTH:g}, and its vector × {{strength}} at the embedding",
+        _pushed, (0.5,),
+    ),
+    Kind("vector inside, ⅓", INSIDE.format("⅓"), _vector_inside(THIRD), (2.0,)),
+    Kind("vector inside, ⅔", INSIDE.format("⅔"), _vector_inside(TWO_THIRDS), (2.0,)),
+    *(
+        Kind(
+            f"readers, {words}", f"the others redirected × {{strength}} by readers at {words} of the depth",
+            _readers(share), (1.5,),
+        )
+        for words, share in READ_AT.items()
+    ),
 )  # fmt: skip
+
+
+def read_at(layers: int) -> list[int]:
+    """Name the layers that a search tries readers at, of a model with so many."""
+    return sorted({int(layers * share) for share in READ_AT.values()})
 
 
 def candidates(kinds: tuple[Kind, ...] = KINDS, *, few: bool = False) -> Iterator[Candidate]:

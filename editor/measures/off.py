@@ -225,14 +225,16 @@ def advice(best: Row, request: Request, languages: Sequence[str]) -> str:
     )
 
 
-def unseen(target: Target, texts: Mapping[str, Text], after: int) -> tuple[dict[str, Packed], tuple[str, ...]]:
-    """Return text that the search reads, and the languages in which neurons were found on it too.
+def unseen(
+    target: Target, texts: Mapping[str, Text], after: int, *, tokens: int = TOKENS
+) -> tuple[dict[str, Packed], tuple[str, ...]]:
+    """Return text that a search reads, and the languages in which neurons were found on it too.
 
     It comes `after` so many tokens, those that neurons are found on, or is these where there is no more.
     """
-    found = read_texts(target, texts, tokens=TOKENS, context=CONTEXT, after=after)
-    short = {language: text for language, text in texts.items() if found[language].tokens < TOKENS // 2}
-    return {**found, **read_texts(target, short, tokens=TOKENS, context=CONTEXT)}, tuple(short)
+    found = read_texts(target, texts, tokens=tokens, context=CONTEXT, after=after)
+    short = {language: text for language, text in texts.items() if found[language].tokens < tokens // 2}
+    return {**found, **(read_texts(target, short, tokens=tokens, context=CONTEXT) if short else {})}, tuple(short)
 
 
 def _record(

@@ -1,8 +1,9 @@
 """How to make a model answer in a language: tries every kind of edit, and goes on with those that do best.
 
 It is successive halving. Each candidate (see `kinds`) is put on the base as hooks and answers one prompt in each other
-language; the better half answers more of them; and so on, as RUNGS say, while the budget of time lasts. Of each candidate
-are measured
+language, the likeliest one of each kind first; the better half answers more of them; and so on, as RUNGS say, while the
+budget of time lasts. The first round takes FIRST of it at most, so that the best are asked more. Of each
+candidate are measured
 
     whole     the share of its answers that are in the language and neither word salad nor loops
     damage    the rise of log-loss on the language's own text, in nats a token
@@ -15,66 +16,69 @@ What was tried is kept, so that an interrupted search goes on where it was. Prom
 `evaluate` and the proof measure with.
 """
 
+import math
 import time
 import warnings
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ..edits.calibration import Calibration
-from ..edits.carriers import Carried, carried
 from ..edits.evaluation import Candidates
-from ..edits.hooks import edited
 from ..edits.recipe import VECTOR
 from ..edits.request import Request
 from ..errors import MonoglotWarning, NeuronsError, RecipeError
 from ..files import schema
 from ..live.generate import continuations
-from ..live.load import load_model
 from ..live.log_loss import measure
 from ..live.logits import Variant
-from ..live.modules import activation_modules, layer_modules
-from ..models.hf import load_tokenizer
-from ..models.target import Target
-from ..neurons import neurons as neurons_file
-from ..neurons.find import find
 from ..neurons.neurons import Neurons
 from ..progress import NOBODY, Listener
-from ..statistics.statistics import Statistics
 from ..statistics.vocabulary import Vocabulary
-from ..text.corpus import Text
-from ..text.prompts import Prompts, digest, passages
-from .answers import Answers, judged
+from ..text.prompts import Prompts, digest
+from .bench import TOKENS, Bench
 from .interval import interval
 from .kinds import KINDS, Candidate, Kind, candidates
-from .off import unseen
-from .quality import Quality, quality
+from .quality import token_ids
 from .tried import FILE, Tried
 
-RUNGS = (1, 2, 4)  # prompts in each language that were answered at the end of each round
-TOKENS = 24  # an answer
-REAL = 8  # texts
+RUNGS = (1, 3, 8)  # prompts in each language that were answered at the end of each round
+FIRST = 2 / 3  # of the budget
 FEWEST = 2  # candidates of each round
 KIND = "on"
 
 
 @dataclass
 class Tally:
-    """What is known of a candidate so far. `own` is the rise of log-loss on the language's own text."""
+    """What is known of a candidate so far.
+
+    `own` is the rise of log-loss on the language's own text; `right_of` and `whole_of` say of each answer whether it is in
+    the language, and whole besides; `nats` are the base's log-loss on the answers, of `tokens` tokens, None where it is no
+    number.
+    """
 
     candidate: Candidate
     neurons: int
     own: float | None = None
     texts: list[str] = field(default_factory=list)
-    answers: Answers | None = None
+    right_of: list[bool] = field(default_factory=list)
+    whole_of: list[bool] = field(default_factory=list)
+    nats: float | None = 0.0
+    tokens: int = 0
     seconds: float = 0.0
 
     @property
     def whole(self) -> float:
-        return self.answers.whole if self.answers else 0.0
+        return sum(self.whole_of) / max(1, len(self.whole_of))
+
+    @property
+    def accuracy(self) -> float:
+        return sum(self.right_of) / max(1, len(self.right_of))
+
+    @property
+    def perplexity(self) -> float | None:
+        """That of a token of the answers."""
+        return math.exp(self.nats / self.tokens) if self.nats is not None and self.tokens else None
 
     @property
     def damage(self) -> float:
@@ -82,6 +86,13 @@ class Tally:
 
     def enough(self, target_accuracy: float) -> bool:
         return self.whole >= target_accuracy
+
+    def take(self, row: Mapping[str, Any]) -> None:
+        """Add what the candidate did in a round."""
+        self.texts = [*self.texts, *row["texts"]]
+        self.right_of, self.whole_of = [*self.right_of, *row["right"]], [*self.whole_of, *row["whole"]]
+        self.nats = None if self.nats is None or row["nats"] is None else self.nats + row["nats"]
+        self.own, self.tokens, self.seconds = row["own"], self.tokens + row["tokens"], self.seconds + row["seconds"]
 
 
 @dataclass(frozen=True)
@@ -94,95 +105,6 @@ class Pick:
     record: Candidates
 
 
-@dataclass
-class Bench:
-    """The base, what candidates are made of, and what they are asked.
-
-    `vocabulary` is None where the model's tokens cannot be moved, `calibration` where constants need none.
-    """
-
-    target: Target
-    statistics: Statistics
-    calibration: Calibration | None
-    vocabulary: Vocabulary | None
-    texts: Mapping[str, Text]
-    request: Request
-    prompts: Prompts
-    after: int
-    device: str = "auto"
-    dtype: str = "auto"
-    sets: dict[float, Neurons] = field(default_factory=dict)
-
-    @property
-    def language(self) -> str:
-        return self.request.activate[0]
-
-    @cached_property
-    def model(self) -> Any:
-        return load_model(self.target.source.folder, device=self.device, dtype=self.dtype)
-
-    @cached_property
-    def tokenizer(self) -> Any:
-        return load_tokenizer(self.target.source.folder)
-
-    @cached_property
-    def real(self) -> Quality:
-        return quality(self.model, self.tokenizer, passages(self.language)[:REAL], tokens=TOKENS)
-
-    @cached_property
-    def own_text(self) -> Any:
-        packed, _ = unseen(self.target, {self.language: self.texts[self.language]}, self.after)
-        return packed
-
-    @cached_property
-    def base(self) -> float:
-        return measure([Variant("base", self.model)], self.own_text).log_loss["base"][self.language]
-
-    def neurons(self, candidate: Candidate) -> Neurons:
-        """Return the neurons of a candidate's rate."""
-        if candidate.rate is None:
-            return neurons_file.NONE
-        if candidate.rate not in self.sets:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", MonoglotWarning)  # of a language without neurons at some rate
-                self.sets[candidate.rate] = find(self.statistics, rate=candidate.rate)
-        return self.sets[candidate.rate]
-
-    def ask(self, candidate: Candidate) -> Request:
-        """Return what was requested, done as the candidate does it."""
-        return candidate.request(self.request, self.target.feed_forward.layers)
-
-    def carried(self, candidate: Candidate) -> Carried:
-        """Return what the candidate does. Raises MonoglotError where it can't be done to this model."""
-        request, neurons = self.ask(candidate), self.neurons(candidate)
-        counted = self.vocabulary.languages if self.vocabulary else ()
-        recipe = request.recipe(self.target, neurons.languages, candidate.strength, counted=counted)
-        return carried(self.target, recipe, neurons, self.calibration, self.vocabulary)
-
-    def hooked(self, what: Carried) -> AbstractContextManager[None]:
-        """Put it on the base, exactly as it is asked for."""
-        family, tokens = self.target.feed_forward.family, what.tokens
-        moved = tokens.asked or tokens.redirection if tokens else None
-        one_table = tokens is not None and tokens.one_table and tokens.asked is None
-        return edited(
-            activation_modules(self.model, family),
-            what.plan,
-            self.model.get_input_embeddings(),
-            moved,
-            self.model.get_output_embeddings() if one_table else None,
-            layer_modules(self.model, family) if what.vectors else [],
-            what.vectors,
-        )
-
-    def asked(self, first: int, last: int) -> list[str]:
-        """Return the prompts number `first` to `last` of each other language."""
-        others = [own for code, own in self.prompts.items() if code != self.language]
-        return [prompt for at in range(first, last) for own in others for prompt in own[at : at + 1]]
-
-    def judged(self, texts: Sequence[str]) -> Answers:
-        return judged(self.model, self.tokenizer, texts, [self.language], self.real.perplexity)
-
-
 def search_on(bench: Bench, work: Path, *, kinds: tuple[Kind, ...] = KINDS, listener: Listener = NOBODY) -> Pick:
     """Find the candidate that does what `bench.request` asks for, by the rule.
 
@@ -192,17 +114,18 @@ def search_on(bench: Bench, work: Path, *, kinds: tuple[Kind, ...] = KINDS, list
     request, tried = bench.request, Tried(work / FILE, _made_of(bench))
     known, refused = possible(bench, kinds)
     field_of, few = known, False
+    likeliest = len({tally.candidate.kind.name for tally in known})  # they stand first
     rungs = [rung for rung in RUNGS if rung == RUNGS[0] or bench.asked(rung - 1, rung)]
     with listener.stage("search", "answers") as update:
         done, whole = 0, _answers(bench, len(known), rungs)
         for before, rung in zip((0, *rungs), rungs, strict=False):
-            field_of = halved(field_of) if before else field_of
+            field_of = halved([tally for tally in field_of if tally.texts]) if before else field_of
             for number, tally in enumerate(field_of):
                 spent = sum(one.seconds for one in known)
-                if spent >= request.budget and number + before:
+                if number + before and spent >= request.budget * (1 if before else FIRST):
                     break
                 if number == 1 and not before and spent * len(field_of) > request.budget:
-                    field_of = field_of[: len(kinds)]  # the likeliest of each kind stand first
+                    field_of = field_of[:likeliest]
                     few, whole = True, _answers(bench, len(field_of), rungs)
                     listener.told(
                         f"One candidate takes {spent:.0f} s, so only the likeliest one of each kind is tried. Allow more "
@@ -224,7 +147,7 @@ def search_on(bench: Bench, work: Path, *, kinds: tuple[Kind, ...] = KINDS, list
         chosen,
         bench.neurons(best.candidate),
         bench.vocabulary if chosen.redirect or chosen.op == VECTOR else None,
-        _record(bench, measured, best, refused, few),
+        _record(bench, known, best, refused, few),
     )
 
 
@@ -271,7 +194,7 @@ def _try(bench: Bench, tally: Tally, prompts: Sequence[str], rung: int, tried: T
     key = f"{tally.candidate.name} | {rung}"
     row = tried.get(key)
     if row is None:
-        base, _ = bench.base, bench.real  # not under hooks, and not in the candidate's time
+        base, real = bench.base, bench.real  # not under hooks, and not in the candidate's time
         began = time.monotonic()
         own = tally.own
         with bench.hooked(bench.carried(tally.candidate)):
@@ -279,11 +202,20 @@ def _try(bench: Bench, tally: Tally, prompts: Sequence[str], rung: int, tried: T
             if own is None:
                 after = measure([Variant("tried", bench.model)], bench.own_text).log_loss["tried"][bench.language]
                 own = after - base
-        row = {"texts": texts, "own": own, "seconds": round(time.monotonic() - began, 3)}
+        row = {"own": own, "texts": texts, **_judged(bench, texts, real.perplexity)}
+        row["seconds"] = round(time.monotonic() - began, 3)
         tried.put(key, row)
-    tally.texts = [*tally.texts, *row["texts"]]
-    tally.own, tally.seconds = row["own"], tally.seconds + row["seconds"]
-    tally.answers = bench.judged(tally.texts)
+    tally.take(row)
+
+
+def _judged(bench: Bench, texts: Sequence[str], real: float | None) -> dict[str, Any]:
+    """Judge the answers of a round by themselves, so that none is judged twice."""
+    answers = bench.judged(texts, real)
+    head = 0 if bench.tokenizer.bos_token_id is None else 1
+    tokens = sum(max(0, head + len(row) - 1) for row in token_ids(bench.tokenizer, texts))
+    perplexity = answers.quality.perplexity
+    nats = None if tokens and perplexity is None else tokens * math.log(perplexity or 1)
+    return {"right": list(answers.right_of), "whole": list(answers.whole_of), "nats": nats, "tokens": tokens}
 
 
 def _answers(bench: Bench, count: int, rungs: Sequence[int]) -> int:
@@ -300,11 +232,12 @@ def _made_of(bench: Bench) -> list[Any]:
     asked = bench.request
     return [
         KIND, bench.language, bench.target.fingerprint, bench.statistics.texts, bench.prompts, TOKENS,
-        [asked.carrier, asked.slots, asked.tolerance, asked.above_tolerance], bench.after,
+        [asked.carrier, asked.slots, asked.tolerance, asked.above_tolerance], bench.after, bench.runs_in,
     ]  # fmt: skip
 
 
-def _record(bench: Bench, measured: Sequence[Tally], best: Tally, refused: Mapping[str, str], few: bool) -> Candidates:
+def _record(bench: Bench, known: Sequence[Tally], best: Tally, refused: Mapping[str, str], few: bool) -> Candidates:
+    measured = [tally for tally in known if tally.texts]
     order = sorted(measured, key=lambda tally: (-len(tally.texts), -tally.whole, tally.damage))
     prompts = bench.asked(0, RUNGS[-1])
     data = {
@@ -315,6 +248,7 @@ def _record(bench: Bench, measured: Sequence[Tally], best: Tally, refused: Mappi
         "chosen": order.index(best),
         "rows": [_row(tally) for tally in order],
         "subset": few,
+        "untried": [tally.candidate.name for tally in known if not tally.texts],
         "refused": dict(refused),
         "prompts": digest(bench.prompts),
         "samples": [
@@ -327,14 +261,12 @@ def _record(bench: Bench, measured: Sequence[Tally], best: Tally, refused: Mappi
 
 def _row(tally: Tally) -> dict[str, Any]:
     """Return what the record says of a candidate; a share stands with the interval that chance leaves."""
-    answers, candidate = tally.answers, tally.candidate
-    right = answers.whole_of if answers else ()
+    candidate, perplexity = tally.candidate, tally.perplexity
     return {
         "name": candidate.name, "gain": round(tally.whole, 4), "damage": round(tally.damage, 4),
-        "interval": [round(end, 4) for end in interval(right)], "answers": len(tally.texts),
-        "accuracy": round(answers.accuracy, 4) if answers else None,
-        "perplexity": answers.figures()["perplexity"] if answers else None, "neurons": tally.neurons,
-        "kind": candidate.kind.name, "strength": candidate.strength, "rate": candidate.rate,
+        "interval": [round(end, 4) for end in interval(tally.whole_of)], "answers": len(tally.texts),
+        "accuracy": round(tally.accuracy, 4), "perplexity": perplexity and float(f"{perplexity:.4g}"),
+        "neurons": tally.neurons, "kind": candidate.kind.name, "strength": candidate.strength, "rate": candidate.rate,
     }  # fmt: skip
 
 

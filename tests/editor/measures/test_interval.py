@@ -18,6 +18,14 @@ def test_as_wide_as_the_normal_distribution_says(count: int) -> None:
     assert interval(values) == (low, high)
 
 
+@pytest.mark.parametrize("count", [1, 8, 200])
+def test_answers_that_are_all_alike_leave_chance_too(count: int) -> None:
+    """The end is where the share itself would be 1.96 standard errors from what was seen: Wilson's equation, solved."""
+    low, high = interval([True] * count)
+    assert 0 < low < high == 1.0 and (1 - low) == pytest.approx(1.959964 * math.sqrt(low * (1 - low) / count))
+    assert interval([False] * count) == (0.0, pytest.approx(1 - low))
+
+
 def test_no_chance_in_it() -> None:
-    assert interval([True] * 8) == (1.0, 1.0)
+    assert interval([0.3] * 8) == (pytest.approx(0.3), pytest.approx(0.3))
     assert interval([]) == (0.0, 0.0)

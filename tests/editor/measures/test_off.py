@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -132,6 +133,18 @@ def test_too_much_that_is_asked_for_is_told(search: Callable[..., off.Choice]) -
     row = best.record["rows"][best.record["chosen"]]
     assert not best.record["reached"] and row["damage"] <= 0.1
     assert row["gain"] == max(one["gain"] for one in best.record["rows"] if one["damage"] <= 0.1)
+
+
+def test_a_larger_set_is_not_tried_once_another_language_loses_too_much(
+    target: Target, statistics: Statistics, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sets that do nothing to zh and cost en half a nat: one of each kind is tried, and the first one is the answer."""
+    monkeypatch.setattr(off._Bench, "change", lambda *_: {"zh": 0.0, "en": 0.5, "fr": 0.0})
+    texts = open_corpus([embedded.NAME], ["en", "fr", "zh"])
+    with pytest.warns(MonoglotWarning, match="zh is not off"):
+        found = search_off(target, statistics, texts, REQUEST, tmp_path, after=2048, device="cpu")
+    tried = [(row["shared"], row["factor"]) for row in found.record["rows"]]
+    assert len(tried) == len(set(tried)) and found.record["chosen"] == 0
 
 
 def test_no_neurons_at_any_rate(search: Callable[..., off.Choice], monkeypatch: pytest.MonkeyPatch) -> None:

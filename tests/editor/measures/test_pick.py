@@ -12,11 +12,9 @@ from monoglot.editor import embedded
 from monoglot.editor.edits.request import Request
 from monoglot.editor.errors import MonoglotWarning, RecipeError
 from monoglot.editor.measures import pick
-from monoglot.editor.measures.answers import Answers
-from monoglot.editor.measures.confusion import Confusion
+from monoglot.editor.measures.bench import Bench
 from monoglot.editor.measures.kinds import KINDS, candidates
-from monoglot.editor.measures.pick import Bench, Tally, candidate_of, choose, halved, search_on
-from monoglot.editor.measures.quality import Quality
+from monoglot.editor.measures.pick import Tally, candidate_of, choose, halved, search_on
 from monoglot.editor.models.source import resolve
 from monoglot.editor.models.target import open_target
 from monoglot.editor.progress import Listener
@@ -25,17 +23,16 @@ from monoglot.editor.text.corpus import open_corpus
 
 REQUEST = Request(activate=("fr",), choose=True)
 EVERY = list(candidates())
-PROMPTS = {code: [f"{code} {number}" for number in range(4)] for code in ("en", "es", "fr", "zh")}
+BEST = EVERY[len(KINDS)]  # not the likeliest one of its kind
+PROMPTS = {code: [f"{code} {number}" for number in range(8)] for code in ("en", "es", "fr", "zh")}
 
 
-def answered(right: int, count: int) -> Answers:
-    texts = tuple("x" for _ in range(count))
-    of = tuple(number < right for number in range(count))
-    return Answers(texts, right / count, right / count, Confusion(0, None, 0), Quality(None, None, ()), of)
+def answered(right: int, count: int) -> list[bool]:
+    return [number < right for number in range(count)]
 
 
 def tally(right: int, count: int, damage: float, number: int = 0) -> Tally:
-    return Tally(EVERY[number], 0, damage, ["x"] * count, answered(right, count))
+    return Tally(EVERY[number], 0, damage, ["x"] * count, answered(right, count), answered(right, count))
 
 
 def test_enough_whole_answers_first_then_least_damage() -> None:
@@ -56,9 +53,11 @@ def test_the_better_half_goes_on() -> None:
 
 
 @pytest.fixture
-def bench() -> Bench:
-    named: Any = SimpleNamespace(fingerprint="f", texts={}, feed_forward=SimpleNamespace(layers=4))
-    return Bench(named, named, None, None, {}, REQUEST, PROMPTS, 0)
+def bench(tmp_path: Path) -> Bench:
+    named: Any = SimpleNamespace(
+        fingerprint="f", source=SimpleNamespace(folder=tmp_path), texts={}, feed_forward=SimpleNamespace(layers=4)
+    )
+    return Bench(named, named, None, None, {}, REQUEST, PROMPTS, 0, "cpu", "float32")
 
 
 @pytest.fixture
@@ -70,9 +69,8 @@ def made_up(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
         asked.append((own.candidate.name, len(prompts)))
         own.texts = [*own.texts, *prompts]
         own.own, own.seconds = 0.1, own.seconds + 10
-        own.answers = answered(
-            len(own.texts) if own.candidate is EVERY[5] else EVERY.index(own.candidate) % 3, len(own.texts)
-        )
+        right = len(own.texts) if own.candidate is BEST else EVERY.index(own.candidate) % 3
+        own.whole_of = own.right_of = answered(right, len(own.texts))
 
     monkeypatch.setattr(pick, "_try", attempt)
     monkeypatch.setattr(pick, "possible", lambda bench, kinds: ([Tally(one, 5) for one in EVERY], {}))
@@ -82,11 +80,16 @@ def made_up(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
 
 def test_half_of_the_candidates_answer_more(bench: Bench, made_up: list[tuple[str, int]], tmp_path: Path) -> None:
     found = search_on(bench, tmp_path)
-    assert [count for _, count in made_up] == [3] * 14 + [3] * 7 + [6] * 4  # en, es and zh: one, one more, two more
+    assert [count for _, count in made_up] == [3] * 20 + [6] * 10 + [15] * 5  # en, es and zh: one, two more, five more
     best = found.record["rows"][found.record["chosen"]]
-    assert found.record["reached"] and best["name"] == EVERY[5].name and best["answers"] == 12
-    assert found.request == EVERY[5].request(REQUEST, 4)
-    assert candidate_of(found.record, REQUEST, PROMPTS) == EVERY[5]
+    assert (
+        found.record["reached"]
+        and best["name"] == BEST.name
+        and best["answers"] == 24
+        and found.record["untried"] == []
+    )
+    assert found.request == BEST.request(REQUEST, 4)
+    assert candidate_of(found.record, REQUEST, PROMPTS) == BEST
     assert candidate_of(found.record, replace(REQUEST, target_accuracy=0.8), PROMPTS) is None
     assert candidate_of(found.record, REQUEST, {"en": ["other"]}) is None
 
@@ -95,17 +98,40 @@ def test_a_slow_model_gets_the_likeliest_of_each_kind(
     bench: Bench, made_up: list[tuple[str, int]], tmp_path: Path
 ) -> None:
     lines: list[str] = []
-    bench.request = replace(REQUEST, budget=80.0)
+    bench.request = replace(REQUEST, budget=160.0)
     with pytest.warns(MonoglotWarning, match="no candidate gives 90% whole answers in fr"):
         found = search_on(bench, tmp_path, listener=Listener(told=lines.append))
     assert {name for name, _ in made_up} == {one.name for one in EVERY[: len(KINDS)]}
-    assert found.record["subset"] and "only the likeliest one of each kind" in lines[0] and len(made_up) <= 11
+    assert found.record["subset"] and "only the likeliest one of each kind" in lines[0] and len(made_up) <= 17
+    assert found.record["untried"] == [one.name for one in EVERY[len(KINDS) :]]
 
 
 def test_when_time_is_up_the_best_so_far_is_taken(bench: Bench, made_up: list[tuple[str, int]], tmp_path: Path) -> None:
-    bench.request = replace(REQUEST, budget=145.0)
+    bench.request = replace(REQUEST, budget=230.0)  # 20 candidates take 200 s
     found = search_on(bench, tmp_path)
-    assert len(made_up) == 15 and found.record["rows"][0]["answers"] == 6
+    assert [count for _, count in made_up] == [3] * 16 + [6] * 7  # a third of the time is left for the better half
+    assert found.record["rows"][0]["answers"] == 9
+    assert found.record["untried"] == [one.name for one in EVERY[16:]]
+
+
+def test_what_was_not_tried_in_a_round_does_not_go_on(
+    bench: Bench, made_up: list[tuple[str, int]], tmp_path: Path
+) -> None:
+    bench.request = replace(REQUEST, budget=200.0)
+    search_on(bench, tmp_path)
+    assert [count for _, count in made_up] == [3] * 14 + [6] * 6
+    assert {name for name, _ in made_up[14:]} <= {name for name, _ in made_up[:14]}
+
+
+def test_the_perplexity_of_rounds_is_that_of_all_their_tokens() -> None:
+    one = tally(0, 0, 0.1)
+    row = {"texts": ["x"], "right": [True], "whole": [False], "own": 0.3, "seconds": 2.0}
+    assert one.perplexity is None
+    one.take({**row, "nats": 4.0, "tokens": 2})
+    one.take({**row, "nats": 2.0, "tokens": 4})
+    assert one.perplexity == pytest.approx(2.718281828) and (one.accuracy, one.whole, one.damage) == (1.0, 0.0, 0.3)
+    one.take({**row, "nats": None, "tokens": 4})
+    assert one.perplexity is None and one.seconds == 6.0
 
 
 def test_nothing_that_can_be_done_is_told(bench: Bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -1,0 +1,132 @@
+"""What candidates are tried on: the base, loaded once, what candidates are made of, and what they are asked.
+
+Every candidate is hung on the same model as hooks, and taken off again. Where no dtype is asked for, the model runs in the
+one that is fastest here.
+"""
+
+import warnings
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from ..edits.applied import applied
+from ..edits.calibration import Calibration
+from ..edits.carriers import Carried, carried
+from ..edits.request import Request
+from ..errors import MonoglotWarning
+from ..live.fast import fastest
+from ..live.load import load_model
+from ..live.log_loss import measure
+from ..live.logits import Variant
+from ..live.modules import activation_modules
+from ..models.hf import load_tokenizer
+from ..models.target import Target
+from ..neurons import neurons as neurons_file
+from ..neurons.find import find
+from ..neurons.neurons import Neurons
+from ..statistics.statistics import Statistics
+from ..statistics.vocabulary import Vocabulary
+from ..text.corpus import Text
+from ..text.prompts import Prompts, passages
+from .answers import Answers, judged
+from .kinds import Candidate
+from .off import unseen
+from .quality import Quality, quality
+
+TOKENS = 24  # an answer
+OWN_TOKENS = 256  # of the language's own text
+REAL = 8  # texts
+
+
+@dataclass
+class Bench:
+    """The base, what candidates are made of, and what they are asked.
+
+    `vocabulary` is None where the model's tokens cannot be moved, `calibration` where constants need none.
+    """
+
+    target: Target
+    statistics: Statistics
+    calibration: Calibration | None
+    vocabulary: Vocabulary | None
+    texts: Mapping[str, Text]
+    request: Request
+    prompts: Prompts
+    after: int
+    device: str = "auto"
+    dtype: str = "auto"
+    sets: dict[float, Neurons] = field(default_factory=dict)
+
+    @property
+    def language(self) -> str:
+        return self.request.activate[0]
+
+    @cached_property
+    def runs_in(self) -> str:
+        """The dtype that the model runs in: the one that answers come fastest in."""
+        return fastest(self.target.source.folder, self.device, self.dtype)
+
+    @cached_property
+    def model(self) -> Any:
+        return load_model(self.target.source.folder, device=self.device, dtype=self.runs_in)
+
+    @cached_property
+    def modules(self) -> list[Any]:
+        return activation_modules(self.model, self.target.feed_forward.family)
+
+    @cached_property
+    def tokenizer(self) -> Any:
+        return load_tokenizer(self.target.source.folder)
+
+    @cached_property
+    def real(self) -> Quality:
+        return quality(self.model, self.tokenizer, passages(self.language)[:REAL], tokens=TOKENS)
+
+    @cached_property
+    def own_text(self) -> Any:
+        packed, _ = unseen(self.target, {self.language: self.texts[self.language]}, self.after, tokens=OWN_TOKENS)
+        return packed
+
+    @cached_property
+    def base(self) -> float:
+        return measure([Variant("base", self.model)], self.own_text).log_loss["base"][self.language]
+
+    def neurons(self, candidate: Candidate) -> Neurons:
+        """Return the neurons of a candidate's rate."""
+        if candidate.rate is None:
+            return neurons_file.NONE
+        if candidate.rate not in self.sets:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", MonoglotWarning)  # of a language without neurons at some rate
+                self.sets[candidate.rate] = find(self.statistics, rate=candidate.rate)
+        return self.sets[candidate.rate]
+
+    def ask(self, candidate: Candidate) -> Request:
+        """Return what was requested, done as the candidate does it."""
+        return candidate.request(self.request, self.target.feed_forward.layers)
+
+    def carried(self, candidate: Candidate) -> Carried:
+        """Return what the candidate does. Raises MonoglotError where it can't be done to this model."""
+        request, neurons = self.ask(candidate), self.neurons(candidate)
+        counted = self.vocabulary.languages if self.vocabulary else ()
+        recipe = request.recipe(self.target, neurons.languages, candidate.strength, counted=counted)
+        return carried(self.target, recipe, neurons, self.calibration, self.vocabulary)
+
+    def hooked(self, what: Carried) -> AbstractContextManager[None]:
+        """Put it on the base, exactly as it is asked for."""
+        tokens = what.tokens
+        moved = tokens.asked or tokens.redirection if tokens else None
+        one_table = tokens is not None and tokens.one_table and tokens.asked is None
+        head = self.model.get_output_embeddings() if one_table else None
+        return applied(self.model, self.target, self.modules, what.plan, moved, head=head, vectors=what.vectors)
+
+    def asked(self, first: int, last: int) -> list[str]:
+        """Return the prompts number `first` to `last` of each other language."""
+        others = [own for code, own in self.prompts.items() if code != self.language]
+        return [prompt for at in range(first, last) for own in others for prompt in own[at : at + 1]]
+
+    def judged(self, texts: Sequence[str], real: float | None) -> Answers:
+        """Judge answers, `real` being the perplexity of real text."""
+        return judged(self.model, self.tokenizer, texts, [self.language], real)
