@@ -4,7 +4,8 @@ what it says, and nothing stays beside it.
     PYTHONPATH=tests python -m scripts.kills [--times 100] [--seed 0] [bake|export|verify …]
 
 Each run is killed after a random part of the time that it takes undisturbed; every second one replaces a checkpoint. The
-looks at OUT are of this script's own: hashes of files against the manifest, read as plain JSON.
+looks at OUT are of this script's own: hashes of files against the manifest, read as plain JSON, and weights against those of
+a run that nobody disturbed.
 """
 
 import argparse
@@ -48,8 +49,16 @@ def killed(command: list[str], after: float) -> bool:
     return False
 
 
-def problems(out: Path, language: str, *, again: bool) -> list[Problem]:
-    """What is wrong with a checkpoint, which edits one of two languages. After `again` it must be there, and nothing else."""
+def weights_of(out: Path) -> dict[str, str]:
+    """The sha256 of each shard of a checkpoint."""
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(out.glob("*.safetensors"))}
+
+
+def problems(out: Path, language: str, undisturbed: dict[str, dict[str, str]], *, again: bool) -> list[Problem]:
+    """What is wrong with a checkpoint, which edits one of two languages. After `again` it must be there, and nothing else.
+
+    `undisturbed`: the weights of each language as a run writes them that is not killed.
+    """
     found: list[Problem] = []
     if not out.exists():
         return ["OUT is absent after the second run"] if again else []
@@ -59,7 +68,11 @@ def problems(out: Path, language: str, *, again: bool) -> list[Problem]:
         right = path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == entry["sha256"]
         if not right and (again or name != "README.md"):  # card and manifest are finished together by the next run
             found.append(f"{name} is not what the manifest lists")
+    if weights_of(out) not in undisturbed.values():
+        found.append("the weights are not those of an undisturbed run")
     if again:
+        if weights_of(out) != undisturbed[language]:
+            found.append(f"the weights are not those without {language}")
         if record["recipe"]["edits"][0]["language"] != language:
             found.append("OUT is another language's")
         extra = {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
@@ -69,13 +82,21 @@ def problems(out: Path, language: str, *, again: bool) -> list[Problem]:
     return found
 
 
-def prepare(folder: Path) -> None:
-    """Texts in three languages, and the neurons that `bake` needs."""
+def prepare(folder: Path) -> dict[str, dict[str, str]]:
+    """Texts in three languages, and the neurons that `bake` needs; gives the weights of undisturbed runs, by language.
+
+    At the end OUT is the one without Chinese.
+    """
     (folder / "texts").mkdir()
     for language in ("en", "fr", "zh"):
         shutil.copy(embedded.MODEL.parent / "texts" / f"{language}.txt", folder / "texts")
-    finish(command_of("export", folder, "zh", force=False))
+    undisturbed = {}
+    for language in ("fr", "zh"):
+        finish(command_of("export", folder, language, force=True))
+        undisturbed[language] = weights_of(folder / "OUT")
+    assert undisturbed["fr"] != undisturbed["zh"]
     shutil.copy(folder / "OUT.work" / "neurons.json", folder)
+    return undisturbed
 
 
 def command_of(kind: str, folder: Path, language: str, *, force: bool) -> list[str]:
@@ -91,7 +112,7 @@ def command_of(kind: str, folder: Path, language: str, *, force: bool) -> list[s
 
 
 def round_of(
-    kind: str, folder: Path, number: int, seconds: float, chance: random.Random
+    kind: str, folder: Path, number: int, seconds: float, chance: random.Random, undisturbed: dict[str, dict[str, str]]
 ) -> tuple[bool, float, list[Problem]]:
     """Kill one run and make the same once more; whether it was killed in time, how long the second took, what was wrong."""
     out, language = folder / "OUT", "zh" if kind == "verify" or number % 4 < 2 else "fr"
@@ -101,7 +122,7 @@ def round_of(
     if kind == "export" and number % 3 == 0:
         shutil.rmtree(folder / "OUT.work", ignore_errors=True)
     in_time = killed(command_of(kind, folder, language, force=force), seconds * chance.uniform(0.2, 1.05))
-    found = problems(out, language, again=False)
+    found = problems(out, language, undisturbed, again=False)
     force = force or out.exists()
     began = time.monotonic()
     done = subprocess.run(command_of(kind, folder, language, force=force), capture_output=True, text=True)
@@ -110,7 +131,7 @@ def round_of(
         found.append(f"the second run failed: {done.stderr.strip().splitlines()[-1:]}")
     elif kind == "verify" and "README.md" in done.stderr:
         found.append("the card counts as a person's")
-    return in_time, took, found + problems(out, language, again=True)
+    return in_time, took, found + problems(out, language, undisturbed, again=True)
 
 
 def main() -> None:
@@ -124,11 +145,11 @@ def main() -> None:
         chance = random.Random(asked.seed)
         with tempfile.TemporaryDirectory() as scratch:
             folder = Path(scratch)
-            prepare(folder)
+            undisturbed = prepare(folder)
             seconds = finish(command_of(kind, folder, "zh", force=kind != "verify"))
             rounds: list[tuple[bool, list[Problem]]] = []
             for number in range(asked.times):
-                in_time, seconds, found = round_of(kind, folder, number, seconds, chance)
+                in_time, seconds, found = round_of(kind, folder, number, seconds, chance, undisturbed)
                 rounds.append((in_time, found))
         for number, (_, found) in enumerate(rounds):
             for problem in found:
