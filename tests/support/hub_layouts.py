@@ -62,10 +62,6 @@ def transposed(tensors: Tensors) -> Tensors:
     return {name: tensor.mT.contiguous() if ".mlp.experts." in name else tensor for name, tensor in tensors.items()}
 
 
-def renamed(old: str, new: str) -> Change:
-    return lambda tensors: {name.replace(old, new): tensor for name, tensor in tensors.items()}
-
-
 def behind_the_last(tensors: Tensors) -> Tensors:
     """A layer that drafts tokens, numbered as if it were a decoder layer (DeepSeek V3, GLM-4.5)."""
     start, last = next((name.partition("layers.")[0], 2) for name in tensors if "layers.2.mlp." in name)
@@ -139,10 +135,9 @@ LAYOUTS: dict[str, Layout] = {
     "jamba": of("jamba", "feed_forward.experts.{e}.down_proj.weight", "feed_forward.down_proj.weight"),
     "nemotron_h": of("nemotron_h", "mixer.experts.{e}.down_proj.weight", "mixer.down_proj.weight",
                      "mixer.shared_experts.down_proj.weight", start="backbone.layers.{l}."),
-    # … in a wrapper; transformers saves Kimi's layers as `blocks`, which no file has
+    # … in a wrapper
     "glm4v_moe_text": of("glm4v_moe", EACH, DOWN, "mlp.shared_experts.down_proj.weight", start=WRAPPED),
-    "kimi_k25": of("kimi_k25", EACH, DOWN, "mlp.shared_experts.down_proj.weight",
-                   renamed("language_model.model.blocks.", "language_model.model.layers."), start=OLD),
+    "kimi_k25": of("kimi_k25", EACH, DOWN, "mlp.shared_experts.down_proj.weight", start=OLD),
     # all in one tensor, (out, in)
     "qwen3_5_moe": of("qwen3_5_moe", STACK, "", "mlp.shared_expert.down_proj.weight", stacked, drafts("mtp.layers.0."),
                       start=WRAPPED),

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from monoglot.editor.edits.calibration import Calibration, LayerError
 from monoglot.editor.edits.recipe import Edit, Recipe
@@ -380,9 +382,23 @@ def save_model(
             elif ".alpha_" in name:  # learned in each layer's activation function
                 parameter.copy_((parameter + torch.rand(parameter.shape)).bfloat16())  # transformers 4 holds no more
     model.to(getattr(torch, dtype)).save_pretrained(folder, max_shard_size="8KB" if shards else "5GB")
+    if model_type == "kimi_k25":  # transformers calls its decoder's layers as its tower's, which no published file does
+        rename(folder, "language_model.model.blocks.", "language_model.model.layers.")
     if tokenizer:
         save_tokenizer(folder)
     return folder
+
+
+def rename(folder: Path, start: str, to: str) -> None:
+    """Give the tensors of a checkpoint whose names begin with `start` names that begin with `to`."""
+    for file in folder.glob("*.safetensors"):
+        with safe_open(file, framework="pt") as opened:
+            metadata = opened.metadata()
+        named = {to + name[len(start) :] if name.startswith(start) else name: one for name, one in load_file(file).items()}
+        save_file(named, file, metadata=metadata)
+    index = folder / "model.safetensors.index.json"
+    if index.exists():
+        index.write_text(index.read_text(encoding="utf-8").replace(f'"{start}', f'"{to}'), encoding="utf-8")
 
 
 def save_corpus(folder: Path, *, repeats: int = 60) -> Path:
