@@ -394,7 +394,9 @@ def rename(folder: Path, start: str, to: str) -> None:
     for file in folder.glob("*.safetensors"):
         with safe_open(file, framework="pt") as opened:
             metadata = opened.metadata()
-        named = {to + name[len(start) :] if name.startswith(start) else name: one for name, one in load_file(file).items()}
+        named = {
+            to + name[len(start) :] if name.startswith(start) else name: one for name, one in load_file(file).items()
+        }
         save_file(named, file, metadata=metadata)
     index = folder / "model.safetensors.index.json"
     if index.exists():
