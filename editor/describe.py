@@ -20,7 +20,7 @@ from .edits import silence as silence_file
 from .edits.carriers import choose, has_biases, ignored_biases, refusals
 from .edits.experts import refusal
 from .edits.manifest import compare_files, recipe_record
-from .edits.recipe import CONSTANT_OPS, OPS
+from .edits.recipe import CONSTANT_OPS, NEURON_OPS, OPS, REDIRECT, VECTOR
 from .errors import CheckpointError, ModelError
 from .files.checkpoint import Checkpoint, parse_json, read_checkpoint, read_config, read_shard
 from .files.companions import ADAPTER_WEIGHTS, check_no_adapter
@@ -30,6 +30,7 @@ from .files.kinds import FILE, kind
 from .gguf import converted as converted_file
 from .gguf.describe import of_gguf
 from .models.activations import function_name, functions
+from .models.embedding import table_of
 from .models.families import text_config
 from .models.feed_forward import FeedForward
 from .models.outline import outlined
@@ -212,8 +213,8 @@ def _network(target: Target) -> dict[str, Any]:
         "editable": True,
         "quantised": target.quantised,
         "operations": _operations(target, constants),
-        "carriers": refused if not target.quantised else dict.fromkeys(refused, "weights are quantised"),
-        "carrier": choose("auto", target) if None in refused.values() and not target.quantised else None,
+        "carriers": refused,
+        "carrier": choose("auto", target) if None in refused.values() else None,
     }
 
 
@@ -221,7 +222,10 @@ def _operations(target: Target, constants: str | None) -> dict[str, str | None]:
     """Each operation, and why it can't be done (None: it can)."""
     found = {op: constants if op in CONSTANT_OPS else None for op in OPS}
     if target.quantised:
-        found |= {op: f"weights are quantised ({target.quantised})" for op in OPS if op != "deactivate"}
+        found |= {op: f"weights are quantised ({target.quantised})" for op in NEURON_OPS if op != "deactivate"}
+        if not table_of(target):
+            why = "its table of token embeddings is not stored as floats"
+            found |= {REDIRECT: why} if has_biases(target) else {REDIRECT: why, VECTOR: f"{why}, and it has no biases"}
     return found
 
 

@@ -144,12 +144,22 @@ def network(found: dict[str, Any]) -> Lines:
     )
     if refused := {op: why for op, why in found["operations"].items() if why}:
         yield "", f"not {', '.join(refused)}: {next(iter(refused.values()))}"
+        if found["quantised"] and "vector" in able:
+            yield "vectors", "at the embedding" * ("redirect" in able) + after_layers(found)
         return
     first = "constants of"
     for name, why in found["carriers"].items():
         chosen = ", what auto takes" if name == found["carrier"] else ""
         yield first, f"{name:<10} " + (f"no: {why}" if why else f"yes, {EXACT[name]}{chosen}")
         first = "pin, add, shift" if first == "constants of" else ""
+
+
+def after_layers(found: dict[str, Any]) -> str:
+    """Say whether vectors can be added after the layers of a quantised model, as the end of a line."""
+    begin = ", and " if "redirect" in [op for op, why in found["operations"].items() if not why] else ""
+    if found["carrier"]:
+        return f"{begin}after a layer{', in its bias' if found['biases'] else ' that is not quantised'}"
+    return f"; not after a layer: {found['carriers']['calibrated']}"
 
 
 def _edit(data: dict[str, Any]) -> "Edit":

@@ -16,6 +16,7 @@ from ..errors import ModelError, RecipeError
 from ..files.checkpoint import Tensor
 from ..files.packed import Edits, Matrix, Run, is_packed, plain_matrix, write
 from ..models.activations import functions
+from ..models.embedding import table_of
 from ..models.target import Target
 from .plan import LayerPlan
 from .tensor_edits import Editing, Int64, Rounding, TensorEdit
@@ -58,12 +59,25 @@ def is_packed_layer(target: Target, number: int) -> bool:
 
 def refuse_others(target: Target, layers: tuple[LayerPlan, ...]) -> None:
     """Raise RecipeError when something else than deactivation is asked of a quantised layer."""
+    table = "; or take redirect, or vector at the embedding, which edit its table of token embeddings alone"
     for number, layer in enumerate(layers):
         if len(layer.freed) < len(layer.neurons) and is_packed_layer(target, number):
             raise RecipeError(
                 f"the weights of {target.source.name}'s feed-forward networks are quantised ({target.quantised}): "
-                f"{ONLY_DEACTIVATE}; or activate by what lives in tensors that are not quantised, as token embeddings."
+                f"{ONLY_DEACTIVATE}{table if table_of(target) else ''}."
             )
+
+
+def refuse_slot(target: Target, block: int) -> None:
+    """Raise RecipeError when a neuron of a quantised layer would have to hold what is added after it."""
+    if is_packed_layer(target, block):
+        layer = target.feed_forward.located[block].block.layer
+        offered = ", or at the embedding" if table_of(target) else ""
+        raise RecipeError(
+            f"the weights of layer {layer} of {target.source.name} are quantised ({target.quantised}) and it has no bias at "
+            "its output, so nothing there can hold a vector exactly. Add it after a layer that is not "
+            f"quantised{offered}; or bake it into the model that was quantised, then quantise the result."
+        )
 
 
 def of_packed_layer(layer: LayerPlan, target: Target, number: int) -> dict[str, ByteEdit]:

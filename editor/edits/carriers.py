@@ -30,7 +30,7 @@ from ..models.families import text_config, uncarried
 from ..models.target import Target, about_sampled
 from ..neurons.neurons import Neurons
 from ..statistics.vocabulary import Vocabulary
-from .byte_edits import refuse_others
+from .byte_edits import is_packed_layer, refuse_others
 from .calibration import Calibration, LayerError
 from .experts import check_experts
 from .layer_vector import LayerVector
@@ -313,6 +313,8 @@ def choose(carrier: str, target: Target) -> str:
     found = refusals(target)
     if found[carrier]:
         possible = [name for name, why in found.items() if not why]
+        if not possible:
+            raise RecipeError(f"{target.source.name} can hold no constants by {carrier}: {found[carrier]}.")
         raise RecipeError(
             f"{target.source.name} cannot carry constants by {carrier}: {found[carrier]}. It can by {', '.join(possible)}: "
             f"`carrier` {possible[0]}."
@@ -329,6 +331,15 @@ def refusals(target: Target) -> dict[str, str | None]:
     if target.feed_forward.mixture:
         why = "a mixture of experts holds constants in its own biases alone"
         return {"native": None, **dict.fromkeys(("flag", "llama", "calibrated"), why)}
+    if target.quantised:
+        why = "its weights are quantised"
+        packed = all(is_packed_layer(target, number) for number in range(len(target.feed_forward.located)))
+        return {
+            "native": None if biased else "its feed-forward layers have no biases",
+            "flag": f"{why}, and their kernels are not known to take biases that were not there",
+            "llama": f"{why}, and their rows can't be told apart by name",
+            "calibrated": f"{why}, so no neuron can be made to hold one exactly" if packed else None,
+        }
     return {
         "native": None if biased else "its feed-forward layers have no biases",
         "flag": (

@@ -24,6 +24,7 @@ from ..models.residual import Route, route_of
 from ..models.target import Target
 from ..neurons.neurons import Neurons
 from ..statistics.vocabulary import Vocabulary
+from .byte_edits import refuse_slot
 from .layer_vector import LayerVector
 from .plan import Plan
 from .recipe import EMBEDDING, VECTOR, Edit, Recipe
@@ -91,6 +92,7 @@ def _reading(
             f"{edit.language} and {edit.to} have the same centre after layer {layer}. Is it the same text twice?"
         )
     block, tensors = _block(target, layer)
+    refuse_slot(target, block)
     slot = _slot(tensors, block, plan, neurons, slots)
     activated = float(functions(target)[block](np.array([reader.level]))[0])
     return LayerVector(
@@ -145,6 +147,7 @@ def _carried(
         added, gain = _behind(target, tensors, norm, layer, value, route, vocabulary)
     slot = None
     if not (biased or tensors.has(tensors.out_bias)):
+        refuse_slot(target, block)
         slot = _slot(tensors, block, plan, neurons)
     return LayerVector(layer, block, value, added, slot, norm, route.offset, gain)
 

@@ -255,6 +255,14 @@ def dequantised(module: Any) -> Any:
         return module.weight.data.float() * module.weight.SCB[:, None] / 127
     if name == "HQQLinear":
         return module.dequantize()
+    if getattr(module, "quantization_scheme", None) is not None:
+        import copy
+
+        from compressed_tensors.compressors import decompress_module
+
+        own = copy.deepcopy(module)
+        decompress_module(own)
+        return own.weight.data
     if hasattr(
         module, "dequantize_weight"
     ):  # gptqmodel, (inputs, outputs), from scales that it has rounded to bfloat16

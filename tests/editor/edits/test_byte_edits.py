@@ -2,30 +2,37 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from support import packed_models
-from support.packed_models import LAYERS, WIDTH, changed_bytes
+from support.packed_models import HIDDEN, LAYERS, WIDTH, changed_bytes
+from support.redirected import REDIRECTS, TEXTS, vocabulary_of
 
 from monoglot.editor import describe
 from monoglot.editor.edits import manifest
 from monoglot.editor.edits.bake import Baked, bake
-from monoglot.editor.edits.hooks import steered
+from monoglot.editor.edits.hooks import redirected, steered
 from monoglot.editor.edits.recipe import Edit, Recipe
+from monoglot.editor.edits.redirect import redirection
 from monoglot.editor.errors import MonoglotError, RecipeError
 from monoglot.editor.files import streams
 from monoglot.editor.files.checkpoint import read_checkpoint
 from monoglot.editor.live.load import load_model
-from monoglot.editor.live.modules import activation_modules
+from monoglot.editor.live.modules import activation_modules, layer_modules
+from monoglot.editor.models.embedding import open_embedding
 from monoglot.editor.models.source import resolve
 from monoglot.editor.models.target import Target, open_target
-from monoglot.editor.neurons.neurons import Neurons
+from monoglot.editor.neurons.neurons import NONE, Neurons
 from monoglot.editor.proof.bytes import verify_bytes
 from monoglot.editor.proof.rebuild import open_base, rebuild
+from monoglot.editor.statistics.residual import Residual
+from monoglot.editor.statistics.vocabulary import Vocabulary
 
 OFF = [[0, 3, 4, 77, 127], [5, 64, 65]]
 IDS = torch.tensor([[5, 17, 200, 3, 42, 99, 250, 11], [9, 9, 120, 77, 31, 2, 66, 280]])
@@ -171,8 +178,101 @@ def test_what_inspect_says(tmp_path: Path) -> None:
     found = describe.of_model(resolve(str(packed)))
     form = "compressed-tensors float-quantized (8 bits, a scale for each row)"
     assert found["editable"] and found["quantised"] == form and (found["layers"], found["width"]) == (LAYERS, WIDTH)
-    assert [op for op, why in found["operations"].items() if not why] == ["deactivate"]
+    assert [op for op, why in found["operations"].items() if not why] == ["deactivate", "redirect", "vector"]
     assert form in found["operations"]["pin"]
+    assert [name for name, why in found["carriers"].items() if not why] == ["native"] == [found["carrier"]]
+
+
+@pytest.mark.parametrize("name", ["gptq-4", "fp8-blocks", "bnb-nf4", "mlx-4"])
+@pytest.mark.parametrize("model_type", ["phi3", "gpt_neox"])
+def test_what_inspect_offers_works(tmp_path: Path, name: str, model_type: str) -> None:
+    """Token embeddings are plain tensors: their rows are moved, and nothing else."""
+    packed, _ = packed_models.save(tmp_path, name, model_type)
+    target = target_of(packed)
+    found = describe.of_model(resolve(str(packed)))["operations"]
+    assert found["redirect"] is None and found["vector"] is None
+    table = open_embedding(target).tensor.name
+    vocabulary = vocabulary_of(target)
+    weight = load_model(packed).get_input_embeddings().weight.detach()
+    english, french, chinese = (weight[torch.from_numpy(TEXTS[each])].mean(0) for each in ("en", "fr", "zh"))
+    vector = Edit("fr", "vector", 2.0, point="embedding")
+    for number, edits in enumerate((REDIRECTS, (vector,))):
+        out = tmp_path / f"out{number}"
+        bake(target, NONE, Recipe(target.base, edits), out, vocabulary=vocabulary)
+        assert set(changed_bytes(packed, out)) == {table}
+        assert not verify_bytes(out, target, NONE).problems
+        base = load_model(packed)
+        plain = logits(base)
+        if edits == REDIRECTS:
+            with redirected(base.get_input_embeddings(), redirection(edits, vocabulary)):
+                hooked = logits(base)
+        else:
+            value = 2 * (french - (english + chinese) / 2)
+            base.get_input_embeddings().register_forward_hook(lambda _, __, made, value=value: made + value)
+            hooked = logits(base)
+        torch.testing.assert_close(logits(load_model(out)), hooked, rtol=1e-5, atol=1e-4)
+        assert (hooked - plain).abs().max() > 1e-2
+
+
+def with_means(target: Target) -> Vocabulary:
+    """Counts of tokens, and means of a residual stream that no one recorded."""
+    centres = np.random.default_rng(3).normal(0, 0.3, (3, LAYERS, HIDDEN)).astype(np.float32)
+    return replace(vocabulary_of(target), residual=Residual(centres, np.array([0.5, 0.8])))
+
+
+@pytest.mark.parametrize(("name", "model_type"), [("gptq-4", "llama"), ("bnb-nf4", "gpt_neox")])
+def test_a_vector_after_a_layer_lives_in_its_bias(tmp_path: Path, name: str, model_type: str) -> None:
+    packed, _ = packed_models.save(tmp_path, name, model_type)
+    target = target_of(packed)
+    vocabulary = with_means(target)
+    edit = Edit("fr", "vector", 1.5, point=1)
+    bake(target, NONE, Recipe(target.base, (edit,)), tmp_path / "out", vocabulary=vocabulary)
+    out = target.feed_forward.located[1].network.out
+    assert set(changed_bytes(packed, tmp_path / "out")) == {target.feed_forward.name(out, 1, "bias")}
+    assert not verify_bytes(tmp_path / "out", target, NONE).problems
+    assert vocabulary.residual is not None
+    value = torch.from_numpy(1.5 * vocabulary.residual.vector(vocabulary.languages.index("fr"), 1)).float()
+    base = load_model(packed)
+    plain = logits(base)
+    layer = layer_modules(base, target.feed_forward.family)[1]
+    layer.register_forward_hook(
+        lambda _, __, made: (made[0] + value, *made[1:]) if isinstance(made, tuple) else made + value
+    )
+    torch.testing.assert_close(logits(load_model(tmp_path / "out")), logits(base), rtol=1e-5, atol=1e-4)
+    assert (logits(base) - plain).abs().max() > 1e-2
+
+
+@pytest.mark.parametrize(
+    ("carrier", "reason"),
+    [
+        ("auto", "layer 1 .* quantised .* has no bias at its output, so nothing there can hold a vector exactly"),
+        ("flag", "can hold no constants by flag: its weights are quantised"),
+        ("llama", "can hold no constants by llama: its weights are quantised"),
+        ("calibrated", "can hold no constants by calibrated: its weights are quantised"),
+    ],
+)
+@pytest.mark.parametrize("name", ["awq", "fp8-blocks"])
+def test_a_quantised_neuron_holds_no_vector(tmp_path: Path, name: str, carrier: str, reason: str) -> None:
+    packed, _ = packed_models.save(tmp_path, name, "phi3")
+    target = target_of(packed)
+    asked = Recipe(target.base, (Edit("fr", "vector", 1.5, point=1),), carrier=carrier)
+    with pytest.raises(RecipeError, match=reason):
+        bake(target, NONE, asked, tmp_path / "out", vocabulary=with_means(target))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_table_of_codes_is_offered_for_nothing(tmp_path: Path) -> None:
+    packed, _ = packed_models.save(tmp_path, "gptq-4", "phi3")
+    shard = packed / "model.safetensors"
+    tensors = load_file(shard)
+    tensors["model.embed_tokens.weight"] = tensors["model.embed_tokens.weight"].to(torch.int8)
+    save_file(tensors, shard, {"format": "pt"})
+    found = describe.of_model(resolve(str(packed)))["operations"]
+    assert [op for op, why in found.items() if not why] == ["deactivate"]
+    assert "table of token embeddings is not stored as floats" in found["redirect"]
+    target = target_of(packed)
+    with pytest.raises(RecipeError, match=r"then quantise the result\.$"):
+        bake(target, neurons(), recipe(target, "pin", **CONSTANT), tmp_path / "out")
 
 
 def test_a_config_that_is_of_another_model(tmp_path: Path) -> None:
