@@ -23,8 +23,9 @@ from ..editor.models.identity import shape_in_words
 from ..editor.text import languages
 from .figures import draw as figures
 from .metadata import metadata, results
-from .words import adapters, runtimes, sections, tables, wording
+from .words import adapters, changes, generated, runtimes, sections, wording
 from .words.foreign import cell, code, fenced, line
+from .words.table import grid
 
 TAGS = ["monoglot", "lape"]
 ON_CARD = (
@@ -147,7 +148,7 @@ def context(manifest: Manifest, recipe: str, method: dict[str, Any]) -> dict[str
         "proved": runtimes.proved(manifest),
         "known": runtimes.known(runtimes.carrier(manifest)),
         "prompt": PROMPTS[others[0]] if others else "…",
-        "edits": tables.edits(manifest),
+        "edits": changes.edits(manifest),
         "off": bool(off),
         "weak": [
             code for code, kept in manifest.kept.items() if kept > manifest.edited[code] and not manifest.candidates
@@ -161,20 +162,20 @@ def context(manifest: Manifest, recipe: str, method: dict[str, Any]) -> dict[str
         "silence_note": wording.silence_note(manifest),
         "silenced": bool(manifest.silenced),
         "read_as_before": manifest.recipe.untie or not manifest.floor,
-        "leaks": tables.leaks(evaluation["leaks"]) if evaluation.get("leaks") else [],
+        "leaks": generated.leaks(evaluation["leaks"]) if evaluation.get("leaks") else [],
         "control": wording.control(manifest),
         "carrier": cell(wording.carrier(manifest)),
-        "calibration": tables.calibration(manifest.carrier),
-        "answers": tables.answers(evaluation["activated"]) if evaluation.get("activated") else [],
-        "overall": tables.overall(manifest.measures.get("activated") or {}),
-        "wanted": cell(tables.wanted(manifest.measures.get("activated") or {})),
+        "calibration": changes.calibration(manifest.carrier),
+        "answers": generated.answers(evaluation["activated"]) if evaluation.get("activated") else [],
+        "overall": generated.overall(manifest.measures.get("activated") or {}),
+        "wanted": cell(generated.wanted(manifest.measures.get("activated") or {})),
         "drawn": bool((manifest.measures.get("activated") or {}).get("temperature")),
-        "answered_by": cell(tables.answered_by(manifest.measures.get("activated") or {})),
-        "strength": tables.strength(strength) if strength else [],
+        "answered_by": cell(generated.answered_by(manifest.measures.get("activated") or {})),
+        "strength": generated.strength(strength) if strength else [],
         "strength_figure": picture(found["strength"], manifest.files) if strength else "",
         "samples": _samples(manifest),
         "kept_answers": [
-            (found[name], tables.answers(evaluation[name])[0], cell(tables.answered_by(evaluation[name])))
+            (found[name], generated.answers(evaluation[name])[0], cell(generated.answered_by(evaluation[name])))
             for name in ("same_language", "asked")
             if name in found
         ],
@@ -186,10 +187,10 @@ def context(manifest: Manifest, recipe: str, method: dict[str, Any]) -> dict[str
         "recipe": fenced(recipe, "yaml"),
         "verified": manifest.certificate is not None,
         "verdicts": [verdict.markdown() for verdict in verdicts],
-        "effect": tables.effect(manifest.certificate),
+        "effect": changes.effect(manifest.certificate),
         "version": manifest.monoglot,
         **_base(manifest),
-        "grid": tables.grid,
+        "grid": grid,
         "cell": cell,
         "line": line,
     }

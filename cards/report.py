@@ -26,10 +26,10 @@ from ..editor.text.foreign import printable
 from ..editor.version import VERSION
 from .figures import draw as figures
 from .figures.canvas import THEMES, available
-from .words import tables, wording
+from .words import changes, wording
 from .words.foreign import cell, fenced
 from .words.sections import Section, sections
-from .words.tables import Table
+from .words.table import Table, grid, with_title
 from .words.wording import Verdict
 
 GENERATOR = '<meta name="generator" content="monoglot '
@@ -111,11 +111,11 @@ def _of_checkpoint(folder: Path, manifest: Manifest) -> Report:
         manifest.shown,
         manifest.strength,
         {key: data.get(key) for key in SAID},
-        edits=tables.edits(manifest),
+        edits=changes.edits(manifest),
         recipe=recipe.to_yaml(replace(manifest.recipe, base=base.identity)),
-        calibration=next(iter(tables.calibration(manifest.carrier)), None),
+        calibration=next(iter(changes.calibration(manifest.carrier)), None),
         verdicts=tuple(wording.verdicts(manifest.certificate)),
-        effect=next(iter(tables.effect(manifest.certificate)), None),
+        effect=next(iter(changes.effect(manifest.certificate)), None),
     )
 
 
@@ -213,14 +213,14 @@ def markdown(report: Report) -> str:
     blocks = [f"# {cell(report.title)}", cell(report.summary)]
     blocks += ["\n".join(f"- {name}: {cell(fact)}" for name, fact in report.facts.items())]
     if report.edits:
-        blocks += ["## What was changed", tables.grid(report.edits), fenced(report.recipe, "yaml")]
+        blocks += ["## What was changed", grid(report.edits), fenced(report.recipe, "yaml")]
     if report.verdicts or report.effect:
         blocks.append("## What was proved")
         blocks += [one.markdown() for one in report.verdicts]
     if report.effect:
-        blocks.append(tables.markdown(report.effect))
+        blocks.append(with_title(report.effect))
     for section in report.sections:
-        blocks += [f"## {section.title}", cell(section.words), *map(tables.markdown, section.tables)]
+        blocks += [f"## {section.title}", cell(section.words), *map(with_title, section.tables)]
         for sample in report.samples.get(section.name, ()):
             answers = "\n".join(f"- {who}: {cell(text)}" for who, text in sample.answers.items())
             blocks += [f"{cell(sample.language)}: {cell(sample.prompt)}", answers]

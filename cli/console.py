@@ -10,7 +10,7 @@ from ..editor.text.foreign import printable
 from .terminal import say, say_json
 
 if TYPE_CHECKING:
-    from ..cards.words.tables import Table
+    from ..cards.words.table import Table
     from ..editor.progress import Listener, Progress
 
 

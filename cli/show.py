@@ -7,7 +7,7 @@ from .console import answer, note, print_tables, table
 from .terminal import say
 
 if TYPE_CHECKING:
-    from ..cards.words.tables import Edited
+    from ..cards.words.changes import Edited
     from ..editor.edits.bake import Baked
     from ..editor.edits.manifest import Carrier
 
@@ -57,7 +57,7 @@ def show_baked(baked: "Baked", as_json: bool) -> None:
 
 def show_edits(name: str, manifest: "Edited") -> None:
     """Show what was done to which language."""
-    from ..cards.words.tables import amounts, scripts
+    from ..cards.words.changes import amounts, scripts
     from ..cards.words.wording import operation
 
     rows = [(edit.language, operation(edit), *amounts(manifest, edit)) for edit in manifest.recipe.edits]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..words.amounts import NONE, change, count, number, or_dash, share
-from ..words.tables import KEPT, RANDOM
+from ..words.generated import KEPT, RANDOM
 from .canvas import MARGIN, SMALL, TEXT, WIDTH, Look, label, new_axes, new_figure, pixels
 from .colours import ramp_of, readable
 

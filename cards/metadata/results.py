@@ -8,7 +8,7 @@ from ...editor.edits.manifest import Manifest
 from ...editor.text import languages
 from ..words import wording
 from ..words.amounts import number
-from ..words.tables import wanted
+from ..words.generated import wanted
 
 ASKED = {
     "activated": "",

@@ -10,7 +10,7 @@ from typing import Any
 from ...editor import embedded
 from ...editor.edits.manifest import Manifest
 from ...editor.runtimes import capabilities
-from .tables import Table
+from .table import Table
 
 SAME = "Any runtime that loads the base loads it in the same way"
 RUNTIMES = {

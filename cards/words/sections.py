@@ -4,8 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from . import tables
-from .tables import Table, dominance, wanted
+from . import generated, tables
+from .generated import wanted
+from .table import Table
+from .tables import dominance
 
 
 @dataclass(frozen=True)
@@ -121,7 +123,7 @@ def _alt(name: str, found: Mapping[str, Any]) -> str:
         what = f"Heat map: change of log-loss on text in {columns} (columns) with the neurons of {rows} switched off (rows)."
         return f"{what} {dominance(found)}".strip()
     if name == "deactivate_each":
-        rows = ", ".join(code for code in found["rows"] if code not in tables.KEPT)
+        rows = ", ".join(code for code in found["rows"] if code not in generated.KEPT)
         what = "Heat map: share of answers in the prompt's language (columns)"
         return f"{what} with the neurons of {rows} switched off (rows)."
     if name == "candidates":

@@ -21,7 +21,7 @@ from support import folders, measured
 
 from monoglot.cards import render
 from monoglot.cards.metadata import metadata
-from monoglot.cards.words.tables import wanted
+from monoglot.cards.words.generated import wanted
 from monoglot.editor.edits.manifest import Manifest
 from monoglot.editor.errors import CardError, MalformedError, MonoglotWarning
 from monoglot.editor.files import card_text

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from monoglot.cards.figures import draw
-from monoglot.cards.words import sections, tables
+from monoglot.cards.words import generated, sections, tables
 
 FOUND: dict[str, Any] = {
     "kind": "off", "languages": ["zh"], "target_damage": 1.5, "spare": 0.1, "tokens": {"en": 512, "zh": 512}, "seen": ["zh"],
@@ -73,11 +73,11 @@ def test_ways_to_answer_in_a_language() -> None:
 def test_what_all_answers_come_to() -> None:
     row = {"answers": 48, "accuracy": 0.9, "whole": 0.8, "leaks": 0.02, "interval": [0.8, 0.97], "relevance": 0.3,
            "by_hundred": [1.0, 0.75]}  # fmt: skip
-    said = tables.overall({"all": {"this model": row, "base": {"relevance": 0.5}}})
+    said = generated.overall({"all": {"this model": row, "base": {"relevance": 0.5}}})
     assert said == (
         "In all: 90% of 48 answers (80% to 97% by chance), 80% whole besides, 2% with a letter of another script. Fewer than "
         "200: take it as a first look. By hundred tokens: 100%, 75%. Relevance, in nats a token: this model +0.30, the base "
         "+0.50."
     )
-    assert "first look" not in tables.overall({"all": {"this model": {**row, "answers": 200}}})
-    assert tables.overall({}) == tables.overall({"all": {"this model": {}}}) == ""
+    assert "first look" not in generated.overall({"all": {"this model": {**row, "answers": 200}}})
+    assert generated.overall({}) == generated.overall({"all": {"this model": {}}}) == ""

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from support import measured
 
-from monoglot.cards.words import amounts, tables
-from monoglot.cards.words.tables import Table
+from monoglot.cards.words import amounts, generated, tables
+from monoglot.cards.words.table import Table, grid, with_title
 
 EVALUATION = measured.evaluation()
 
@@ -86,7 +86,7 @@ def test_similarity_names_the_pairs_at_both_ends() -> None:
 
 
 def test_answers_are_a_row_a_model() -> None:
-    (table,) = tables.generation(EVALUATION["activated"])
+    (table,) = generated.generation(EVALUATION["activated"])
     assert table.title == "answers in French"
     assert [row[:2] for row in table.rows[:4]] == [
         ("en", "base"), ("en", "this model"), ("en", "random neurons"), ("en", "real text"),
@@ -101,25 +101,25 @@ def test_answers_are_a_row_a_model() -> None:
 
 
 def test_wanted_is_the_prompt_s_own_language_or_another() -> None:
-    assert tables.wanted({"wanted": {"en": ["en"], "zh": ["zh"]}}) == "the prompt's own language"
-    assert tables.wanted({"wanted": {"en": ["fr"], "fr": ["fr"]}}) == "French"
+    assert generated.wanted({"wanted": {"en": ["en"], "zh": ["zh"]}}) == "the prompt's own language"
+    assert generated.wanted({"wanted": {"en": ["fr"], "fr": ["fr"]}}) == "French"
     asked = {**EVALUATION["activated"], "answer_in": "fr"}
-    assert tables.generation(asked)[0].title == "answers in French, asked for in so many words"
+    assert generated.generation(asked)[0].title == "answers in French, asked for in so many words"
 
 
 def test_on_a_card_lines_and_words_are_a_table_of_their_own() -> None:
-    first, second = tables.answers(EVALUATION["activated"])
+    first, second = generated.answers(EVALUATION["activated"])
     assert len(first.columns) == 9 and len(first.rows) == len(second.rows) == 6
     assert second.columns[1:4] == ("LPR, base", "LPR, this model", "LPR, random neurons")
     assert not any(name.startswith("WPR") for name in second.columns)  # French is in Latin script
     older = {"by_language": {"en": {"base": {"accuracy": 0.5}, "this model": {"accuracy": 1.0}}}}
-    (only,) = tables.answers(older)
+    (only,) = generated.answers(older)
     assert "random neurons" not in only.columns  # nobody measured it
     assert only.rows == (("en", "–", "50%", "100%", "–", "–", "–", "–"),)
 
 
 def test_answers_with_a_language_off_are_a_matrix_a_measure() -> None:
-    accuracy, whole, lcpr = tables.deactivate_each(EVALUATION["deactivate_each"])
+    accuracy, whole, lcpr = generated.deactivate_each(EVALUATION["deactivate_each"])
     shown = cells(accuracy)
     assert [row[0] for row in accuracy.rows] == ["nothing", "random neurons", *measured.SEVEN[1:]]
     assert shown["zh", "zh"] == "20%" and cells(whole)["zh", "zh"] == "12%" and cells(lcpr)["zh", "zh"] == "20%"
@@ -138,7 +138,7 @@ def test_methods_stand_side_by_side() -> None:
 
 
 def test_the_curve_ends_with_the_checkpoint() -> None:
-    (table,) = tables.strength(measured.strength())
+    (table,) = generated.strength(measured.strength())
     names = ["0 (the base)", "0.5, by hooks", "1, by hooks", "1.5, by hooks", "1.5, this checkpoint"]
     assert [row[0] for row in table.rows] == names
     assert table.rows[-1][1:] == ("93%", "85%", "55", "8%", "0.75")
@@ -168,7 +168,7 @@ def test_markdown_gives_back_the_text_and_nothing_else(
     rows: list[tuple[str, str]], marked: set[tuple[int, int]]
 ) -> None:
     table = Table("t", ("a", "b"), tuple(rows), marked=frozenset(marked))
-    tokens = MarkdownIt("commonmark").enable("table").parse(tables.grid(table))
+    tokens = MarkdownIt("commonmark").enable("table").parse(grid(table))
     shown = [token.children or [] for token in tokens if token.type == "inline"]
     assert tokens[0].type == "table_open" and tokens[-1].type == "table_close"
     assert len(shown) == 2 + 2 * len(rows)
@@ -180,7 +180,7 @@ def test_markdown_gives_back_the_text_and_nothing_else(
 
 
 def test_a_table_in_markdown_has_its_title_and_note() -> None:
-    text = tables.markdown(Table("a*b", ("x", "y"), (("1", ""), ("<i>", "2")), "a note", frozenset({(0, 0), (0, 1)})))
+    text = with_title(Table("a*b", ("x", "y"), (("1", ""), ("<i>", "2")), "a note", frozenset({(0, 0), (0, 1)})))
     assert text == "**a\\*b**\n\n| x | y |\n|---|---|\n| **1** |  |\n| \\<i\\> | 2 |\n\na note"
 
 

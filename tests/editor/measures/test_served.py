@@ -10,7 +10,7 @@ import pytest
 from support.engine_server import KEY, Broken, Engine, running
 
 from monoglot.cards.render import card_writer
-from monoglot.cards.words import tables
+from monoglot.cards.words import generated
 from monoglot.editor import embedded
 from monoglot.editor.edits import manifest
 from monoglot.editor.edits.bake import bake
@@ -111,7 +111,7 @@ def test_chat_system_seed_and_temperature(monoglot: Run, out: Path, engine: Engi
     assert {(asked["temperature"], asked["seed"], asked["messages"][0]["content"]) for asked in engine.asked} == {
         (0.7, 5, "Be brief.")
     }
-    words = tables.answered_by(found)
+    words = generated.answered_by(found)
     assert "temperature 0.7, seed 5, in its chat template, after a system prompt" in words
     assert "tests in a dtype that it does not say" in words
 
@@ -171,10 +171,10 @@ def test_two_engines_in_words() -> None:
         },
         "repetition_penalty": None,
     }
-    words = tables.answered_by(found)
+    words = generated.answered_by(found)
     assert words.startswith("Answers by an engine that does not say its name in a dtype that it does not say; base by ")
     assert "base by llama.cpp b1 in F16, greedy, without a repetition penalty" in words
-    assert tables.answered_by({}) == tables.answered_by({"engine": "x"}) == ""
+    assert generated.answered_by({}) == generated.answered_by({"engine": "x"}) == ""
 
 
 def test_a_system_prompt_in_a_template() -> None:
