@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..editor.edits import manifest as manifest_file
+from ..editor.edits import manifest_files
 from ..editor.edits.manifest import Manifest
 from ..editor.errors import CardError
 from ..editor.files import card_text
@@ -76,7 +77,7 @@ def refresh(
     card = {} if found.text is None else {CARD: found.text.encode()}
     replaced = before is not None and card.get(CARD, before) != before
     beside = {BACKUP: before} if before and replaced else {}
-    manifest_file.write_with(folder, found.manifest, {**(more or {}), **card}, beside)
+    manifest_files.write_with(folder, found.manifest, {**(more or {}), **card}, beside)
     return found.notes
 
 

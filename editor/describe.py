@@ -19,7 +19,8 @@ from .edits import recipe as recipe_file
 from .edits import silence as silence_file
 from .edits.carriers import choose, has_biases, ignored_biases, refusals
 from .edits.experts import refusal
-from .edits.manifest import compare_files, recipe_record
+from .edits.manifest import recipe_record
+from .edits.manifest_files import compare_files
 from .edits.recipe import CONSTANT_OPS, NEURON_OPS, OPS, REDIRECT, VECTOR
 from .errors import CheckpointError, ModelError
 from .files.checkpoint import Checkpoint, parse_json, read_checkpoint, read_config, read_shard

@@ -20,7 +20,8 @@ from .editor.describe import describe
 from .editor.edits import recipe as recipe_file
 from .editor.edits.bake import Baked
 from .editor.edits.fit import open_calibration
-from .editor.edits.manifest import open_source, read
+from .editor.edits.manifest import read
+from .editor.edits.manifest_base import open_source
 from .editor.edits.recipe import Recipe
 from .editor.edits.request import CHECKPOINT, Request, with_vector
 from .editor.edits.silencing import silence_for

@@ -39,8 +39,8 @@ def command(folder: Path, base: str | None, to_stdout: bool, only_check: bool, f
     if to_stdout and as_json:
         raise click.UsageError("--stdout prints the card, --json says what was done. Give one of them.")
     from ...cards.refresh import CARD, refresh, refreshed
-    from ...editor.edits import manifest
-    from ...editor.edits.manifest import neurons_of
+    from ...editor.edits import manifest, manifest_files
+    from ...editor.edits.manifest_base import neurons_of
     from ...editor.files.together import updating
 
     record = manifest.read(folder)
@@ -55,7 +55,7 @@ def command(folder: Path, base: str | None, to_stdout: bool, only_check: bool, f
         return
     before = (folder / CARD).read_bytes() if (folder / CARD).is_file() else None
     with updating(folder):
-        now = manifest.unchanged(folder, record)
+        now = manifest_files.unchanged(folder, record)
         notes = refresh(folder, now, writer(now, method, base_folder), force=force)
     for line in notes:
         note(f"Note: {line}")
@@ -81,7 +81,7 @@ def check(folder: Path, as_json: bool) -> None:
 
 def folder_of_base(manifest: "Manifest", base: str | None, *, beside: Path) -> Path:
     """Return the base's folder; of one on the Hub that was not named, a folder with its card and its licence alone."""
-    from ...editor.edits.manifest import check_base, open_source
+    from ...editor.edits.manifest_base import check_base, open_source
     from ...editor.models.source import fetch
     from ...editor.models.target import open_target
 

@@ -117,7 +117,7 @@ def command(
 def base_folder(folder: Path, named: str | None) -> Path:
     """Where the base of the checkpoint in `folder` is; or the model that is named."""
     from ...editor.edits import manifest
-    from ...editor.edits.manifest import open_source
+    from ...editor.edits.manifest_base import open_source
     from ...editor.files.checkpoint import read_checkpoint
     from ...editor.files.fingerprint import fingerprint
     from ...editor.files.kinds import FILE

@@ -113,7 +113,7 @@ def command(
         )
     from ...cards.maker import CARD
     from ...editor.edits import manifest
-    from ...editor.edits.manifest import open_source
+    from ...editor.edits.manifest_base import open_source
     from ...editor.models.target import open_target
     from ...editor.proof.prove import prove, texts_for
 
@@ -155,7 +155,7 @@ def _in_runtimes(
 ) -> None:
     """Compare the bytes, then let runtimes answer: what one makes of a checkpoint that isn't what it says is no news."""
     from ...cards.maker import CARD
-    from ...editor.edits import manifest
+    from ...editor.edits import manifest, manifest_base
     from ...editor.neurons import neurons
     from ...editor.proof.prove import prove
     from ...editor.runtimes import process
@@ -163,7 +163,7 @@ def _in_runtimes(
 
     asked_in = prompts.load(prompts_file) if prompts_file else prompts.embedded_prompts()
     interpreters = process.interpreters(pythons)
-    found = neurons.load(neurons_file) if neurons_file else manifest.neurons_of(folder, manifest.read(folder))
+    found = neurons.load(neurons_file) if neurons_file else manifest_base.neurons_of(folder, manifest.read(folder))
     proof = prove(folder, target, None, neurons_path=neurons_file, card=CARD, listener=listener())
     failed = bool(proof.certificate.bytes.problems)
     if failed or not as_json:

@@ -26,7 +26,7 @@ def conform(
 ) -> bool:
     """Let each runtime answer, record and show the verdicts; whether all of them are "steered"."""
     from ...cards.refresh import renew
-    from ...editor.edits import manifest
+    from ...editor.edits import manifest, manifest_files
     from ...editor.edits.carriers import EXACT
     from ...editor.edits.evaluation import Run
     from ...editor.files import schema
@@ -65,7 +65,7 @@ def conform(
         if outcome.verdict == "missing" or outcome.late:
             continue  # nothing was learned: what was measured of these bytes before stays
         with updating(folder):
-            now = manifest.unchanged(folder, record)
+            now = manifest_files.unchanged(folder, record)
             now = replace(now, runtimes={**(now.runtimes or {}), one.name: schema.read(Run, outcome.record())})
             lines = renew(folder, now, found.method, base)
         for line in lines:

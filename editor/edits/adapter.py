@@ -40,6 +40,7 @@ from ..statistics import vocabulary as vocabulary_file
 from ..statistics.vocabulary import Vocabulary
 from . import calibration as calibration_file
 from . import manifest as manifest_file
+from . import manifest_files, manifest_made
 from . import recipe as recipe_file
 from .bake import Baked, Progress, check_base_of, check_place, write_small
 from .calibration import Calibration
@@ -320,13 +321,13 @@ def _write(
     if what.vocabulary:
         files[vocabulary_file.FILE] = vocabulary_file.serialise(what.vocabulary)
     size = made.size + sum(map(len, files.values()))
-    with staged_folder(destination, size=size, force=force, whole=manifest_file.check_whole) as staging:
+    with staged_folder(destination, size=size, force=force, whole=manifest_files.check_whole) as staging:
         written = {WEIGHTS: _stream(made, staging / WEIGHTS, progress)}
         check_unchanged(target)
         written |= {name: write_small(staging / name, data) for name, data in files.items()}
         fit = made.fitted
         about = Adapter(fit.rank, len(made.modules), made.dtype, max_rank, fit.needed, fit.left_out)
-        manifest = replace(manifest_file.new(target, recipe, what, {}, written, ()), adapter=about)
+        manifest = replace(manifest_made.new(target, recipe, what, {}, written, ()), adapter=about)
         if describe:
             card = describe(manifest, folder)
             write_small(staging / "README.md", card.encode())

@@ -29,6 +29,7 @@ from ..statistics import vocabulary as vocabulary_file
 from ..statistics.vocabulary import Vocabulary
 from . import calibration as calibration_file
 from . import manifest as manifest_file
+from . import manifest_files, manifest_made
 from . import recipe as recipe_file
 from . import silence as silence_file
 from .calibration import Calibration
@@ -145,14 +146,14 @@ def _bake(
     if what.silenced:
         made[silence_file.FILE] = silence_file.serialise(what.silenced.silence)
     with staged_folder(
-        destination, size=size + sum(map(len, made.values())), force=force, whole=manifest_file.check_whole
+        destination, size=size + sum(map(len, made.values())), force=force, whole=manifest_files.check_whole
     ) as staging:
         written = write_files(sources, staging, files.edits, files.rounding, advance)
         check_unchanged(target)
         written |= {name: write_small(staging / name, data) for name, data in made.items()}
         for name in files.made:  # nobody may read what is made of a file who could not read that
             keep_mode(staging / name, like=folder / name)
-        manifest = manifest_file.new(target, recipe, what, files.rounding.relative, written, left_out, one_table)
+        manifest = manifest_made.new(target, recipe, what, files.rounding.relative, written, left_out, one_table)
         if describe:
             card = describe(manifest, folder)
             write_small(staging / "README.md", card.encode())

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import manifest as manifest_file
+from . import manifest_files
 from .manifest import Manifest
 
 Describe = Callable[[Manifest, Path], str]  # manifest, folder of the base -> README.md
@@ -18,7 +18,7 @@ Files = Mapping[str, bytes]  # by their names in the checkpoint
 def _only_manifest(
     folder: Path, manifest: Manifest, method: dict[str, Any], base_folder: Path, more: Files
 ) -> tuple[str, ...]:
-    manifest_file.write_with(folder, manifest, more)
+    manifest_files.write_with(folder, manifest, more)
     return ()
 
 

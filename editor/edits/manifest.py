@@ -21,43 +21,28 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
-from ..errors import CheckpointError, MalformedError, MonoglotError, OutputError, RecipeError, VerificationError
+from ..errors import CheckpointError, MalformedError, RecipeError, VerificationError
 from ..files import floats, kinds, schema
 from ..files.card_text import Remembered
 from ..files.checkpoint import parse_json
 from ..files.kinds import FILE
 from ..files.output import replace_file
 from ..files.schema import Count, Figure, FileName, Form, Name, Sha256, Size, Version
-from ..files.streams import sha256
-from ..files.together import finish_pending, replace_together
+from ..files.together import finish_pending
 from ..models import identity
-from ..models.source import Source, resolve_base
-from ..models.target import Target, is_sampled
-from ..neurons import neurons as neurons_file
-from ..neurons.neurons import Neurons
-from ..progress import shown
-from ..statistics import vocabulary as vocabulary_file
-from ..statistics.vocabulary import Vocabulary
 from ..text.languages import Code
-from ..version import VERSION
-from . import calibration as calibration_file
 from . import recipe as recipe_file
-from . import silence as silence_file
-from .calibration import Calibration
-from .carriers import EXACT, Carried, carried
+from .carriers import EXACT
 from .certificate import Certificate
 from .evaluation import Candidates, Evaluation, Run, Search
 from .one_table import TableError
 from .recipe import Recipe
-from .silence import Floor, Silence
+from .silence import Floor
 
 FORMAT = 1
-CARD = "README.md"
-FIGURES = "figures/"
 NAMES = (*EXACT, "calibrated")  # of carriers
 OF_TOKENS = (
     "redirected",
@@ -305,78 +290,10 @@ def check_counts(recipe: Recipe, **counts: Mapping[str, int]) -> None:
             raise MalformedError(f"{what} has no {lacking[0]}, which the recipe edits")
 
 
-def new(
-    target: Target,
-    recipe: Recipe,
-    what: Carried,
-    rounding: dict[str, float],
-    files: dict[str, FileEntry],
-    left_out: tuple[str, ...],
-    one_table: dict[str, TableError] | None = None,
-) -> Manifest:
-    """Make the manifest of a freshly baked checkpoint."""
-    own = target.feed_forward
-    base = Base(
-        recipe.base.model, recipe.base.revision, target.fingerprint, target.source.hub, own.model_type, own.layers, own.width,
-        len(own.blocks) or None, own.neurons if own.blocks else None,
-    )  # fmt: skip
-    return Manifest(
-        monoglot=VERSION, base=base, recipe=recipe, edited=what.plan.edited, kept=what.plan.kept,
-        neurons_edited=what.plan.size, carrier=_carrier(what), rounding=rounding, left_out=left_out, files=files,
-        certificate=None, quantised=target.quantised, one_table=one_table, **_of_tokens(recipe, what),
-        experts=tuple(f"{layer}.{expert}" for layer, expert in what.plan.experts) or None,
-    )  # fmt: skip
-
-
-def _of_tokens(recipe: Recipe, what: Carried) -> dict[str, Any]:
-    """Return what it says of edited tokens."""
-    table = what.table
-    found: dict[str, Any] = {}
-    if table is not None and what.untied:
-        added = 0 if table.has_output else table.tensor.end - table.tensor.begin
-        found["output_table"] = OutputTable(table.output, added)
-    if what.silenced:
-        known = what.silenced.silence
-        found["silenced"] = {
-            script: SilencedScript(len(known.ids[script]), own.whole, own.mixed, own.pieces, len(own.staying))
-            for script, own in known.tokens.items()
-        }
-        found["floor"] = known.floor
-    if what.vocabulary is None:
-        return found
-    counted = {language: what.vocabulary.tokens(language) for language in what.vocabulary.languages}
-    reading = [each for each in what.vectors if each.gate is not None]
-    read = tuple(
-        Read(
-            edit.language, str(edit.to), vector.layer, int(str(vector.slot)),
-            **what.vocabulary.readers[edit.language, vector.layer].record(),
-        )
-        for edit, vector in zip(recipe.readers, reading, strict=True)
-    )  # fmt: skip
-    found |= {"readers": read or None, "vocabulary": counted}
-    if what.tokens is None:
-        return found
-    reached = (what.tokens.redirection.shares > 0).sum(axis=0).tolist()  # vectors come last
-    moved = zip(recipe.of_tokens, reached[: len(recipe.of_tokens)], strict=True)
-    return found | {
-        "redirected": {edit.language: Moved(str(edit.to), count) for edit, count in moved} or None,
-    }
-
-
 def recipe_record(recipe: Recipe) -> dict[str, Any]:
     """Return a recipe without its base, as the manifest keeps it."""
     data = recipe_file.as_data(recipe)
     return {key: data[key] for key in data if key not in ("format", "base", "neurons", "vocabulary", "silence")}
-
-
-def _carrier(what: Carried) -> Carrier | None:
-    if what.carrier is None:
-        return None
-    layers = [CalibratedLayer(**layer) for layer in what.calibration.record()] if what.calibration else None
-    return Carrier(
-        name=what.carrier, layers_left_out=what.left_out, spare_neurons=what.spared,
-        calibration=tuple(layers) if layers is not None else None,
-    )  # fmt: skip
 
 
 def entry(data: bytes) -> FileEntry:
@@ -420,125 +337,3 @@ def read(folder: Path) -> Manifest:
             f"{path} is not what monoglot writes, it is malformed ({str(error).removesuffix('.')}). Bake the "
             "checkpoint again."
         ) from None
-
-
-def replace_text(folder: Path, manifest: Manifest, name: str, text: str) -> Manifest:
-    """Write a text file of the checkpoint anew, together with its hash in the manifest."""
-    return write_with(folder, manifest, {name: text.encode()})
-
-
-def write_with(
-    folder: Path, manifest: Manifest, listed: Mapping[str, bytes], unlisted: Mapping[str, bytes] | None = None
-) -> Manifest:
-    """Write the manifest and other files of the checkpoint, all of them or none, and return it as it was written.
-
-    Those that are `listed` it then lists.
-    """
-    for name, data in listed.items():
-        manifest = manifest.with_file(name, data)
-    replace_together(folder, {**(unlisted or {}), **listed, FILE: serialise(manifest)})
-    return manifest
-
-
-def unchanged(folder: Path, before: Manifest) -> Manifest:
-    """Return the manifest as it is now, to be added to, where it is still that of the same checkpoint.
-
-    Whoever measured for hours adds to what others have written meanwhile, and not to another checkpoint that took the
-    place. Raises VerificationError.
-    """
-    now = read(folder)
-    if _made_of(now) != _made_of(before):
-        raise VerificationError(
-            f"{folder} was replaced by another checkpoint in the meantime, so what was measured is not kept. Run it again."
-        )
-    return now
-
-
-def _made_of(manifest: Manifest) -> Any:
-    """Return what a checkpoint was when it was baked: everything but what later commands write anew."""
-    files = {name: own for name, own in manifest.files.items() if name != CARD and not name.startswith(FIGURES)}
-    return [files, manifest.base, manifest.recipe, manifest.edited, manifest.carrier]
-
-
-def check_whole(folder: Path) -> None:
-    """Raise OutputError unless every file that the manifest in a folder lists is there with its size."""
-    check_listed(folder, read(folder).files, "checkpoint")
-
-
-def check_listed(folder: Path, listed: Mapping[str, FileEntry], what: str) -> None:
-    """Raise OutputError unless every file that is listed of `what` is in a folder with its size, before it is published."""
-    found = compare_files(folder, listed, hashes=False)
-    if wrong := [*found["missing"], *found["changed"]]:
-        raise OutputError(
-            f"{', '.join(wrong[:5])} went missing or changed while the {what} was written, so it was not published. See "
-            "whether another program cleans up there, and run it again."
-        )
-
-
-def compare_files(folder: Path, listed: Mapping[str, FileEntry], *, hashes: bool) -> dict[str, Any]:
-    """Compare the manifest's files as they are now: how many, by what they were compared, which are missing or others."""
-    missing, changed, done = [], [], 0
-    whole = sum(own.size for own in listed.values()) // 10**6
-    with shown("sha256", "MB") as update:
-        for name, own in listed.items():
-            path = folder / name
-            told = partial(lambda before, read: update("", (before + read) // 10**6, whole), done)
-            if not path.is_file():
-                missing.append(name)
-            elif path.stat().st_size != own.size or (hashes and sha256(path, told) != own.sha256):
-                changed.append(name)
-            done += own.size
-    return {"listed": len(listed), "by": "sha256" if hashes else "size", "missing": missing, "changed": changed}
-
-
-def recipe_of(manifest: Manifest, target: Target) -> Recipe:
-    """Return the recipe that a manifest records, for a model that is at hand."""
-    return replace(manifest.recipe, base=target.base)
-
-
-def carried_in(folder: Path, target: Target, neurons: Neurons) -> Carried:
-    """Return what the manifest in `folder` says was done, with the calibration that lies beside it.
-
-    Raises VerificationError.
-    """
-    manifest = read(folder)
-    check_base(manifest, target)
-    calibration: Calibration | None = None
-    vocabulary: Vocabulary | None = None
-    silence: Silence | None = None
-    try:
-        if (folder / calibration_file.FILE).is_file():
-            calibration = calibration_file.load(folder / calibration_file.FILE)
-        if (folder / vocabulary_file.FILE).is_file():
-            vocabulary = vocabulary_file.load(folder / vocabulary_file.FILE)
-        if (folder / silence_file.FILE).is_file():
-            silence = silence_file.load(folder / silence_file.FILE)
-        return carried(target, recipe_of(manifest, target), neurons, calibration, vocabulary, silence)
-    except MonoglotError as error:
-        raise VerificationError(f"what {folder} says of itself cannot be carried out: {error}") from None
-
-
-def neurons_of(folder: Path, manifest: Manifest) -> Neurons:
-    """Load the neurons that lie in a checkpoint's folder; `NONE` where its recipe edits tokens only. Raises NeuronsError."""
-    return neurons_file.load(folder / "neurons.json") if manifest.recipe.needs_neurons else neurons_file.NONE
-
-
-def check_base(manifest: Manifest, target: Target) -> None:
-    """Raise VerificationError when `target` is not the model that the checkpoint was made from.
-
-    The fingerprint that an earlier version gave it is enough: whoever goes on holds the bytes against each other.
-    """
-    recorded = manifest.base.fingerprint
-    if recorded != target.fingerprint and not is_sampled(target, recorded):
-        raise VerificationError(
-            f"{target.source.name} is not the model this checkpoint was made from ({manifest.base.model}): "
-            f"its fingerprint is {target.fingerprint[:12]}…, not {manifest.base.fingerprint[:12]}…."
-        )
-
-
-def open_source(base: Base, named: str | None, *, beside: Path) -> Source:
-    """Find the base of the checkpoint in `beside`: the one that is named, else the one that its manifest names.
-
-    Raises ModelError when it can't be found.
-    """
-    return resolve_base(base.model, base.revision, base.hub, named, beside=beside)

@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from ..edits.manifest import FileEntry, check_listed, entry
+from ..edits.manifest import FileEntry, entry
+from ..edits.manifest_files import check_listed
 from ..edits.plan import Plan, plan
 from ..edits.recipe import Recipe
 from ..errors import CheckpointError, NeuronsError, OutputError, RecipeError

@@ -24,7 +24,9 @@ from pathlib import Path
 from typing import Any
 
 from ..edits import manifest as manifest_file
-from ..edits.manifest import FileEntry, Manifest, compare_files
+from ..edits import manifest_files
+from ..edits.manifest import FileEntry, Manifest
+from ..edits.manifest_files import compare_files
 from ..errors import OutputError, RunError, VerificationError
 from ..files.output import replace_file, staged_file, taken
 from ..files.streams import sha256
@@ -142,7 +144,7 @@ def convert(
         )
         said = (json.dumps(about.to_data(), indent=1, ensure_ascii=False) + "\n").encode()
         replace_file(staging / beside.name, said)
-        manifest_file.check_listed(
+        manifest_files.check_listed(
             staging, {destination.name: about.file, beside.name: manifest_file.entry(said)}, "file"
         )
         found = Converted(destination, kind, made.stat().st_size, digest, survival)

@@ -7,7 +7,8 @@ from typing import Any
 
 from ..edits.card_maker import NO_CARD, CardMaker
 from ..edits.evaluation import Evaluation
-from ..edits.manifest import Manifest, unchanged
+from ..edits.manifest import Manifest
+from ..edits.manifest_files import unchanged
 from ..files.together import updating
 from ..models.target import model_info
 from ..progress import Told, unheard

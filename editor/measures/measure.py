@@ -13,7 +13,7 @@ from .. import embedded
 from ..edits.applied import applied
 from ..edits.carriers import Carried
 from ..edits.hooks import random_plan, random_redirection, random_vectors
-from ..edits.manifest import carried_in
+from ..edits.manifest_base import carried_in
 from ..errors import CorpusError, VerificationError
 from ..live.logits import Variant
 from ..models.target import Target

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ..edits import manifest
+from ..edits import manifest, manifest_files
 from ..edits.adapter import adaptable, bake_adapter
 from ..edits.bake import Baked, bake, check_place
 from ..edits.calibration import Calibration
@@ -145,7 +145,7 @@ def _told_of(baked: Baked, neurons: Neurons, card: CardMaker, **found: Any) -> B
     """Add to the manifest of a checkpoint, and to its card, what a search found."""
     folder = baked.folder
     with updating(folder):
-        now = replace(manifest.unchanged(folder, baked.manifest), **found)
+        now = replace(manifest_files.unchanged(folder, baked.manifest), **found)
         drawn = card.draw({"candidates": now.candidates}, None) if now.candidates else {}
         card.renew(folder, now, neurons.method, baked.target.source.folder, drawn)
     return replace(baked, manifest=manifest.read(folder))

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..edits.manifest import carried_in
+from ..edits.manifest_base import carried_in
 from ..errors import CorpusError, VerificationError
 from ..live.generate import in_chat
 from ..live.load import hooked

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from ..edits import manifest as manifest_file
-from ..edits.manifest import Manifest, neurons_of, open_source
+from ..edits.manifest import Manifest
+from ..edits.manifest_base import neurons_of, open_source
 from ..errors import MonoglotWarning, NeuronsError
 from ..files.kinds import FILE
 from ..live.adapted import load_baked

@@ -13,7 +13,8 @@ from pathlib import Path
 from ..edits import manifest as manifest_file
 from ..edits.adapter import Matrices, licences, matrices
 from ..edits.carriers import Carried
-from ..edits.manifest import Manifest, carried_in
+from ..edits.manifest import Manifest
+from ..edits.manifest_base import carried_in
 from ..errors import RecipeError, VerificationError
 from ..files.companions import ADAPTER as CONFIG
 from ..files.companions import ADAPTER_WEIGHTS as WEIGHTS

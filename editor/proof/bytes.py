@@ -25,7 +25,8 @@ from ..edits import manifest as manifest_file
 from ..edits.bake import OWN_FILES, side_files
 from ..edits.byte_edits import ByteEdit
 from ..edits.layout import Layout, layout
-from ..edits.manifest import Manifest, carried_in
+from ..edits.manifest import Manifest
+from ..edits.manifest_base import carried_in
 from ..edits.tensor_edits import Editing, TensorEdit
 from ..errors import MonoglotError, RecipeError, VerificationError
 from ..files import floats

@@ -25,7 +25,7 @@ from ..edits.hooks import (
     unrouted,
     written,
 )
-from ..edits.manifest import carried_in
+from ..edits.manifest_base import carried_in
 from ..errors import CorpusError
 from ..live.layered import Layered, open_layered
 from ..live.load import hooked as attached

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from .. import embedded
-from ..edits import manifest
+from ..edits import manifest, manifest_base, manifest_files
 from ..edits.card_maker import NO_CARD, CardMaker
 from ..edits.certificate import Certificate
 from ..edits.manifest import Adapter
@@ -70,7 +70,7 @@ def prove(
     Raises VerificationError when the manifest can't be read, and what `verify_bytes` and `verify_live` raise.
     """
     before = manifest.read(folder)
-    neurons = neurons_file.load(neurons_path) if neurons_path else manifest.neurons_of(folder, before)
+    neurons = neurons_file.load(neurons_path) if neurons_path else manifest_base.neurons_of(folder, before)
     compare, run = (verify_adapter, verify_adapter_live) if before.adapter else (verify_bytes, verify_live)
     with listener.stage("compare bytes", "MB") as update:
         in_bytes = compare(folder, target, neurons, in_megabytes(update))
@@ -85,7 +85,7 @@ def prove(
     made = make_certificate(in_bytes, logits, before.adapter)
     lines: tuple[str, ...] = ()
     with updating(folder):
-        now = manifest.unchanged(folder, before)
+        now = manifest_files.unchanged(folder, before)
         certificate = made if texts else made.with_earlier(now.certificate)
         if neurons_path is None or not certificate.problems:
             # a failure against other neurons than its own says nothing of it
@@ -107,7 +107,7 @@ def texts_for(
         if corpus:
             return open_corpus(corpus, languages)
         record = manifest.read(folder)
-        neurons = neurons_file.load(neurons_path) if neurons_path else manifest.neurons_of(folder, record)
+        neurons = neurons_file.load(neurons_path) if neurons_path else manifest_base.neurons_of(folder, record)
         known = neurons.languages or tuple(record.vocabulary or ())
         found = open_corpus([embedded.NAME], languages)
         told("Measuring on the embedded texts. Name your own with `corpus`.")

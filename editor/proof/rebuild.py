@@ -21,7 +21,8 @@ from ..edits.bake import Progress, bake, check_place
 from ..edits.calibration import Calibration
 from ..edits.card_maker import NO_CARD, CardMaker, Describe
 from ..edits.fit import open_calibration
-from ..edits.manifest import Manifest, neurons_of, open_source, recipe_of
+from ..edits.manifest import Manifest
+from ..edits.manifest_base import neurons_of, open_source, recipe_of
 from ..errors import MonoglotError, RecipeError, VerificationError
 from ..files.kinds import FILE
 from ..files.output import check_free

@@ -23,7 +23,7 @@ import torch
 from monoglot.editor.edits.bake import bake
 from monoglot.editor.edits.calibration import Calibration, LayerError
 from monoglot.editor.edits.hooks import steered
-from monoglot.editor.edits.manifest import carried_in
+from monoglot.editor.edits.manifest_base import carried_in
 from monoglot.editor.edits.recipe import Edit, Recipe
 from monoglot.editor.live.load import load_model
 from monoglot.editor.live.logits import Variant

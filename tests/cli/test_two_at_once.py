@@ -140,13 +140,13 @@ def test_a_place_is_held_from_the_first_to_the_last(
 
 def test_what_was_measured_of_another_checkpoint_is_not_kept(tmp_path: Path, model: Path, neurons_file: Path) -> None:
     """Its place was taken while it was verified."""
-    from monoglot.editor.edits import manifest
+    from monoglot.editor.edits import manifest, manifest_files
     from monoglot.editor.errors import VerificationError
 
     command = [sys.executable, "-m", "monoglot.cli", "bake", str(model), str(neurons_file), "-o", str(tmp_path / "out")]
     subprocess.run([*command, "--deactivate", "zh"], check=True, capture_output=True)
     before = manifest.read(tmp_path / "out")
-    assert manifest.unchanged(tmp_path / "out", before) == before
+    assert manifest_files.unchanged(tmp_path / "out", before) == before
     subprocess.run([*command, "--deactivate", "fr", "--force"], check=True, capture_output=True)
     with pytest.raises(VerificationError, match="was replaced by another checkpoint"):
-        manifest.unchanged(tmp_path / "out", before)
+        manifest_files.unchanged(tmp_path / "out", before)

@@ -11,7 +11,7 @@ from support import folders, tiny
 from support.folders import tree
 
 from monoglot.editor import embedded
-from monoglot.editor.edits import manifest
+from monoglot.editor.edits import manifest, manifest_files
 from monoglot.editor.edits.bake import bake
 from monoglot.editor.edits.hooks import random_plan, steered
 from monoglot.editor.edits.plan import plan as plan_of
@@ -135,7 +135,7 @@ def test_same_language_asks_in_every_language_and_is_kept_beside_the_other(
         "monoglot.cards.render.card_writer", lambda _: lambda manifest, __: f"{sorted(manifest.measures)}"
     )
     folder = vietnamese[0]
-    manifest.replace_text(folder, manifest.read(folder), "README.md", "a card")
+    manifest_files.replace_text(folder, manifest.read(folder), "README.md", "a card")
     options = ("--generate", "--count", 2, "--tokens", 12, "--samples", 0)
     monoglot("evaluate", folder, *options, "--languages", "en")
     code, out, err = monoglot("evaluate", folder, *options, "--same-language", "--languages", "en,vi", "--json")

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from support.redirected import REDIRECTS, TEXTS, opened, vocabulary_of
 from support.tiny import MOVED, TOLERANCE, live, logits, need, save_corpus, save_model
 
-from monoglot.editor.edits import manifest
+from monoglot.editor.edits import manifest, manifest_base
 from monoglot.editor.edits.bake import Baked, bake
 from monoglot.editor.edits.hooks import redirected, written
 from monoglot.editor.edits.one_table import projected, table_errors
@@ -201,7 +201,7 @@ def test_proved_rebuilt_and_told(tmp_path: Path) -> None:
     target = opened(folder)
     base, ours = (load_model(each, device="cpu") for each in (folder, tmp_path / "out"))
     texts = {k: Packed(k, (own[:64],), 0, 64, k) for k, own in TEXTS.items()}
-    what = manifest.carried_in(tmp_path / "out", target, NONE)
+    what = manifest_base.carried_in(tmp_path / "out", target, NONE)
     found = verify_logits(ours, base, target, what, texts)
     assert found.problems == ()
     certificate = make_certificate(verify_bytes(tmp_path / "out", target, NONE), found)
@@ -221,7 +221,7 @@ def test_an_output_that_did_not_move_is_no_proof(tmp_path: Path) -> None:
     folder = tied(tmp_path / "model", "llama")
     baked(folder, tmp_path / "out")
     target = opened(folder)
-    what = manifest.carried_in(tmp_path / "out", target, NONE)
+    what = manifest_base.carried_in(tmp_path / "out", target, NONE)
     base, ours = (load_model(each, device="cpu") for each in (folder, tmp_path / "out"))
     kept = torch.nn.Parameter(base.get_output_embeddings().weight.detach().clone())
     ours.get_output_embeddings().weight = kept

@@ -12,7 +12,7 @@ from support.redirected import REDIRECTS, TEXTS, opened, vocabulary_of
 from support.tiny import MOVED, TOLERANCE, live, logits, need, save_model
 
 from monoglot.cli.edit_options import request_of
-from monoglot.editor.edits import manifest, recipe
+from monoglot.editor.edits import manifest, manifest_base, recipe
 from monoglot.editor.edits.bake import Baked, bake
 from monoglot.editor.edits.recipe import Edit, Recipe
 from monoglot.editor.errors import RecipeError
@@ -94,7 +94,7 @@ def test_rows_by_the_formula_and_proved(model_type: str, tmp_path: Path) -> None
         assert "lm_head.weight" not in files
     target = opened(folder)
     texts = {k: Packed(k, (own[:64],), 0, 64, k) for k, own in TEXTS.items()}
-    what = manifest.carried_in(tmp_path / "out", target, NONE)
+    what = manifest_base.carried_in(tmp_path / "out", target, NONE)
     base, ours = (load_model(each, device="cpu") for each in (folder, tmp_path / "out"))
     assert verify_logits(ours, base, target, what, texts).problems == ()
     with torch.no_grad():

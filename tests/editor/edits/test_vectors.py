@@ -23,7 +23,7 @@ from support.tiny import (
     to_steer,
 )
 
-from monoglot.editor.edits import manifest
+from monoglot.editor.edits import manifest, manifest_base
 from monoglot.editor.edits.bake import Baked, bake
 from monoglot.editor.edits.hooks import carried_vectors, random_vectors
 from monoglot.editor.edits.layer_vector import LayerVector
@@ -90,7 +90,7 @@ def by_hook(folder: Path, value: Any, layer: int = 1) -> torch.Tensor:
 
 def proved(folder: Path, ours: Any, neurons: Any = NONE, *, out: Path) -> Logits:
     target = opened(folder)
-    what = manifest.carried_in(out, target, neurons)
+    what = manifest_base.carried_in(out, target, neurons)
     texts = {k: Packed(k, (own[:64],), 0, 64, k) for k, own in TEXTS.items()}
     return verify_logits(ours, load_model(folder, device="cpu"), target, what, texts)
 

@@ -12,7 +12,7 @@ import pytest
 from support import folders, tiny
 
 from monoglot.cards.render import card_writer
-from monoglot.editor.edits import calibration, manifest, silence
+from monoglot.editor.edits import calibration, manifest, manifest_files, silence
 from monoglot.editor.edits.bake import bake
 from monoglot.editor.edits.manifest import Manifest
 from monoglot.editor.edits.recipe import Edit, Recipe
@@ -146,7 +146,7 @@ def test_a_card_that_tells_what_was_measured(make: Make) -> None:
         "bytes": {"passed": True, "edited_tensors": 3, "changed_columns": 9, "identical_tensors": 27, "problems": []}
     }
     whole = Manifest.of_data(record)
-    whole = manifest.replace_text(out, whole, "README.md", card_writer({"name": None})(whole, base))
+    whole = manifest_files.replace_text(out, whole, "README.md", card_writer({"name": None})(whole, base))
     (out / "figures").mkdir()
     (out / "figures" / "x.png").write_bytes(b"x")
     manifest.write(out, whole.with_file("figures/x.png", b"x"))
@@ -164,7 +164,7 @@ def test_measured_and_written_with_it_it_is_the_same(make: Make) -> None:
     }
     method = neurons.load(out / "neurons.json").method
     whole = Manifest.of_data(record)
-    whole = manifest.replace_text(out, whole, "README.md", card_writer(method)(whole, base))
+    whole = manifest_files.replace_text(out, whole, "README.md", card_writer(method)(whole, base))
     assert again(out).excused["README.md"].endswith("written with that it is the same")
 
 

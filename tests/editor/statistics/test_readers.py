@@ -13,7 +13,7 @@ from support.tiny import HIDDEN, LAYERS, MOVED, TOLERANCE, live, logits, save_co
 
 from monoglot.cards.words.wording import readers_note, weights_note
 from monoglot.cli.edit_options import request_of
-from monoglot.editor.edits import manifest
+from monoglot.editor.edits import manifest, manifest_base
 from monoglot.editor.edits.bake import Baked, bake
 from monoglot.editor.edits.recipe import Edit, Recipe
 from monoglot.editor.errors import MonoglotError, RecipeError, StatisticsError
@@ -99,7 +99,7 @@ def test_baked_equals_hooked(model_type: str, tmp_path: Path) -> None:
         slots = [int(str(vector.slot)) for vector in result.carried.vectors]
         hand = by_hand(folder, edits, slots, silu if model_type == "llama" else gelu_new, gated=model_type == "llama")
         assert (made - hand).abs().max() <= 3 * TOLERANCE * hand.abs().max()
-    what = manifest.carried_in(out, target, NONE)
+    what = manifest_base.carried_in(out, target, NONE)
     texts = {k: Packed(k, (own[:64],), 0, 64, k) for k, own in TEXTS.items()}
     base, ours = (load_model(each, device="cpu") for each in (folder, out))
     found = verify_logits(ours, base, target, what, texts)
@@ -121,7 +121,7 @@ def test_a_reader_that_does_not_read_is_no_proof(tmp_path: Path) -> None:
     target, ours = opened(folder), load_model(out, device="cpu")
     with torch.no_grad():
         ours.model.layers[1].mlp.gate_proj.weight[vector.slot] *= -1
-    what = manifest.carried_in(out, target, NONE)
+    what = manifest_base.carried_in(out, target, NONE)
     texts = {k: Packed(k, (own[:64],), 0, 64, k) for k, own in TEXTS.items()}
     assert verify_logits(ours, load_model(folder, device="cpu"), target, what, texts).problems
 
