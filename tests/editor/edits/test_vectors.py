@@ -23,8 +23,9 @@ from support.tiny import (
     to_steer,
 )
 
-from monoglot.editor.edits import manifest, manifest_base
+from monoglot.editor.edits import manifest_base
 from monoglot.editor.edits.bake import Baked, bake
+from monoglot.editor.edits.carriers import carried
 from monoglot.editor.edits.hooks import carried_vectors, random_vectors
 from monoglot.editor.edits.layer_vector import LayerVector
 from monoglot.editor.edits.plan import Plan
@@ -144,7 +145,7 @@ def test_behind_a_norm(model_type: str, tmp_path: Path) -> None:
     folder = save_model(tmp_path / "model", model_type, tokenizer=False)
     target, base = opened(folder), live(folder)
     recipe = Recipe(Base("tiny"), (FRENCH,))
-    plan = manifest.carried(target, recipe, NONE, by_hand(target), learned(target)).plan
+    plan = carried(target, recipe, NONE, by_hand(target), learned(target)).plan
     (vector,) = layer_vectors(target, recipe, learned(target), plan, NONE, biased=False)
     norm = output_modules(base, target.feed_forward.family, residual.route_of(target).norm)[1]
     y = np.random.default_rng(5).normal(size=HIDDEN)
