@@ -23,9 +23,10 @@ from ..editor.models.identity import shape_in_words
 from ..editor.text import languages
 from .figures import draw as figures
 from .metadata import metadata, results
-from .words import adapters, changes, generated, runtimes, sections, wording
+from .words import adapters, changes, generated, notes, runtimes, sections, wording
 from .words.foreign import cell, code, fenced, line
 from .words.table import grid
+from .words.verdicts import verdicts
 
 TAGS = ["monoglot", "lape"]
 ON_CARD = (
@@ -134,14 +135,14 @@ def context(manifest: Manifest, recipe: str, method: dict[str, Any]) -> dict[str
     others = [code for code in PROMPTS if code not in (active or off)]
     evaluation, strength = manifest.shown, manifest.strength
     found = {part.name: part for part in sections.sections(evaluation, strength)}
-    verdicts = wording.verdicts(manifest.certificate, adapter=manifest.adapter is not None)
+    proved = verdicts(manifest.certificate, adapter=manifest.adapter is not None)
     return {
         "title": cell(wording.title(manifest)),
         "summary": cell(wording.summary(manifest)),
         "form": wording.form(manifest),
         "adapter": adapters.about(manifest),
-        "weights_note": cell(wording.weights_note(manifest)),
-        "config_note": wording.config_note(manifest),
+        "weights_note": cell(notes.weights_note(manifest)),
+        "config_note": notes.config_note(manifest),
         "advice": runtimes.advice(manifest),
         "unconvertible": runtimes.unconvertible(manifest),
         "checked": runtimes.checked(manifest),
@@ -157,13 +158,13 @@ def context(manifest: Manifest, recipe: str, method: dict[str, Any]) -> dict[str
         "constant": any(edit.constant for edit in manifest.recipe.edits) or bool(manifest.recipe.vectors),
         "neurons": bool(manifest.neurons_edited),
         "redirected": bool(manifest.redirected or manifest.readers),
-        "tokens_note": wording.tokens_note(manifest),
-        "vectors_note": " ".join(filter(None, (wording.vectors_note(manifest), wording.readers_note(manifest)))),
-        "silence_note": wording.silence_note(manifest),
+        "tokens_note": notes.tokens_note(manifest),
+        "vectors_note": " ".join(filter(None, (notes.vectors_note(manifest), notes.readers_note(manifest)))),
+        "silence_note": notes.silence_note(manifest),
         "silenced": bool(manifest.silenced),
         "read_as_before": manifest.recipe.untie or not manifest.floor,
         "leaks": generated.leaks(evaluation["leaks"]) if evaluation.get("leaks") else [],
-        "control": wording.control(manifest),
+        "control": notes.control(manifest),
         "carrier": cell(wording.carrier(manifest)),
         "calibration": changes.calibration(manifest.carrier),
         "answers": generated.answers(evaluation["activated"]) if evaluation.get("activated") else [],
@@ -186,7 +187,7 @@ def context(manifest: Manifest, recipe: str, method: dict[str, Any]) -> dict[str
         "method": cell(wording.found_by(method)) if manifest.neurons_edited else "",
         "recipe": fenced(recipe, "yaml"),
         "verified": manifest.certificate is not None,
-        "verdicts": [verdict.markdown() for verdict in verdicts],
+        "verdicts": [verdict.markdown() for verdict in proved],
         "effect": changes.effect(manifest.certificate),
         "version": manifest.monoglot,
         **_base(manifest),

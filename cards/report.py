@@ -26,11 +26,12 @@ from ..editor.text.foreign import printable
 from ..editor.version import VERSION
 from .figures import draw as figures
 from .figures.canvas import THEMES, available
-from .words import changes, wording
+from .words import changes, notes, wording
 from .words.foreign import cell, fenced
 from .words.sections import Section, sections
 from .words.table import Table, grid, with_title
-from .words.wording import Verdict
+from .words.verdicts import Verdict
+from .words.verdicts import verdicts as verdicts_of
 
 GENERATOR = '<meta name="generator" content="monoglot '
 SAMPLES = {
@@ -101,7 +102,7 @@ def _of_checkpoint(folder: Path, manifest: Manifest) -> Report:
         "base": f"{base.model}{_revision(base.revision)}",
         "family": f"{base.model_type}, {shape_in_words(base.layers, base.width, base.networks or 0)} feed-forward neurons",
         "neurons found by": wording.found_by(neurons.load(found).method) if found.is_file() else "",
-        "edited": wording.weights_note(manifest),
+        "edited": notes.weights_note(manifest),
         "constants": wording.carrier(manifest),
     }
     return _report(
@@ -114,7 +115,7 @@ def _of_checkpoint(folder: Path, manifest: Manifest) -> Report:
         edits=changes.edits(manifest),
         recipe=recipe.to_yaml(replace(manifest.recipe, base=base.identity)),
         calibration=next(iter(changes.calibration(manifest.carrier)), None),
-        verdicts=tuple(wording.verdicts(manifest.certificate)),
+        verdicts=tuple(verdicts_of(manifest.certificate)),
         effect=next(iter(changes.effect(manifest.certificate)), None),
     )
 

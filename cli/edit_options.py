@@ -1,307 +1,12 @@
-"""The options that say what is to be edited, and the request that they make."""
+"""The options that say what is to be edited."""
 
-from collections.abc import Sequence
-from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 import click
 
 from ..editor.edits.recipe import ABOVE_TOLERANCE, CARRIERS, CONSTANT_OPS, EMBEDDING, REDIRECT, SLOTS, VECTOR
-from ..editor.edits.request import ADAPTER, AUTO, FORMS, OTHERS, RANK_LIMIT, Request
-from ..editor.errors import RecipeError
-from .options import Function, given, split
-
-
-def request_of(
-    deactivate: Sequence[str] = (),
-    activate: Sequence[str] = (),
-    hold: Sequence[str] = (),
-    scale: Sequence[str] = (),
-    redirect: Sequence[str] = (),
-    experts: Sequence[str] = (),
-    silence: Sequence[str] = (),
-    quieten: Sequence[str] = (),
-    lose: Sequence[str] = (),
-    **settings: Any,
-) -> Request:
-    """Make a request of `zh,ja`, `fr=2`, `zh=en` and `Han` as they stand on a command line.
-
-    Raises RecipeError for what is none of them.
-    """
-    off, active, held = (
-        tuple(one for group in groups for one in split(group)) for groups in (deactivate, activate, hold)
-    )
-    for item in (*off, *active, *held):
-        if "=" in item:
-            raise RecipeError(f"{item}: write the language alone; only --scale takes a number with it.")
-    factors = []
-    for item in (one for group in scale for one in split(group)):
-        language, equals, factor = (part.strip() for part in item.partition("="))
-        try:
-            factors.append((language, float(factor if equals else "")))
-        except ValueError:
-            raise RecipeError(f"--scale {item}: write the language and a number, for example --scale fr=2.") from None
-    pairs = []
-    for item in (one for group in redirect for one in split(group)):
-        source, _, target = (part.strip() for part in item.partition("="))
-        if not source or not target or "=" in target:
-            raise RecipeError(f"--redirect {item}: write two languages, for example --redirect zh=en, or others=fr.")
-        pairs.append((source, target))
-    closed = tuple(dict.fromkeys(one for group in experts for one in split(group)))
-    quiet = []
-    for item in (one for group in quieten for one in split(group)):
-        script, equals, nats = (part.strip() for part in item.partition("="))
-        try:
-            quiet.append((script, float(nats if equals else "")))
-        except ValueError:
-            raise RecipeError(f"--quieten {item}: write the script and nats, for example --quieten Han=4.") from None
-    gone, losing = (tuple(one for group in groups for one in split(group)) for groups in (silence, lose))
-    for item in gone:
-        if "=" in item:
-            raise RecipeError(f"--silence {item}: write the script alone; --quieten takes a number with it.")
-    request = Request(
-        off,
-        active,
-        held,
-        tuple(factors),
-        tuple(pairs),
-        experts=closed,
-        silence=gone,
-        quieten=tuple(quiet),
-        lose=losing,
-        **settings,
-    )
-    request.scripts()  # raises for an unknown one
-    return request.without_shorthand()
-
-
-def edit_options(function: Function) -> Function:
-    """Add the options that say what is to be done to which language, and where its constants go."""
-    for option in reversed(
-        [
-            click.option("--deactivate", multiple=True, metavar="LANG[,LANG…]|others", help="Languages to switch off."),
-            click.option(
-                "--activate", multiple=True, metavar="LANG", help="The language that the model is to answer in."
-            ),
-            click.option(
-                "--hold",
-                multiple=True,
-                metavar="LANG[,LANG…]|others",
-                help="Languages whose neurons are held at what they are on text in the activated language: milder than "
-                "--deactivate, and kinder to the text.",
-            ),
-            click.option(
-                "--redirect",
-                multiple=True,
-                metavar="LANG=LANG[,…]|others=LANG",
-                help="Languages to read, and answer, as if they were another: zh=en. It moves rows of the embedding table, "
-                "and no neurons.",
-            ),
-            click.option("--scale", multiple=True, metavar="LANG=FACTOR", help="Languages to scale, for example fr=2."),
-            click.option(
-                "--experts",
-                multiple=True,
-                metavar="LANG|LAYER.EXPERT[,…]",
-                help="Mixtures whose routers have a bias: experts that no token is to be sent to, a language's or by number.",
-            ),
-            click.option(
-                "--silence",
-                multiple=True,
-                metavar="SCRIPT[,SCRIPT…]",
-                help="Scripts that can't be written any more, by Unicode's names: Han, Cyrillic, Arabic.",
-            ),
-            click.option(
-                "--quieten",
-                multiple=True,
-                metavar="SCRIPT=NATS",
-                help="Scripts to write less: Han=4 makes each of its tokens e^4 times less likely against the others.",
-            ),
-            click.option(
-                "--except-chars",
-                default="",
-                metavar="CHARS",
-                help="Characters of these scripts that may still be written.",
-            ),
-            click.option(
-                "--lose",
-                multiple=True,
-                metavar="LANG[,LANG…]",
-                help="Languages of the text that need a silenced script, and may lose it.",
-            ),
-            click.option(
-                "--op",
-                type=click.Choice([*CONSTANT_OPS, "scale", REDIRECT, VECTOR]),
-                default=Request.op,
-                show_default=True,
-                help="How to activate: add a constant, set to one (the paper's), add one before the activation function, "
-                "multiply; redirect all other languages to it; or add its vector to whatever is read.",
-            ),
-            click.option(
-                "--point",
-                metavar="embedding|LAYER",
-                callback=_point,
-                help="Where --op vector is added, or --redirect done: at the embedding, or after a layer, counted from 0.  "
-                "[default: embedding, of --vector all layers that it has]",
-            ),
-            click.option(
-                "--value",
-                type=click.Choice(["mean", "median", "p90"]),
-                default=Request.value,
-                show_default=True,
-                help="Of a neuron on text in its language: what strength multiplies.",
-            ),
-            click.option(
-                "--strength",
-                metavar="NUMBER|auto",
-                callback=_strength,
-                help="How strongly to activate, or without --activate to redirect; auto searches the smallest that works.  "
-                "[default: 1, of --redirect and --op vector 1.5, of --redirect with one table 1]",
-            ),
-            click.option(
-                "--layers",
-                metavar="FIRST-LAST|all|auto",
-                default=Request.layers,
-                show_default=True,
-                callback=_layers,
-                help="Layers in which --activate acts, from 0; auto leaves the last sixth out, where constants make loops, "
-                "and with --strength auto tries all as well.",
-            ),
-            click.option(
-                "--slots",
-                type=click.Choice(SLOTS),
-                default=Request.slots,
-                show_default=True,
-                help="Where --op add finds room in a gated network: neurons that are hardly ever active, or only those that "
-                "the recipe deactivates.",
-            ),
-            click.option(
-                "--target-accuracy",
-                type=click.FloatRange(0, 1, min_open=True),
-                default=Request.target_accuracy,
-                show_default=True,
-                help="With auto: the share of answers that have to be in the language.",
-            ),
-            click.option(
-                "--prompts",
-                type=click.Path(path_type=Path),
-                help="With auto: a .jsonl of prompts per language. Default: the embedded texts' beginnings.",
-            ),
-            click.option(
-                "--shared",
-                type=click.Choice(["keep", "edit"]),
-                help="What to do with a neuron that an unedited language owns too.  [default: edit with --activate, else "
-                "keep]",
-            ),
-            click.option(
-                "--carrier",
-                type=click.Choice(CARRIERS),
-                default=Request.carrier,
-                show_default=True,
-                help="Where a constant lives: biases of the file, or of a config flag, the model rewritten as a Llama, or "
-                "a calibrated direction, which any runtime loads.",
-            ),
-            click.option(
-                "--for",
-                "for_runtimes",
-                metavar="NAME[,NAME…]",
-                callback=_runtimes,
-                help="Runtimes that are to show it: --carrier auto is then exact where all of them were seen to honour that, "
-                "and one that drops what was chosen is named. See `monoglot runtimes`.",
-            ),
-            click.option(
-                "--untie/--no-untie",
-                " /--tied",
-                default=None,
-                help="With --redirect or --silence, of a model that reads and writes with one table: add a second one, or "
-                "keep the one. --redirect then moves its rows so that what is written hardly changes, and needs `monoglot "
-                "tokens --outputs`; with --silence the script is read as something else too.  [default: add, unless a "
-                "runtime of --for was not seen to load what --redirect adds]",
-            ),
-            click.option(
-                "--tolerance",
-                type=click.FloatRange(0, min_open=True),
-                default=Request.tolerance,
-                show_default=True,
-                help="Calibrated: the largest relative error of a layer. --no-untie: by how many nats the log-loss of a "
-                "language that is not redirected may rise.",
-            ),
-            click.option(
-                "--above-tolerance",
-                type=click.Choice(ABOVE_TOLERANCE),
-                default=Request.above_tolerance,
-                show_default=True,
-                help="Calibrated: what to do about a layer with a larger one.",
-            ),
-            click.option(
-                "--compat-config/--no-compat-config",
-                default=None,
-                help="Give config.json the keys that runtimes older than transformers 5 read.  [default: where it lacks "
-                "them]",
-            ),
-        ]
-    ):
-        function = option(function)
-    return function
-
-
-def search_options(function: Function) -> Function:
-    """Add the options of a search that chooses how a language is switched off, or on."""
-    for option in reversed(
-        [
-            click.option(
-                "--target-damage",
-                type=click.FloatRange(0, min_open=True),
-                default=Request.target_damage,
-                show_default=True,
-                help="With --deactivate and no other edit option: by how many nats a token the log-loss of a language has to "
-                "rise to be off. The mildest set of neurons that does it is searched for.",
-            ),
-            click.option(
-                "--budget",
-                type=click.FloatRange(0, min_open=True),
-                default=Request.budget,
-                show_default=True,
-                metavar="SECONDS",
-                help="With --activate and no other edit option: how long to try what makes the model answer in the language, "
-                "tokens redirected, neurons, or both, at several strengths.",
-            ),
-            click.option(
-                "--spare",
-                type=click.FloatRange(0),
-                default=Request.spare,
-                show_default=True,
-                help="The most that another language may lose for it, in nats a token.",
-            ),
-        ]
-    ):
-        function = option(function)
-    return function
-
-
-def form_options(function: Function) -> Function:
-    """Add the options that say what is written: --as and --max-rank."""
-    for option in reversed(
-        [
-            click.option(
-                "--as",
-                "form",
-                type=click.Choice(FORMS),
-                default=Request.form,
-                show_default=True,
-                help="What to write: the whole model, or an adapter (PEFT LoRA) of the same edits, which servers add to the "
-                "base while they run.",
-            ),
-            click.option(
-                "--max-rank",
-                type=click.IntRange(1),
-                help="With --as adapter: its highest rank. Where more is needed, the neurons that matter least are left out. "
-                f" [default: refuse more than the {RANK_LIMIT} that servers take]",
-            ),
-        ]
-    ):
-        function = option(function)
-    return function
+from ..editor.edits.request import FORMS, RANK_LIMIT, Request
+from .options import several
 
 
 def _strength(ctx: click.Context, option: click.Parameter, value: str | None) -> float | str | None:
@@ -338,53 +43,210 @@ def _layers(ctx: click.Context, option: click.Parameter, value: str) -> str | tu
     return int(first), int(last)
 
 
-def require(request: Request) -> None:
-    """Raise UsageError for options that say nothing, or that have nothing to go with."""
-    if not request.any:
-        raise click.UsageError(
-            "Say what to edit: --activate fr, --deactivate zh, --redirect zh=en, --scale es=0.5, --silence Han."
-        )
-    if not request.of_scripts and (idle := given("except_chars", "lose")):
-        raise click.UsageError(f"{idle[0]} goes with --silence or --quieten.")
-    if request.strength is not None and not request.activate and not request.redirect:
-        raise click.UsageError("--strength is that of --activate or --redirect; --scale and the recipe have their own.")
-    if request.op != VECTOR and not request.redirect and (idle := given("point")):
-        raise click.UsageError(f"{idle[0]} goes with --op vector or --redirect.")
-    if request.op == VECTOR and request.strength == AUTO:
-        raise click.UsageError("--strength auto does not go with --op vector. Give a number, or leave it out.")
-    if request.op == VECTOR and (idle := given("value", "layers", "slots")):
-        raise click.UsageError(f"{idle[0]} does not go with --op vector.")
-    if request.strength == AUTO and request.redirect:
-        raise click.UsageError("--strength auto does not go with redirecting. Give a number, or leave it out.")
-    if request.hold and len(request.activate) != 1:
-        raise click.UsageError("--hold holds neurons at what they are on text in the one language of --activate.")
-    if not request.activate:
-        if OTHERS in request.deactivate:
-            raise click.UsageError("--deactivate others means all but the language of --activate. Name that one.")
-        op = () if click.get_current_context().params.get("op") == REDIRECT and request.redirect else ("op",)
-        tolerance = () if request.redirect else ("tolerance",)
-        if idle := given(*op, "value", "layers", "slots", "carrier", *tolerance, "above_tolerance"):
-            raise click.UsageError(f"{idle[0]} goes with --activate.")
-    if request.untie is not None and not request.redirect and not request.of_scripts:
-        raise click.UsageError("--untie goes with --redirect or --silence.")
-    if request.strength == AUTO and len(request.activate) != 1:
-        raise click.UsageError("--strength auto looks for the strength of one activated language.")
-    if not request.searches_off and (idle := given("target_damage", "spare")):
-        raise click.UsageError(f"{idle[0]} goes with --deactivate alone, where the neurons are searched for.")
-    if not request.searches_on and (idle := given("budget")):
-        raise click.UsageError(f"{idle[0]} goes with --activate alone, where everything else is searched for.")
-    if request.strength != AUTO and not request.searches_on and (idle := given("target_accuracy", "prompts")):
-        raise click.UsageError(f"{idle[0]} goes with --strength auto.")
+# The options that say what is to be done to which language, and where its constants go.
+edit_options = several(
+    click.option("--deactivate", multiple=True, metavar="LANG[,LANG…]|others", help="Languages to switch off."),
+    click.option("--activate", multiple=True, metavar="LANG", help="The language that the model is to answer in."),
+    click.option(
+        "--hold",
+        multiple=True,
+        metavar="LANG[,LANG…]|others",
+        help="Languages whose neurons are held at what they are on text in the activated language: milder than "
+        "--deactivate, and kinder to the text.",
+    ),
+    click.option(
+        "--redirect",
+        multiple=True,
+        metavar="LANG=LANG[,…]|others=LANG",
+        help="Languages to read, and answer, as if they were another: zh=en. It moves rows of the embedding table, "
+        "and no neurons.",
+    ),
+    click.option("--scale", multiple=True, metavar="LANG=FACTOR", help="Languages to scale, for example fr=2."),
+    click.option(
+        "--experts",
+        multiple=True,
+        metavar="LANG|LAYER.EXPERT[,…]",
+        help="Mixtures whose routers have a bias: experts that no token is to be sent to, a language's or by number.",
+    ),
+    click.option(
+        "--silence",
+        multiple=True,
+        metavar="SCRIPT[,SCRIPT…]",
+        help="Scripts that can't be written any more, by Unicode's names: Han, Cyrillic, Arabic.",
+    ),
+    click.option(
+        "--quieten",
+        multiple=True,
+        metavar="SCRIPT=NATS",
+        help="Scripts to write less: Han=4 makes each of its tokens e^4 times less likely against the others.",
+    ),
+    click.option(
+        "--except-chars",
+        default="",
+        metavar="CHARS",
+        help="Characters of these scripts that may still be written.",
+    ),
+    click.option(
+        "--lose",
+        multiple=True,
+        metavar="LANG[,LANG…]",
+        help="Languages of the text that need a silenced script, and may lose it.",
+    ),
+    click.option(
+        "--op",
+        type=click.Choice([*CONSTANT_OPS, "scale", REDIRECT, VECTOR]),
+        default=Request.op,
+        show_default=True,
+        help="How to activate: add a constant, set to one (the paper's), add one before the activation function, "
+        "multiply; redirect all other languages to it; or add its vector to whatever is read.",
+    ),
+    click.option(
+        "--point",
+        metavar="embedding|LAYER",
+        callback=_point,
+        help="Where --op vector is added, or --redirect done: at the embedding, or after a layer, counted from 0.  "
+        "[default: embedding, of --vector all layers that it has]",
+    ),
+    click.option(
+        "--value",
+        type=click.Choice(["mean", "median", "p90"]),
+        default=Request.value,
+        show_default=True,
+        help="Of a neuron on text in its language: what strength multiplies.",
+    ),
+    click.option(
+        "--strength",
+        metavar="NUMBER|auto",
+        callback=_strength,
+        help="How strongly to activate, or without --activate to redirect; auto searches the smallest that works.  "
+        "[default: 1, of --redirect and --op vector 1.5, of --redirect with one table 1]",
+    ),
+    click.option(
+        "--layers",
+        metavar="FIRST-LAST|all|auto",
+        default=Request.layers,
+        show_default=True,
+        callback=_layers,
+        help="Layers in which --activate acts, from 0; auto leaves the last sixth out, where constants make loops, "
+        "and with --strength auto tries all as well.",
+    ),
+    click.option(
+        "--slots",
+        type=click.Choice(SLOTS),
+        default=Request.slots,
+        show_default=True,
+        help="Where --op add finds room in a gated network: neurons that are hardly ever active, or only those that "
+        "the recipe deactivates.",
+    ),
+    click.option(
+        "--target-accuracy",
+        type=click.FloatRange(0, 1, min_open=True),
+        default=Request.target_accuracy,
+        show_default=True,
+        help="With auto: the share of answers that have to be in the language.",
+    ),
+    click.option(
+        "--prompts",
+        type=click.Path(path_type=Path),
+        help="With auto: a .jsonl of prompts per language. Default: the embedded texts' beginnings.",
+    ),
+    click.option(
+        "--shared",
+        type=click.Choice(["keep", "edit"]),
+        help="What to do with a neuron that an unedited language owns too.  [default: edit with --activate, else keep]",
+    ),
+    click.option(
+        "--carrier",
+        type=click.Choice(CARRIERS),
+        default=Request.carrier,
+        show_default=True,
+        help="Where a constant lives: biases of the file, or of a config flag, the model rewritten as a Llama, or "
+        "a calibrated direction, which any runtime loads.",
+    ),
+    click.option(
+        "--for",
+        "for_runtimes",
+        metavar="NAME[,NAME…]",
+        callback=_runtimes,
+        help="Runtimes that are to show it: --carrier auto is then exact where all of them were seen to honour that, "
+        "and one that drops what was chosen is named. See `monoglot runtimes`.",
+    ),
+    click.option(
+        "--untie/--no-untie",
+        " /--tied",
+        default=None,
+        help="With --redirect or --silence, of a model that reads and writes with one table: add a second one, or "
+        "keep the one. --redirect then moves its rows so that what is written hardly changes, and needs `monoglot "
+        "tokens --outputs`; with --silence the script is read as something else too.  [default: add, unless a "
+        "runtime of --for was not seen to load what --redirect adds]",
+    ),
+    click.option(
+        "--tolerance",
+        type=click.FloatRange(0, min_open=True),
+        default=Request.tolerance,
+        show_default=True,
+        help="Calibrated: the largest relative error of a layer. --no-untie: by how many nats the log-loss of a "
+        "language that is not redirected may rise.",
+    ),
+    click.option(
+        "--above-tolerance",
+        type=click.Choice(ABOVE_TOLERANCE),
+        default=Request.above_tolerance,
+        show_default=True,
+        help="Calibrated: what to do about a layer with a larger one.",
+    ),
+    click.option(
+        "--compat-config/--no-compat-config",
+        default=None,
+        help="Give config.json the keys that runtimes older than transformers 5 read.  [default: where it lacks them]",
+    ),
+)
 
 
-def given_edits() -> list[str]:
-    """Those of `edit_options` that stand on the command line."""
-    return given(*(field.name for field in fields(Request) if field.name not in ("form", "max_rank")))
+# The options of a search that chooses how a language is switched off, or on.
+search_options = several(
+    click.option(
+        "--target-damage",
+        type=click.FloatRange(0, min_open=True),
+        default=Request.target_damage,
+        show_default=True,
+        help="With --deactivate and no other edit option: by how many nats a token the log-loss of a language has to "
+        "rise to be off. The mildest set of neurons that does it is searched for.",
+    ),
+    click.option(
+        "--budget",
+        type=click.FloatRange(0, min_open=True),
+        default=Request.budget,
+        show_default=True,
+        metavar="SECONDS",
+        help="With --activate and no other edit option: how long to try what makes the model answer in the language, "
+        "tokens redirected, neurons, or both, at several strengths.",
+    ),
+    click.option(
+        "--spare",
+        type=click.FloatRange(0),
+        default=Request.spare,
+        show_default=True,
+        help="The most that another language may lose for it, in nats a token.",
+    ),
+)
 
 
-def check_form(form: str) -> None:
-    """Raise UsageError for options that go with the other form of what is written."""
-    if form != ADAPTER and (idle := given("max_rank")):
-        raise click.UsageError(f"{idle[0]} goes with --as adapter.")
-    if form == ADAPTER and (idle := given("compat_config", "for_runtimes", "dry_run")):
-        raise click.UsageError(f"{idle[0]} is about a checkpoint, and --as adapter writes none.")
+# The options that say what is written: --as and --max-rank.
+form_options = several(
+    click.option(
+        "--as",
+        "form",
+        type=click.Choice(FORMS),
+        default=Request.form,
+        show_default=True,
+        help="What to write: the whole model, or an adapter (PEFT LoRA) of the same edits, which servers add to the "
+        "base while they run.",
+    ),
+    click.option(
+        "--max-rank",
+        type=click.IntRange(1),
+        help="With --as adapter: its highest rank. Where more is needed, the neurons that matter least are left out. "
+        f" [default: refuse more than the {RANK_LIMIT} that servers take]",
+    ),
+)

@@ -11,6 +11,11 @@ import click
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
+def several(*options: Callable[[Function], Function]) -> Callable[[Function], Function]:
+    """Make one decorator of several options, which the help lists in this order."""
+    return lambda function: functools.reduce(lambda made, option: option(made), reversed(options), function)
+
+
 def corpus_options(function: Function) -> Function:
     """--corpus and --languages."""
     function = click.option(
@@ -65,40 +70,37 @@ def detect_options(function: Function) -> Function:
     """Add the options of `detect` and `export` about statistics."""
     from ..editor.statistics.detection import Detection
 
-    for option in reversed(
-        [
-            click.option(
-                "--tokens",
-                type=click.IntRange(1),
-                default=Detection.tokens,
-                show_default=True,
-                help="Tokens a language.",
-            ),
-            click.option(
-                "--context",
-                type=click.IntRange(2),
-                default=Detection.context,
-                show_default=True,
-                help="Tokens a context.",
-            ),
-            click.option(
-                "--batch-size",
-                default="auto",
-                show_default=True,
-                callback=_batch_size,
-                help="Contexts at once.",
-            ),
-            click.option(
-                "--minimum",
-                type=click.IntRange(1),
-                default=Detection.minimum,
-                show_default=True,
-                help="Tokens without which a language is refused.",
-            ),
-        ]
-    ):
-        function = option(function)
-    return device_options(function)
+    options = several(
+        click.option(
+            "--tokens",
+            type=click.IntRange(1),
+            default=Detection.tokens,
+            show_default=True,
+            help="Tokens a language.",
+        ),
+        click.option(
+            "--context",
+            type=click.IntRange(2),
+            default=Detection.context,
+            show_default=True,
+            help="Tokens a context.",
+        ),
+        click.option(
+            "--batch-size",
+            default="auto",
+            show_default=True,
+            callback=_batch_size,
+            help="Contexts at once.",
+        ),
+        click.option(
+            "--minimum",
+            type=click.IntRange(1),
+            default=Detection.minimum,
+            show_default=True,
+            help="Tokens without which a language is refused.",
+        ),
+    )
+    return device_options(options(function))
 
 
 def stream_options(function: Function) -> Function:

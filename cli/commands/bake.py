@@ -6,7 +6,8 @@ from typing import Any
 import click
 
 from ..console import listener, note
-from ..edit_options import check_form, edit_options, form_options, given_edits, request_of, require
+from ..edit_options import edit_options, form_options
+from ..edit_request import check_form, given_edits, request_of, require
 from ..options import device_options, rehash_option
 from ..show import show_baked
 from ..steps.bake import about_adapter, about_config, about_runtimes

@@ -8,7 +8,7 @@ import click
 
 from ...editor.measures.options import CORPUS, GENERATE, LEAKS, OF_NEURONS, Options
 from ..console import answer, listener, note
-from ..options import Function, device_options, given, split, stream_options
+from ..options import device_options, given, several, split, stream_options
 from ..steps.evaluate import show_findings
 from ..terminal import quoted
 
@@ -30,55 +30,44 @@ USED_BY = {  # the measures that an option has something to say to
 }  # fmt: skip
 
 
-def engine_options(function: Function) -> Function:
-    """Add the options about who writes the answers, where that is not transformers."""
-    for option in reversed(
-        [
-            click.option(
-                "--engine",
-                metavar="vllm|URL",
-                help="With --generate: who writes the answers. `vllm` is started for the base and for the checkpoint; a "
-                "URL is that of an OpenAI-compatible server where they are served. Without it transformers writes them.",
-            ),
-            click.option(
-                "--served", metavar="NAME", help="The checkpoint's name at the URL. Default: the only one there."
-            ),
-            click.option("--base-served", metavar="NAME", help="The base's name there. Default: the only one there."),
-            click.option("--base-engine", metavar="URL", help="Where the base is served, if not at the same URL."),
-            click.option(
-                "--engine-key-env",
-                metavar="VARIABLE",
-                default=Options.engine_key_env,
-                show_default=True,
-                help="The environment variable that holds the servers' key, if they take one.",
-            ),
-            click.option(
-                "--engine-dtype", metavar="NAME", help="What the servers compute in, where they don't say it."
-            ),
-            click.option(
-                "--tensor-parallel-size", type=click.IntRange(1), default=1, help="With --engine vllm: on so many GPUs."
-            ),
-            click.option("--python", metavar="PATH", help="With --engine vllm: the interpreter that has it."),
-            click.option(
-                "--temperature",
-                type=click.FloatRange(0),
-                default=Options.temperature,
-                show_default=True,
-                help="Of an engine; 0 is greedy.",
-            ),
-            click.option(
-                "--seed", type=click.IntRange(0), default=Options.seed, show_default=True, help="Of an engine."
-            ),
-            click.option(
-                "--base-here/--no-base-here",
-                default=True,
-                help="Load the base here too, to see how likely each answer is. Without it loops and empty answers are seen, "
-                "word salad is not.",
-            ),
-        ]
-    ):
-        function = option(function)
-    return function
+# The options about who writes the answers, where that is not transformers.
+engine_options = several(
+    click.option(
+        "--engine",
+        metavar="vllm|URL",
+        help="With --generate: who writes the answers. `vllm` is started for the base and for the checkpoint; a "
+        "URL is that of an OpenAI-compatible server where they are served. Without it transformers writes them.",
+    ),
+    click.option("--served", metavar="NAME", help="The checkpoint's name at the URL. Default: the only one there."),
+    click.option("--base-served", metavar="NAME", help="The base's name there. Default: the only one there."),
+    click.option("--base-engine", metavar="URL", help="Where the base is served, if not at the same URL."),
+    click.option(
+        "--engine-key-env",
+        metavar="VARIABLE",
+        default=Options.engine_key_env,
+        show_default=True,
+        help="The environment variable that holds the servers' key, if they take one.",
+    ),
+    click.option("--engine-dtype", metavar="NAME", help="What the servers compute in, where they don't say it."),
+    click.option(
+        "--tensor-parallel-size", type=click.IntRange(1), default=1, help="With --engine vllm: on so many GPUs."
+    ),
+    click.option("--python", metavar="PATH", help="With --engine vllm: the interpreter that has it."),
+    click.option(
+        "--temperature",
+        type=click.FloatRange(0),
+        default=Options.temperature,
+        show_default=True,
+        help="Of an engine; 0 is greedy.",
+    ),
+    click.option("--seed", type=click.IntRange(0), default=Options.seed, show_default=True, help="Of an engine."),
+    click.option(
+        "--base-here/--no-base-here",
+        default=True,
+        help="Load the base here too, to see how likely each answer is. Without it loops and empty answers are seen, "
+        "word salad is not.",
+    ),
+)
 
 
 @click.command("evaluate")

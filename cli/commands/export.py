@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ...editor.proof.settings import TOKENS
-from ..edit_options import check_form, edit_options, form_options, request_of, require, search_options
+from ..edit_options import edit_options, form_options, search_options
+from ..edit_request import check_form, request_of, require
 from ..options import corpus_options, detect_options, find_options, given, rehash_option, split, stream_options
 from ..steps.export import run_export
 from ..steps.push import ready

@@ -12,7 +12,8 @@ from markdown_it.token import Token
 from support import measured
 
 from monoglot.cards import render, report
-from monoglot.cards.words import foreign, wording
+from monoglot.cards.words import foreign
+from monoglot.cards.words.verdicts import Verdict
 from monoglot.editor.edits import recipe as recipes
 from monoglot.editor.edits.manifest import Manifest
 from monoglot.editor.errors import MalformedError
@@ -196,5 +197,5 @@ def test_a_licence_of_a_hostile_name_is_text_in_the_metadata(tmp_path: Path, tex
 
 
 def test_a_verdict_names_a_tensor_as_text() -> None:
-    verdict = wording.Verdict("[x](javascript:1) is changed", "The bytes are not what the recipe says")
+    verdict = Verdict("[x](javascript:1) is changed", "The bytes are not what the recipe says")
     assert not acts(verdict.markdown()) and "strong_open" in [one.type for one in tokens(verdict.markdown())]

@@ -8,16 +8,26 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from support import tiny
+from support.redirected import vocabulary_of
 
 from monoglot.editor.describe import describe
-from monoglot.editor.edits import calibration
+from monoglot.editor.edits import calibration, silence
 from monoglot.editor.edits import recipe as recipes
+from monoglot.editor.edits.silence import Floor, Silence, Tokens
+from monoglot.editor.models.identity import ModelInfo
 from monoglot.editor.models.source import resolve
 from monoglot.editor.models.target import open_target
-from monoglot.editor.statistics import statistics
+from monoglot.editor.statistics import statistics, vocabulary
+from monoglot.editor.text.silenced import Staying
 
+SILENCE = Silence(
+    ModelInfo("tiny", None, "llama", 3, 24, "f" * 64), 300, {"Han": np.array([2, 5])},
+    {"Han": Tokens(1, 1, 0, (Staying(3, "e3", 7, "Hiragana"),))}, "々", ("en", "zh"),
+    np.array([0.5, -1.5]), Floor(10, 5, 1e-3, 1.0, 0.1, 0.5, "zh", 0.1, 100.0, -60.0),
+)  # fmt: skip
 Run = Callable[..., tuple[int, str, str]]
 SCREEN = 40  # lines
 
@@ -97,6 +107,17 @@ def test_the_other_files(monoglot: Run, model: Path, neurons_file: Path, corpus:
     text = words(monoglot("inspect", tmp_path / "recipe.yaml")[1])
     assert "for tiny, whatever its fingerprint neurons neurons.json, which is not there edits off: deactivated" in text
     assert "xx: pinned at 1.5 × the mean" in text and "tolerance 0.15" in text
+
+
+def test_what_is_counted_in_tokens(monoglot: Run, tmp_path: Path) -> None:
+    """A vocabulary and a silence: a fact a line, and a table."""
+    target = open_target(resolve(str(tiny.save_model(tmp_path / "model"))))
+    vocabulary.save(vocabulary_of(target), tmp_path / "v.monoglot")
+    lines = monoglot("inspect", tmp_path / "v.monoglot")[1].splitlines()
+    assert lines[0].split()[:2] == ["vocabulary", "of"] and lines[1].startswith("used  ")
+    silence.save(SILENCE, tmp_path / "s.monoglot")
+    lines = monoglot("inspect", tmp_path / "s.monoglot")[1].splitlines()
+    assert lines[0].split()[:2] == ["silence", "of"] and any(line.startswith("held down by ") for line in lines)
 
 
 def test_as_json(monoglot: Run, model: Path, out: Path, neurons_file: Path) -> None:

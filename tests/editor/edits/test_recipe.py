@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monoglot.cli.edit_options import request_of
+from monoglot.cli.edit_request import request_of
 from monoglot.editor.edits.plan import Plan, plan
 from monoglot.editor.edits.recipe import NEURON_OPS, SHARED, Edit, Recipe, as_data, check, load, of_data, to_yaml
 from monoglot.editor.errors import NeuronsError, RecipeError

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from support.redirected import REDIRECTS, TEXTS, opened, vocabulary_of
 from support.tiny import MOVED, TOLERANCE, VOCABULARY, WRAPPERS, edit_config, live, logits, need, save_model, to_steer
 
-from monoglot.cli.edit_options import request_of
+from monoglot.cli.edit_request import request_of
 from monoglot.editor.edits import manifest
 from monoglot.editor.edits.bake import Baked, bake
 from monoglot.editor.edits.hooks import redirected, steered

@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from monoglot.cli.edit_options import request_of
+from monoglot.cli.edit_request import request_of
 from monoglot.editor.edits.recipe import Edit, Recipe, as_data, check, of_data, to_yaml
 from monoglot.editor.edits.script_edit import ScriptEdit
 from monoglot.editor.edits.silencing import check_needed, offered

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from support.redirected import REDIRECTS, TEXTS, opened, vocabulary_of
 from support.tiny import MOVED, TOLERANCE, live, logits, need, save_model
 
-from monoglot.cli.edit_options import request_of
+from monoglot.cli.edit_request import request_of
 from monoglot.editor.edits import manifest, manifest_base, recipe
 from monoglot.editor.edits.bake import Baked, bake
 from monoglot.editor.edits.recipe import Edit, Recipe

@@ -11,8 +11,8 @@ from safetensors.torch import load_file
 from support.redirected import TEXTS, opened, vocabulary_of
 from support.tiny import HIDDEN, LAYERS, MOVED, TOLERANCE, live, logits, save_corpus, save_model
 
-from monoglot.cards.words.wording import readers_note, weights_note
-from monoglot.cli.edit_options import request_of
+from monoglot.cards.words.notes import readers_note, weights_note
+from monoglot.cli.edit_request import request_of
 from monoglot.editor.edits import manifest, manifest_base
 from monoglot.editor.edits.bake import Baked, bake
 from monoglot.editor.edits.recipe import Edit, Recipe

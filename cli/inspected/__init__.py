@@ -1,0 +1,1 @@
+"""What `monoglot inspect` prints: the facts of each kind of thing, in words."""
