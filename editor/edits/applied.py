@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 from ..live.modules import input_modules, layer_modules, output_modules
 from ..models.residual import route_of
 from ..models.target import Target
-from .hooks import carried_vectors, edited
+from .hooks import edited
 from .plan import Plan
+from .vector_hooks import carried_vectors
 
 if TYPE_CHECKING:
     from .layer_vector import LayerVector

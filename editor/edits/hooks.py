@@ -12,34 +12,23 @@ constant 1 it has s = w·x, which is computed here at run time from what the fee
     add δ    a_j → a_j + δ · act(t·s) / act(t)    (δ itself in a plain network, which has a bias at its output)
 
 Experts that are switched off: −∞ in the bias that the live router adds to their scores, for as long as the block runs.
-
-Redirected tokens: to the embedding module's output on token t is added Σ_s P(s | t) · (how far s moves), times the factor
-that the module multiplies rows of its table with. Where the output layer has the same table, to the logit of token t is added
-h·(the same sum), h being what the layer is given.
-
-Silenced tokens: what the output layer gives for token t, with h what it reads and w the direction of the silence,
-
-    silence    becomes −β·w·h               tied   −β·w·h is added, and −β·w to the token's embedding
-    quieten    −n·w·h is added
-    by a bias  −DROP or −n is added
+Tokens and vectors have hooks of their own, in token_hooks and vector_hooks; `edited` is all of them.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..models.identity import Block, blocks_of
 from .plan import LayerPlan, Plan
+from .token_hooks import redirected, written
+from .vector_hooks import added
 
 if TYPE_CHECKING:
     from .calibration import Calibration
     from .layer_vector import LayerVector
     from .redirect import Redirection
-    from .script_edit import ScriptEdit
-    from .silence import Silence
 
 
 @contextmanager
@@ -148,134 +137,6 @@ def _stand_in(module: Any, reads: Any, layer: LayerPlan, direction: Any, level: 
 
 
 @contextmanager
-def redirected(embedding: Any, redirection: "Redirection | None") -> Iterator[None]:
-    """Move tokens of a live model while the block runs. `embedding` is its `get_input_embeddings()`."""
-    if redirection is None:
-        yield
-        return
-    handle = embedding.register_forward_hook(_move(embedding, redirection))
-    try:
-        yield
-    finally:
-        handle.remove()
-
-
-@contextmanager
-def written(head: Any, redirection: "Redirection") -> Iterator[None]:
-    """Move the rows of a live model's output layer while the block runs. `head` is its `get_output_embeddings()`."""
-    import torch
-
-    ids, shares, moves = map(torch.from_numpy, (redirection.ids, redirection.shares, redirection.moves))
-
-    def add(module: Any, inputs: Any, output: Any) -> Any:
-        along = inputs[0].double() @ moves.to(output.device).T  # (…, S)
-        changed = output.clone()
-        changed[..., ids.to(output.device)] += (along @ shares.to(output.device).T).to(output.dtype)
-        return changed
-
-    handle = head.register_forward_hook(add)
-    try:
-        yield
-    finally:
-        handle.remove()
-
-
-@contextmanager
-def added(layers: Sequence[Any], vectors: "Sequence[LayerVector]") -> Iterator[None]:
-    """Add vectors to what layers put out while the block runs. `layers` are `modules.layer_modules(model, …)`."""
-    import torch
-
-    if any(each.gate is not None for each in vectors):
-        raise ValueError("what a neuron reads is not added on every token: see carried_vectors")
-
-    def adding(value: Any) -> Any:
-        def add(module: Any, inputs: Any, output: Any) -> Any:
-            states = output[0] if isinstance(output, tuple) else output
-            moved = (states.double() + value.to(states.device)).to(states.dtype)
-            return (moved, *output[1:]) if isinstance(output, tuple) else moved
-
-        return add
-
-    handles = [layers[each.layer].register_forward_hook(adding(torch.from_numpy(each.value))) for each in vectors]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-@contextmanager
-def carried_vectors(
-    vectors: "Sequence[LayerVector]", calibration: "Calibration | None", *, inputs: Sequence[Any], modules: Sequence[Any],
-    outputs: Sequence[Any], norms: Sequence[Any], gated: bool,
-) -> Iterator[None]:  # fmt: skip
-    """Add vectors in the way that a checkpoint does while the block runs: into the output of the networks.
-
-    By a neuron that is on for every token, w·x for 1, or that reads a language, or by a bias; and behind a norm with its
-    weight multiplied. `inputs`, `modules` and `outputs` are the input projections, the activations and the output projections
-    by layer, `norms` what is behind the networks where anything is.
-    """
-    with ExitStack() as stack:
-        for each in vectors:
-            rows = None if each.gate is None else (each.gate, each.up)
-            level = each.level
-            if each.calibrated and calibration is not None:
-                w, level = calibration.directions[each.block], float(calibration.levels[each.block])
-                rows = (level * w, w)
-            hooks = _vector_hooks(
-                each, rows, level, inputs[each.layer], modules[each.block], outputs[each.layer],
-                norms[each.layer] if norms else None, gated=gated,
-            )  # fmt: skip
-            for handle in hooks:
-                stack.callback(handle.remove)
-        yield
-
-
-def _vector_hooks(
-    vector: "LayerVector",
-    rows: Any,
-    level: float,
-    reads: Any,
-    module: Any,
-    out: Any,
-    norm: Any,
-    *,
-    gated: bool,
-) -> list[Any]:
-    import torch
-
-    seen: dict[str, torch.Tensor] = {}
-    amount = torch.from_numpy(vector.added)
-
-    def read(module: Any, inputs: Any) -> None:
-        gate, up = (torch.from_numpy(row).to(inputs[0].device) for row in rows)
-        seen["z"], seen["u"] = inputs[0].double() @ gate, inputs[0].double() @ up
-
-    def clear(module: Any, inputs: Any, output: Any) -> Any:
-        changed = output.clone()
-        changed[..., vector.slot] = 0
-        return changed
-
-    def add(own: Any, inputs: Any, output: Any) -> Any:
-        one = torch.ones(output.shape[:-1], dtype=torch.float64, device=output.device)
-        if rows is not None:
-            z = seen["z"].reshape(output.shape[:-1]).float()[..., None]
-            one = (module.forward(z) / module.forward(torch.full_like(z, level)))[..., 0].double()
-            one = one * seen["u"].reshape(output.shape[:-1]) if gated else one
-        return (output.double() + one[..., None] * amount.to(output.device)).to(output.dtype)
-
-    def multiply(own: Any, inputs: Any, output: Any) -> Any:
-        return output * vector.gain
-
-    handles = [out.register_forward_hook(add)]
-    if rows is not None:
-        handles += [reads.register_forward_pre_hook(read), module.register_forward_hook(clear)]
-    if norm is not None:
-        handles.append(norm.register_forward_hook(multiply))
-    return handles
-
-
-@contextmanager
 def edited(
     modules: Sequence[Any],
     plan: Plan,
@@ -316,130 +177,3 @@ def unrouted(routers: Mapping[int, Any], plan: Plan) -> Iterator[None]:
         with torch.no_grad():
             for layer, bias in before.items():
                 live[layer].copy_(bias)
-
-
-def _move(embedding: Any, redirection: "Redirection") -> Any:
-    import torch
-
-    shares = torch.zeros(len(embedding.weight), len(redirection.moves), dtype=torch.float64)  # (V, S)
-    shares[torch.from_numpy(redirection.ids)] = torch.from_numpy(redirection.shares)
-    moves = torch.from_numpy(redirection.moves)
-    scale = _scale(embedding)
-
-    def move(module: Any, inputs: Any, output: Any) -> Any:
-        ids = inputs[0]
-        delta = shares.to(ids.device)[ids] @ moves.to(ids.device)  # (B, T, d)
-        return (output.double() + scale * delta.to(output.device)).to(output.dtype)
-
-    return move
-
-
-@contextmanager
-def silenced(
-    model: Any, silence: "Silence | None", scripts: "Sequence[ScriptEdit]", *, tied: bool = False
-) -> Iterator[None]:
-    """Keep a live model from writing scripts, as a recipe's `scripts` say, while the block runs."""
-    if silence is None or not scripts:
-        yield
-        return
-    handles = [model.get_output_embeddings().register_forward_hook(_hold_down(silence, scripts, tied))]
-    if tied:
-        embedding = model.get_input_embeddings()
-        handles.append(embedding.register_forward_hook(_shift_reading(embedding, silence, scripts)))
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-def _hold_down(silence: "Silence", scripts: "Sequence[ScriptEdit]", tied: bool) -> Any:
-    import torch
-
-    def rewrite(module: Any, inputs: Any, output: Any) -> Any:
-        changed = output.clone()
-        one = (
-            1.0
-            if silence.direction is None
-            else inputs[0].double() @ torch.from_numpy(silence.direction).to(output.device)
-        )
-        for edit in scripts:
-            where = torch.from_numpy(silence.ids[edit.script]).to(output.device)
-            before = output[..., where].double()
-            down = torch.as_tensor(_amount(silence, edit) * one, device=output.device)
-            down = (down if silence.direction is None else down[..., None]).expand(before.shape)
-            replaced = edit.nats is None and silence.direction is not None and not tied
-            changed[..., where] = (-down if replaced else before - down).to(output.dtype)
-        return changed
-
-    return rewrite
-
-
-def _shift_reading(embedding: Any, silence: "Silence", scripts: "Sequence[ScriptEdit]") -> Any:
-    import torch
-
-    amounts = torch.zeros(len(embedding.weight), dtype=torch.float64)  # (V,)
-    for edit in scripts:
-        amounts[torch.from_numpy(silence.ids[edit.script])] = _amount(silence, edit)
-    scale = _scale(embedding)
-
-    def move(module: Any, inputs: Any, output: Any) -> Any:
-        by = amounts.to(output.device)[inputs[0]][..., None] * torch.from_numpy(silence.direction).to(output.device)
-        return (output.double() - scale * by).to(output.dtype)
-
-    return move
-
-
-def _amount(silence: "Silence", edit: "ScriptEdit") -> float:
-    """Return what stands before w·h, or before 1 where there is a bias."""
-    from .silence import DROP
-
-    if edit.nats is not None:
-        return edit.nats
-    return silence.floor.strength if silence.floor else DROP
-
-
-def _scale(embedding: Any) -> float:
-    """Return what a module multiplies rows of its table with: √d in Gemma, 1 in most. Measured on its largest row."""
-    import torch
-
-    row = embedding.weight.detach().abs().amax(dim=1).argmax()
-    out, stored = embedding.forward(row[None])[0].double(), embedding.weight.detach()[row].double()
-    place = stored.abs().argmax()
-    with torch.inference_mode():
-        return float(out[place] / stored[place])
-
-
-def random_redirection(redirection: "Redirection", seed: int = 0) -> "Redirection":
-    """Return the control: the same tokens moved as far, in directions drawn with a seed."""
-    drawn = np.random.default_rng(seed).normal(size=redirection.moves.shape)
-    lengths = np.linalg.norm(redirection.moves, axis=1, keepdims=True)
-    return replace(redirection, moves=drawn / np.linalg.norm(drawn, axis=1, keepdims=True) * lengths)
-
-
-def random_vectors(vectors: "Sequence[LayerVector]", seed: int = 0) -> "list[LayerVector]":
-    """Return the control: vectors as long, after the same layers, in directions drawn with a seed."""
-    generator = np.random.default_rng(seed)
-    made = []
-    for vector in vectors:
-        drawn = generator.normal(size=vector.value.shape)
-        drawn *= np.linalg.norm(vector.value) / np.linalg.norm(drawn)
-        made.append(replace(vector, value=drawn, added=drawn * np.linalg.norm(vector.added) / np.linalg.norm(drawn)))
-    return made
-
-
-def random_plan(plan: Plan, width: int, seed: int = 0, *, blocks: Sequence[Block] = ()) -> Plan:
-    """Return the control: in every block as many neurons as the plan edits, with what the plan does to its own.
-
-    They are drawn with a seed from those that the plan doesn't edit. `blocks` are the model's where they are not all
-    `width` wide.
-    """
-    generator = np.random.default_rng(seed)
-    layers = []
-    for layer, block in zip(plan.layers, blocks_of(len(plan.layers), width, blocks), strict=True):
-        others = np.setdiff1d(np.arange(block.width), layer.neurons)
-        count = min(len(layer.neurons), len(others))
-        drawn = np.sort(generator.choice(others, count, replace=False))
-        dealt = generator.permutation(len(layer.neurons))[:count]
-        layers.append(LayerPlan(drawn, layer.factors[dealt], layer.constants[dealt], layer.shifts[dealt]))
-    return Plan(tuple(layers), {}, {})

@@ -13,11 +13,10 @@
     tolerance: 0.15                  # calibrated: the largest error of a layer; untie false: the largest rise of a log-loss
     above_tolerance: refuse          # … and what becomes of a layer above it: refuse, or leave-out
     experts: ["3.17", zh]            # mixtures: experts to switch off, by number (layer.expert), or a language's
-    untie: false                     # redirected tokens: no second table to write with; true if left out
+    untie: false                     # redirected or silenced tokens: no second table to write with; true if left out
     compat_config: true              # give config.json the older spelling too: see compat_config; false if left out
     silence: silence.monoglot        # relative to the recipe; where the tokens of a script go
     except_chars: 々〆               # characters of such scripts that may still be written
-    tied: false                      # silenced in the one table of a model that has one, instead of in a second
     scripts:
       - {script: Han, op: silence}
       - {script: Cyrillic, op: quieten, nats: 4}
@@ -47,14 +46,15 @@ k in token t (see redirect), k the language and T the one named by `to`:
 
     redirect     e_t → e_t + strength · P(k | t) · (μ_T − μ_k)        text in k is read, and answered, as if it were in T
 
-after a layer it is by a neuron that reads h, and answers p_k(h) ≈ 1 on text in k (see statistics.readers)
+After a layer it is done by a neuron that reads h, and answers p_k(h) ≈ 1 on text in k (see statistics.readers)
 
     redirect     h → h + strength · p_k(h) · (μ_T − μ_k)              `point` is the layer
 
-and one adds a constant to the residual stream, wherever it is read: at the embedding, or after a layer (see vectors)
+And one adds a constant to the residual stream, wherever it is read: at the embedding, or after a layer (see vectors)
 
     vector       h → h + strength · (μ_k − mean of the other languages' μ)
-And two are on the logits of the tokens t that write a script (see silenced), by the rows of the output table or its bias:
+
+Two are on the logits of the tokens t that write a script (see silenced), by the rows of the output table or its bias:
 
     silence      logit_t → far below all others                       it can't be written
     quieten      logit_t → logit_t − nats                             its odds are e^nats times smaller

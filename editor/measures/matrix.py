@@ -11,8 +11,9 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import Any
 
+from ..edits.controls import random_plan
 from ..edits.experts import reachable, taken_by_a_token
-from ..edits.hooks import random_plan, steered, unrouted
+from ..edits.hooks import steered, unrouted
 from ..edits.plan import Plan, named_experts, plan
 from ..edits.recipe import Edit, Recipe
 from ..errors import NeuronsError, RecipeError

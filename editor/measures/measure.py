@@ -12,7 +12,7 @@ from typing import Any
 from .. import embedded
 from ..edits.applied import applied
 from ..edits.carriers import Carried
-from ..edits.hooks import random_plan, random_redirection, random_vectors
+from ..edits.controls import random_plan, random_redirection, random_vectors
 from ..edits.manifest_base import carried_in
 from ..errors import CorpusError, VerificationError
 from ..live.logits import Variant

@@ -13,19 +13,11 @@ import numpy as np
 
 from ..edits.applied import applied, vector_parts
 from ..edits.carriers import Carried
-from ..edits.hooks import (
-    calibrated,
-    carried_vectors,
-    random_plan,
-    random_redirection,
-    random_vectors,
-    redirected,
-    silenced,
-    steered,
-    unrouted,
-    written,
-)
+from ..edits.controls import random_plan, random_redirection, random_vectors
+from ..edits.hooks import calibrated, steered, unrouted
 from ..edits.manifest_base import carried_in
+from ..edits.token_hooks import redirected, silenced, written
+from ..edits.vector_hooks import carried_vectors
 from ..errors import CorpusError
 from ..live.layered import Layered, open_layered
 from ..live.load import hooked as attached

@@ -13,7 +13,8 @@ from support.folders import tree
 from monoglot.editor import embedded
 from monoglot.editor.edits import manifest, manifest_files
 from monoglot.editor.edits.bake import bake
-from monoglot.editor.edits.hooks import random_plan, steered
+from monoglot.editor.edits.controls import random_plan
+from monoglot.editor.edits.hooks import steered
 from monoglot.editor.edits.plan import plan as plan_of
 from monoglot.editor.edits.recipe import Edit, Recipe
 from monoglot.editor.live.generate import continuations

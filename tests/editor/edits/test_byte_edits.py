@@ -17,9 +17,10 @@ from support.redirected import REDIRECTS, TEXTS, vocabulary_of
 from monoglot.editor import describe
 from monoglot.editor.edits import manifest
 from monoglot.editor.edits.bake import Baked, bake
-from monoglot.editor.edits.hooks import redirected, steered
+from monoglot.editor.edits.hooks import steered
 from monoglot.editor.edits.recipe import Edit, Recipe
 from monoglot.editor.edits.redirect import redirection
+from monoglot.editor.edits.token_hooks import redirected
 from monoglot.editor.errors import MonoglotError, RecipeError
 from monoglot.editor.files import streams
 from monoglot.editor.files.checkpoint import read_checkpoint

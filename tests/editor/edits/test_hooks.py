@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from monoglot.editor.edits.hooks import random_plan, steered
+from monoglot.editor.edits.controls import random_plan
+from monoglot.editor.edits.hooks import steered
 from monoglot.editor.edits.plan import LayerPlan, Plan
 
 WIDTH = 12

@@ -13,11 +13,11 @@ from support.tiny import MOVED, TOLERANCE, live, logits, need, save_corpus, save
 
 from monoglot.editor.edits import manifest, manifest_base
 from monoglot.editor.edits.bake import Baked, bake
-from monoglot.editor.edits.hooks import redirected, written
 from monoglot.editor.edits.one_table import projected, table_errors
 from monoglot.editor.edits.recipe import Recipe
 from monoglot.editor.edits.redirect import redirection
 from monoglot.editor.edits.request import Request
+from monoglot.editor.edits.token_hooks import redirected, written
 from monoglot.editor.errors import RecipeError
 from monoglot.editor.live.load import load_model
 from monoglot.editor.models.embedding import open_embedding

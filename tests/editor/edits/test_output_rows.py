@@ -12,11 +12,12 @@ from safetensors.torch import load_file
 from support.tiny import MOVED, TOLERANCE, VOCABULARY, WRAPPERS, live, logits, need, save_model, to_steer
 
 from monoglot.editor.edits.bake import Baked, bake
-from monoglot.editor.edits.hooks import redirected, silenced, steered
+from monoglot.editor.edits.hooks import steered
 from monoglot.editor.edits.recipe import Edit, Recipe
 from monoglot.editor.edits.redirect import redirection
 from monoglot.editor.edits.script_edit import ScriptEdit
 from monoglot.editor.edits.silence import DROP, FILE, Floor, Silence, Tokens, load
+from monoglot.editor.edits.token_hooks import redirected, silenced
 from monoglot.editor.errors import ModelError, RecipeError
 from monoglot.editor.files.checkpoint import read_checkpoint
 from monoglot.editor.live.load import load_model

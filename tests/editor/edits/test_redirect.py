@@ -16,10 +16,11 @@ from support.tiny import MOVED, TOLERANCE, VOCABULARY, WRAPPERS, edit_config, li
 from monoglot.cli.edit_request import request_of
 from monoglot.editor.edits import manifest
 from monoglot.editor.edits.bake import Baked, bake
-from monoglot.editor.edits.hooks import redirected, steered
+from monoglot.editor.edits.hooks import steered
 from monoglot.editor.edits.recipe import Edit, Recipe
 from monoglot.editor.edits.redirect import ALIKE, alike, redirection
 from monoglot.editor.edits.tensor_edits import Rounding
+from monoglot.editor.edits.token_hooks import redirected
 from monoglot.editor.errors import RecipeError
 from monoglot.editor.files.checkpoint import read_checkpoint
 from monoglot.editor.live.load import load_model

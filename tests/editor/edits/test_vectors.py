@@ -26,10 +26,11 @@ from support.tiny import (
 from monoglot.editor.edits import manifest_base
 from monoglot.editor.edits.bake import Baked, bake
 from monoglot.editor.edits.carriers import carried
-from monoglot.editor.edits.hooks import carried_vectors, random_vectors
+from monoglot.editor.edits.controls import random_vectors
 from monoglot.editor.edits.layer_vector import LayerVector
 from monoglot.editor.edits.plan import Plan
 from monoglot.editor.edits.recipe import Edit, Recipe
+from monoglot.editor.edits.vector_hooks import carried_vectors
 from monoglot.editor.edits.vectors import layer_vectors
 from monoglot.editor.errors import ModelError, RecipeError
 from monoglot.editor.live.load import load_model

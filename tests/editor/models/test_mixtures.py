@@ -22,7 +22,8 @@ from support.mixtures import changed_parts, routing, tensors_of
 from support.tiny import IDS, MIXED, MIXTURES, MOVED, TOLERANCE, logits
 
 from monoglot.editor.edits.bake import bake
-from monoglot.editor.edits.hooks import random_plan, steered
+from monoglot.editor.edits.controls import random_plan
+from monoglot.editor.edits.hooks import steered
 from monoglot.editor.edits.recipe import Edit, Recipe
 from monoglot.editor.errors import CheckpointError, MalformedError, ModelError, RecipeError
 from monoglot.editor.live.load import load_model
