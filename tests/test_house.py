@@ -45,6 +45,7 @@ COVERED = {
     "cli/steps/runtimes.py": "cli/commands/test_runtimes.py",
     "cli/steps/tokens.py": "cli/commands/test_tokens.py",
     "cli/steps/verify.py": "cli/test_gguf.py",
+    "editor/describe_files.py": "editor/test_describe.py",
     "editor/edits/controls.py": "editor/edits/test_hooks.py",
     "editor/edits/token_hooks.py": "editor/edits/test_redirect.py",
     "editor/edits/vector_hooks.py": "editor/edits/test_vectors.py",
