@@ -15,7 +15,7 @@ import numpy as np
 
 from .describe_files import of_calibration, of_neurons, of_recipe, of_silence, of_statistics, of_vocabulary
 from .edits import manifest as manifest_file
-from .edits.carriers import choose, has_biases, ignored_biases, refusals
+from .edits.carrier_choice import choose, has_biases, ignored_biases, refusals
 from .edits.experts import refusal
 from .edits.manifest import recipe_record
 from .edits.manifest_files import compare_files

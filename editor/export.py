@@ -15,7 +15,8 @@ from .edits.adapter import check_adaptable
 from .edits.bake import Baked, check_place
 from .edits.calibration import Calibration
 from .edits.card_maker import NO_CARD, CardMaker
-from .edits.carriers import choose, needed_of
+from .edits.carrier_choice import choose
+from .edits.carriers import needed_of
 from .edits.fit import open_calibration, source_of
 from .edits.recipe import Recipe
 from .edits.request import ADAPTER, AUTO, CHECKPOINT, Request

@@ -27,7 +27,7 @@ def conform(
     """Let each runtime answer, record and show the verdicts; whether all of them are "steered"."""
     from ...cards.refresh import renew
     from ...editor.edits import manifest, manifest_files
-    from ...editor.edits.carriers import EXACT
+    from ...editor.edits.carrier_choice import EXACT
     from ...editor.edits.evaluation import Run
     from ...editor.files import schema
     from ...editor.files.together import updating

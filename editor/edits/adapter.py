@@ -45,7 +45,8 @@ from . import recipe as recipe_file
 from .bake import Baked, Progress, check_base_of, check_place, write_small
 from .calibration import Calibration
 from .card_maker import Describe
-from .carriers import EXACT, Carried, carried, has_biases
+from .carrier_choice import EXACT, has_biases
+from .carriers import Carried, carried
 from .layout import constants_of, header_bytes
 from .low_rank import LowRank, edits_of, low_rank
 from .manifest import Adapter, FileEntry

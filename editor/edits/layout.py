@@ -25,7 +25,8 @@ from ..models.embedding import TIE
 from ..models.families import TEXT_CONFIG, text_config
 from ..models.target import Target
 from .byte_edits import ByteEdit, is_packed_layer, of_packed_layer
-from .carriers import EXACT, Carried, Rewrite, rewrite
+from .carrier_choice import EXACT, Rewrite, rewrite
+from .carriers import Carried
 from .experts import edits_of
 from .tensor_edits import Constant, LayerTensors, Rounding, TensorEdit, exact_level, of_layer
 from .vectors import merged, of_vector

@@ -35,7 +35,7 @@ from ..files.together import finish_pending
 from ..models import identity
 from ..text.languages import Code
 from . import recipe as recipe_file
-from .carriers import EXACT
+from .carrier_choice import EXACT
 from .certificate import Certificate
 from .evaluation import Candidates, Evaluation, Run, Search
 from .one_table import TableError

@@ -12,7 +12,7 @@ of `conformance`. What is in no row was not run.
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from ..edits.carriers import EXACT, refusals
+from ..edits.carrier_choice import EXACT, refusals
 from ..edits.request import ADAPTER, AUTO, Request
 from ..models.target import Target
 

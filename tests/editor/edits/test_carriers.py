@@ -22,7 +22,7 @@ from support import tiny
 from support.tiny import CASES, DENSE_WRAPPERS, EXACT, MOVED, TOLERANCE, Case, live, logits
 
 from monoglot.editor.edits import calibration as calibration_file
-from monoglot.editor.edits import carriers
+from monoglot.editor.edits import carrier_choice
 from monoglot.editor.edits.bake import bake
 from monoglot.editor.edits.carriers import Carried, carried
 from monoglot.editor.edits.hooks import calibrated, steered
@@ -232,14 +232,14 @@ def test_calibrated_equals_hooks_with_the_direction_for_one(
 @pytest.mark.parametrize("name", CASES)
 def test_carriers_are_those_of_the_table(saved: Callable[..., Path], name: str) -> None:
     target = open_case(saved, name)
-    possible = {carrier for carrier, why in carriers.refusals(target).items() if why is None}
+    possible = {carrier for carrier, why in carrier_choice.refusals(target).items() if why is None}
     if name in REFUSED:
         assert not possible
         with pytest.raises(RecipeError, match=r"can hold no constants: .* Use deactivate or scale"):
-            carriers.choose("auto", target)
+            carrier_choice.choose("auto", target)
         return
     assert possible == {"calibrated", *(carrier for carrier, names in EXACT.items() if name in names)}
-    assert carriers.choose("auto", target) == ("native" if name in EXACT["native"] else "calibrated")
+    assert carrier_choice.choose("auto", target) == ("native" if name in EXACT["native"] else "calibrated")
 
 
 @pytest.mark.parametrize(
@@ -292,7 +292,7 @@ def test_native_means_every_layer(saved: Callable[..., Path], tmp_path: Path) ->
     tensors = load_file(base / "model.safetensors")
     del tensors["transformer.h.2.mlp.c_proj.bias"]
     save_file(tensors, tmp_path / "base" / "model.safetensors", metadata={"format": "pt"})
-    assert carriers.refusals(open_target(resolve(str(tmp_path / "base"))))["native"]
+    assert carrier_choice.refusals(open_target(resolve(str(tmp_path / "base"))))["native"]
 
 
 @pytest.mark.parametrize("op", ["deactivate", "scale"])

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from support import tiny
 from support.tiny import IDS, live, logits
 
-from monoglot.editor.edits import carriers
+from monoglot.editor.edits import carrier_choice, carriers
 from monoglot.editor.edits.bake import bake
 from monoglot.editor.edits.carriers import Carried
 from monoglot.editor.edits.recipe import Edit, Recipe
@@ -64,7 +64,7 @@ def unedited(monkeypatch: pytest.MonkeyPatch) -> Callable[[Target, Path], Path]:
         neurons = tiny.to_steer(target.feed_forward.layers, target.feed_forward.width)
         recipe = Recipe(Base("tiny"), (Edit("xx", "scale", 1.0),), "edit", carrier="llama")
         plan = carriers.carried(target, recipe, neurons).plan
-        carriers.choose("llama", target)
+        carrier_choice.choose("llama", target)
         monkeypatch.setattr("monoglot.editor.edits.bake.carried", lambda *_: Carried(plan, "llama", None))
         made = bake(target, neurons, recipe, out)
         assert made.carried.carrier == "llama"
@@ -261,8 +261,8 @@ def test_a_config_that_transformers_cannot_read_is_an_error_only_where_it_matter
     with pytest.raises(
         RecipeError, match=r"by llama: transformers \S+ cannot read the config .*\. It can by calibrated"
     ):
-        carriers.choose("llama", target)
-    assert carriers.choose("auto", target) == "calibrated"
+        carrier_choice.choose("llama", target)
+    assert carrier_choice.choose("auto", target) == "calibrated"
 
 
 def test_neurons_are_those_of_the_halves(saved: Callable[..., Path], tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from scripts.families_page import page
 
-from monoglot.editor.edits.carriers import refusals
+from monoglot.editor.edits.carrier_choice import refusals
 from monoglot.editor.models.families import KNOWN
 from monoglot.editor.models.source import resolve
 from monoglot.editor.models.target import open_target
