@@ -38,8 +38,8 @@ a_j on text in the language (`mean@fr`: the mean on text in French, whichever la
     add          a_j → a_j + k·v_j
     shift        z_j → z_j + k·v_j           before the activation function
 
-The last three need a constant, and so a place for one: a carrier (see carrier_choice). `layers` are the first and the last layer
-whose neurons are edited, counted from 0; all where it is left out.
+The last three need a constant, and so a place for one: a carrier (see carrier_choice). `layers` are the first and the last
+layer whose neurons are edited, counted from 0; all where it is left out.
 
 One operation is on the rows e_t of the embedding table instead, with μ_k the centre of language k and P(k | t) the share of
 k in token t (see redirect), k the language and T the one named by `to`:
