@@ -22,6 +22,7 @@ from typing import Any
 from .. import embedded
 from ..errors import CorpusError, MonoglotWarning
 from .documents import FIELD, SUFFIXES, columns, read_documents, suffix_of, text_of
+from .encoding import rightly_decoded
 from .languages import LANGUAGE, is_language
 
 TEXTUAL = re.compile(
@@ -167,10 +168,11 @@ def _from_files(language: str, paths: list[Path]) -> Text:
             raise CorpusError(f"there is no file {path} for {language}.")
         if not suffix_of(path):
             raise CorpusError(f"{path} is none of {', '.join(SUFFIXES)}.")
+    warned: set[str] = set()
     return Text(
         language,
         ", ".join(path.name for path in paths),
-        lambda: (document for path in paths for document in read_documents(path)),
+        lambda: (document for path in paths for document in read_documents(path, warned)),
     )
 
 
@@ -198,12 +200,14 @@ def _from_configuration(datasets: Any, dataset: str, configurations: list[str], 
     if not fitting:
         raise CorpusError(f"{dataset} has no configuration for {language}; it has {', '.join(configurations[:20])}.")
 
-    def documents() -> Iterator[str]:
-        rows = _stream(datasets, dataset, fitting[-1])
-        for row in rows:
-            yield from text_of(row, dataset)
+    origin = f"{dataset} ({fitting[-1]})"
+    warned: set[str] = set()
 
-    return Text(language, f"{dataset} ({fitting[-1]})", documents)
+    def documents() -> Iterator[str]:
+        texts = (text for row in _stream(datasets, dataset, fitting[-1]) for text in text_of(row, dataset))
+        return rightly_decoded(texts, origin, warned)
+
+    return Text(language, origin, documents)
 
 
 def _stream(datasets: Any, dataset: str, configuration: str) -> Iterator[Any]:

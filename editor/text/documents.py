@@ -17,7 +17,7 @@ from typing import Any, TextIO
 
 from ..errors import CheckpointError, CorpusError
 from ..files.companions import check_content
-from .encoding import Suspicion, encoding_of
+from .encoding import encoding_of, rightly_decoded
 
 FIELD = "text"
 SUFFIXES = (".txt", ".jsonl", ".jsonl.gz", ".csv", ".tsv", ".parquet")
@@ -30,19 +30,19 @@ def suffix_of(path: Path) -> str | None:
     return next((suffix for suffix in SUFFIXES if path.name.endswith(suffix)), None)
 
 
-def read_documents(path: Path) -> Iterator[str]:
-    """Yield the documents of one file. Raises CorpusError with the file, and the line if one is to blame."""
+def read_documents(path: Path, warned: set[str] | None = None) -> Iterator[str]:
+    """Yield the documents of one file. Raises CorpusError with the file, and the line if one is to blame.
+
+    Warns of documents that were decoded wrongly and are left out, where the file is not among those `warned` of.
+    """
     readers = {
         ".txt": _read_txt, ".jsonl": _read_jsonl, ".jsonl.gz": _read_jsonl, ".csv": _read_csv, ".tsv": _read_csv,
         ".parquet": _read_parquet,
     }  # fmt: skip
-    suspicion = Suspicion()
     try:
         check_content(path)
-        for document in readers[suffix_of(path) or ".txt"](path):
-            if why := suspicion.of(document):
-                raise CorpusError(f"{path} was not written as UTF-8: {why}.")
-            yield document
+        documents = readers[suffix_of(path) or ".txt"](path)
+        yield from rightly_decoded(documents, str(path), set() if warned is None else warned)
     except CheckpointError as error:  # a pointer of Git LFS, or a web page
         raise CorpusError(str(error)) from None
     except UnicodeDecodeError as error:

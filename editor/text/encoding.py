@@ -1,49 +1,31 @@
 """Text that was decoded in the wrong way, though its bytes are valid UTF-8.
 
     UTF-16 or UTF-32 without a mark       holds control characters between the letters
-    ISO-2022-JP, -KR and -CN, HZ          ASCII with escape sequences
+    ISO-2022-JP, -KR and -CN, HZ, UTF-7   ASCII with escape sequences
     double-encoded                        UTF-8 that was read in another encoding and saved as UTF-8 again
+    read in another encoding              words of symbols, of two scripts, or with small and capital letters changed
 
-A single document may look so by chance, or quote such text. A file is refused when a fifth of its documents that can tell
-anything do, counted as they are read.
+Every document is looked at as a whole, in windows of 2,000 characters; short ones are looked at together. One with many signs
+(see `signs`) in a window is left out, and a warning says so. A file is refused when a fifth of its documents that can tell
+anything are wrong, also those that show a few signs only: a document may quote such text.
 """
 
 import codecs
-import re
-import unicodedata
+import warnings
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-ESCAPES = re.compile(r"\x1b(\$[@AB]|\$\([A-Z]|\([BJI]|\$\)[ACG])|\x0e[!-~]+\x0f|~\{[!-~]{2,}~\}")
-CONTROL = frozenset(map(chr, [*range(0x09), *range(0x0E, 0x20), 0x7F])) - {
-    "\x1b",
-    "\x0e",
-    "\x0f",
-    "\x1c",
-    "\x1d",
-    "\x1e",
-    "\x1f",
-}
-READ_AS = (
-    "cp1252",
-    "latin-1",
-    "cp1250",
-    "cp1251",
-    "cp437",
-    "cp850",
-    "koi8-r",
-    "mac-roman",
-    "gb18030",
-    "cp932",
-    "cp949",
-    "big5",
-)
+from ..errors import CorpusError, MonoglotWarning
+from .foreign import printable
+from .signs import CONTROL, ESCAPES, FEWEST, REPLACEMENT, double_encoded_as, signs
+
 SHARE_OF_CONTROL = 0.02  # of a document's characters
-REPLACEMENT = "\ufffd"
 SHARE_OF_LOST = 0.02  # of a document's characters
-FEWEST = 4  # characters beyond ASCII, in which a pattern can be seen
-LOST = 0.2  # of those: what may be lost where text was decoded with replacement characters
-SHARE = 0.2  # of the documents
-PIECE = 2_000  # characters of a document that are looked at
+SHARE_OF_WORDS = 0.125  # of a document's words: those with signs
+MANY = 16  # signs in a window: more than real text shows
+WINDOW = 2_000  # characters
+SHARE = 0.2  # of the documents that can tell
+ENOUGH = 10  # documents that can tell, before a file is refused in the middle
 
 
 def encoding_of(data: bytes) -> str | None:
@@ -62,58 +44,102 @@ def encoding_of(data: bytes) -> str | None:
 
 def wrongly_decoded(text: str) -> str | None:
     """Say how a text was decoded wrongly, None where it does not look so."""
-    if sum(character in CONTROL for character in text) > SHARE_OF_CONTROL * len(text):
+    if not text.isascii() and (name := double_encoded_as(text)):
+        return f"it is UTF-8 that was read as {name} and saved as UTF-8 again"
+    if len(CONTROL.findall(text)) > SHARE_OF_CONTROL * len(text):
         return "it holds control characters between the letters, as UTF-16 without a byte order mark does"
     if ESCAPES.search(text):
         return "it holds escape sequences, as ISO-2022-JP, ISO-2022-KR or HZ do"
-    if text.isascii():
-        return None
     if text.count(REPLACEMENT) >= max(FEWEST, SHARE_OF_LOST * len(text)):
         return "characters of it were lost (U+FFFD stands for them), as it was read in another encoding than its own"
-    for name in READ_AS:
-        if _again(text, name):
-            return f"it is UTF-8 that was read as {name} and saved as UTF-8 again"
-    return None
+    count, why = signs(text)
+    return why if count >= max(FEWEST, SHARE_OF_WORDS * len(set(text.split()))) else None
 
 
-def _again(text: str, name: str) -> bool:
-    """Tell whether a text in encoding `name` is UTF-8 of assigned characters, but for a few that were lost on the way."""
-    data = bytearray()
-    for word in re.findall(r"[^\x00-\x7f\ufffd]+", text):
-        try:
-            data += b" " + word.encode(name)
-        except UnicodeEncodeError:
-            if name != "cp1252":
-                return False
-            try:  # what cp1252 leaves open, browsers and editors take from latin-1
-                data += b" " + b"".join(map(_byte, word))
-            except UnicodeEncodeError:
-                return False
-    decoded = data.decode(errors="replace")
-    lost = decoded.count("\ufffd")
-    beyond = [character for character in decoded if not character.isascii() and character != "\ufffd"]
-    assigned = all(unicodedata.category(character) not in ("Cn", "Co", "Cs") for character in beyond)
-    return assigned and len(beyond) >= max(FEWEST, lost / LOST)
+def rightly_decoded(documents: Iterable[str], origin: str, warned: set[str]) -> Iterator[str]:
+    """Yield the documents of a file but for those that were decoded wrongly; warn of these, once for each `origin`.
 
-
-def _byte(character: str) -> bytes:
+    Raises CorpusError when a fifth are wrong. What was warned of is added to `warned`: a file is read more than once.
+    """
+    suspicion = _Suspicion(origin)
     try:
-        return character.encode("cp1252")
-    except UnicodeEncodeError:
-        return character.encode("latin-1")
+        for batch in _batches(documents):
+            yield from suspicion.judged(batch)
+        suspicion.refuse(suspicion.telling)
+    except CorpusError:
+        suspicion.left_out = 0  # the error says it
+        raise
+    finally:  # whoever has enough text stops in between
+        if suspicion.left_out and origin not in warned:
+            warned.add(origin)
+            warnings.warn(suspicion.warning(), MonoglotWarning, stacklevel=2)
+
+
+def _batches(documents: Iterable[str]) -> Iterator[list[str]]:
+    """Group short documents until they fill a window; a long one stands alone. What came before an error comes first."""
+    batch: list[str] = []
+    size = 0
+    try:
+        for document in documents:
+            if batch and (size >= WINDOW or len(document) >= WINDOW):
+                yield batch
+                batch, size = [], 0
+            batch.append(document)
+            size += len(document)
+    except Exception:
+        if batch:
+            yield batch
+        raise
+    if batch:
+        yield batch
 
 
 @dataclass
-class Suspicion:
+class _Suspicion:
     """The documents of a file that look wrongly decoded, among those that can tell."""
 
+    origin: str
+    read: int = 0
     telling: int = 0
     wrong: int = 0
+    left_out: int = 0
+    first: str = ""
+    why: str = ""
 
-    def of(self, document: str) -> str | None:
-        """Look at one more document; say what is wrong with the file once enough of it is."""
-        piece = document[:PIECE]
-        why = wrongly_decoded(piece)
-        self.telling += bool(why) or sum(not character.isascii() for character in piece) >= FEWEST
-        self.wrong += bool(why)
-        return why if why and self.wrong >= SHARE * self.telling else None
+    def judged(self, batch: list[str]) -> Iterator[str]:
+        """Yield the documents of a batch that have few signs. Raises CorpusError once enough of the file is wrong."""
+        together = "\n".join(batch)
+        windows = (together[at : at + WINDOW] for at in range(0, len(together), WINDOW))
+        place, (count, why) = max(((window, signs(window)) for window in windows), key=lambda one: one[1][0])
+        why = wrongly_decoded(place) or why
+        for document in batch:
+            self.read += 1
+            strong = count >= MANY and (len(batch) == 1 or signs(document)[0] > 0)
+            weak = None if strong else wrongly_decoded(document[:WINDOW])
+            beyond = sum(not character.isascii() for character in document[:WINDOW])
+            self.telling += bool(strong or weak or beyond >= FEWEST)
+            if strong or weak:
+                self.wrong += 1
+                self.why = why if strong else str(weak)
+                self.refuse(ENOUGH)
+            if not strong:
+                yield document
+                continue
+            if not self.left_out:
+                start = " ".join(printable(place if len(batch) == 1 else document)[:60].split())
+                self.first = f"document {self.read:,} ({start}…): {why}"
+            self.left_out += 1
+
+    def refuse(self, enough: int) -> None:
+        """Raise CorpusError when so many documents can tell, and a fifth of them are wrong."""
+        if self.wrong and self.telling >= enough and self.wrong >= SHARE * self.telling:
+            raise CorpusError(
+                f"{self.origin} was not written as UTF-8: {self.why}. Save it again, from its source, as UTF-8."
+            )
+
+    def warning(self) -> str:
+        """Say what was left out."""
+        return (
+            f"{self.origin}: {self.left_out:,} of {self.read:,} documents seem to have been read in another encoding than "
+            f"their own, and are left out. The first is {self.first}."
+        )

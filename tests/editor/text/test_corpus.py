@@ -252,6 +252,18 @@ def test_a_network_that_breaks_midway_is_an_error_of_the_corpus(hub: Hub) -> Non
         next(documents)
 
 
+def test_a_hub_dataset_in_a_wrong_encoding_is_refused_and_one_such_row_left_out(hub: Hub) -> None:
+    russian = "Сегодня утром Иван пошёл в магазин за хлебом и молоком, а потом вернулся домой. " * 30
+    wrong = russian.encode("cp1251").decode("latin-1")
+    hub.rows = [{"text": wrong}] * 3
+    with pytest.raises(CorpusError, match=r"org/wiki \(fr\) was not written as UTF-8: "):
+        list(open_corpus(["org/wiki"], ["fr"])["fr"].documents())
+    good = [{"text": f"{n}. {russian}"} for n in range(20)]
+    hub.rows = [*good, {"text": wrong}]
+    with pytest.warns(MonoglotWarning, match=r"org/wiki \(fr\): 1 of 21 documents .* document 21 "):
+        assert len(list(open_corpus(["org/wiki"], ["fr"])["fr"].documents())) == 20
+
+
 @pytest.mark.parametrize("package", ["datasets", "pyarrow"])
 def test_a_missing_package_is_named_with_its_remedy(
     package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
