@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import yaml
 from scripts import help_texts
-from support import ggufs, tiny
+from support import ggufs, packed_models, tiny
 
 import monoglot as face
 from monoglot.cli.main import COMMANDS, group
@@ -64,9 +64,11 @@ def commands() -> list[str]:
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder that has what the pages speak of: ./my-model, model.gguf, texts/, and a Hub cache with the Hub's model."""
+    """A folder with what the pages speak of: ./my-model, ./model-gptq, model.gguf, texts/, and a Hub cache with a model."""
     folder = tmp_path_factory.mktemp("readme")
     tiny.save_model(folder / "my-model")
+    packed_models.save(folder / "quantised", "gptq-4")[0].rename(folder / "model-gptq")
+    tiny.save_tokenizer(folder / "model-gptq")
     cached = folder / "hub" / "models--google--gemma-3-270m"
     tiny.save_model(cached / "snapshots" / COMMIT)
     (cached / "refs").mkdir()
@@ -95,7 +97,7 @@ def test_the_commands_run(there: Path, command: str, monoglot: Callable[..., tup
     """In order, as a reader would; on tiny models the neurons are few, so more are asked for, and sixteen dimensions of
     random weights have no direction that is 1 on every text. One prompt is enough to search a strength that none has."""
     words = shlex.split(command)[1:]
-    more = [] if "embedded" in command else ["--rate", "0.5", "--quantile", "0.6"]
+    more = [] if "embedded" in command or "gptq" in command else ["--rate", "0.5", "--quantile", "0.6"]
     more = more if words[0] in ("compare", "export", "find", "paper") else []
     if "--activate" in words:
         more += ["--tolerance", "9", *(["--prompts", "prompts.jsonl"] if "vector" not in words else [])]
