@@ -70,9 +70,10 @@ def note(found: Mapping[str, Any]) -> str:
 
 def _note_of_answers(found: Mapping[str, Any]) -> str:
     asked = (
-        f"The rule: of the ways that gave most answers, {share(found.get('target_accuracy'))} of them whole and in the "
-        "language, the one that damages the language's own text least. "
-        f"{'Reached' if found['reached'] else 'NOT reached: the way that was taken has the most whole answers'}."
+        "The rule: of the ways that gave most answers, the one with the most whole ones leads; those whose brackets reach "
+        "into its own are as good, as chance may be all that is between them; of these the one that damages the language's "
+        f"own text least is taken. Asked for: {share(found.get('target_accuracy'))} whole answers. "
+        f"{'Reached' if found['reached'] else 'NOT reached by any way'}."
     )
     dropped = (
         "The better half of the ways was asked more, half of these again. In brackets: where the share lies in 95 of 100 "

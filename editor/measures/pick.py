@@ -8,9 +8,10 @@ candidate are measured
     whole     the share of its answers that are in the language and neither word salad nor loops
     damage    the rise of log-loss on the language's own text, in nats a token
 
-The rule: of those that answered most prompts, and enough of them with a whole answer (`target_accuracy`), the one that
-damages the language's own text least; where none has enough, the one with the most whole answers. Half-way the order is by
-whole answers first, then by damage.
+The rule: of those that answered most prompts, the one with the most whole answers leads. Those that chance cannot tell from
+it are as good: their interval (see `interval`) overlaps the leader's and, where the leader has enough whole answers
+(`target_accuracy`), reaches so far too. Of these the one that damages the language's own text least is taken; of equals the
+one that stands first in `kinds`, the simplest. Half-way the order is by whole answers first, then by damage.
 
 What was tried is kept, so that an interrupted search goes on where it was. Prompts and text are others than those that
 `evaluate` and the proof measure with.
@@ -37,7 +38,7 @@ from ..progress import NOBODY, Listener
 from ..statistics.vocabulary import Vocabulary
 from ..text.prompts import Prompts, digest
 from .bench import TOKENS, Bench
-from .interval import interval
+from .interval import Interval, interval
 from .kinds import KINDS, Candidate, Kind, candidates
 from .quality import token_ids
 from .tried import FILE, Tried
@@ -79,6 +80,11 @@ class Tally:
     def perplexity(self) -> float | None:
         """That of a token of the answers."""
         return math.exp(self.nats / self.tokens) if self.nats is not None and self.tokens else None
+
+    @property
+    def interval(self) -> Interval:
+        """The ends between which the share of whole answers lies, as far as chance goes."""
+        return interval(self.whole_of)
 
     @property
     def damage(self) -> float:
@@ -140,8 +146,8 @@ def search_on(bench: Bench, work: Path, *, kinds: tuple[Kind, ...] = KINDS, list
                 update(f"leads {best.whole:.0%}: {best.candidate.name};", done, max(whole, done))
     measured = [tally for tally in known if tally.texts]
     best = choose(measured, request.target_accuracy)
-    if not best.enough(request.target_accuracy):
-        warnings.warn(advice(best, request), MonoglotWarning, stacklevel=2)
+    if not leader(measured).enough(request.target_accuracy):
+        warnings.warn(advice(leader(measured), request), MonoglotWarning, stacklevel=2)
     chosen = bench.ask(best.candidate)
     return Pick(
         chosen,
@@ -170,18 +176,24 @@ def halved(field_of: Sequence[Tally]) -> list[Tally]:
     return order[: max(FEWEST, -(-len(order) // 2))]
 
 
-def choose(tallies: Sequence[Tally], target_accuracy: float) -> Tally:
-    """Choose by the rule, among those that answered most prompts."""
+def leader(tallies: Sequence[Tally]) -> Tally:
+    """Return the one with the most whole answers, of those that answered most prompts; of equals the milder one."""
     most = max(len(tally.texts) for tally in tallies)
-    last = [tally for tally in tallies if len(tally.texts) == most]
-    enough = [tally for tally in last if tally.enough(target_accuracy)]
-    if enough:
-        return min(enough, key=lambda tally: tally.damage)
-    return max(last, key=lambda tally: (tally.whole, -tally.damage))
+    return max(
+        (tally for tally in tallies if len(tally.texts) == most), key=lambda tally: (tally.whole, -tally.damage)
+    )
+
+
+def choose(tallies: Sequence[Tally], target_accuracy: float) -> Tally:
+    """Choose by the rule: the mildest of those that chance cannot tell from the leader."""
+    best = leader(tallies)
+    low = max(best.interval[0], target_accuracy if best.enough(target_accuracy) else 0.0)
+    last = (tally for tally in tallies if len(tally.texts) == len(best.texts))
+    return min((tally for tally in last if tally.interval[1] >= low), key=lambda tally: tally.damage)
 
 
 def advice(best: Tally, request: Request) -> str:
-    """Say how far the best one goes, and what may go further."""
+    """Say how far the one with the most whole answers goes, and what may go further."""
     return (
         f"no candidate gives {request.target_accuracy:.0%} whole answers in {request.activate[0]}; the best gives "
         f"{best.whole:.0%} of {len(best.texts)} answers: {best.candidate.name}. More text, or more languages of it, help; so "
@@ -244,7 +256,7 @@ def _record(bench: Bench, known: Sequence[Tally], best: Tally, refused: Mapping[
         "kind": KIND,
         "languages": [bench.language],
         "target_accuracy": bench.request.target_accuracy,
-        "reached": best.enough(bench.request.target_accuracy),
+        "reached": leader(measured).enough(bench.request.target_accuracy),
         "chosen": order.index(best),
         "rows": [_row(tally) for tally in order],
         "subset": few,
@@ -264,7 +276,7 @@ def _row(tally: Tally) -> dict[str, Any]:
     candidate, perplexity = tally.candidate, tally.perplexity
     return {
         "name": candidate.name, "gain": round(tally.whole, 4), "damage": round(tally.damage, 4),
-        "interval": [round(end, 4) for end in interval(tally.whole_of)], "answers": len(tally.texts),
+        "interval": [round(end, 4) for end in tally.interval], "answers": len(tally.texts),
         "accuracy": round(tally.accuracy, 4), "perplexity": perplexity and float(f"{perplexity:.4g}"),
         "neurons": tally.neurons, "kind": candidate.kind.name, "strength": candidate.strength, "rate": candidate.rate,
     }  # fmt: skip

@@ -65,6 +65,8 @@ def test_ways_to_answer_in_a_language() -> None:
     assert (
         "Only the likeliest way of each kind" in table.note and "Not possible here: neurons: it has none." in table.note
     )
+    assert "Asked for: 90% whole answers. Reached." in table.note
+    assert "NOT reached by any way." in tables.candidates({**ON, "reached": False})[0].note
     (section,) = sections.sections({"candidates": ON})
     assert section.title == "Neurons, vectors or redirecting?" and section.finding == table.note
     assert sections.sections({"candidates": FOUND})[0].title == "What was tried"

@@ -14,7 +14,7 @@ from monoglot.editor.errors import MonoglotWarning, RecipeError
 from monoglot.editor.measures import pick
 from monoglot.editor.measures.bench import Bench
 from monoglot.editor.measures.kinds import KINDS, candidates
-from monoglot.editor.measures.pick import Tally, candidate_of, choose, halved, search_on
+from monoglot.editor.measures.pick import Tally, candidate_of, choose, halved, leader, search_on
 from monoglot.editor.models.source import resolve
 from monoglot.editor.models.target import open_target
 from monoglot.editor.progress import Listener
@@ -35,15 +35,26 @@ def tally(right: int, count: int, damage: float, number: int = 0) -> Tally:
     return Tally(EVERY[number], 0, damage, ["x"] * count, answered(right, count), answered(right, count))
 
 
-def test_enough_whole_answers_first_then_least_damage() -> None:
-    tallies = [tally(20, 20, 0.5), tally(18, 20, 0.1), tally(17, 20, 0.0), tally(10, 10, 0.0)]
-    assert choose(tallies, 0.9) is tallies[1]
-    assert choose(tallies, 0.95) is tallies[0]
+def test_the_mildest_of_those_that_chance_cannot_tell_from_the_leader() -> None:
+    """48 of 48 may be 93 % (Wilson's 48 / 51.84); 43 of 48 are 90 %, give or take 1.96 x 4.4 %; 38 may be 90 % at most."""
+    tallies = [tally(48, 48, 0.5), tally(45, 48, 0.1), tally(43, 48, 0.01), tally(38, 48, 0.0), tally(10, 10, 0.0)]
+    assert leader(tallies) is tallies[0]
+    assert choose(tallies, 0.9) is tallies[2]
+    assert choose(tallies, 0.99) is tallies[1]  # 43 of 48 are not 99 %, 45 of 48 may be
+    assert choose(tallies[:2] + tallies[3:], 0.9) is tallies[1]
 
 
-def test_without_enough_the_most_whole_answers() -> None:
-    tallies = [tally(10, 20, 0.5), tally(10, 20, 0.1), tally(9, 20, 0.0)]
-    assert choose(tallies, 0.9) is tallies[1]
+def test_without_enough_the_mildest_of_those_like_the_leader() -> None:
+    """30 of 48 are 49 % at least, 25 may be 66 %, 14 are 42 % at most."""
+    tallies = [tally(30, 48, 0.5), tally(30, 48, 0.4), tally(25, 48, 0.1), tally(14, 48, 0.0)]
+    assert leader(tallies) is tallies[1]
+    assert choose(tallies, 0.9) is tallies[2]
+    assert not leader(tallies).enough(0.9)
+
+
+def test_of_equals_the_simplest() -> None:
+    tallies = [tally(40, 48, 0.1), tally(44, 48, 0.1, 1), tally(43, 48, 0.1, 2)]
+    assert choose(tallies, 0.9) is tallies[0]
 
 
 def test_the_better_half_goes_on() -> None:
