@@ -23,7 +23,7 @@ from ..editor.models.identity import shape_in_words
 from ..editor.text import languages
 from .figures import draw as figures
 from .metadata import metadata, results
-from .words import adapters, changes, generated, notes, runtimes, sections, wording
+from .words import adapters, candidates, changes, generated, notes, runtimes, sections, wording
 from .words.foreign import cell, code, fenced, line
 from .words.table import grid
 from .words.verdicts import verdicts
@@ -133,7 +133,7 @@ def context(manifest: Manifest, recipe: str, method: dict[str, Any]) -> dict[str
     """Everything the template names, apart from the base's card."""
     off, active = manifest.deactivated, manifest.activated
     others = [code for code in PROMPTS if code not in (active or off)]
-    evaluation, strength = manifest.shown, manifest.strength
+    evaluation, strength, answered = manifest.shown, manifest.strength, manifest.measures.get("activated") or {}
     found = {part.name: part for part in sections.sections(evaluation, strength)}
     proved = verdicts(manifest.certificate, adapter=manifest.adapter is not None)
     return {
@@ -168,10 +168,12 @@ def context(manifest: Manifest, recipe: str, method: dict[str, Any]) -> dict[str
         "carrier": cell(wording.carrier(manifest)),
         "calibration": changes.calibration(manifest.carrier),
         "answers": generated.answers(evaluation["activated"]) if evaluation.get("activated") else [],
-        "overall": generated.overall(manifest.measures.get("activated") or {}),
-        "wanted": cell(generated.wanted(manifest.measures.get("activated") or {})),
-        "drawn": bool((manifest.measures.get("activated") or {}).get("temperature")),
-        "answered_by": cell(generated.answered_by(manifest.measures.get("activated") or {})),
+        "overall": " ".join(
+            filter(None, (generated.overall(answered), candidates.beside(manifest.candidates, answered)))
+        ),
+        "wanted": cell(generated.wanted(answered)),
+        "drawn": bool(answered.get("temperature")),
+        "answered_by": cell(generated.answered_by(answered)),
         "strength": generated.strength(strength) if strength else [],
         "strength_figure": picture(found["strength"], manifest.files) if strength else "",
         "samples": _samples(manifest),

@@ -3,7 +3,7 @@
 import contextlib
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from .edits.vectors import in_layers
 from .errors import CorpusError, ModelError, NeuronsError, OutputError, StatisticsError, VerificationError
 from .files.hashes import remember
 from .files.output import absolute, check_free, check_room, claimed, publish
+from .measures.again import ask_again
 from .measures.bench import Bench
 from .measures.kinds import read_at
 from .measures.off import search_off, way_of
@@ -71,7 +72,8 @@ class Exported:
     The files of that are in `work`. There are no statistics, and `NONE` for neurons, where tokens alone are edited, no
     vocabulary where neurons alone are. `silenceable` are scripts that only deactivated languages are written in, and that
     could be silenced too. `baked` is None where the folder was this checkpoint already. Where the proof did
-    not pass, `folder` is the one beside, OUTPUT.unproved.
+    not pass, `folder` is the one beside, OUTPUT.unproved. `answers` are what the checkpoint said when it was asked again
+    after a search, by measure.
     """
 
     folder: Path
@@ -83,6 +85,7 @@ class Exported:
     baked: Baked | None
     proof: Proof
     silenceable: tuple[str, ...] = ()
+    answers: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def passed(self) -> bool:
@@ -119,7 +122,8 @@ def export(
     is searched for.
 
     Statistics and neurons are kept in `work`, by default OUTPUT.work, and taken from there while they fit; so is a
-    checkpoint that is the same already. Where tokens alone are redirected, there are none, but a vocabulary. A new checkpoint
+    checkpoint that is the same already. After a search for a language to answer in, the proved checkpoint is asked again.
+    Where tokens alone are redirected, there are none, but a vocabulary. A new checkpoint
     is baked to OUTPUT.unproved and moves to `output` when it is proved. `fast` proves bytes alone. `made` gets what is new of
     statistics and vocabulary, neurons, and the baked checkpoint, each as soon as it is there. Raises MonoglotError for
     everything that can be wrong, before anything slow starts where that can be known.
@@ -226,8 +230,13 @@ def export(
             for name, entry in manifest.read(output).files.items():  # each was read for the proof
                 remember(output / name, entry.sha256)
             proved = replace(proved, folder=output)
+        answers: Mapping[str, Any] = {}
+        if asked.searches_on and proved.passed and not fast:
+            answers = ask_again(
+                proved.folder, target, asked.activate[0], corpus, detection, card=card, listener=listener
+            )
         could = tuple(offered(recipe, counts))
-        return Exported(proved.folder, work, target, statistics, neurons, vocabulary, baked, proved, could)
+        return Exported(proved.folder, work, target, statistics, neurons, vocabulary, baked, proved, could, answers)
 
 
 @dataclass(frozen=True)

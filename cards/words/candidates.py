@@ -1,11 +1,14 @@
 """A search among several ways, as a table: what each way gains and what it costs; the one that was taken is marked."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ...editor.text import languages
-from .amounts import NONE, change, count, or_dash, perplexity_figure, share
+from .amounts import NONE, change, count, number, or_dash, perplexity_figure, share
 
+SEEN = "beginnings"  # the kind of prompts that a search asks
+THIS = "this model"
 GAINED = {"off": "rise of its own log-loss", "on": "whole answers in the language"}
 PAID = {"off": "most that another language loses", "on": "rise of its own text's log-loss"}
 UNIT = {"off": "nats a token", "on": "share"}
@@ -66,6 +69,31 @@ def note(found: Mapping[str, Any]) -> str:
     seen = list(found.get("seen") or ())
     also = f"In {languages.listed(seen)} there was no other text than that which neurons were found on." if seen else ""
     return " ".join(filter(None, (asked, text, also)))
+
+
+def beside(found: Mapping[str, Any] | None, answers: Mapping[str, Any] | None) -> str:
+    """Compare what a search saw of the way that it took with answers to prompts of another kind; "" where either lacks.
+
+    The share of answers in the language is compared; what lies outside the interval of the answers is no chance.
+    """
+    if not found or found["kind"] != "on" or not answers or answers.get("kind") == SEEN:
+        return ""
+    rows = found["rows"][found["chosen"] :][:1]
+    own = (answers.get("all") or {}).get(THIS) or {}
+    saw, ends = number(rows[0].get("accuracy") if rows else None), own.get("interval")
+    low, high = map(number, ends) if isinstance(ends, (list, tuple)) and len(ends) == 2 else (math.nan, math.nan)
+    if any(map(math.isnan, (saw, low, high))):
+        return ""
+    if low <= saw <= high:
+        much = "Chance may be all that is between them"
+    elif saw > high:
+        much = "The difference is more than chance: expect the second figure or less, and ask with prompts of your own"
+    else:
+        much = "The difference is more than chance, to the better"
+    return (
+        f"The search saw {share(saw)} of the answers in the language, by the base under hooks, on beginnings of everyday "
+        f"texts; the checkpoint itself gives {share(own.get('accuracy'))} on prompts of another kind. {much}."
+    )
 
 
 def _note_of_answers(found: Mapping[str, Any]) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from . import generated, tables
+from . import candidates, generated, tables
 from .generated import wanted
 from .table import Table
 from .tables import dominance
@@ -34,6 +34,8 @@ def sections(evaluation: Mapping[str, Any], strength: Mapping[str, Any] | None =
         if found := measured.get(name):
             rows = tuple(make(found))
             finding = rows[0].note if name in TOLD else ""
+            if name == "activated":
+                finding = candidates.beside(measured.get("candidates"), found)
             made.append(Section(name, *_texts(name, found), _alt(name, found), finding, rows))
     return made
 

@@ -7,6 +7,7 @@ from ..console import answer, listener, note
 from ..show import show_baked
 from .bake import about_adapter, about_config, about_runtimes
 from .detect import show_statistics
+from .evaluate import show_answers
 from .find import show_neurons
 from .push import finish
 from .tokens import show_vocabulary
@@ -80,6 +81,8 @@ def run_export(
         model, corpus, request, output, fast=fast, card=CARD, listener=listener(), made=made, **settings
     )  # fmt: skip
     show_proof(done.proof, fast, as_json=False, silent=as_json)
+    if done.answers and not as_json:
+        show_answers(done.answers, manifest.read(done.folder).candidates)
     if not done.passed:
         note(f"{output} was not written: what was baked is kept in {done.folder}, for you to look at.")
     made_of = "statistics and neurons" if done.statistics else "the counts of tokens"
@@ -95,7 +98,7 @@ def run_export(
         record = manifest.read(done.folder).to_data()
         keys = (
             "neurons_edited", "edited", "kept", "redirected", "silenced", "floor", "output_table", "carrier", "rounding",
-            "strength", "candidates", "certificate",
+            "strength", "candidates", "certificate", "evaluation",
         )  # fmt: skip
         answer({"folder": str(done.folder), **{key: record.get(key) for key in keys}, **pushed})
     return done.passed

@@ -179,9 +179,7 @@ def halved(field_of: Sequence[Tally]) -> list[Tally]:
 def leader(tallies: Sequence[Tally]) -> Tally:
     """Return the one with the most whole answers, of those that answered most prompts; of equals the milder one."""
     most = max(len(tally.texts) for tally in tallies)
-    return max(
-        (tally for tally in tallies if len(tally.texts) == most), key=lambda tally: (tally.whole, -tally.damage)
-    )
+    return max((tally for tally in tallies if len(tally.texts) == most), key=lambda tally: (tally.whole, -tally.damage))
 
 
 def choose(tallies: Sequence[Tally], target_accuracy: float) -> Tally:

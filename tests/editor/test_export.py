@@ -9,11 +9,14 @@ from typing import Any
 import pytest
 from support.folders import tree
 
+from monoglot.cards.maker import CARD
 from monoglot.editor import embedded, export
 from monoglot.editor.edits import manifest
 from monoglot.editor.edits.request import Request
 from monoglot.editor.errors import MonoglotError, OutputError
 from monoglot.editor.files.output import claimed
+from monoglot.editor.measures.pick import Pick
+from monoglot.editor.neurons import neurons
 from monoglot.editor.statistics.detection import Detection
 
 pytestmark = pytest.mark.filterwarnings("ignore:only .* neurons pass the bar")  # a small budget
@@ -154,6 +157,30 @@ def test_a_replaced_checkpoint_stays_until_the_new_one_is_proved(
     assert tree(out) == before
     assert run(corpus, out, Request(deactivate=("fr",)), fast=True, force=True).folder == out
     assert manifest.read(out).recipe.edits[0].language == "fr"
+
+
+def test_after_a_search_the_proved_checkpoint_is_asked_again(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The search is cut short, and chooses redirecting; the prompts are held-out documents, which are long enough."""
+
+    def chosen(bench: Any, *_: Any, **__: Any) -> Pick:
+        request = replace(bench.request, activate=(), redirect=(("others", "fr"),), strength=1.5, choose=False)
+        row = {"name": "redirected", "gain": 1.0, "damage": 0.0, "accuracy": 1.0}
+        record: Any = {"kind": "on", "languages": ("fr",), "reached": True, "chosen": 0, "rows": (row,)}
+        return Pick(request, neurons.NONE, bench.vocabulary, record)
+
+    monkeypatch.setattr(export, "search_on", chosen)
+    out, request = tmp_path / "out", Request(activate=("fr",), choose=True)
+    made = export.export(embedded.NAME, [str(corpus)], request, out, detection=SMALL, verify_tokens=256, card=CARD)
+    found = made.answers["activated"]
+    assert found["kind"] == "corpus" and set(found["by_language"]) == {"en", "zh"}
+    assert found["wanted"] == {"en": ["fr"], "zh": ["fr"]}
+    assert manifest.read(out).measures["activated"] == found
+    card = (out / "README.md").read_text()
+    assert "The search saw 100% of the answers in the language, by the base under hooks" in card
+    fast = export.export(embedded.NAME, [str(corpus)], request, tmp_path / "fast", detection=SMALL, fast=True)
+    assert fast.passed and not fast.answers
 
 
 def test_statistics_of_changed_weights_are_not_reused(corpus: Path, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from monoglot.cards.figures import draw
 from monoglot.cards.words import generated, sections, tables
+from monoglot.cards.words.candidates import beside
 
 FOUND: dict[str, Any] = {
     "kind": "off", "languages": ["zh"], "target_damage": 1.5, "spare": 0.1, "tokens": {"en": 512, "zh": 512}, "seen": ["zh"],
@@ -83,3 +84,40 @@ def test_what_all_answers_come_to() -> None:
     )
     assert "first look" not in generated.overall({"all": {"this model": {**row, "answers": 200}}})
     assert generated.overall({}) == generated.overall({"all": {"this model": {}}}) == ""
+
+
+ASKED: dict[str, Any] = {
+    "kind": "corpus", "by_language": {"en": {"this model": {"accuracy": 0.8}}},
+    "all": {"this model": {"answers": 48, "accuracy": 0.8, "interval": [0.7, 0.9]}},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("saw", "said"),
+    [
+        (0.9, "Chance may be all"), (0.7, "Chance may be all"), (0.91, "more than chance: expect the second figure"),
+        (0.69, "more than chance, to the better"),
+    ],
+)  # fmt: skip
+def test_what_the_search_saw_beside_answers_to_prompts_of_another_kind(saw: float, said: str) -> None:
+    search = {**ON, "rows": [{**ON["rows"][0], "accuracy": saw}]}
+    sentence = beside(search, ASKED)
+    assert sentence.startswith(f"The search saw {saw:.0%} of the answers") and "gives 80% on" in sentence
+    assert said in sentence
+    (section,) = (
+        part for part in sections.sections({"candidates": search, "activated": ASKED}) if part.finding == sentence
+    )
+    assert section.name == "activated"
+
+
+@pytest.mark.parametrize(
+    ("search", "asked"),
+    [
+        (None, ASKED), (FOUND, ASKED), (ON, None), (ON, {**ASKED, "kind": "beginnings"}), (ON, {**ASKED, "all": None}),
+        (ON, {**ASKED, "all": {"this model": {"interval": [0.5]}}}),
+        (ON, {**ASKED, "all": {"this model": {"interval": ["x", 1.0]}}}),
+        ({**ON, "rows": [{**ON["rows"][0], "accuracy": None}]}, ASKED), ({**ON, "chosen": 9}, ASKED),
+    ],
+)  # fmt: skip
+def test_nothing_is_said_where_a_figure_is_missing(search: Any, asked: Any) -> None:
+    assert beside(search, asked) == ""

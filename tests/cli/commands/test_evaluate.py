@@ -255,3 +255,21 @@ def test_what_is_replaced_is_said_and_a_dry_run_keeps_nothing(
 def test_a_folder_that_monoglot_did_not_make(monoglot: Run, tmp_path: Path) -> None:
     code, _, err = monoglot("evaluate", tiny.save_model(tmp_path / "m"), "--generate")
     assert code == 1 and "was not made by monoglot" in err
+
+
+def test_answers_after_a_search_are_shown_beside_what_it_saw(capsys: pytest.CaptureFixture[str]) -> None:
+    from monoglot.cli.steps.evaluate import show_answers
+
+    own = {"accuracy": 0.5, "whole": 0.5}
+    found = {"activated": {
+        "kind": "corpus", "wanted": {"en": ["fr"]}, "by_language": {"en": {"this model": own}},
+        "all": {"this model": {"answers": 8, "accuracy": 0.5, "interval": [0.25, 0.75]}},
+        "samples": [{"language": "en", "prompt": "The first", "this model": "est  bon"}],
+    }}  # fmt: skip
+    search = {"kind": "on", "chosen": 0, "rows": [{"accuracy": 0.9}]}
+    show_answers(found, search)
+    shown = capsys.readouterr().out
+    assert "this model     … est bon" in shown
+    assert "The search saw 90%" in shown and "more than chance: expect the second figure" in shown
+    show_answers(found, None)
+    assert "The search saw" not in capsys.readouterr().out
