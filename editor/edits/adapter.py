@@ -18,7 +18,6 @@ import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from fnmatch import fnmatch
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,7 +28,7 @@ from ..errors import RecipeError
 from ..files import card_text, floats
 from ..files.companions import ADAPTER as CONFIG
 from ..files.companions import ADAPTER_WEIGHTS as WEIGHTS
-from ..files.companions import LICENCE, companions
+from ..files.companions import beside
 from ..files.output import check_free, claimed, staged_folder
 from ..models.families import text_config
 from ..models.identity import Base
@@ -293,13 +292,6 @@ def _config(base: Base, rank: int, modules: list[Module]) -> bytes:
     return (json.dumps(data, indent=2, ensure_ascii=False) + "\n").encode()
 
 
-def licences(target: Target) -> list[str]:
-    """Return the base's licence files, which come along."""
-    weights = {shard.path.name for shard in target.checkpoint.shards}
-    found = companions(target.checkpoint.folder, target.checkpoint.config, weights).along
-    return [name for name in found if "/" not in name and any(fnmatch(name, pattern) for pattern in LICENCE)]
-
-
 def _write(
     target: Target,
     neurons: Neurons,
@@ -312,7 +304,7 @@ def _write(
     progress: Progress | None,
 ) -> Baked:
     what, folder = made.fitted.carried, target.source.folder
-    files = {name: (folder / name).read_bytes() for name in licences(target)}
+    files = {name: (folder / name).read_bytes() for name in beside(target.checkpoint).licences}
     files[CONFIG] = made.config
     if recipe.of_neurons:
         files["neurons.json"] = neurons_file.serialise(neurons).encode()

@@ -17,7 +17,7 @@ from pathlib import Path
 from ..errors import OutputError, RecipeError
 from ..files import card_text
 from ..files.checkpoint import Checkpoint
-from ..files.companions import companions
+from ..files.companions import beside
 from ..files.hashes import remember
 from ..files.kinds import FILE
 from ..files.output import check_free, claimed, staged_folder
@@ -178,13 +178,13 @@ def _one_table(target: Target, what: Carried, recipe: Recipe) -> dict[str, Table
 
 def side_files(checkpoint: Checkpoint) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the base's files besides the shards, relative: those that come along, and those that are left behind."""
-    found = companions(checkpoint.folder, checkpoint.config, {shard.path.name for shard in checkpoint.shards})
+    found = beside(checkpoint)
     ours = (*OWN_FILES, *(FINDINGS if (checkpoint.folder / FILE).is_file() else ()))
-    along = dict.fromkeys([*found.along, *(name for name in checkpoint.files if name in found.left_behind)])
-    left_behind = (
-        name for name in found.left_behind if name not in along and not any(fnmatch(name, pattern) for pattern in ours)
+    indices = set(checkpoint.files) - {shard.path.name for shard in checkpoint.shards}
+    along = sorted({*found.along, *indices} - set(OWN_FILES))
+    return tuple(along), tuple(
+        name for name in found.left_behind if not any(fnmatch(name, pattern) for pattern in ours)
     )
-    return tuple(sorted(name for name in along if name not in OWN_FILES)), tuple(left_behind)
 
 
 def check_base_of(recipe: Recipe, target: Target) -> None:

@@ -11,13 +11,16 @@ and into the `blobs` of the Hub's cache are followed.
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import CheckpointError, ModelError
+
+if TYPE_CHECKING:
+    from .checkpoint import Checkpoint
 
 MODEL = (
     "config.json", "generation_config.json", "*_config.json", "configuration.json", "*.jinja", "chat_template.json",
@@ -25,10 +28,13 @@ MODEL = (
 )  # fmt: skip
 TOKENIZER = (
     "tokenizer.json", "tokenizer.model", "tokenizer.model.v*", "tokenizer_config.json", "special_tokens_map.json",
-    "added_tokens.json", "vocab.json", "vocab.txt", "merges.txt", "spiece.model", "*.spm", "*.bpe.model", "*.tiktoken",
-    "tekken.json", "*.vocab", "bpe.codes", "dict.txt", "emoji.json",
+    "added_tokens.json", "normalizer.json", "vocab.json", "vocab.txt", "merges.txt", "spiece.model", "*.spm", "*bpe.model",
+    "vocab.bpe", "*.tiktoken", "tekken.json", "*.vocab", "bpe.codes", "dict.txt", "emoji.json",
 )  # fmt: skip
-LICENCE = ("LICEN[CS]E*", "licen[cs]e*", "COPYING*", "NOTICE*", "*USE_POLICY*", "*[_-]LICEN[CS]E*", "Notice*")
+LICENCE = (  # in any case
+    "licen[cs]e*", "*[ _-]licen[cs]e*", "copying*", "copyright*", "notice*", "*use_policy*", "*terms[ _-]of[ _-]use*",
+    "eula*",
+)  # fmt: skip
 IN_FOLDERS = ("chat_templates/*.jinja", "additional_chat_templates/*.jinja", "tokenizer/*", "processor/*")
 NOT_THE_MODELS = ("adapter_config.json", "trainer_config.json", "training_config.json", "wandb_config.json")
 CODE = "*.py"
@@ -44,6 +50,16 @@ class Companions:
 
     along: tuple[str, ...]
     left_behind: tuple[str, ...]
+
+    @property
+    def licences(self) -> tuple[str, ...]:
+        """What of it says under which terms the model is."""
+        return tuple(name for name in self.along if "/" not in name and _matches(name.lower(), LICENCE))
+
+
+def beside(checkpoint: "Checkpoint") -> Companions:
+    """Choose what comes along with a checkpoint, as `companions` does, and raise what that raises."""
+    return companions(checkpoint.folder, checkpoint.config, set(checkpoint.files))
 
 
 def companions(folder: Path, config: dict[str, Any], weights: set[str]) -> Companions:
@@ -114,10 +130,14 @@ def _names(folder: Path) -> Iterator[str]:
 
 def _belongs(name: str, config: dict[str, Any]) -> bool:
     if "/" in name:
-        return any(fnmatch(name, pattern) for pattern in IN_FOLDERS)
+        return _matches(name, IN_FOLDERS)
     if fnmatch(name, CODE):
         return _names_code(config)
-    return name not in NOT_THE_MODELS and any(fnmatch(name, pattern) for pattern in (*MODEL, *TOKENIZER, *LICENCE))
+    return name not in NOT_THE_MODELS and (_matches(name, (*MODEL, *TOKENIZER)) or _matches(name.lower(), LICENCE))
+
+
+def _matches(name: str, patterns: Iterable[str]) -> bool:
+    return any(fnmatch(name, pattern) for pattern in patterns)
 
 
 def _names_code(config: Any) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from ..errors import CheckpointError
 from ..files.checkpoint import Checkpoint, read_checkpoint
-from ..files.companions import check_no_adapter, companions
+from ..files.companions import beside, check_no_adapter
 from ..files.fingerprint import fingerprint, sampled
 from ..files.packed import Matrix, is_packed, quantisation_of
 from .feed_forward import FeedForward, locate, unstacked
@@ -42,7 +42,7 @@ def open_target(source: Source) -> Target:
     check_no_adapter(source.folder)
     with _all_kept():
         checkpoint = read_checkpoint(source.folder, quantised=True)
-        companions(checkpoint.folder, checkpoint.config, {shard.path.name for shard in checkpoint.shards})
+        beside(checkpoint)  # what is not what it seems to be is told before anything slow
         return target_of(source, checkpoint)
 
 

@@ -11,13 +11,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from ..edits import manifest as manifest_file
-from ..edits.adapter import Matrices, licences, matrices
+from ..edits.adapter import Matrices, matrices
 from ..edits.carriers import Carried
 from ..edits.manifest import Manifest
 from ..edits.manifest_base import carried_in
 from ..errors import RecipeError, VerificationError
 from ..files.companions import ADAPTER as CONFIG
 from ..files.companions import ADAPTER_WEIGHTS as WEIGHTS
+from ..files.companions import beside
 from ..files.streams import equal_files, sha256
 from ..live.adapted import load_baked
 from ..live.load import load_model
@@ -54,7 +55,7 @@ def verify_adapter(
     if not config.is_file() or config.read_bytes() != made.config:
         problems.append(f"{CONFIG} is not what the recipe makes of it.")
     problems += _other_matrices(folder / WEIGHTS, made, progress or (lambda done, whole: None))
-    for name in licences(target):
+    for name in beside(target.checkpoint).licences:
         if not (folder / name).is_file() or not equal_files(folder / name, target.source.folder / name):
             problems.append(f"{name} is not the base's.")
     notes: list[str] = []

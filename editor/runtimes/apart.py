@@ -21,7 +21,7 @@ from typing import Any
 from ..errors import MonoglotError, RunError
 from ..files import card_text
 from ..files.checkpoint import INDEX, parse_json, read_checkpoint
-from ..files.companions import check_link, companions
+from ..files.companions import beside, check_link
 
 CODE_KEY = "auto_map"
 VOCABULARIES = (INDEX, "tokenizer.json", "vocab.json", "added_tokens.json", "tekken.json")  # any key is a word there
@@ -74,13 +74,11 @@ def view(folder: Path, place: Path) -> Path:
     """
     try:
         checkpoint = read_checkpoint(folder, quantised=True)
-        weights = {shard.path.name for shard in checkpoint.shards}
-        weights |= {INDEX} if (folder / INDEX).is_file() else set()
-        along = companions(folder, checkpoint.config, weights).along
+        along = beside(checkpoint).along
     except MonoglotError as error:
         raise RunError(f"{folder} is not given to a runtime: {error}") from None
     place.mkdir(parents=True)
-    for name in [*sorted(weights), *along]:
+    for name in [*sorted(checkpoint.files), *along]:
         if name.endswith(".py"):
             continue
         source, link = folder / name, place / name
