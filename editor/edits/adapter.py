@@ -26,9 +26,9 @@ import numpy as np
 
 from ..errors import RecipeError
 from ..files import card_text, floats
+from ..files.beside import beside
 from ..files.companions import ADAPTER as CONFIG
 from ..files.companions import ADAPTER_WEIGHTS as WEIGHTS
-from ..files.companions import beside
 from ..files.output import check_free, claimed, staged_folder
 from ..models.families import text_config
 from ..models.identity import Base

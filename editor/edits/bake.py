@@ -16,8 +16,8 @@ from pathlib import Path
 
 from ..errors import OutputError, RecipeError
 from ..files import card_text
+from ..files.beside import beside
 from ..files.checkpoint import Checkpoint
-from ..files.companions import beside
 from ..files.hashes import remember
 from ..files.kinds import FILE
 from ..files.output import check_free, claimed, staged_folder

@@ -15,12 +15,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..errors import CheckpointError, ModelError
-
-if TYPE_CHECKING:
-    from .checkpoint import Checkpoint
 
 MODEL = (
     "config.json", "generation_config.json", "*_config.json", "configuration.json", "*.jinja", "chat_template.json",
@@ -55,11 +52,6 @@ class Companions:
     def licences(self) -> tuple[str, ...]:
         """What of it says under which terms the model is."""
         return tuple(name for name in self.along if "/" not in name and _matches(name.lower(), LICENCE))
-
-
-def beside(checkpoint: "Checkpoint") -> Companions:
-    """Choose what comes along with a checkpoint, as `companions` does, and raise what that raises."""
-    return companions(checkpoint.folder, checkpoint.config, set(checkpoint.files))
 
 
 def companions(folder: Path, config: dict[str, Any], weights: set[str]) -> Companions:

@@ -6,8 +6,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from ..errors import CheckpointError
+from ..files.beside import beside
 from ..files.checkpoint import Checkpoint, read_checkpoint
-from ..files.companions import beside, check_no_adapter
+from ..files.companions import check_no_adapter
 from ..files.fingerprint import fingerprint, sampled
 from ..files.packed import Matrix, is_packed, quantisation_of
 from .feed_forward import FeedForward, locate, unstacked

@@ -16,9 +16,9 @@ from ..edits.carriers import Carried
 from ..edits.manifest import Manifest
 from ..edits.manifest_base import carried_in
 from ..errors import RecipeError, VerificationError
+from ..files.beside import beside
 from ..files.companions import ADAPTER as CONFIG
 from ..files.companions import ADAPTER_WEIGHTS as WEIGHTS
-from ..files.companions import beside
 from ..files.streams import equal_files, sha256
 from ..live.adapted import load_baked
 from ..live.load import load_model

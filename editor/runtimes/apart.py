@@ -20,8 +20,9 @@ from typing import Any
 
 from ..errors import MonoglotError, RunError
 from ..files import card_text
+from ..files.beside import beside
 from ..files.checkpoint import INDEX, parse_json, read_checkpoint
-from ..files.companions import beside, check_link
+from ..files.companions import check_link
 
 CODE_KEY = "auto_map"
 VOCABULARIES = (INDEX, "tokenizer.json", "vocab.json", "added_tokens.json", "tekken.json")  # any key is a word there

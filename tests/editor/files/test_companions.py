@@ -7,7 +7,7 @@ import pytest
 
 from monoglot.editor.errors import CheckpointError, ModelError, MonoglotWarning
 from monoglot.editor.files.checkpoint import read_checkpoint
-from monoglot.editor.files.companions import beside, check_no_adapter, companions
+from monoglot.editor.files.companions import check_no_adapter, companions
 from monoglot.editor.models.source import resolve
 from monoglot.editor.models.target import open_target
 
@@ -39,19 +39,6 @@ def test_files_are_told_by_what_they_are(tmp_path: Path) -> None:
     found = companions(tmp_path, {}, {"model.safetensors"})
     assert sorted(found.along) == sorted(OURS)
     assert sorted(found.left_behind) == sorted(NOT_OURS)
-
-
-def test_what_lies_beside_a_checkpoints_weights(model: Path, tmp_path: Path) -> None:
-    """One choice for what is opened, baked, proved, made an adapter of, and shown to a runtime: shards and index are none."""
-    folder = copied(model, tmp_path / "model")
-    shard = folder / "model.safetensors"
-    weights = {tensor.name: shard.name for _, tensor in read_checkpoint(folder).tensors()}
-    (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": weights}))
-    made(folder, "LICENSE", "tokenizer/LICENSE", "NOTICE.md", "train.log")
-    found = beside(read_checkpoint(folder))
-    assert not {shard.name, f"{shard.name}.index.json"} & {*found.along, *found.left_behind}
-    assert found.licences == ("LICENSE", "NOTICE.md")
-    assert "train.log" in found.left_behind and "tokenizer/LICENSE" in found.along
 
 
 @pytest.mark.parametrize(
