@@ -14,7 +14,6 @@ edit of a table or of a quantised weight is refused. The model is not built, and
 """
 
 import hashlib
-import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -30,7 +29,6 @@ from ..files.beside import beside
 from ..files.companions import ADAPTER as CONFIG
 from ..files.companions import ADAPTER_WEIGHTS as WEIGHTS
 from ..files.output import check_free, claimed, staged_folder
-from ..models.families import text_config
 from ..models.identity import Base
 from ..models.target import Target, check_unchanged
 from ..neurons import neurons as neurons_file
@@ -41,45 +39,19 @@ from . import calibration as calibration_file
 from . import manifest as manifest_file
 from . import manifest_files, manifest_made
 from . import recipe as recipe_file
+from .adapter_modules import Module, check_experts, config, modules_of
 from .bake import Baked, Progress, check_base_of, check_place, write_small
 from .calibration import Calibration
 from .card_maker import Describe
 from .carrier_choice import EXACT, has_biases
 from .carriers import Carried, carried
-from .layout import constants_of, header_bytes
-from .low_rank import LowRank, edits_of, low_rank
+from .layout import header_bytes
 from .manifest import Adapter, FileEntry
 from .max_rank import Fitted, fitted
 from .recipe import NEURON_OPS, Recipe
-from .tensor_edits import LayerTensors, TensorEdit
-from .vectors import in_layers, of_vector
+from .vectors import in_layers
 
 PREFIX = "base_model.model."  # of names in a PEFT file
-INSIDE = "model.language_model."  # where transformers has the text tower of a wrapper
-TRUNKS = {"h.": "transformer.", "blocks.": "transformer.", "decoder.": "model.", "layers.": "model."}
-
-
-@dataclass(frozen=True)
-class Module:
-    """A weight that the adapter adds to: the tensor of the base, its edits, and the name of the module that holds it."""
-
-    name: str
-    tensor: str
-    edits: tuple[TensorEdit, ...]
-    layer: LayerTensors
-    shape: tuple[int, int]
-    transposed: bool
-
-    @property
-    def outputs(self) -> int:
-        return self.shape[1 if self.transposed else 0]
-
-    @property
-    def inputs(self) -> int:
-        return self.shape[0 if self.transposed else 1]
-
-    def low_rank(self) -> LowRank:
-        return low_rank(self.edits, self.layer, self.tensor, self.shape, transposed=self.transposed)
 
 
 @dataclass(frozen=True)
@@ -209,87 +181,26 @@ def adaptable(
             f"a vector after layer {scaled[0].layer} of {name} needs {where} changed, and adapters add to matrices alone. "
             "Bake a checkpoint."
         )
-    for block, layer in zip(target.feed_forward.networks, what.plan.layers, strict=True):
-        if block.expert and len(layer.neurons):
-            raise RecipeError(
-                f"{name} is a mixture of experts, and neurons to edit lie in experts ({block.name} among them): "
-                "transformers keeps all experts of a layer in one tensor, and the adapters that are made here add to "
-                "modules of one matrix each. Bake a checkpoint."
-            )
+    for located, layer in zip(target.feed_forward.located, what.plan.layers, strict=True):
+        if located.block.expert and len(layer.neurons):
+            check_experts(target, located)
     return what
 
 
 def matrices(target: Target, what: Carried, neurons: Neurons, max_rank: int | None, base: Base) -> Matrices:
     """Return what an adapter of these edits for `base` consists of; nothing is computed yet but ranks and shapes."""
     fit = fitted(target, what, neurons, max_rank)
-    plan = fit.carried.plan
-    tensors = {tensor.name: (shard, tensor) for shard, tensor in target.checkpoint.tensors()}
-    constants = constants_of(target, fit.carried)
-    modules = []
-    for number, (layer, constant) in enumerate(zip(plan.layers, constants, strict=True)):
-        named = LayerTensors(target.feed_forward, number, tensors)
-        found = edits_of(layer, named, constant) if len(layer.neurons) else {}
-        for vector in fit.carried.vectors:
-            if vector.block == number:
-                for name, edit in of_vector(vector, named, constant).items():
-                    found[name] = (*found.get(name, ()), edit)
-        for name, edits in found.items():
-            tensor = tensors[name][1]
-            if len(tensor.shape) != 2:
-                raise RecipeError(f"an adapter can't change {name}, which is a bias. Bake a checkpoint.")
-            shape = (tensor.shape[0], tensor.shape[1])
-            module = module_name(name.removesuffix(".weight"), target)
-            modules.append(Module(module, name, edits, named, shape, named.network.conv1d))
-    modules.sort(key=lambda module: module.name)
-    dtypes = {tensors[module.tensor][1].dtype for module in modules}
+    modules = modules_of(target, fit.carried)
+    dtypes = {module.dtype for module in modules if module.edits}
     dtype = dtypes.pop() if len(dtypes) == 1 else "F32"
-    exact = not plan.constant and not fit.carried.vectors and _held(fit.carried, dtype)
-    dtype = dtype if exact else "F32"
-    return Matrices(fit, tuple(modules), dtype, _config(base, fit.rank, modules))
+    exact = not fit.carried.plan.constant and not fit.carried.vectors and _held(fit.carried, dtype)
+    return Matrices(fit, modules, dtype if exact else "F32", config(base, fit.rank, modules))
 
 
 def _held(what: Carried, dtype: str) -> bool:
     """Whether a dtype holds factors − 1 exactly."""
     factors = np.concatenate([layer.factors - 1 for layer in what.plan.layers])
     return bool((floats.to_float64(floats.from_float64(factors, dtype), dtype) == factors).all())
-
-
-def module_name(name: str, target: Target) -> str:
-    """Return how transformers calls a module of a file: the text tower of a wrapper has a place of its own there.
-
-    A file may also be of the trunk alone, without the name that it has in the whole model.
-    """
-    config, prefix = target.checkpoint.config, target.feed_forward.prefix
-    inner = name.removeprefix(prefix)
-    if text_config(config) is not config:
-        return f"{INSIDE}{inner}"
-    if prefix.startswith("backbone."):
-        return f"model.{inner}"
-    if prefix in ("", "decoder."):
-        first = f"{prefix}{inner}"
-        return next((before + first for start, before in TRUNKS.items() if first.startswith(start)), first)
-    return name
-
-
-def _config(base: Base, rank: int, modules: list[Module]) -> bytes:
-    data = {
-        "peft_type": "LORA",
-        "task_type": "CAUSAL_LM",
-        "base_model_name_or_path": base.model,
-        "revision": base.revision,
-        "r": rank,
-        "lora_alpha": rank,
-        "lora_dropout": 0.0,
-        "bias": "none",
-        "fan_in_fan_out": any(module.transposed for module in modules),
-        "target_modules": [module.name for module in modules],
-        "modules_to_save": None,
-        "init_lora_weights": True,
-        "inference_mode": True,
-        "use_dora": False,
-        "use_rslora": False,
-    }
-    return (json.dumps(data, indent=2, ensure_ascii=False) + "\n").encode()
 
 
 def _write(

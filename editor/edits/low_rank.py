@@ -91,7 +91,9 @@ def low_rank(
 ) -> LowRank:
     """Return edits of a weight as one product; `shape` is that of the weight as stored, (inputs, outputs) if `transposed`."""
     outputs, inputs = shape[::-1] if transposed else shape
-    parts = [part for edit in edits for part in _parts(edit, tensors, name, (outputs, inputs), transposed=transposed)]
+    parts = [LowRank(np.zeros((0, inputs)), np.zeros((outputs, 0)))]  # no edit is rank 0
+    for edit in edits:
+        parts += _parts(edit, tensors, name, (outputs, inputs), transposed=transposed)
     return LowRank(np.concatenate([part.a for part in parts]), np.concatenate([part.b for part in parts], axis=1))
 
 

@@ -43,7 +43,8 @@ def fitted(target: Target, what: Carried, neurons: Neurons, max_rank: int | None
     """
     if max_rank is not None and max_rank < 1:
         raise RecipeError(f"`max_rank` is {max_rank}; the smallest rank is 1.")
-    every = [_tensors(target, number) for number in range(len(what.plan.layers))]
+    named = {tensor.name: (shard, tensor) for shard, tensor in target.checkpoint.tensors()}
+    every = [LayerTensors(target.feed_forward, number, named) for number in range(len(what.plan.layers))]
     beside = [_of_vectors(what, number, tensors) for number, tensors in enumerate(every)]
     needs = [_rank(layer, tensors) + more for layer, tensors, more in zip(what.plan.layers, every, beside, strict=True)]
     needed = max(needs)
@@ -67,11 +68,6 @@ def fitted(target: Target, what: Carried, neurons: Neurons, max_rank: int | None
     if not rank:
         raise RecipeError(f"with `max_rank` {limit} no edit fits; the smallest that any edit takes here is larger.")
     return Fitted(replace(what, plan=plan), rank, needed, left_out)
-
-
-def _tensors(target: Target, number: int) -> LayerTensors:
-    tensors = {tensor.name: (shard, tensor) for shard, tensor in target.checkpoint.tensors()}
-    return LayerTensors(target.feed_forward, number, tensors)
 
 
 def _rank(layer: LayerPlan, tensors: LayerTensors) -> int:

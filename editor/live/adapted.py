@@ -2,7 +2,8 @@
 
     y = W x + b   →   y + (lora_alpha / r) · B (A x)
 
-for each module that the adapter names, as a forward hook, in the dtype of what the module gives.
+for each module that the adapter names, as a forward hook, in the dtype of what the module gives. The experts of a mixture
+that have no modules of their own are changed in place (see `adapted_experts`).
 """
 
 from collections.abc import Mapping
@@ -15,6 +16,7 @@ from ..errors import CheckpointError, ModelError
 from ..files.checkpoint import parse_json, read_shard
 from ..files.companions import ADAPTER as CONFIG
 from ..files.companions import ADAPTER_WEIGHTS as WEIGHTS
+from .adapted_experts import Stacks
 from .load import load_model
 from .stored import TORCH
 
@@ -38,13 +40,18 @@ def attach(model: Any, folder: Path) -> Any:
     matrices = _matrices(folder / WEIGHTS)
     modules = dict(model.named_modules())
     scale = config["lora_alpha"] / config["r"]
+    stacks = Stacks(model, modules)
     for name in sorted({key.rpartition(".lora_")[0] for key in matrices}):
         path = name.removeprefix(PREFIX)
         module = modules.get(path) or modules.get(path.replace(INSIDE, "model.", 1))
         a, b = (matrices.get(f"{name}.lora_{side}.weight") for side in "AB")
-        if module is None or a is None or b is None:
+        part = stacks.part(path) if module is None else None
+        if (module is None and part is None) or a is None or b is None:
             raise ModelError(f"{folder} adds to {path}, which {type(model).__name__} doesn't have.")
-        module.register_forward_hook(_hook(a, b, scale))
+        if module is None:
+            part += (scale * (b.double() @ a.double())).to(part)
+        else:
+            module.register_forward_hook(_hook(a, b, scale))
     return model
 
 

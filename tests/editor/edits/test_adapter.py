@@ -250,14 +250,6 @@ def test_a_vector_behind_a_norm_is_refused(tmp_path: Path) -> None:
     assert "the recipe asks for" in refused(target, tmp_path / "out", recipe, vocabulary=counts)
 
 
-def test_neurons_of_experts_are_refused(tmp_path: Path) -> None:
-    target = make(tmp_path, "qwen3_moe")
-    blocks = target.feed_forward.networks
-    drawn = tiny.to_steer(len(blocks), min(block.width for block in blocks))
-    with pytest.raises(RecipeError, match="all experts of a layer in one tensor"):
-        bake_adapter(target, drawn, OFF, tmp_path / "out")
-
-
 def test_a_quantised_base_is_refused(tmp_path: Path) -> None:
     packed, _ = packed_models.save(tmp_path, next(iter(FORMATS)))
     target = open_target(resolve(str(packed)))

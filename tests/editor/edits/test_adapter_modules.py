@@ -1,0 +1,104 @@
+"""Adapters of mixtures, against the checkpoint with the same edits: added by hand to the base's file, and in PEFT where it
+is installed."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from support import tiny
+
+from monoglot.editor.edits.adapter import bake_adapter
+from monoglot.editor.edits.bake import bake
+from monoglot.editor.edits.recipe import Edit, Recipe
+from monoglot.editor.errors import RecipeError
+from monoglot.editor.files.companions import ADAPTER_WEIGHTS as WEIGHTS
+from monoglot.editor.live.adapted import attach
+from monoglot.editor.live.load import load_model
+from monoglot.editor.models.identity import Base
+from monoglot.editor.models.source import resolve
+from monoglot.editor.models.target import Target, open_target
+from monoglot.editor.neurons.neurons import Neurons
+
+OFF = Recipe(Base("tiny"), (Edit("off", "deactivate"), Edit("half", "scale", 0.5)), "edit")
+QUICK = ("mixtral", "qwen2_moe", "qwen3_moe", "deepseek_v3", "glm4v_moe")
+# Mixtures whose files have experts one by one, with a gate each; the others' files have them stacked.
+EACH = (*QUICK, "afmoe", "axk1", "axk2", "bailing_hybrid", "cohere2_moe", "deepseek_v2", "deepseek_v32", "dots1", "ernie4_5_moe",
+        "exaone_moe", "flex_olmo", "flint", "glm4_moe", "glm4_moe_lite", "glm_moe_dsa", "hunyuan_v1_moe", "hy_v3", "jamba",
+        "lfm2_moe", "mellum", "minimax", "minimax_m2", "olmoe", "phimoe", "qwen3_5_moe_text", "qwen3_next",
+        "solar_open")  # fmt: skip
+EVERY, LAST = "every layer", "the last layer"
+MERGED, ADDED = 1e-5, 1e-4  # of the largest logit, see test_adapter.py
+
+
+def make(folder: Path, model_type: str) -> Target:
+    tiny.need(model_type)
+    tiny.need_5("mixtures are tried with transformers 5 and later")
+    return open_target(resolve(str(tiny.save_model(folder / "base", model_type))))
+
+
+def neurons_in(target: Target, where: str) -> Neurons:
+    """Two neurons of each language in experts and beside them; in the last layer, in all of its experts but one."""
+    blocks = target.feed_forward.networks
+    experts = [number for number, block in enumerate(blocks) if block.expert]
+    last = [number for number in experts if blocks[number].layer == blocks[experts[-1]].layer]
+    chosen = set(range(len(blocks))) if where == EVERY else set(last[1:])
+    nothing = np.zeros(0, np.int64)
+    drawn = np.random.default_rng(3)
+    picked = [np.sort(drawn.choice(block.width, 4, replace=False)) for block in blocks]
+    return Neurons({
+        language: tuple(np.sort(own[part]) if number in chosen else nothing for number, own in enumerate(picked))
+        for language, part in (("off", slice(0, 2)), ("half", slice(2, 4)))
+    })  # fmt: skip
+
+
+def by_hand(base: Path, adapter: Path, out: Path) -> torch.nn.Module:
+    """W + B A for each matrix of the base's file that the adapter names, by the name that the file has for it."""
+    found = load_file(adapter / WEIGHTS)
+    tensors = load_file(base / "model.safetensors")
+    for key, a in found.items():
+        if ".lora_A." in key:
+            name = key.removeprefix("base_model.model.").replace(".lora_A", "")
+            change = found[key.replace("lora_A", "lora_B")].double() @ a.double()
+            tensors[name] = (tensors[name].double() + change).to(tensors[name].dtype)
+    shutil.copytree(base, out)
+    save_file(tensors, out / "model.safetensors", metadata={"format": "pt"})
+    return load_model(out, device="cpu")
+
+
+def apart(ours: torch.nn.Module, theirs: torch.nn.Module) -> float:
+    wanted = tiny.logits(theirs)
+    return ((tiny.logits(ours) - wanted).abs().max() / wanted.abs().max()).item()
+
+
+@pytest.mark.parametrize("where", [EVERY, LAST])
+@pytest.mark.parametrize("case", [
+    case if case in QUICK else pytest.param(case, marks=pytest.mark.slow) for case in EACH
+])  # fmt: skip
+def test_experts_and_what_lies_beside_them_do_what_the_checkpoint_does(case: str, where: str, tmp_path: Path) -> None:
+    target = make(tmp_path, case)
+    neurons = neurons_in(target, where)
+    bake(target, neurons, OFF, tmp_path / "baked")
+    bake_adapter(target, neurons, OFF, tmp_path / "adapter")
+    base, baked = load_model(tmp_path / "base", device="cpu"), load_model(tmp_path / "baked", device="cpu")
+    assert apart(base, baked) > tiny.MOVED
+    assert apart(by_hand(tmp_path / "base", tmp_path / "adapter", tmp_path / "hand"), baked) < MERGED
+    assert apart(attach(base, tmp_path / "adapter"), baked) < ADDED
+
+
+@pytest.mark.filterwarnings("ignore:Found missing adapter keys")  # of layers without edits
+@pytest.mark.parametrize("where", [EVERY, LAST])
+@pytest.mark.parametrize("case", EACH)
+def test_peft_merged_and_unmerged_does_too(case: str, where: str, tmp_path: Path) -> None:
+    peft = pytest.importorskip("peft", reason="PEFT is no dependency of monoglot's: install it to try this")
+    target = make(tmp_path, case)
+    neurons = neurons_in(target, where)
+    bake(target, neurons, OFF, tmp_path / "baked")
+    bake_adapter(target, neurons, OFF, tmp_path / "adapter")
+    baked = load_model(tmp_path / "baked", device="cpu")
+    model = peft.PeftModel.from_pretrained(load_model(tmp_path / "base", device="cpu"), tmp_path / "adapter")
+    assert apart(model, baked) < ADDED
+    assert apart(model.merge_and_unload(), baked) < MERGED
