@@ -15,7 +15,7 @@ edit of a table or of a quantised weight is refused. The model is not built, and
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -111,8 +111,11 @@ def bake_adapter(
     force: bool = False,
     describe: Describe | None = None,
     progress: Progress | None = None,
+    told: Callable[[str], None] | None = None,
 ) -> Baked:
     """Write a recipe's edits as an adapter to `destination`, whole or not at all.
+
+    `told` gets what a user should know before it is written: how large the adapter of a mixture is.
 
     The same base, neurons, recipe, calibration and rank give the same bytes. Raises RecipeError for what an adapter can't
     do or a rank that servers don't take (see `fitted`), and what `bake` raises.
@@ -122,6 +125,8 @@ def bake_adapter(
     with claimed(destination, partial(check_free, force=force)):
         what = adaptable(target, recipe, neurons, calibration, vocabulary)
         made = matrices(target, what, neurons, max_rank, target.base)
+        if told and any(module.stack for module in made.modules):
+            told(about_size(made))
         carrier = made.fitted.carried.carrier or "auto"
         recipe = replace(
             recipe, base=target.base, neurons="neurons.json", vocabulary=vocabulary_file.FILE, carrier=carrier,
@@ -195,6 +200,17 @@ def matrices(target: Target, what: Carried, neurons: Neurons, max_rank: int | No
     dtype = dtypes.pop() if len(dtypes) == 1 else "F32"
     exact = not fit.carried.plan.constant and not fit.carried.vectors and _held(fit.carried, dtype)
     return Matrices(fit, modules, dtype if exact else "F32", config(base, fit.rank, modules))
+
+
+def about_size(made: Matrices) -> str:
+    """Say how large the adapter of a mixture is, and why."""
+    layers = len({module.stack for module in made.modules if module.stack})
+    empty = sum(not module.edits for module in made.modules)
+    return (
+        f"An adapter of experts has all experts of a layer in it, so {empty:,} of its {len(made.modules):,} weights in "
+        f"{layers} layers are zeros. It takes {made.size / 1e6:,.1f} MB at rank {made.fitted.rank}; a lower `max_rank` makes "
+        "it smaller."
+    )
 
 
 def _held(what: Carried, dtype: str) -> bool:

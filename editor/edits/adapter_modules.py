@@ -36,7 +36,8 @@ class Module:
     """A weight that the adapter adds to: the tensor of the base, its edits, and the name of the module that holds it.
 
     One without edits is there because its layer has to be complete: what it adds is zeros. `stack` names the module that
-    transformers 5 has an expert in, "" for what has a module of its own; `beside` says that it lies beside experts.
+    transformers 5 has an expert in, "" for what has a module of its own. `parameter` names the weight of what lies beside
+    experts, "" for all else.
     """
 
     name: str
@@ -47,7 +48,7 @@ class Module:
     dtype: str
     transposed: bool
     stack: str = ""
-    beside: bool = False
+    parameter: str = ""
 
     @property
     def outputs(self) -> int:
@@ -93,10 +94,9 @@ def modules_of(target: Target, what: Carried) -> tuple[Module, ...]:
                 raise RecipeError(f"an adapter can't change {name}, which is a bias. Bake a checkpoint.")
             shape = (tensor.shape[0], tensor.shape[1])
             module = module_name(name.removesuffix(".weight"), target)
-            beside = target.feed_forward.mixture and not stack
-            modules.append(
-                Module(module, name, own, named, shape, tensor.dtype, one.network.conv1d, stack, beside)
-            )  # fmt: skip
+            parameter = _parameter(target, one, module) if target.feed_forward.mixture and not stack else ""
+            transposed = one.network.conv1d
+            modules.append(Module(module, name, own, named, shape, tensor.dtype, transposed, stack, parameter))
     return tuple(sorted(modules, key=lambda module: module.name))
 
 
@@ -114,6 +114,14 @@ def check_experts(target: Target, located: Located) -> None:
             f"{name} is a mixture of experts, and neurons to edit lie in experts ({located.block.name} among them): {why}. "
             "Bake a checkpoint."
         )
+
+
+def _parameter(target: Target, located: Located, module: str) -> str:
+    """Name the weight of a module as transformers does, which calls some shared experts otherwise than their files."""
+    for projection in located.network.projections:
+        if module.endswith(f".{projection}"):
+            return f"{module.removesuffix(projection)}{located.network.module(projection)}.weight"
+    return f"{module}.weight"
 
 
 def _stack(target: Target, located: Located) -> str:
@@ -151,7 +159,7 @@ def config(base: Base, rank: int, modules: Sequence[Module]) -> bytes:
         "lora_dropout": 0.0,
         "bias": "none",
         "fan_in_fan_out": any(module.transposed for module in modules),
-        "target_modules": [module.name for module in modules if not module.beside],
+        "target_modules": [module.name for module in modules if not module.parameter],
         "modules_to_save": None,
         "init_lora_weights": True,
         "inference_mode": True,
@@ -160,7 +168,8 @@ def config(base: Base, rank: int, modules: Sequence[Module]) -> bytes:
     }
     stacks = dict.fromkeys(module.stack for module in modules if module.stack)
     parameters = [f"{stack}.{name}" for stack in stacks for name in (STACKED_INTO, STACKED_OUT)]
-    if parameters := parameters + [f"{module.name}.weight" for module in modules if module.beside]:
+    parameters += [module.parameter for module in modules if module.parameter]
+    if parameters:
         data["target_parameters"] = parameters
     if stacks:  # gate and up lie in one tensor, each with a rank of its own
         data["rank_pattern"] = data["alpha_pattern"] = {rf".*\.{STACKED_INTO}": 2 * rank}

@@ -43,7 +43,7 @@ def attach(model: Any, folder: Path) -> Any:
     stacks = Stacks(model, modules)
     for name in sorted({key.rpartition(".lora_")[0] for key in matrices}):
         path = name.removeprefix(PREFIX)
-        module = modules.get(path) or modules.get(path.replace(INSIDE, "model.", 1))
+        module = modules.get(path) or modules.get(path.replace(INSIDE, "model.", 1)) or stacks.renamed(path)
         a, b = (matrices.get(f"{name}.lora_{side}.weight") for side in "AB")
         part = stacks.part(path) if module is None else None
         if (module is None and part is None) or a is None or b is None:

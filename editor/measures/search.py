@@ -181,7 +181,7 @@ def bake_recipe(
         if form == ADAPTER:
             return bake_adapter(
                 target, neurons, recipe, output, calibration=calibration, vocabulary=vocabulary, max_rank=max_rank,
-                force=force, describe=card.describe(neurons.method), progress=in_megabytes(update),
+                force=force, describe=card.describe(neurons.method), progress=in_megabytes(update), told=listener.told,
             )  # fmt: skip
         return bake(
             target, neurons, recipe, output, calibration=calibration, vocabulary=vocabulary, silence=silence, force=force,

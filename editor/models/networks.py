@@ -51,6 +51,12 @@ class Network:
     def projections(self) -> tuple[str, ...]:
         return tuple(filter(None, (self.into, self.up, self.out)))
 
+    def module(self, projection: str) -> str:
+        """Name the module of a projection within its layer in transformers, where that is not what its file calls it."""
+        if self.part != SHARED:
+            return projection
+        return f"{self.activation.rpartition('.')[0]}.{projection.rpartition('.')[2]}"
+
     def tensor(self, projection: str, kind: str = "weight", expert: int | str | None = None) -> str:
         """Name a tensor within its layer; of a stacked one without an `expert`, the whole."""
         suffix = f".{kind}" if not self.bare else "_bias" if kind == "bias" else ""

@@ -63,7 +63,8 @@ def verify_adapter(
         hashes = {name: hasher.submit(sha256, folder / name) for name in manifest.files if (folder / name).is_file()}
         problems += file_problems(folder, manifest, hashes, notes)
     rows = sum(len(edit.where) for module in made.modules for edit in module.edits)
-    return Bytes(len(made.modules), rows, 0, len(manifest.files), tuple(problems), tuple(notes))
+    edited = sum(bool(module.edits) for module in made.modules)
+    return Bytes(edited, rows, 0, len(manifest.files), tuple(problems), tuple(notes))
 
 
 def _other_matrices(path: Path, made: Matrices, progress: Callable[[int, int], None]) -> list[str]:

@@ -26,10 +26,11 @@ from monoglot.editor.neurons.neurons import Neurons
 OFF = Recipe(Base("tiny"), (Edit("off", "deactivate"), Edit("half", "scale", 0.5)), "edit")
 QUICK = ("mixtral", "qwen2_moe", "qwen3_moe", "deepseek_v3", "glm4v_moe")
 # Mixtures whose files have experts one by one, with a gate each; the others' files have them stacked.
-EACH = (*QUICK, "afmoe", "axk1", "axk2", "bailing_hybrid", "cohere2_moe", "deepseek_v2", "deepseek_v32", "dots1", "ernie4_5_moe",
-        "exaone_moe", "flex_olmo", "flint", "glm4_moe", "glm4_moe_lite", "glm_moe_dsa", "hunyuan_v1_moe", "hy_v3", "jamba",
-        "lfm2_moe", "mellum", "minimax", "minimax_m2", "olmoe", "phimoe", "qwen3_5_moe_text", "qwen3_next",
-        "solar_open")  # fmt: skip
+EACH = (
+    *QUICK, "afmoe", "axk1", "axk2", "bailing_hybrid", "cohere2_moe", "deepseek_v2", "deepseek_v32", "dots1", "ernie4_5_moe",
+    "exaone_moe", "flex_olmo", "flint", "glm4_moe", "glm4_moe_lite", "glm_moe_dsa", "hunyuan_v1_moe", "hy_v3", "jamba",
+    "lfm2_moe", "mellum", "minimax", "minimax_m2", "olmoe", "phimoe", "qwen3_5_moe_text", "qwen3_next", "solar_open",
+)  # fmt: skip
 EVERY, LAST = "every layer", "the last layer"
 MERGED, ADDED = 1e-5, 1e-4  # of the largest logit, see test_adapter.py
 
@@ -89,7 +90,10 @@ def test_experts_and_what_lies_beside_them_do_what_the_checkpoint_does(case: str
     assert apart(attach(base, tmp_path / "adapter"), baked) < ADDED
 
 
-@pytest.mark.filterwarnings("ignore:Found missing adapter keys")  # of layers without edits
+# PEFT warns of layers without edits, of the names that transformers 4 has, and of ranks that it takes all the same.
+@pytest.mark.filterwarnings(
+    "ignore:Found missing adapter keys", "ignore:target_modules=", "ignore:The following rank_pattern"
+)
 @pytest.mark.parametrize("where", [EVERY, LAST])
 @pytest.mark.parametrize("case", EACH)
 def test_peft_merged_and_unmerged_does_too(case: str, where: str, tmp_path: Path) -> None:
@@ -102,3 +106,97 @@ def test_peft_merged_and_unmerged_does_too(case: str, where: str, tmp_path: Path
     model = peft.PeftModel.from_pretrained(load_model(tmp_path / "base", device="cpu"), tmp_path / "adapter")
     assert apart(model, baked) < ADDED
     assert apart(model.merge_and_unload(), baked) < MERGED
+
+
+def written(case: str, folder: Path, where: str = LAST) -> tuple[Target, dict[str, object], set[str]]:
+    """The base, the adapter's config, and the names of the weights that its matrices are for."""
+    target = make(folder, case)
+    bake_adapter(target, neurons_in(target, where), OFF, folder / "adapter")
+    config = json.loads((folder / "adapter" / "adapter_config.json").read_text())
+    names = {
+        key.removeprefix("base_model.model.").rpartition(".lora_")[0] for key in load_file(folder / "adapter" / WEIGHTS)
+    }
+    return target, config, names
+
+
+def test_a_layer_is_complete_and_its_other_matrices_are_zeros(tmp_path: Path) -> None:
+    _, config, names = written("deepseek_v3", tmp_path)
+    last = "model.layers.2.mlp.experts"
+    complete = {f"{last}.{expert}.{name}_proj" for expert in range(tiny.EXPERTS) for name in ("gate", "up", "down")}
+    assert names == complete == set(config["target_modules"])  # type: ignore[call-overload]
+    assert config["target_parameters"] == [f"{last}.gate_up_proj", f"{last}.down_proj"]
+    rank = config["r"]
+    assert config["rank_pattern"] == config["alpha_pattern"] == {r".*\.gate_up_proj": 2 * rank}  # type: ignore[operator]
+    matrices = load_file(tmp_path / "adapter" / WEIGHTS)
+    changed = {key for key, one in matrices.items() if one.any()}
+    assert changed == {
+        f"base_model.model.{last}.{expert}.up_proj.lora_{side}.weight" for expert in (1, 2, 3) for side in "AB"
+    }
+    shape = matrices[f"base_model.model.{last}.0.gate_proj.lora_A.weight"].shape
+    assert shape == (rank, tiny.HIDDEN)
+
+
+def test_what_lies_beside_experts_is_named_as_a_parameter(tmp_path: Path) -> None:
+    _, config, names = written("hy_v3", tmp_path, EVERY)
+    modules, parameters = set(config["target_modules"]), set(config["target_parameters"])  # type: ignore[call-overload]
+    beside = {name for name in names if ".experts." not in name}
+    assert beside == {"model.layers.0.mlp.up_proj", *(f"model.layers.{n}.mlp.shared_mlp.up_proj" for n in (1, 2))}
+    assert modules == names - beside
+    assert parameters == {
+        "model.layers.0.mlp.up_proj.weight",
+        *(f"model.layers.{n}.mlp.shared_experts.up_proj.weight" for n in (1, 2)),  # as transformers calls them
+        *(f"model.layers.{n}.mlp.experts.{name}" for n in (1, 2) for name in ("gate_up_proj", "down_proj")),
+    }
+
+
+def test_without_edits_in_experts_none_of_them_is_written(tmp_path: Path) -> None:
+    target = make(tmp_path, "qwen2_moe")
+    drawn = neurons_in(target, EVERY)
+    beside = {
+        language: tuple(
+            own[:0] if block.expert else own for block, own in zip(target.feed_forward.networks, layers, strict=True)
+        )
+        for language, layers in drawn.indices.items()
+    }
+    told: list[str] = []
+    bake_adapter(target, Neurons(beside), OFF, tmp_path / "adapter", told=told.append)
+    config = json.loads((tmp_path / "adapter" / "adapter_config.json").read_text())
+    assert config["target_modules"] == [] and "rank_pattern" not in config and told == []
+    assert all(name.endswith(".up_proj.weight") and ".experts." not in name for name in config["target_parameters"])
+
+
+def test_the_size_is_said_before_it_is_written_and_a_limit_makes_it_smaller(tmp_path: Path) -> None:
+    target = make(tmp_path, "mixtral")
+    said: dict[int, float] = {}
+    for limit in (4, 1):
+        told: list[str] = []
+        out = tmp_path / f"adapter{limit}"
+        done = bake_adapter(
+            target,
+            neurons_in(target, LAST),
+            OFF,
+            out,
+            max_rank=limit,
+            told=lambda line, told=told: told.append(line),  # type: ignore[misc]
+        ).manifest.adapter
+        assert done and done.rank == limit
+        assert f"at rank {limit}" in told[0] and "zeros" in told[0] and "9 of its 12 weights in 1 layers" in told[0]
+        said[limit] = float(told[0].split(" MB")[0].rsplit(" ", 1)[1])
+        size = sum((out / name).stat().st_size for name in (WEIGHTS, "adapter_config.json"))
+        assert abs(said[limit] - size / 1e6) <= 0.05
+
+
+@pytest.mark.parametrize(
+    ("case", "why"),
+    [
+        ("granitemoe", "hold all experts of a layer in one tensor"),
+        ("gpt_oss", "hold all experts of a layer in one tensor"),
+        ("nemotron_h", "have no gate"),
+    ],
+)
+def test_experts_that_no_adapter_can_name_are_refused(case: str, why: str, tmp_path: Path) -> None:
+    target = make(tmp_path, case)
+    with pytest.raises(RecipeError, match=why) as caught:
+        bake_adapter(target, neurons_in(target, LAST), OFF, tmp_path / "out")
+    assert "neurons to edit lie in experts (" in str(caught.value) and "Bake a checkpoint" in str(caught.value)
+    assert not (tmp_path / "out").exists()

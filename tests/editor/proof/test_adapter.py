@@ -132,3 +132,17 @@ def test_a_manifest_that_lies_of_its_adapter_is_refused(adapter: Path) -> None:
     (adapter / "monoglot.json").write_text(json.dumps(data))
     with pytest.raises(VerificationError, match="malformed"):
         manifest_file.read(adapter)
+
+
+def test_one_of_a_mixture_passes_and_counts_what_it_edits(tmp_path: Path) -> None:
+    tiny.need_5("mixtures are tried with transformers 5 and later")
+    target = open_target(resolve(str(tiny.save_model(tmp_path / "base", "deepseek_v3"))))
+    texts = open_corpus([str(tiny.save_corpus(tmp_path / "texts"))], [])
+    blocks = target.feed_forward.networks
+    neurons = tiny.to_steer(len(blocks), min(block.width for block in blocks))
+    bake_adapter(target, neurons, OFF, tmp_path / "adapter")
+    proof = prove(tmp_path / "adapter", target, lambda: texts, tokens=128, context=64)
+    assert proof.problems == []
+    assert proof.certificate.bytes.edited_tensors == len(blocks)  # W_up of each, and none of the zeros beside them
+    assert proof.certificate.logits and proof.certificate.logits.passed
+    assert not rebuild(tmp_path / "adapter", target, tmp_path / "again").differ
