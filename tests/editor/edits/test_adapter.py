@@ -145,6 +145,7 @@ def test_vectors_after_a_layer_are_one_rank(case: str, tmp_path: Path) -> None:
     assert apart(attach(base, tmp_path / "adapter"), baked) < ADDED
 
 
+@pytest.mark.filterwarnings("ignore::FutureWarning")  # of what PEFT calls in transformers
 @pytest.mark.parametrize("case", ["llama", "gpt2", "qwen2_moe", "gemma3_text", "phi3", "falcon", "gemma3"])
 def test_peft_merged_and_unmerged_does_too(case: str, tmp_path: Path) -> None:
     peft = pytest.importorskip("peft")

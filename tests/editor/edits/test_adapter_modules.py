@@ -35,10 +35,10 @@ EVERY, LAST = "every layer", "the last layer"
 MERGED, ADDED = 1e-5, 1e-4  # of the largest logit, see test_adapter.py
 
 
-def make(folder: Path, model_type: str) -> Target:
+def make(folder: Path, model_type: str, **config: object) -> Target:
     tiny.need(model_type)
     tiny.need_5("mixtures are tried with transformers 5 and later")
-    return open_target(resolve(str(tiny.save_model(folder / "base", model_type))))
+    return open_target(resolve(str(tiny.save_model(folder / "base", model_type, **config))))
 
 
 def neurons_in(target: Target, where: str) -> Neurons:
@@ -90,10 +90,9 @@ def test_experts_and_what_lies_beside_them_do_what_the_checkpoint_does(case: str
     assert apart(attach(base, tmp_path / "adapter"), baked) < ADDED
 
 
-# PEFT warns of layers without edits, of the names that transformers 4 has, and of ranks that it takes all the same.
-@pytest.mark.filterwarnings(
-    "ignore:Found missing adapter keys", "ignore:target_modules=", "ignore:The following rank_pattern"
-)
+# PEFT warns of layers without edits, of the names that transformers 4 has, of ranks that it takes all the same, and of what
+# it calls in transformers.
+@pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("where", [EVERY, LAST])
 @pytest.mark.parametrize("case", EACH)
 def test_peft_merged_and_unmerged_does_too(case: str, where: str, tmp_path: Path) -> None:
@@ -166,24 +165,18 @@ def test_without_edits_in_experts_none_of_them_is_written(tmp_path: Path) -> Non
 
 
 def test_the_size_is_said_before_it_is_written_and_a_limit_makes_it_smaller(tmp_path: Path) -> None:
-    target = make(tmp_path, "mixtral")
-    said: dict[int, float] = {}
+    target = make(tmp_path, "mixtral", intermediate_size=8192)
+    sizes = []
     for limit in (4, 1):
         told: list[str] = []
         out = tmp_path / f"adapter{limit}"
-        done = bake_adapter(
-            target,
-            neurons_in(target, LAST),
-            OFF,
-            out,
-            max_rank=limit,
-            told=lambda line, told=told: told.append(line),  # type: ignore[misc]
-        ).manifest.adapter
+        neurons = neurons_in(target, LAST)
+        done = bake_adapter(target, neurons, OFF, out, max_rank=limit, told=told.append).manifest.adapter
         assert done and done.rank == limit
-        assert f"at rank {limit}" in told[0] and "zeros" in told[0] and "9 of its 12 weights in 1 layers" in told[0]
-        said[limit] = float(told[0].split(" MB")[0].rsplit(" ", 1)[1])
-        size = sum((out / name).stat().st_size for name in (WEIGHTS, "adapter_config.json"))
-        assert abs(said[limit] - size / 1e6) <= 0.05
+        assert f"at rank {limit}" in told[0] and "9 of its 12 weights in 1 layers are zeros" in told[0]
+        sizes.append(sum((out / name).stat().st_size for name in (WEIGHTS, "adapter_config.json")))
+        assert f"It takes {sizes[-1] / 1e6:,.1f} MB" in told[0]
+    assert sizes[0] > 3 * sizes[1] > 1e6
 
 
 @pytest.mark.parametrize(
