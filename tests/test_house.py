@@ -93,6 +93,7 @@ COVERED = {
     "editor/gguf/describe.py": "cli/test_gguf.py",
     "editor/hub/push.py": "cli/commands/test_push.py",
     "editor/live/adapted.py": "editor/proof/test_adapter.py",
+    "editor/live/adapted_experts.py": "editor/edits/test_adapter_modules.py",
     "editor/live/experts.py": "editor/models/test_mixtures.py",
     "editor/live/layered.py": "editor/statistics/test_by_layer.py",
     "editor/live/memory.py": "editor/statistics/test_by_layer.py",
