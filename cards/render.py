@@ -37,6 +37,7 @@ ON_CARD = (
     "overlap",
     "similarity",
     "methods",
+    "effect",
 )  # with a heading of their own
 WIDTH = 800  # pixels, of a figure
 PROMPTS = {  # without quotes or anything else that a shell or JSON has a use for

@@ -110,6 +110,11 @@ TEXTS = {
         "Other ways to find the neurons",
         "The same statistics, other methods; all that can be cut at the same rate are.",
     ),
+    "effect": (
+        "What it does to text",
+        "Perplexity of held-out text in each language, by the model as it was, by this one, and by the model with random "
+        "edits of the same size. A change of +0.69 doubles the perplexity.",
+    ),
     "leaks": (
         "Can it still write it?",
         "Characters of a script that is not to be written, in answers that were drawn at temperature 1 to prompts that ask "

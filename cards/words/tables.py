@@ -12,7 +12,7 @@ from ...editor.neurons.profile import ends
 from . import candidates as ways
 from .amounts import NONE, change, count, number, or_dash, share
 from .amounts import perplexity as of_log_loss
-from .generated import RANDOM, deactivate_each, generation, leaks, strength
+from .generated import MODELS, RANDOM, deactivate_each, generation, leaks, strength
 from .table import Table, diagonal, matrix, present
 
 
@@ -68,6 +68,25 @@ def dominance(found: Mapping[str, Any]) -> str:
     if known := [f"{figure} {where}" for figure, where in written if figure != NONE]:
         sentences.append(f"Mean change: {', '.join(known)}.")
     return " ".join(sentences)
+
+
+def text_effect(found: Mapping[str, Any]) -> list[Table]:
+    """Tabulate what a checkpoint does to text, a row a language; those of the edited languages are marked."""
+    loss, counts = found["log_loss"], found.get("tokens") or {}
+    base, own = loss.get(MODELS[0]) or {}, list(found.get("own") or ())
+    names = [name for name in MODELS[1:] if name in loss]
+    rows = tuple(
+        (
+            code,
+            count(counts.get(code)),
+            *(or_dash(by.get(code), of_log_loss) for by in (base, *(loss[name] for name in names))),
+            *(or_dash(number(loss[name].get(code)) - number(base.get(code)), change) for name in names),
+        )
+        for code in base
+    )
+    head = ("text in", "tokens", "perplexity, base", *names, *(f"Δ log-loss, {name}" for name in names))
+    marked = frozenset((row, column) for row, code in enumerate(base) if code in own for column in range(len(head)))
+    return [Table("effect on text in each language", head, rows, "", marked)]
 
 
 def profile(found: Mapping[str, Any]) -> list[Table]:
@@ -205,4 +224,5 @@ MEASURES: dict[str, Callable[[Mapping[str, Any]], list[Table]]] = {
     "similarity": similarity,
     "methods": methods,
     "leaks": leaks,
+    "effect": text_effect,
 }

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ...editor.measures.options import CORPUS, GENERATE, LEAKS, OF_NEURONS, Options
+from ...editor.measures.options import CORPUS, EFFECT, GENERATE, LEAKS, OF_NEURONS, Options
 from ..console import answer, listener, note
 from ..options import device_options, given, several, split, stream_options
 from ..steps.evaluate import show_findings
@@ -22,8 +22,9 @@ OF_SERVERS = ("base_engine", "served", "base_served", "engine_key_env", "engine_
 OF_VLLM = ("tensor_parallel_size", "python")
 VLLM = "vllm"
 WRITTEN = (*ANSWERS, "leaks")
+OF_TEXT = ("perplexity", "effect")
 USED_BY = {  # the measures that an option has something to say to
-    "corpus": ("perplexity",), "text_tokens": ("perplexity",), "context": ("perplexity",), "aligned": ("similarity",),
+    "corpus": OF_TEXT, "text_tokens": OF_TEXT, "context": OF_TEXT, "aligned": ("similarity",),
     "shared": ("perplexity", "deactivate_each"), "prompts": WRITTEN, "chat": WRITTEN, "count": WRITTEN,
     "tokens": WRITTEN, "samples": WRITTEN, "judge": ANSWERS, "answer_in": ("generate",), "same_language": ("generate",),
     "answers": ("leaks",), "engine": ("generate",), "system": ANSWERS, "lid": ANSWERS,
@@ -89,12 +90,18 @@ engine_options = several(
     is_flag=True,
     help="Of a checkpoint: can it still write the script of a language that is off? Answers are drawn at temperature 1.",
 )
-@click.option("--all", "everything", is_flag=True, help="All of these but --leaks (--generate of a checkpoint only).")
+@click.option(
+    "--effect", is_flag=True, help="Of a checkpoint: the log-loss of text in each language, its own and the others'."
+)
+@click.option(
+    "--all", "everything", is_flag=True, help="All of these but --leaks and --effect (--generate of a checkpoint only)."
+)
 @click.option(
     "--corpus",
     multiple=True,
     metavar="DIR|LANG=FILE|DATASET",
-    help="With --perplexity, and --prompts corpus: text, of which the held-out part is read. Default: the embedded texts.",
+    help="With --perplexity, --effect and --prompts corpus: text, of which the held-out part is read. Default: the "
+    "embedded texts.",
 )
 @click.option(
     "--text-tokens", type=click.IntRange(2), default=1024, show_default=True, help="Tokens of text a language."
@@ -176,6 +183,7 @@ def command(
     neurons_path: Path | None,
     generate: bool,
     leaks: bool,
+    effect: bool,
     everything: bool,
     languages: str | None,
     base: str | None,
@@ -196,6 +204,7 @@ def command(
     monoglot evaluate OUT --generate
     monoglot evaluate OUT --generate --prompts corpus --corpus texts/ --count 40
     monoglot evaluate OUT --leaks
+    monoglot evaluate OUT --effect --corpus other-texts/ --text-tokens 4096
     monoglot evaluate OUT --generate --same-language --prompts prompts.jsonl
     monoglot evaluate google/gemma-3-270m neurons.json --all --corpus texts/ -o findings
     monoglot evaluate OUT --generate --engine vllm --tensor-parallel-size 4 --python vllm-env/bin/python
@@ -210,27 +219,29 @@ def command(
     from ...editor.measures.subject import open_subject
 
     chosen = {name for name in OF_NEURONS if options.pop(name) or everything}
-    if not chosen and not generate and not leaks and not everything:
-        listed = ", ".join(map(flag, (GENERATE, LEAKS, *OF_NEURONS, "all")))
+    of_checkpoint = {name for name, asked in ((GENERATE, generate), (EFFECT, effect), (LEAKS, leaks)) if asked}
+    if not chosen and not of_checkpoint and not everything:
+        listed = ", ".join(map(flag, (GENERATE, LEAKS, *OF_NEURONS, EFFECT, "all")))
         raise click.UsageError(f"Say what to measure: {listed}.")
-    whole = [flag(name) for name in (*sorted(chosen & WHOLE), *([GENERATE] if generate else []))]
+    whole = [flag(name) for name in (*sorted(chosen & WHOLE), *sorted(of_checkpoint - {LEAKS}))]
     if streaming.stream == "layers" and whole:
         raise click.UsageError(f"--stream layers goes with --perplexity; {', '.join(whole)} needs the model whole.")
     settings = Options(languages=tuple(split(languages)), dtype=dtype, **options)
-    check(settings, chosen | ({GENERATE} if generate else set()) | ({LEAKS} if leaks else set()))
+    check(settings, chosen | of_checkpoint)
     check_judge(settings)
     subject = open_subject(model, neurons_path, base=base, device=device, dtype=dtype, streaming=streaming)
     if subject.folder is None and generate:
         raise click.UsageError(
             "--generate measures a checkpoint that monoglot made; for a model take --deactivate-each."
         )
-    if subject.folder is None and leaks:
-        raise click.UsageError("--leaks measures a checkpoint that monoglot made.")
+    for name in sorted(of_checkpoint - {GENERATE}):
+        if subject.folder is None:
+            raise click.UsageError(f"{flag(name)} measures a checkpoint that monoglot made.")
     if subject.folder is not None and output:
         raise click.UsageError("-o goes with a model; what is found of a checkpoint is kept in its manifest.")
     if subject.folder is not None and (generate or everything):
         chosen.add(GENERATE)
-    chosen |= {LEAKS} if leaks else set()
+    chosen |= of_checkpoint
     kept: dict[str, Any] = {}
     with held(output) if output and not settings.judge_dry_run else nullcontext():
         keep = dict if settings.judge_dry_run else keeper(subject, output, card=CARD, told=note)

@@ -119,6 +119,18 @@ class Leaks(_Leaks, total=False):
     samples: tuple[Sample, ...]
 
 
+class _Effect(TypedDict):
+    log_loss: Rows
+
+
+class Effect(_Effect, total=False):
+    """Log-loss of text in each language, by model; `own` are the languages that were edited."""
+
+    tokens: Row
+    own: tuple[Code, ...]
+    sha256: Made
+
+
 class _Methods(TypedDict):
     methods: dict[str, Method]
 
@@ -132,7 +144,7 @@ class Methods(_Methods, total=False):
 MEASURES: dict[str, Any] = {
     "perplexity": Perplexity, "deactivate_each": DeactivateEach, "activated": Answers, "same_language": Answers,
     "asked": Answers, "profile": Profile, "overlap": Overlap, "similarity": Similarity, "methods": Methods,
-    "leaks": Leaks,
+    "leaks": Leaks, "effect": Effect,
 }  # fmt: skip
 
 

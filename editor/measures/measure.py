@@ -15,6 +15,7 @@ from ..edits.carriers import Carried
 from ..edits.controls import random_plan, random_redirection, random_vectors
 from ..edits.manifest_base import carried_in
 from ..errors import CorpusError, VerificationError
+from ..live.log_loss import measure
 from ..live.logits import Variant
 from ..models.target import Target
 from ..neurons import profile as layers
@@ -27,7 +28,7 @@ from . import similarity as alike
 from .answers import real_text, together
 from .interview import answers, by_live, choose_prompts, settings
 from .matrix import as_data, perplexity_matrices, switched_off
-from .options import GENERATE, LEAKS, Options
+from .options import EFFECT, GENERATE, LEAKS, Options
 from .quality import rounded
 from .served import Served
 from .still_written import leaks
@@ -200,6 +201,31 @@ def deactivate_each(subject: Subject, options: Options, listener: Listener = NOB
     }
 
 
+def effect(subject: Subject, options: Options, listener: Listener = NOBODY) -> dict[str, Any]:
+    """Measure what a checkpoint does to text in each language, its own and the others': mean log-loss of a token, by model.
+
+    `verify` says it of the text that it proves on; this is of any text, and of as much as is asked for. Raises
+    VerificationError for what is no checkpoint, CorpusError for a language without held-out text.
+    """
+    if subject.folder is None or subject.manifest is None:
+        raise VerificationError(
+            f"{subject.target.source.name} is no checkpoint of monoglot's, so it has no edits to measure."
+        )
+    manifest, what = subject.manifest, carried_in(subject.folder, subject.target, subject.neurons)
+    texts = read_held_out(subject.target, held_out_texts(subject, options, listener), options)
+    with listener.stage("effect", "contexts") as update:
+        measured = measure(_variants(subject, what), texts, progress=update)
+    edited = (*manifest.activated, *manifest.deactivated, *(edit.language for edit in manifest.recipe.redirects))
+    return {
+        "log_loss": {
+            name: {code: round(loss, 4) for code, loss in by.items()} for name, by in measured.log_loss.items()
+        },
+        "tokens": dict(measured.tokens),
+        "own": [code for code in texts if code in edited],
+        "sha256": {language: one.sha256 for language, one in texts.items()},
+    }
+
+
 Measure = Callable[[Subject, Options, Listener], dict[str, Any]]
 MEASURES: dict[str, Measure] = {
     "profile": profile,
@@ -218,7 +244,7 @@ def evaluate(
     keep: Callable[[dict[str, Any]], object] | None = None,
     listener: Listener = NOBODY,
 ) -> dict[str, Any]:
-    """Measure what `names` say: keys of MEASURES, and GENERATE and LEAKS of a checkpoint.
+    """Measure what `names` say: keys of MEASURES, and GENERATE, EFFECT and LEAKS of a checkpoint.
 
     The answer is by the names of a manifest, where GENERATE goes by what was counted: activated, asked or same_language.
 
@@ -237,14 +263,18 @@ def _evaluate(
 ) -> dict[str, Any]:
     """Measure while the identifier is in its place."""
     found: dict[str, Any] = {}
-    for name, measure in MEASURES.items():
+    for name, measuring in MEASURES.items():
         if name in chosen:
-            found[name] = measure(subject, options, listener)
+            found[name] = measuring(subject, options, listener)
             if keep:
                 keep(found)
     if GENERATE in chosen:
         name, answered = generate(subject, options, listener)
         found[name] = answered
+        if keep:
+            keep(found)
+    if EFFECT in chosen:
+        found[EFFECT] = effect(subject, options, listener)
         if keep:
             keep(found)
     if LEAKS in chosen:

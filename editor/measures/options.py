@@ -8,6 +8,7 @@ from ..text.prompts import COUNT
 OF_NEURONS = ("profile", "overlap", "perplexity", "similarity", "deactivate_each")  # in the order they are measured in
 GENERATE = "generate"  # of a checkpoint alone
 LEAKS = "leaks"  # likewise
+EFFECT = "effect"  # likewise
 QUESTIONS = "questions"  # in place of a file of prompts: those that ship with the package
 CORPUS = "corpus"  # … or the beginnings of held-out documents of the corpus
 BEGINNINGS = "beginnings"  # what the prompts are by default: those of the embedded texts

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from support import folders, tiny
 from support.folders import tree
 
@@ -17,18 +18,24 @@ from monoglot.editor.edits.controls import random_plan
 from monoglot.editor.edits.hooks import steered
 from monoglot.editor.edits.plan import plan as plan_of
 from monoglot.editor.edits.recipe import Edit, Recipe
+from monoglot.editor.errors import VerificationError
 from monoglot.editor.live.generate import continuations
 from monoglot.editor.live.load import load_model
 from monoglot.editor.live.logits import Variant
 from monoglot.editor.live.modules import activation_modules
+from monoglot.editor.measures.measure import effect
+from monoglot.editor.measures.options import Options
 from monoglot.editor.measures.quality import quality
+from monoglot.editor.measures.subject import Subject
 from monoglot.editor.models.hf import load_tokenizer
 from monoglot.editor.models.identity import Base
 from monoglot.editor.models.source import resolve
 from monoglot.editor.models.target import Target, open_target
 from monoglot.editor.neurons import neurons
+from monoglot.editor.text.corpus import open_corpus
 from monoglot.editor.text.identify import language_of
 from monoglot.editor.text.prompts import embedded_prompts
+from monoglot.editor.text.tokens import read_texts
 
 Run = Callable[..., tuple[int, str, str]]
 LANGUAGES = ("en", "es", "fr", "id", "ja", "vi", "zh")
@@ -192,7 +199,7 @@ def test_prompts_of_ones_own(
         (("--generate", "--base", "absent"), 1, "there is no folder"),
         (("--same-language",), 2, "Say what to measure"),
         (("--perplexity", "--same-language"), 2, "goes with --generate"),
-        (("--profile", "--corpus", "embedded"), 2, "--corpus goes with --perplexity."),
+        (("--profile", "--corpus", "embedded"), 2, "--corpus goes with --perplexity or --effect."),
         (("--profile", "--aligned", "x"), 2, "--aligned goes with --similarity."),
         (("--perplexity", "--count", "2"), 2, "--count goes with --generate or --deactivate-each or --leaks."),
         (("--generate", "--shared", "keep"), 2, "--shared goes with --perplexity or --deactivate-each."),
@@ -219,6 +226,44 @@ def test_what_is_refused(
     ended, out, err = monoglot("evaluate", vietnamese[0], *options)
     assert (ended, out) == (code, "")
     assert message in err
+
+
+def test_what_a_checkpoint_does_to_text_is_what_a_plain_sum_says(
+    monoglot: Run, no_chinese: Path, target: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The logarithm of each next token's probability, summed here, of all contexts of the held-out text."""
+    monkeypatch.setattr("monoglot.cards.render.card_writer", lambda _: lambda *__: "a card")
+    options = ("--corpus", "embedded", "--languages", "en,zh", "--text-tokens", 200, "--context", 64)
+    code, out, err = monoglot("evaluate", no_chinese, "--effect", *options, "--json")
+    assert code == 0, err
+    found = json.loads(out)["effect"]
+    assert folders.manifest_data(no_chinese)["evaluation"]["effect"] == found
+    assert list(found["log_loss"]) == ["base", "this model", "random neurons"] and found["own"] == ["zh"]
+    packed = read_texts(target, open_corpus(["embedded"], ["en", "zh"]), tokens=200, context=64, held_out=True)
+    for name, folder in (("base", embedded.MODEL), ("this model", no_chinese)):
+        model = load_model(folder, device="cpu")
+        for language, text in packed.items():
+            total, count = 0.0, 0
+            for context in text.contexts:
+                ids = torch.tensor([list(context)])
+                with torch.inference_mode():
+                    said = model(input_ids=ids).logits[0, :-1].double().log_softmax(-1)
+                own = said.gather(1, ids[0, 1:, None])
+                total, count = total - own.sum().item(), count + len(own)
+            assert found["tokens"][language] == count
+            assert found["log_loss"][name][language] == pytest.approx(total / count, abs=1e-3), (name, language)
+    assert found["log_loss"]["this model"]["zh"] > found["log_loss"]["base"]["zh"] + 1
+    code, out, err = monoglot("evaluate", no_chinese, "--effect", *options)
+    rows = {row[0]: row[1:] for row in cells(out)}
+    assert rows["zh"][-2].startswith("+") and rows["en"][-2] in ("0.00", "-0.01", "+0.01")
+    assert rows["text in"][0] == "tokens" and "Δ log-loss, this model" in rows["text in"]
+
+
+def test_a_model_has_no_effect(monoglot: Run, target: Target, planted: neurons.Neurons, no_chinese: Path) -> None:
+    code, out, err = monoglot("evaluate", embedded.NAME, no_chinese / "neurons.json", "--effect")
+    assert (code, out) == (2, "") and "--effect measures a checkpoint that monoglot made" in err
+    with pytest.raises(VerificationError, match="has no edits to measure"):
+        effect(Subject(target, planted), Options())
 
 
 def test_other_neurons_than_the_checkpoints(monoglot: Run, no_chinese: Path, tmp_path: Path) -> None:
