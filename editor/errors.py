@@ -104,3 +104,24 @@ class AbsentError(PublishError):
 
 class MonoglotWarning(UserWarning):
     """Something was done, but the user should know how."""
+
+
+PLAIN: dict[type[BaseException], str] = {
+    RecursionError: "it is nested too deeply",
+    MemoryError: "there is not enough memory",
+    TimeoutError: "it took too long",
+    ConnectionError: "the connection failed",
+    EOFError: "it ends too early",
+    NotImplementedError: "that is not supported",
+}
+
+
+def reason_of(error: BaseException) -> str:
+    """Return what an error of another library says, in one line; in plain words where it says nothing."""
+    plain = next((words for kind, words in PLAIN.items() if isinstance(error, kind)), "no reason is given")
+    said = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+    if isinstance(error, RecursionError):
+        return plain
+    if isinstance(error, KeyError) and len(error.args) == 1:
+        return f"{said} is missing"
+    return said or plain

@@ -66,7 +66,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import MalformedError, RecipeError
+from ..errors import MalformedError, RecipeError, reason_of
 from ..files import kinds, schema, yaml_text
 from ..models.identity import Base
 from ..text.languages import Code, is_code
@@ -348,10 +348,8 @@ def load(path: Path) -> Recipe:
         with path.open(encoding="utf-8") as file:
             return of_data(yaml_text.parse(file.read(yaml_text.LONGEST + 1)))
     except (yaml.YAMLError, MalformedError, ValueError, RecursionError) as error:
-        reason = str(error).replace("\n", " ")
-        raise RecipeError(
-            kinds.instead(path, "recipe") or f"{path} is not a recipe ({type(error).__name__}: {reason})."
-        ) from None
+        reason = reason_of(error) if isinstance(error, RecursionError) else " ".join(str(error).split())
+        raise RecipeError(kinds.instead(path, "recipe") or f"{path} is not a recipe ({reason}).") from None
     except RecipeError as error:
         raise RecipeError(kinds.instead(path, "recipe") or f"{path}: {error}") from None
 

@@ -16,7 +16,7 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 
-from ..errors import OutputError
+from ..errors import OutputError, reason_of
 from .kinds import FILE
 from .lock import holding
 from .staging import (
@@ -229,7 +229,7 @@ def check_free(destination: Path, *, force: bool) -> None:
 
 def failed(destination: Path, error: OSError) -> OutputError:
     """Make an error of what the file system said: about which file, and what to do."""
-    reason = error.strerror or str(error) or type(error).__name__
+    reason = error.strerror or reason_of(error)
     named = str(error.filename or "")
     if named and not named.startswith(str(destination.parent)):  # a file of the base, for example
         reason = f"{named}: {reason}"

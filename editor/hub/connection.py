@@ -17,7 +17,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from ..errors import AbsentError, ConflictError, PublishError
+from ..certificates import check_certificates
+from ..errors import AbsentError, ConflictError, PublishError, reason_of
 from ..retry import WAIT, pause, retry_after
 
 AGAIN = {429, 500, 502, 503, 504}
@@ -85,6 +86,7 @@ def open_hub(
         raise PublishError(
             "HF_HUB_OFFLINE (or TRANSFORMERS_OFFLINE) is set, so the Hub is not asked. Unset it, and push again."
         )
+    check_certificates(PublishError)
     token = token or get_token()
     if not token:
         raise PublishError(f"nobody is logged in to the Hub: there is no token. {LOGIN}.")
@@ -196,7 +198,7 @@ def said_by(hub: Connection, error: BaseException) -> str:
         isinstance(error, ValueError) and getattr(error, "response", None) is None
     ):  # it says what the server's words are about
         texts.insert(0, str(error))
-    text = next(filter(None, texts), None) or str(_chain(error)[-1]) or type(error).__name__
+    text = next(filter(None, texts), None) or str(_chain(error)[-1]) or reason_of(error)
     text = str(text).replace(hub.token, "***")
     return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())[:BEGINNING].rstrip(
         ". "

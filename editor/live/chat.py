@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..errors import CorpusError, ModelError
+from ..errors import CorpusError, ModelError, reason_of
 from ..models.hf import quiet
 from .generate import BROKEN, REPETITION_PENALTY
 
@@ -107,7 +107,7 @@ def templated(tokenizer: Any, messages: list[dict[str, Any]]) -> str:
     try:
         text: str = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
     except Exception as error:  # a template is a program, and raises what it likes
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = reason_of(error)
         hint = (
             "Leave `system` out, or take `template=False`."
             if messages[0]["role"] == "system"

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from ..errors import ModelError, MonoglotError, MonoglotWarning
+from ..errors import ModelError, MonoglotError, MonoglotWarning, reason_of
 from ..files.checkpoint import read_config
 from ..files.packed import KEYS as QUANTISATION_KEYS
 from ..files.packed import quantisation_of
@@ -66,7 +66,7 @@ def without_weights(folder: Path) -> Any:
                     part.__dict__.pop(key, None)
             return _builder(config).from_config(config, trust_remote_code=False)
     except Exception as error:  # of many kinds, as below
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = reason_of(error)
         raise ModelError(f"transformers {transformers.__version__} cannot load {folder.name}: {reason}") from None
 
 
@@ -128,7 +128,7 @@ def built(folder: Path) -> Iterator[None]:
     except MonoglotError:
         raise
     except Exception as error:  # of many kinds, from a config that is malformed to a package that is not installed
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = reason_of(error)
         raise ModelError(f"transformers {transformers.__version__} cannot load {folder.name}: {reason}") from None
 
 

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 from urllib.parse import urlsplit
 
+from ..certificates import check_certificates
 from ..errors import JudgeError, MonoglotError
 from ..retry import pause, retry_after
 
@@ -81,6 +82,8 @@ def base_url(url: str, who: str = "the judge", error: type[MonoglotError] = Judg
         good = False
     if not good or not re.fullmatch("[!-~]+", url):
         raise error(f"{who}'s URL is {url!r}. Give one such as http://127.0.0.1:8080/v1.")
+    if parts.scheme == "https":
+        check_certificates(error)
     return url.rstrip("/").removesuffix("/chat/completions").rstrip("/")
 
 

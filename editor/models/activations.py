@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import CheckpointError, ModelError
+from ..errors import CheckpointError, ModelError, reason_of
 from ..files import floats
 from .families import text_config, uncarried
 
@@ -130,7 +130,7 @@ def _default(target: "Target", key: str) -> Any:
             config = transformers.AutoConfig.from_pretrained(target.source.folder, trust_remote_code=False)
             return getattr(config.get_text_config(decoder=True), key, None)
     except Exception as error:  # of many kinds, as a config may be malformed in many ways
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = reason_of(error)
         raise ModelError(
             f"{target.source.name}: its config.json has no {key}, and transformers cannot read it either ({reason})."
         ) from None

@@ -11,7 +11,7 @@ would fill with another default than the base's family is written out.
 
 from typing import Any
 
-from ..errors import ModelError
+from ..errors import ModelError, reason_of
 from ..files.checkpoint import Checkpoint, Tensor
 from .feed_forward import FeedForward
 
@@ -53,7 +53,7 @@ def _built(config: dict[str, Any]) -> Any:
         with quiet():
             return transformers.AutoConfig.for_model(config["model_type"], **rest)
     except Exception as error:  # of many kinds: whatever a malformed config makes it do
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = reason_of(error)
         raise ModelError(f"transformers {transformers.__version__} cannot read the config ({reason}).") from None
 
 

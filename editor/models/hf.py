@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from ..errors import ModelError
+from ..errors import ModelError, reason_of
 
 SENTENCEPIECE = ("tokenizer.model", "spiece.model", "sentencepiece.bpe.model")
 VOCABULARIES = ("tokenizer.json", *SENTENCEPIECE, "vocab.json", "vocab.txt", "*.tiktoken", "tekken.json")
@@ -38,7 +38,7 @@ def _why_no_tokenizer(folder: Path, error: Exception) -> str:
             f"{folder.name} has its tokenizer as {pieces[0]} only, which needs a package that is not installed here: "
             "pip install sentencepiece protobuf"
         )
-    reason = " ".join(str(error).split("\n\n")[0].split()) or type(error).__name__
+    reason = " ".join(str(error).split("\n\n")[0].split()) or reason_of(error)
     return f"{folder.name} has no tokenizer that transformers can load: {reason}"
 
 

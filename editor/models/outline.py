@@ -14,7 +14,8 @@ from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from ..errors import CheckpointError, ModelError
+from ..certificates import check_certificates
+from ..errors import CheckpointError, ModelError, reason_of
 from ..files.checkpoint import CONFIG, INDEX, MAX_HEADER, SINGLE, parse_json
 from ..files.fingerprint import GENERATION, is_text
 from ..files.hashes import DIGEST
@@ -102,6 +103,7 @@ def _listed(name: str, commit: str) -> tuple[dict[str, int], dict[str, str]]:
     """Give the sizes in bytes of the files of a Hub model, and the sha256 of those that are large enough to have one."""
     from huggingface_hub import HfApi
 
+    check_certificates(ModelError)
     try:
         listed = HfApi().model_info(name, revision=commit, files_metadata=True).siblings or []
     except Exception as error:  # of the hub's client and of the HTTP library under it, whichever that is
@@ -137,5 +139,5 @@ def _reader(name: str, commit: str, file: str) -> Read:
 
 
 def _unreachable(name: str, error: Any) -> ModelError:
-    reason = (str(error).splitlines() or [type(error).__name__])[0]
+    reason = reason_of(error)
     return ModelError(f"the headers of {name} could not be read from the Hub ({reason}). Run it again.")

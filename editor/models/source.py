@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from .. import embedded
-from ..errors import ModelError
+from ..certificates import check_certificates
+from ..errors import ModelError, reason_of
 from ..files import kinds
 from ..files.gguf import is_gguf
 
@@ -101,7 +102,7 @@ def fetch(checkpoint: str, only: Sequence[str]) -> Path:
 
 def _from_hub(model_id: str, revision: str, only: Sequence[str] | None = None) -> Source:
     try:  # the library reads its settings from the environment when it is imported
-        from huggingface_hub import snapshot_download
+        from huggingface_hub import constants, snapshot_download
         from huggingface_hub.errors import (
             GatedRepoError,
             HfHubHTTPError,
@@ -112,6 +113,8 @@ def _from_hub(model_id: str, revision: str, only: Sequence[str] | None = None) -
         )
     except (ImportError, ValueError) as error:
         raise ModelError(_unusable(error)) from None
+    if not constants.HF_HUB_OFFLINE:
+        check_certificates(ModelError)
     try:
         folder = snapshot_download(
             model_id, revision=revision or None, allow_patterns=only and list(only), ignore_patterns=list(IGNORED)
@@ -138,7 +141,7 @@ def _from_hub(model_id: str, revision: str, only: Sequence[str] | None = None) -
     ) as error:  # certificates that are not there; an address or a proxy that is none
         raise ModelError(_unusable(error)) from None
     except (HfHubHTTPError, OSError, RuntimeError) as error:
-        reason = (str(error).splitlines() or [""])[0]
+        reason = reason_of(error)
         raise ModelError(
             f"downloading {model_id} failed ({reason}). Run it again: it goes on where it stopped."
         ) from None
@@ -149,7 +152,7 @@ def _from_hub(model_id: str, revision: str, only: Sequence[str] | None = None) -
 
 def _unusable(error: Exception) -> str:
     """Say that the settings for the Hub are wrong, with the library's own reason."""
-    reason = (str(error).splitlines() or [type(error).__name__])[0]
+    reason = reason_of(error)
     return (
         f"the Hub cannot be asked with the settings of this environment ({reason}). Look at HF_ENDPOINT, HF_TOKEN, the other "
         "HF_ variables, the proxies (ALL_PROXY, HTTPS_PROXY) and SSL_CERT_FILE, or give the folder of a downloaded model."

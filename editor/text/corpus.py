@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from .. import embedded
-from ..errors import CorpusError, MonoglotWarning
+from ..certificates import check_certificates
+from ..errors import CorpusError, MonoglotWarning, reason_of
 from .documents import FIELD, SUFFIXES, columns, read_documents, suffix_of, text_of
 from .encoding import rightly_decoded
 from .languages import LANGUAGE, is_language
@@ -185,10 +186,11 @@ def _from_hub(dataset: str, languages: Sequence[str]) -> list[Text]:
         ) from None
     if not languages:
         raise CorpusError(f"say which languages of {dataset} to read, for example `languages` en,zh,fr.")
+    check_certificates(CorpusError)
     try:
         configurations = datasets.get_dataset_config_names(dataset)
     except Exception as error:  # the library raises its own, the Hub's, fsspec's and the network's errors here
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = reason_of(error)
         raise CorpusError(f"there is no folder {dataset}, and the Hub dataset cannot be read: {reason}") from None
     return [_from_configuration(datasets, dataset, configurations, language) for language in languages]
 
@@ -215,5 +217,5 @@ def _stream(datasets: Any, dataset: str, configuration: str) -> Iterator[Any]:
     try:
         yield from datasets.load_dataset(dataset, configuration, split="train", streaming=True)
     except Exception as error:  # the library raises its own, the Hub's, fsspec's and the network's errors here
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = reason_of(error)
         raise CorpusError(f"the Hub dataset {dataset} ({configuration}) cannot be read: {reason}") from None

@@ -66,13 +66,19 @@ def text_of(record: Any, place: str) -> Iterator[str]:
     if text is None:
         return
     if not isinstance(text, str):
-        raise CorpusError(f"{place} has no field '{FIELD}' with a string in it: it holds {type(text).__name__}.")
+        raise CorpusError(f"{place} has no field '{FIELD}' with a string in it: it holds {_kind(text)}.")
     try:
         text.encode()  # half of a surrogate pair is JSON, but no tokenizer takes it
     except UnicodeEncodeError as error:
         raise CorpusError(f"{place} has a broken character: {error.reason}.") from None
     if text.strip():
         yield text.strip()
+
+
+def _kind(value: Any) -> str:
+    """Call a value what JSON calls it."""
+    names = {bool: "true or false", dict: "an object", list: "a list", int: "a number", float: "a number"}
+    return names.get(type(value), "something else")
 
 
 def _undecodable_line(path: Path) -> tuple[int, bytes]:

@@ -6,7 +6,7 @@ import re
 import types
 
 from monoglot.editor import errors
-from monoglot.editor.errors import MonoglotError, MonoglotWarning
+from monoglot.editor.errors import MonoglotError, MonoglotWarning, reason_of
 
 ROOMS = ("editor", "cards", "cli")
 ADAPTERS = "monoglot.editor.runtimes.adapters"  # the far side: not imported here, and nothing of ours in it
@@ -57,3 +57,14 @@ def test_docstring_is_the_tree() -> None:
             drawn[found[2]] = above[depth - 1] if depth else "Exception"
     made = {one.__name__: one.__bases__[0].__name__ for one in own_errors() if issubclass(one, MonoglotError)}
     assert drawn == made
+
+
+def test_reasons_are_in_plain_words() -> None:
+    """Never the name of a class of Python's."""
+    assert reason_of(ValueError("a\nb")) == "a"
+    assert reason_of(OSError("\n  \n no room ")) == "no room"
+    assert reason_of(KeyError("model_type")) == "'model_type' is missing"
+    assert reason_of(RecursionError("maximum recursion depth exceeded")) == "it is nested too deeply"
+    assert reason_of(TimeoutError()) == "it took too long"
+    assert reason_of(ConnectionResetError()) == "the connection failed"
+    assert reason_of(RuntimeError()) == "no reason is given"
