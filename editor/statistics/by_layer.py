@@ -25,8 +25,10 @@ from ..models.identity import ModelInfo
 from ..text.tokens import Packed
 from ..version import versions
 from .moments import Moments
+from .language_sums import TokenCounts
 from .per_text import Piece, pieces
-from .recorder import BATCH_TOKENS, Progress, Recorder, batch_at, inside
+from .recorder import BATCH_TOKENS, Progress, Recorder, Recording, batch_at, inside
+from .residual_sums import ResidualSums, outputs_by_layer
 from .resume import Arrays
 from .sample import Keeper, Taken, sample_of, taken_rows
 from .statistics import Int64, Statistics
@@ -55,13 +57,15 @@ def collect_by_layer(
     per_text: bool = False,
     held_out: Mapping[str, Packed] | None = None,
     tokenizer: Any = None,
+    counted: Mapping[str, TokenCounts] | None = None,
     scratch: Path | None = None,
     memory: int | None = None,
     progress: Progress | None = None,
 ) -> Statistics:
     """Return what `recorder.collect` returns of the whole model.
 
-    With `held_out` (and its `tokenizer`) the inputs of the networks are recorded too. `memory` is what the process may take
+    With `held_out` (and its `tokenizer`) the inputs of the networks are recorded too, with what is `counted` of the texts the
+    residual stream (see `language_sums`). `memory` is what the process may take
     in all, by default what is available; hidden states beyond it, and what a run needs to go on where it was interrupted, lie
     in the folder `scratch`. Under torch.distributed each worker reads the whole model, and takes every N-th batch.
 
@@ -74,14 +78,14 @@ def collect_by_layer(
     batch_tokens = BATCH_TOKENS.get(skeleton.device.type, 2048)
     key = {"model": info.to_data(), "texts": {name: one.sha256 for name, one in texts.items()}, "world": world,
            "settings": dict(settings or {}), "batch": [batch_size, batch_tokens], "device": skeleton.device.type,
-           "versions": versions(), "quantiles": quantiles, "per_text": per_text,
+           "versions": versions(), "quantiles": quantiles, "per_text": per_text, "lean": not counted,
            "held_out": {name: one.sha256 for name, one in (held_out or {}).items()}}  # fmt: skip
     taken = taken_rows(held_out) if held_out else []
     batches = [
         *_batches(texts, batch_size, batch_tokens, rank, world),
         *(Batch(one.context[None], taken=one) for one in taken),
     ]
-    run = _Run(Layered(skeleton, family), family, info, texts, quantiles=quantiles, per_text=per_text, taken=taken)
+    run = _Run(Layered(skeleton, family), family, info, texts, quantiles=quantiles, per_text=per_text, taken=taken, lean=not counted)
     largest = max((batch.ids.size for batch in batches), default=1)
     ahead, left = plan_layers(run.layered, largest, memory)
     with ExitStack() as stack:
@@ -92,7 +96,7 @@ def collect_by_layer(
     sample = sample_of(run.x, held_out, taken, tokenizer) if held_out else None
     if world > 1:
         add_up(run.sums)
-    return result(info, texts, run.sums, settings, sample)
+    return result(info, texts, run.sums, settings, sample, counted)
 
 
 def _batches(texts: Mapping[str, Packed], batch_size: int, batch_tokens: int, rank: int, world: int) -> Iterator[Batch]:
@@ -120,6 +124,7 @@ class _Run:
         quantiles: bool,
         per_text: bool,
         taken: Sequence[Taken],
+        lean: bool,
     ) -> None:
         self.layered, self.info, self.texts = layered, info, texts
         model = layered.skeleton.model
@@ -130,8 +135,12 @@ class _Run:
         self._first = [sum(map(len, self._acts[:layer])) for layer in layers]
         self._reader = {number_of[reader]: (number, reader) for number, reader in enumerate(readers)}
         self._pieces: dict[str, list[Piece]] = {name: pieces(one) if per_text else [] for name, one in texts.items()}
-        hidden = int(model.config.get_text_config().hidden_size) if taken else None
-        self.sums = zeros(info, texts, quantiles=quantiles, pieces=self._pieces if per_text else None, hidden=hidden)
+        self._outputs = outputs_by_layer(model, family)
+        hidden = int(model.config.get_text_config().hidden_size)
+        self.sums = zeros(
+            info, texts, quantiles=quantiles, pieces=self._pieces if per_text else None, hidden=hidden if taken else None,
+            residual=None if lean else (len(layers), hidden, bool(self._outputs)),
+        )  # fmt: skip
         self.x: list[Any] = [None for _ in readers]
 
     def go(
@@ -152,12 +161,13 @@ class _Run:
         with self.layered.running(), torch.inference_mode():
             for layer in self.layered.each(states.done, ahead=ahead):
                 keeper = Keeper()
-                moments = self._moments(layer)
                 for name, own in _by_language(batches):
                     with ExitStack() as attached:
-                        recorders: list[Recorder | Moments] = []
+                        recorders: list[Recording] = []
                         if name:
-                            recorders = [*self._recorders(layer, name), *moments]
+                            recorders = [
+                                *self._recorders(layer, name), *self._moments(layer, name), *self._residual(layer, name)
+                            ]  # fmt: skip
                             for one in recorders:
                                 attached.enter_context(one.attached())
                         elif layer in self._reader:
@@ -193,7 +203,7 @@ class _Run:
                 "smaller `batch_size` or `context`."
             ) from None
 
-    def _start(self, recorders: "Sequence[Recorder | Moments]", keeper: Keeper, batch: Batch) -> None:
+    def _start(self, recorders: "Sequence[Recording]", keeper: Keeper, batch: Batch) -> None:
         count, length = batch.ids.shape
         for one in recorders:
             one.start(count, length, self.texts[batch.language].skip)
@@ -210,6 +220,13 @@ class _Run:
         """Return a layer's part of one of the sums."""
         array, part = self.sums[name], self._part(layer)
         kind = name.rpartition(".")[2]
+        if kind == "residual":  # the embedding's row goes with the first layer
+            return array[layer + 1 if layer else 0 : layer + 2]
+        if kind == "output_size":
+            return array[layer : layer + 1]
+        if kind == "read":
+            number = self._reader[layer][0] if layer in self._reader else len(array)
+            return array[number : number + 1]
         if kind != "routed" and self.info.blocks:
             widths = [block.width for block in self.info.blocks]
             part = slice(sum(widths[: part.start]), sum(widths[: part.stop]))
@@ -232,13 +249,22 @@ class _Run:
         recorder.routed = own("routed") if self.info.mixture else recorder.routed
         return [recorder]
 
-    def _moments(self, layer: int) -> list[Moments]:
+    def _moments(self, layer: int, name: str) -> list[Moments]:
         if layer not in self._reader:
             return []
         number, reader = self._reader[layer]
-        moments = Moments([reader], *(self.sums[f"inputs.{kind}"][number : number + 1] for kind in MOMENTS))
+        views = [self.sums[f"inputs.{kind}"][number : number + 1] for kind in MOMENTS]
+        own = self._view(f"{name}.read", layer) if f"{name}.read" in self.sums else None
+        moments = Moments([reader], *views, own)
         moments.number = number
         return [moments]
+
+    def _residual(self, layer: int, name: str) -> list[ResidualSums]:
+        if f"{name}.residual" not in self.sums:
+            return []
+        outputs = {layer: self._outputs[layer]} if self._outputs else {}
+        residual, size = self.sums[f"{name}.residual"], self.sums.get(f"{name}.output_size")
+        return [ResidualSums({layer: self.layered.layers[layer]}, outputs, residual, size)]
 
     def _gave(self, layer: int) -> Arrays:
         """Return what a layer gave: its part of all sums."""

@@ -12,7 +12,8 @@ class Detection:
     """Settings of `detect`, by default those of the command line too.
 
     `tokens` are those of a language, `minimum` without how many it is refused; `context` is tokens, `batch_size` contexts,
-    0 as many as fit. `quantiles`, `per_text` and `calibrate` ask for histograms, means over single texts and inputs too.
+    0 as many as fit. `quantiles`, `per_text` and `calibrate` ask for histograms, means over single texts and inputs too;
+    `lean` leaves out what only later steps need: inputs that were not asked for, counts of tokens, sums of the residual.
     `streaming` says whether the model runs layer by layer, `spread` how it lies
     on several devices.
     """
@@ -26,5 +27,6 @@ class Detection:
     quantiles: bool = False
     per_text: bool = False
     calibrate: bool = False
+    lean: bool = False
     streaming: Streaming = AUTO
     spread: Spread = NOT_SPREAD

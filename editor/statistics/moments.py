@@ -28,8 +28,11 @@ class Moments:
     products are added in float64. It is added here only when the whole pass has succeeded.
     """
 
-    def __init__(self, modules: Sequence[Any], second: Float64, first: Float64, begin: Float64) -> None:
+    def __init__(
+        self, modules: Sequence[Any], second: Float64, first: Float64, begin: Float64, own: Float64 | None = None
+    ) -> None:
         self.modules, self.second, self.first, self.begin = modules, second, first, begin
+        self.own = own  # of the language at hand, to which `first` is added as well
         self.number = 0  # of the first of them, for messages
         self._pending: dict[int, tuple[Float64, Float64, Float64]] = {}
         self._shape = (0, 0)
@@ -54,6 +57,8 @@ class Moments:
                 )
             self.second[layer] += second
             self.first[layer] += first
+            if self.own is not None:
+                self.own[layer] += first
             self.begin[layer] += begin
         self._pending.clear()
 

@@ -23,8 +23,10 @@ from ..version import versions
 from . import histogram as histograms
 from .histogram import BINS, UInt32
 from .inputs import Sample
+from .language_sums import TokenCounts
 from .moments import Moments
 from .per_text import Float32, Piece, pieces
+from .residual_sums import ResidualSums
 from .resume import Resume
 from .statistics import SUM_GRID, Int64, Statistics
 from .sums import MOMENTS, add_up, result, workers, zeros
@@ -188,6 +190,7 @@ class Recorder:
             sums += np.add.reduce(values[:n], axis=0)
 
 
+Recording = Recorder | Moments | ResidualSums
 Progress = Callable[[str, int, int], None]  # language, tokens done of all languages, tokens in all
 
 
@@ -203,6 +206,9 @@ def collect(
     per_text: bool = False,
     readers: Sequence[Any] = (),
     sample: Sample | None = None,
+    counted: Mapping[str, TokenCounts] | None = None,
+    layers: Sequence[Any] = (),
+    outputs: Mapping[int, Any] | None = None,
     divided: bool = False,
     resume_file: Path | None = None,
     progress: Progress | None = None,
@@ -211,7 +217,8 @@ def collect(
 
     `modules` are `families.activation_modules(model, …)`. `quantiles` asks for histograms, `per_text` for the means over
     single texts. With a `sample` (see `sample.take_sample`) the moments of what goes into `readers`,
-    `families.input_modules(model, …)`, are recorded too. `batch_size` contexts go through at a time; 0 chooses one, and
+    `families.input_modules(model, …)`, are recorded too; with what is `counted` of the texts, the residual stream after `layers`
+    and the size of what `outputs` put out (see `language_sums`). `batch_size` contexts go through at a time; 0 chooses one, and
     halves it when a GPU runs out of memory. With `resume_file`, progress is saved there every 20 s and taken up from there;
     the file is removed at the end. Under torch.distributed each worker takes every N-th batch and all return the same sum.
     With `divided` the workers have divided the model, not the texts: all run every batch, each with its part of the neurons,
@@ -236,7 +243,10 @@ def collect(
         resume_file = resume_file.with_name(f"{resume_file.name}-{rank}")
     chosen = {name: pieces(packed) if per_text else [] for name, packed in texts.items()}
     hidden = sample.x[0].shape[1] if sample is not None else None
-    sums = zeros(info, texts, quantiles=quantiles, pieces=chosen if per_text else None, hidden=hidden)
+    stream = (len(layers), _width(model), bool(outputs)) if counted else None
+    sums = zeros(
+        info, texts, quantiles=quantiles, pieces=chosen if per_text else None, hidden=hidden, residual=stream
+    )  # fmt: skip
     state = Resume(resume_file, key, texts, sums, batch_tokens)
     whole = sum(packed.tokens for packed in texts.values())
     done = sum(
@@ -254,9 +264,12 @@ def collect(
         )
         recorder.active_count, recorder.total = sums[f"{name}.active_count"], sums[f"{name}.total"]  # added to in place
         recorder.routed = sums.get(f"{name}.routed", recorder.routed)
-        recorders: list[Recorder | Moments] = [recorder]
+        recorders: list[Recording] = [recorder]
         if sample is not None and share[0] == 0:
-            recorders.append(Moments(readers, *(sums[f"inputs.{kind}"] for kind in MOMENTS)))
+            recorders.append(Moments(readers, *(sums[f"inputs.{kind}"] for kind in MOMENTS), sums.get(f"{name}.read")))
+        if counted and share[0] == 0:
+            residual, size = sums[f"{name}.residual"], sums.get(f"{name}.output_size")
+            recorders.append(ResidualSums(dict(enumerate(layers)), outputs or {}, residual, size))
         longest = len(packed.contexts[0]) if packed.contexts else 1
         with ExitStack() as attached:
             for one in recorders:
@@ -292,7 +305,11 @@ def collect(
     if world > 1:
         add_up(sums)
     state.remove()
-    return result(info, texts, sums, settings, sample)
+    return result(info, texts, sums, settings, sample, counted)
+
+
+def _width(model: Any) -> int:
+    return int(model.config.get_text_config().hidden_size)
 
 
 def batch_at(contexts: Sequence[Int64], at: int, size: int) -> Int64:
@@ -308,7 +325,7 @@ def inside(texts: Sequence[Piece], at: int, size: int) -> list[Piece]:
     return [replace(text, context=text.context - at) for text in texts if at <= text.context < at + size]
 
 
-def _forward(decoder: Any, ids: "torch.Tensor", recorders: "Sequence[Recorder | Moments]", skip: int) -> None:
+def _forward(decoder: Any, ids: "torch.Tensor", recorders: "Sequence[Recording]", skip: int) -> None:
     for recorder in recorders:
         recorder.start(ids.shape[0], ids.shape[1], skip)
     decoder(input_ids=ids, use_cache=False)

@@ -10,13 +10,14 @@ and so independent of order, the sum over a batch is rounded to a multiple of 2�
 numbers exactly up to 8·10⁹. Merging in any order, interrupted runs and any number of workers therefore give the same bits
 (as long as the forward pass does: matrix products may round otherwise on another device, or with more threads).
 
-On request they hold histograms of the activations too (see `histogram`), the means over single texts (see `per_text`),
-and what the feed-forward networks read (see `inputs`).
+They hold what later steps need too: counts of tokens and sums of the residual stream (see `language_sums`), and what the
+feed-forward networks read (see `inputs`). On request there are histograms of the activations (see `histogram`) and the
+means over single texts (see `per_text`).
 """
 
 import json
 import warnings
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -33,9 +34,12 @@ from ..models.identity import ModelInfo
 from ..text.languages import Code
 from . import histogram as histograms
 from . import inputs as inputs_file
+from . import language_sums
 from . import per_text as per_texts
 from .histogram import BINS, UInt32
 from .inputs import Inputs
+from .language_arrays import LanguageArrays
+from .language_sums import LanguageSums
 from .per_text import Float32
 
 FORMAT = 1
@@ -57,7 +61,7 @@ class Statistics:
     Per language: counted tokens, active_count int64 (layers, width), total float64 (layers, width), and the sha256 of
     each text that went in. Where the model's blocks are not alike, (neurons,) stands for (layers, width). Of a mixture of
     experts also `routed`, int64 (blocks,): how many tokens went through each block. Where they were asked for: histogram
-    uint32 (layers, width, BINS), `inputs`, and per_text float32 (texts, layers, width). `versions` are those of the
+    uint32 (layers, width, BINS), and per_text float32 (texts, layers, width); unless they are lean, `sums` and `inputs`. `versions` are those of the
     packages that computed them; a file of an earlier version has none.
 
     Loaded ones read an array from the file each time it is asked for: those of a large model in many languages take
@@ -75,6 +79,7 @@ class Statistics:
     per_text: Mapping[str, Float32] | None = None
     versions: dict[str, str] = field(default_factory=dict)
     routed: Mapping[str, Int64] | None = None
+    sums: Mapping[str, LanguageSums] | None = None
 
     @property
     def languages(self) -> tuple[str, ...]:
@@ -138,7 +143,7 @@ class Statistics:
         if self.model.blocks:
             begin = sum(block.width for block in self.model.blocks[:layer])
             return self.per_text[language][:, begin : begin + self.model.blocks[layer].width]
-        if isinstance(self.per_text, _Arrays):
+        if isinstance(self.per_text, LanguageArrays):
             return self.per_text.layer(language, layer)
         return self.per_text[language][:, layer]
 
@@ -169,6 +174,11 @@ def save(statistics: Statistics, path: Path) -> None:
         head["bins"] = BINS
     if statistics.per_text is not None:
         head["per_text"] = {language: len(arrays[f"{language}.per_text"]) for language in statistics.languages}
+    if statistics.sums is not None:
+        head["sums"] = {}
+        for language in statistics.languages:
+            more, head["sums"][language] = language_sums.to_arrays(language, statistics.sums[language])
+            arrays |= more
     if statistics.inputs is not None:
         more, head["inputs"] = inputs_file.to_arrays(statistics.inputs)
         arrays |= more
@@ -189,6 +199,7 @@ class _Head:
     bins: int | None = None
     per_text: dict[str, Count] | None = None
     inputs: inputs_file.Head | None = None
+    sums: dict[Code, language_sums.Head] | None = None
 
 
 def load(path: Path) -> Statistics:
@@ -211,79 +222,29 @@ def load(path: Path) -> Statistics:
                     raise ValueError(f"{language}.{kind} is {found.get_dtype()} of shape {found.get_shape()}")
         networks = len(model.networks)
         inputs = inputs_file.from_file(path, file, head.inputs, networks) if head.inputs is not None else None
+        if head.sums is not None and head.sums.keys() != tokens.keys():
+            raise ValueError("it has sums of other languages than it has tokens of")
+        sums = language_sums.from_file(file, head.sums, networks) if head.sums is not None else None
     return Statistics(
         model,
         tokens,
-        _Arrays(path, "active_count", tokens),
-        _Arrays(path, "total", tokens),
+        LanguageArrays(path, "active_count", tokens),
+        LanguageArrays(path, "total", tokens),
         texts,
         head.settings,
-        _Arrays(path, "histogram", tokens) if head.bins is not None else None,
+        LanguageArrays(path, "histogram", tokens) if head.bins is not None else None,
         inputs,
-        _Arrays(path, "per_text", tokens) if head.per_text is not None else None,
+        LanguageArrays(path, "per_text", tokens) if head.per_text is not None else None,
         head.versions,
-        _Arrays(path, "routed", tokens) if model.mixture else None,
+        LanguageArrays(path, "routed", tokens) if model.mixture else None,
+        sums,
     )
-
-
-class _Arrays(Mapping[str, Any]):
-    """One kind of array of a statistics file, per language, each read when it is asked for, checked, and not kept."""
-
-    def __init__(self, path: Path, kind: str, tokens: Mapping[str, int]) -> None:
-        self.path, self.kind, self.tokens = path.absolute(), kind, tokens
-
-    def __getitem__(self, language: str) -> npt.NDArray[Any]:
-        return self._read(language, lambda file, name: file.get_tensor(name))
-
-    def layer(self, language: str, layer: int) -> npt.NDArray[Any]:
-        """Of an array (texts, layers, width) one layer, (texts, width)."""
-
-        def one(file: Any, name: str) -> Any:
-            part = file.get_slice(name)
-            texts, _, width = part.get_shape()
-            return (
-                part[:, layer : layer + 1][:, 0] if texts else np.zeros((0, width), np.float32)
-            )  # no slice of nothing
-
-        return self._read(language, one)
-
-    def _read(self, language: str, read: Callable[[Any, str], Any]) -> npt.NDArray[Any]:
-        from safetensors import SafetensorError, safe_open
-
-        if language not in self.tokens:
-            raise KeyError(language)
-        try:
-            with safe_open(self.path, framework="numpy") as file:
-                array: npt.NDArray[Any] = read(file, f"{language}.{self.kind}")
-        except (SafetensorError, OSError) as error:
-            raise StatisticsError(f"{self.path} was changed while it was read ({error}). Run it again.") from None
-        if wrong := _impossible(self.kind, array, self.tokens[language]):
-            raise StatisticsError(
-                f"{self.path} is damaged ({language}.{self.kind} {wrong}). Run `monoglot detect` again."
-            )
-        return array
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.tokens)
-
-    def __len__(self) -> int:
-        return len(self.tokens)
-
-
-def _impossible(kind: str, array: npt.NDArray[Any], tokens: int) -> str | None:
-    """Say what an array holds that no text of so many tokens gives."""
-    if array.dtype.kind == "f":
-        return None if np.isfinite(array).all() else "holds NaN or infinity"
-    counts = array.sum(axis=-1, dtype=np.int64) if kind == "histogram" else array
-    if counts.size and (counts.min() < 0 or counts.max() > tokens):
-        return f"holds counts of {counts.min():,} to {counts.max():,}, of {tokens:,} tokens"
-    return None
 
 
 def merge(parts: Sequence[Statistics]) -> Statistics:
     """Return the statistics of the union of the texts, in any order the same.
 
-    Raises StatisticsError when they are of different models, or when a text is in two of them. Histograms, inputs, and
+    Raises StatisticsError when they are of different models, or when a text is in two of them. Histograms, inputs, sums, and
     per-text means are kept when all parts have them; warns (MonoglotWarning) when only some do.
     """
     first = min((part.model for part in parts), key=lambda model: (model.name, model.revision or ""))
@@ -315,9 +276,10 @@ def merge(parts: Sequence[Statistics]) -> Statistics:
                 active[language], total[language] = part.active_count[language], part.total[language]
                 texts[language] = part.texts[language]
     order = sorted(tokens)
-    histogram = _together("histograms", "quantiles", [part.histogram for part in parts])
-    inputs = _together("inputs", "calibrate", [part.inputs for part in parts])
-    per_text = _together("per-text means", "per-text", [part.per_text for part in parts])
+    histogram = _together("histograms", "with --quantiles", [part.histogram for part in parts])
+    inputs = _together("inputs", "with --calibrate", [part.inputs for part in parts])
+    per_text = _together("per-text means", "with --per-text", [part.per_text for part in parts])
+    sums = _together("counts of tokens and sums of the residual", "without --lean", [part.sums for part in parts])
     settings = parts[0].settings if all(part.settings == parts[0].settings for part in parts) else {}
     versions = parts[0].versions if all(part.versions == parts[0].versions for part in parts) else {}
     return Statistics(
@@ -336,6 +298,12 @@ def merge(parts: Sequence[Statistics]) -> Statistics:
         else None,
         versions,
         {language: routed[language] for language in order} if routed else None,
+        {
+            language: language_sums.add(language, [part[language] for part in sums if language in part])
+            for language in order
+        }
+        if sums
+        else None,
     )
 
 
@@ -345,7 +313,7 @@ def _together(what: str, option: str, found: Sequence[Part | None]) -> list[Part
     if there and len(there) < len(found):
         warnings.warn(
             f"only {len(there)} of {len(found)} statistics have {what}, so their sum has none. "
-            f"Run `monoglot detect --{option}` for all of them.",
+            f"Run `monoglot detect` {option} for all of them.",
             MonoglotWarning,
             stacklevel=3,
         )

@@ -12,6 +12,7 @@ from ..text.tokens import Packed
 from ..version import versions
 from .histogram import BINS
 from .inputs import Inputs, Sample
+from .language_sums import LanguageSums, TokenCounts, positions_of
 from .per_text import Piece
 from .resume import Arrays
 from .statistics import Int64, Statistics
@@ -26,11 +27,13 @@ def zeros(
     quantiles: bool,
     pieces: Mapping[str, Sequence[Piece]] | None,
     hidden: int | None,
+    residual: tuple[int, int, bool] | None = None,
 ) -> Arrays:
     """Return the sums before the first batch: what `Resume` keeps.
 
     `pieces` are those of each language where means over single texts are asked for; `hidden` is the width of the residual
-    stream where inputs are.
+    stream where inputs are; `residual` is how many layers there are, its width, and whether each has a network that is no
+    mixture, where that stream is summed up.
     """
     shape = info.shape
     sums: Arrays = {}
@@ -41,6 +44,13 @@ def zeros(
             sums[f"{name}.routed"] = np.zeros(len(info.blocks), np.int64)
         if quantiles:
             sums[f"{name}.histogram"] = np.zeros((*shape, BINS), np.uint32)
+        if residual:
+            layers, width, sized = residual
+            sums[f"{name}.residual"] = np.zeros((layers + 1, width))
+            if sized:
+                sums[f"{name}.output_size"] = np.zeros(layers)
+            if hidden is not None:
+                sums[f"{name}.read"] = np.zeros((len(info.networks), hidden))
         if pieces is not None:
             sums[f"{name}.per_text"] = np.zeros((len(pieces[name]), *shape), np.float32)
     if hidden is not None:
@@ -56,6 +66,7 @@ def result(
     sums: Arrays,
     settings: Mapping[str, Any] | None,
     sample: Sample | None,
+    counted: Mapping[str, TokenCounts] | None = None,
 ) -> Statistics:
     """Make statistics of the sums that `zeros` began."""
 
@@ -76,6 +87,13 @@ def result(
         {name: _ran(info, sums[f"{name}.routed"], packed.tokens) for name, packed in texts.items()}
         if info.mixture
         else None,
+        {name: _language(sums, name, packed, counted[name]) for name, packed in texts.items()} if counted else None,
+    )
+
+
+def _language(sums: Arrays, name: str, packed: Packed, counts: TokenCounts) -> LanguageSums:
+    return LanguageSums(
+        counts, positions_of(packed), sums[f"{name}.residual"], sums.get(f"{name}.output_size"), sums.get(f"{name}.read")
     )
 
 
