@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from .edits import calibration as calibration_file
 from .edits import manifest
@@ -45,13 +44,9 @@ from .proof.settings import CONTEXT, TOKENS
 from .runtimes.capabilities import settled
 from .statistics import vocabulary as vocabulary_file
 from .statistics.detection import Detection
-from .statistics.record_outputs import record_outputs
-from .statistics.record_readers import record_readers
-from .statistics.record_residual import record_residual
+from .statistics.kept_vocabulary import OUTPUTS, RESIDUAL, complete, count_or_reuse
 from .statistics.reuse import detect_or_reuse
 from .statistics.statistics import Statistics
-from .statistics.token_counts import TOKENS as VOCABULARY_TOKENS
-from .statistics.token_counts import learn
 from .statistics.vocabulary import Vocabulary
 from .text.corpus import Text, open_corpus
 from .text.letters import count_characters
@@ -59,10 +54,6 @@ from .text.prompts import digest
 from .version import VERSION
 
 STATISTICS = "stats.safetensors"
-RUNS: Mapping[str, Callable[..., Any]] = {
-    "outputs": record_outputs,
-    "residual": record_residual,
-}  # parts of a vocabulary
 
 
 @dataclass(frozen=True)
@@ -156,23 +147,35 @@ def export(
         vocabulary, statistics, calibration = None, None, None
         neurons, record = neurons_file.NONE, None
         if recipe.of_vocabulary or asked.searches_on:
-            inside = asked.searches_on or in_layers(recipe)
-            run = (["outputs"] if not recipe.untie else []) + (["residual"] if inside else [])
             try:
-                read = sorted({int(str(edit.point)) for edit in recipe.readers})
-                vocabulary = _vocabulary(target, texts, work, detection, listener, made, run, read)
+                vocabulary = count_or_reuse(target, texts, work / vocabulary_file.FILE, detection.minimum)
             except ModelError as error:
                 if recipe.of_vocabulary:
                     raise
                 listener.told(f"Redirecting and vectors are not tried: {error}")
-            if asked.searches_on and vocabulary and not route_of(target).norm:
-                read = read_at(target.feed_forward.layers)
-                try:
-                    vocabulary = _vocabulary(target, texts, work, detection, listener, made, run, read)
-                except (CorpusError, StatisticsError) as error:
-                    listener.told(f"Readers are not tried: {error}")
         if recipe.needs_neurons or searches:
             statistics, calibration = _statistics(target, texts, work, detection, listener, made)
+        if vocabulary:
+            inside = asked.searches_on or in_layers(recipe)
+            parts = ([OUTPUTS] if not recipe.untie else []) + ([RESIDUAL] if inside else [])
+            read = sorted({int(str(edit.point)) for edit in recipe.readers})
+            add = partial(
+                complete, target=target, texts=texts, detection=detection, statistics=work / STATISTICS, listener=listener
+            )  # fmt: skip
+            try:
+                vocabulary = add(vocabulary, parts=parts, layers=read)
+            except ModelError as error:
+                if recipe.of_vocabulary:
+                    raise
+                listener.told(f"Redirecting and vectors are not tried: {error}")
+                vocabulary = None
+            if asked.searches_on and vocabulary and not route_of(target).norm:
+                try:
+                    vocabulary = add(vocabulary, layers=read_at(target.feed_forward.layers))
+                except (CorpusError, StatisticsError) as error:
+                    listener.told(f"Readers are not tried: {error}")
+        if vocabulary:
+            _keep(vocabulary, work / vocabulary_file.FILE, made)
         if asked.searches_off and statistics:
             way = search_off(
                 target, statistics, texts, asked, work, after=detection.tokens, device=detection.device,
@@ -358,42 +361,12 @@ def _statistics(
     return statistics, _calibration(path, fitted, statistics, target)
 
 
-def _vocabulary(
-    target: Target, texts: Mapping[str, Text], work: Path, detection: Detection, listener: Listener, made: Made,
-    parts: Sequence[str], read: Sequence[int],
-) -> Vocabulary:  # fmt: skip
-    """Count the tokens, as that takes no longer than seeing whether the texts are the same, and keep the counts in `work`.
-
-    For each of the `parts`, keys of RUNS, and for readers at the layers `read`, the model runs too, unless that was done for
-    the same counts.
-    """
-    path = work / vocabulary_file.FILE
-    vocabulary = learn(target, texts, tokens=VOCABULARY_TOKENS, minimum=detection.minimum)
-    if path.is_file():
-        with contextlib.suppress(StatisticsError):
-            kept = vocabulary_file.load(path)
-            vocabulary = kept if _counts(kept) == _counts(vocabulary) else vocabulary
-    for part in parts:
-        if getattr(vocabulary, part) is None:
-            with listener.stage(part, "texts") as update:
-                found = RUNS[part](target, texts, device=detection.device, dtype=detection.dtype, progress=update)
-            parts_of: dict[str, Any] = {part: found}
-            vocabulary = replace(vocabulary, **parts_of)
-    if missing := [layer for layer in read if (vocabulary.languages[0], layer) not in vocabulary.readers]:
-        with listener.stage("readers", "texts") as update:
-            readers = record_readers(
-                target, texts, missing, device=detection.device, dtype=detection.dtype, progress=update
-            )  # fmt: skip
-        vocabulary = replace(vocabulary, readers={**vocabulary.readers, **readers})
+def _keep(vocabulary: Vocabulary, path: Path, made: Made) -> None:
+    """Write a vocabulary, unless it is there already."""
     if not path.is_file() or path.read_bytes() != vocabulary_file.serialise(vocabulary):
         path.parent.mkdir(parents=True, exist_ok=True)
         vocabulary_file.save(vocabulary, path)
         made(vocabulary)
-    return vocabulary
-
-
-def _counts(vocabulary: Vocabulary) -> bytes:
-    return vocabulary_file.serialise(replace(vocabulary, outputs=None, residual=None, readers={}))
 
 
 def _silence(

@@ -29,7 +29,7 @@ from ..terminal import quoted
     "--vocabulary",
     "vocabulary_file",
     type=click.Path(path_type=Path),
-    help="For --redirect and --op vector: what `monoglot tokens` wrote.",
+    help="For --redirect and --op vector: what `monoglot detect` or `monoglot tokens` wrote.",
 )
 @click.option(
     "--vector",
@@ -102,7 +102,8 @@ def command(
 
     --activate sets the neurons of a language to a constant, strength × what they are on text in that language. A model
     without biases needs a calibration for it: see `monoglot detect --calibrate`. --strength auto runs the model.
-    --redirect and --op vector need no neurons, but a vocabulary: see `monoglot tokens`. --silence needs none either, but
+    --redirect and --op vector need no neurons, but the counts of tokens that `monoglot detect` kept with its statistics, or
+    `monoglot tokens` alone. --silence needs none either, but
     text, unless the model's output layer has a bias: the model runs on it.
     --as adapter writes a PEFT LoRA of the same edits, which vLLM and others load beside the base.
     A GGUF file can be deactivated in only, exactly in every quantisation; the neurons are found in its original checkpoint.
@@ -122,7 +123,7 @@ def command(
     from ...editor.models.target import about_sampled, open_target
     from ...editor.neurons import neurons
     from ...editor.statistics import control_vector
-    from ...editor.statistics import vocabulary as vocabularies
+    from ...editor.statistics.from_statistics import open_vocabulary
 
     request = request_of(**options)
     check_form(request.form)
@@ -162,7 +163,9 @@ def command(
             raise click.UsageError("--vector goes with --op vector.")
         if request.of_vocabulary and not (vocabulary_file or vector_file):
             what = "--redirect" if request.redirect else "--op vector without --vector"
-            raise click.UsageError(f"{what} needs what `monoglot tokens` wrote: name it with --vocabulary.")
+            raise click.UsageError(
+                f"{what} needs what `monoglot detect` or `monoglot tokens` wrote: name it with --vocabulary."
+            )
         if vocabulary_file and not request.of_vocabulary:
             raise click.UsageError("--vocabulary goes with --redirect or --op vector.")
         if (corpus or silence_file) and not request.of_scripts:
@@ -196,8 +199,9 @@ def command(
             f"-o {output}: a GGUF file is made of a GGUF file only. Name one as MODEL, or a folder with -o."
         )
     found = neurons.load(neurons_file) if neurons_file else neurons.NONE
-    vocabulary = vocabularies.load(vocabulary_file) if vocabulary_file else None
     target = open_target(resolve(model, base_id))
+    read = {int(str(edit.point)) for edit in recipe.readers} if recipe else request.read_layers
+    vocabulary = open_vocabulary(vocabulary_file, target, sorted(read)) if vocabulary_file else None
     calibration = open_calibration(calibration_file, target) if calibration_file else None
     if vector_file:
         request, vocabulary = with_vector(request, vector_file, target, vocabulary)

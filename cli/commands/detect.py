@@ -36,8 +36,15 @@ if TYPE_CHECKING:
 @click.option(
     "--calibrate",
     is_flag=True,
-    help="Record what the feed-forward networks read too: with it a neuron can be switched on in a model without "
-    "biases. The file grows by 8·d² bytes a layer, and by a sample of held-out text.",
+    help="Record what the feed-forward networks read in any case: with it a neuron can be switched on in a model without "
+    "biases. The file grows by 8·d² bytes a layer, and by a sample of held-out text. Without this option it is recorded "
+    "where that is 2 GiB at most.",
+)
+@click.option(
+    "--lean",
+    is_flag=True,
+    help="Leave out what only later steps need, and what spares them a pass over the text: counts of tokens, sums of the "
+    "residual stream, and, without --calibrate, what the feed-forward networks read.",
 )
 @click.option(
     "--merge", multiple=True, type=click.Path(path_type=Path), help="Add statistics files instead of running."
@@ -61,6 +68,7 @@ def command(
     quantiles: bool,
     per_text: bool,
     calibrate: bool,
+    lean: bool,
     merge: tuple[Path, ...],
     more: tuple[Path, ...],
     output: Path,
@@ -87,9 +95,9 @@ def command(
         raise click.UsageError("--merge adds files up and reads no --corpus.")
     if not merge and (not model or more):
         raise click.UsageError("Name one model (or use --merge with statistics files).")
-    if merge and (quantiles or per_text or calibrate):
+    if merge and (quantiles or per_text or calibrate or lean):
         raise click.UsageError(
-            "--merge keeps what the files have; --quantiles, --per-text and --calibrate go with a model."
+            "--merge keeps what the files have; --quantiles, --per-text, --calibrate and --lean go with a model."
         )
     if not merge and not corpus:
         raise click.UsageError("Name the text with --corpus.")
@@ -100,8 +108,8 @@ def command(
         if not merge:
             result = run_detect(
                 str(model), corpus, split(languages), rank, output,
-                Detection(tokens, context, minimum, batch_size, device, dtype, quantiles, per_text, calibrate, streaming,
-                          spread),
+                Detection(tokens, context, minimum, batch_size, device, dtype, quantiles, per_text, calibrate, lean,
+                          streaming, spread),
             )  # fmt: skip
         elif rank == 0:
             parts = [*merge, *([Path(model)] if model else []), *more]

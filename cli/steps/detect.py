@@ -22,7 +22,7 @@ def run_detect(
     """Statistics with a progress bar, the work divided among the processes that torchrun started, if it did."""
     from ...editor.models.source import resolve
     from ...editor.models.target import open_target
-    from ...editor.statistics.detect import prepare, prepare_held_out, record
+    from ...editor.statistics.detect import prepare, prepare_rest, record
     from ...editor.text.corpus import open_corpus
 
     asked = detection
@@ -30,13 +30,13 @@ def run_detect(
         target = open_target(resolve(model))
         texts = open_corpus(corpus, languages)
         packed = prepare(target, texts, tokens=asked.tokens, context=asked.context, minimum=asked.minimum)
-        held_out = prepare_held_out(target, texts, context=asked.context) if asked.calibrate else None
+        held_out, counted = prepare_rest(target, texts, packed, asked)
     resume_file = output.with_name(f".{output.name}.progress")
     with bar("detect", "tokens") if rank == 0 else nullcontext() as update:
         return record(
             target, packed, context=asked.context, batch_size=asked.batch_size, device=asked.device, dtype=asked.dtype,
-            quantiles=asked.quantiles, per_text=asked.per_text, held_out=held_out, streaming=asked.streaming,
-            spread=asked.spread, resume_file=resume_file, progress=update,
+            quantiles=asked.quantiles, per_text=asked.per_text, held_out=held_out, counted=counted,
+            streaming=asked.streaming, spread=asked.spread, resume_file=resume_file, progress=update,
         )  # fmt: skip
 
 

@@ -126,6 +126,12 @@ class Request:
         return bool(self.redirect or (self.activate and self.op == VECTOR))
 
     @property
+    def read_layers(self) -> set[int]:
+        """The layers where a reader moves what is in one language to another."""
+        inside = self.redirect and self.op != VECTOR and self.point not in (None, EMBEDDING)
+        return {int(str(self.point))} if inside else set()
+
+    @property
     def searches_off(self) -> bool:
         """Whether it leaves open how languages are switched off, and asks for nothing else."""
         others = self.activate or self.hold or self.scale or self.redirect or self.shared or self.experts

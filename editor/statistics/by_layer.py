@@ -24,13 +24,13 @@ from ..models.families import Family
 from ..models.identity import ModelInfo
 from ..text.tokens import Packed
 from ..version import versions
-from .moments import Moments
 from .language_sums import TokenCounts
+from .moments import Moments
 from .per_text import Piece, pieces
 from .recorder import BATCH_TOKENS, Progress, Recorder, Recording, batch_at, inside
 from .residual_sums import ResidualSums, outputs_by_layer
 from .resume import Arrays
-from .sample import Keeper, Taken, sample_of, taken_rows
+from .sample import Keeper, Taken, require_finite, sample_of, taken_rows
 from .statistics import Int64, Statistics
 from .sums import MOMENTS, add_up, result, workers, zeros
 
@@ -64,10 +64,10 @@ def collect_by_layer(
 ) -> Statistics:
     """Return what `recorder.collect` returns of the whole model.
 
-    With `held_out` (and its `tokenizer`) the inputs of the networks are recorded too, with what is `counted` of the texts the
-    residual stream (see `language_sums`). `memory` is what the process may take
-    in all, by default what is available; hidden states beyond it, and what a run needs to go on where it was interrupted, lie
-    in the folder `scratch`. Under torch.distributed each worker reads the whole model, and takes every N-th batch.
+    With `held_out` (and its `tokenizer`) the inputs of the networks are recorded too, with what is `counted` of the texts
+    the residual stream (see `language_sums`). `memory` is what the process may take in all, by default what is available;
+    hidden states beyond it, and what a run needs to go on where it was interrupted, lie in the folder `scratch`. Under
+    torch.distributed each worker reads the whole model, and takes every N-th batch.
 
     Raises StatisticsError when an activation is NaN or infinite or a GPU's memory is too small for a batch, ModelError when
     there is no room for one layer, OutputError when there is none for hidden states.
@@ -85,7 +85,16 @@ def collect_by_layer(
         *_batches(texts, batch_size, batch_tokens, rank, world),
         *(Batch(one.context[None], taken=one) for one in taken),
     ]
-    run = _Run(Layered(skeleton, family), family, info, texts, quantiles=quantiles, per_text=per_text, taken=taken, lean=not counted)
+    run = _Run(
+        Layered(skeleton, family),
+        family,
+        info,
+        texts,
+        quantiles=quantiles,
+        per_text=per_text,
+        taken=taken,
+        lean=not counted,
+    )
     largest = max((batch.ids.size for batch in batches), default=1)
     ahead, left = plan_layers(run.layered, largest, memory)
     with ExitStack() as stack:
@@ -135,7 +144,7 @@ class _Run:
         self._first = [sum(map(len, self._acts[:layer])) for layer in layers]
         self._reader = {number_of[reader]: (number, reader) for number, reader in enumerate(readers)}
         self._pieces: dict[str, list[Piece]] = {name: pieces(one) if per_text else [] for name, one in texts.items()}
-        self._outputs = outputs_by_layer(model, family)
+        self._outputs = outputs_by_layer(model, family, len(layers))
         hidden = int(model.config.get_text_config().hidden_size)
         self.sums = zeros(
             info, texts, quantiles=quantiles, pieces=self._pieces if per_text else None, hidden=hidden if taken else None,
@@ -186,7 +195,7 @@ class _Run:
                                 if progress:
                                     progress(f"{name}, layer {layer + 1} of {layers}", done // layers, whole)
                 if layer in self._reader:
-                    self.x[self._reader[layer][0]] = keeper.result()
+                    self.x[self._reader[layer][0]] = require_finite(keeper.result())
                 states.keep(layer, self._gave(layer))
                 states.turn()
 
@@ -253,9 +262,9 @@ class _Run:
         if layer not in self._reader:
             return []
         number, reader = self._reader[layer]
-        views = [self.sums[f"inputs.{kind}"][number : number + 1] for kind in MOMENTS]
+        second, first, begin = (self.sums[f"inputs.{kind}"][number : number + 1] for kind in MOMENTS)
         own = self._view(f"{name}.read", layer) if f"{name}.read" in self.sums else None
-        moments = Moments([reader], *views, own)
+        moments = Moments([reader], second, first, begin, own)
         moments.number = number
         return [moments]
 

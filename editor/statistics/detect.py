@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ..errors import ModelError, StatisticsError
 from ..live.load import choose_dtype, load_model
-from ..live.modules import activation_modules, input_modules
+from ..live.modules import activation_modules, input_modules, layer_modules
 from ..live.skeleton import Skeleton
 from ..live.spread import NOT_SPREAD, Spread
 from ..live.streaming import AUTO, Streaming
@@ -17,10 +17,15 @@ from ..text.tokens import MINIMUM_TOKENS, Packed, fitting_context, read_texts, r
 from ..version import versions
 from .by_layer import collect_by_layer
 from .detection import Detection
+from .language_sums import TokenCounts, count_tokens
 from .recorder import Progress, collect
+from .residual_sums import outputs_by_layer
 from .sample import HELD_OUT_TOKENS, require_held_out, take_sample
 from .statistics import Statistics
 from .sums import workers
+
+COUNTED = 65_536  # tokens a language that are counted, more than a model need run over
+MOST_MOMENTS = 2**31  # bytes of moments that are recorded unasked
 
 
 def detect(
@@ -36,6 +41,7 @@ def detect(
     quantiles: bool = False,
     per_text: bool = False,
     calibrate: bool = False,
+    lean: bool = False,
     streaming: Streaming = AUTO,
     spread: Spread = NOT_SPREAD,
     reuse: Statistics | None = None,
@@ -46,18 +52,21 @@ def detect(
 
     A model that does not fit in memory runs layer by layer (see `Streaming` and `by_layer`), with the same result; `spread`
     lays it over several devices.
-    On request there are histograms (`quantiles`), means over single texts (`per_text`) and what a calibration is fitted
-    to (`calibrate`, see `inputs`). `reuse` is returned as it is when it was made of the same model, text and settings,
-    and holds all that is asked for. Raises CorpusError when a language has fewer than `minimum` tokens, ModelError when
-    the model can't be built, StatisticsError when it puts out NaN. Warns (MonoglotWarning) of text in another language
-    than its label.
+    On request there are histograms (`quantiles`) and means over single texts (`per_text`). Unless it is `lean`, the same pass
+    records what later steps need: counts of tokens and sums of the residual stream (see `language_sums`), and, where they are
+    not too large, what a calibration is fitted to (see `inputs`); `calibrate` asks for that in any case. `reuse` is returned
+    as it is when it was made of the same model, text and settings, and holds all that is asked for.
+
+    Raises CorpusError when a language has fewer than `minimum` tokens, ModelError when the model can't be built,
+    StatisticsError when it puts out NaN. Warns (MonoglotWarning) of text in another language than its label.
     """
     packed = prepare(target, texts, tokens=tokens, context=context, minimum=minimum)
-    held_out = prepare_held_out(target, texts, context=context) if calibrate else None
+    asked = Detection(tokens=tokens, context=context, calibrate=calibrate, lean=lean)
+    held_out, counted = prepare_rest(target, texts, packed, asked)
     return record(
         target, packed, context=context, batch_size=batch_size, device=device, dtype=dtype, quantiles=quantiles,
-        per_text=per_text, held_out=held_out, streaming=streaming, spread=spread, reuse=reuse,
-        resume_file=resume_file, progress=progress,
+        per_text=per_text, held_out=held_out, calibrate=calibrate, counted=counted, streaming=streaming, spread=spread,
+        reuse=reuse, resume_file=resume_file, progress=progress,
     )  # fmt: skip
 
 
@@ -81,6 +90,32 @@ def prepare_held_out(target: Target, texts: Mapping[str, Text], *, context: int)
     return packed
 
 
+def prepare_rest(
+    target: Target, texts: Mapping[str, Text], packed: Mapping[str, Packed], asked: Detection
+) -> tuple[dict[str, Packed] | None, dict[str, TokenCounts] | None]:
+    """Return the held-out text and the counts of tokens that `record` takes besides what `prepare` returned.
+
+    Without being asked for, inputs are recorded where they can be and are not too large. Raises CorpusError where they are
+    asked for and a language has no held-out text.
+    """
+    if asked.calibrate:
+        held_out = prepare_held_out(target, texts, context=asked.context)
+    elif asked.lean or target.feed_forward.mixture or moments_size(target) > MOST_MOMENTS:
+        held_out = None
+    else:
+        read = read_texts(target, texts, tokens=HELD_OUT_TOKENS, context=asked.context, held_out=True)
+        held_out = read if all(one.tokens for one in read.values()) else None
+    if asked.lean:
+        return held_out, None
+    more = packed if asked.tokens >= COUNTED else read_texts(target, texts, tokens=COUNTED, context=asked.context)
+    return held_out, {name: count_tokens(one) for name, one in more.items()}
+
+
+def moments_size(target: Target) -> int:
+    """How many bytes the second moments of what the feed-forward networks read take."""
+    return 8 * len(target.feed_forward.networks) * target.feed_forward.hidden**2
+
+
 def record(
     target: Target,
     packed: Mapping[str, Packed],
@@ -92,6 +127,8 @@ def record(
     quantiles: bool = False,
     per_text: bool = False,
     held_out: Mapping[str, Packed] | None = None,
+    calibrate: bool = True,
+    counted: Mapping[str, TokenCounts] | None = None,
     streaming: Streaming = AUTO,
     spread: Spread = NOT_SPREAD,
     reuse: Statistics | None = None,
@@ -100,11 +137,13 @@ def record(
 ) -> Statistics:
     """Do the second half of `detect`: run the model over what `prepare` returned.
 
-    With `held_out`, what `prepare_held_out` returned, the inputs of the feed-forward networks are recorded too.
+    With `held_out`, what `prepare_held_out` returned, the inputs of the feed-forward networks are recorded too; unless
+    `calibrate` asks for them, statistics without them are reused as well. With `counted` (see `prepare_rest`) there are sums
+    of the residual stream.
     """
     asked = Detection(context=context, device=device, quantiles=quantiles, per_text=per_text)
     dtype = choose_dtype(target.source.folder, device, dtype)
-    if reuse and fits(reuse, target, packed, asked, dtype, held_out):
+    if reuse and fits(reuse, target, packed, asked, dtype, held_out if calibrate else None):
         return reuse
     settings = _settings(target, context, dtype)
     if held_out and target.feed_forward.mixture:
@@ -127,6 +166,7 @@ def record(
             per_text=per_text,
             held_out=held_out,
             tokenizer=tokenizer,
+            counted=counted,
             scratch=_scratch(streaming.scratch, resume_file),
             memory=streaming.memory,
             progress=progress,
@@ -145,6 +185,9 @@ def record(
             per_text=per_text,
             readers=readers,
             sample=take_sample(model, readers, held_out, tokenizer) if held_out else None,
+            counted=counted,
+            layers=layer_modules(model, family) if counted else (),
+            outputs=outputs_by_layer(model, family, target.feed_forward.layers) if counted else None,
             divided=spread.tensor_parallel,
             resume_file=resume_file,
             progress=progress,

@@ -58,17 +58,29 @@ def fit_reader(
 
     Raises StatisticsError where no level and no ridge tell the language from the others.
     """
-    others = [code for code in seen if code != language]
-    moment = np.mean([x.T @ x / len(x) for x in seen.values()], axis=0)
+    moment: Float64 = np.mean([x.T @ x / len(x) for x in seen.values()], axis=0)
     means = {code: x.mean(axis=0) for code, x in seen.items()}
+    return fit_to_moments(language, moment, means, unseen, function, gated=gated)
+
+
+def fit_to_moments(
+    language: str, moment: Float64, means: Mapping[str, Float64], unseen: Mapping[str, Float64], function: Activation, *,
+    gated: bool,
+) -> Reader:  # fmt: skip
+    """Fit a reader to the mean of x xᵀ over all languages, (d, d), and that of x in each of them, (d,).
+
+    It is chosen and measured on inputs of unseen text, (n, d). Raises what `fit_reader` raises.
+    """
+    others = [code for code in means if code != language]
     scale = float(np.trace(moment)) / len(moment)
     choosing = {code: x[: len(x) // 2] for code, x in unseen.items()}
     measuring = {code: x[len(x) // 2 :] for code, x in unseen.items()}
     best: tuple[float, Float64, Float64, float] | None = None
     for ridge in RIDGES:
         regular = moment + ridge * scale * np.eye(len(moment))
-        up = _single(np.linalg.solve(regular, np.mean(list(means.values()), axis=0)))
-        raw = np.linalg.solve(regular, means[language] / len(seen))
+        middle: Float64 = np.mean(list(means.values()), axis=0)
+        up = _single(np.asarray(np.linalg.solve(regular, middle), np.float64))
+        raw = np.linalg.solve(regular, means[language] / len(means))
         own = float(means[language] @ raw)
         nearest = max(float(means[code] @ raw) for code in others)
         if not own > nearest:

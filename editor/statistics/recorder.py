@@ -28,6 +28,7 @@ from .moments import Moments
 from .per_text import Float32, Piece, pieces
 from .residual_sums import ResidualSums
 from .resume import Resume
+from .sample import require_finite
 from .statistics import SUM_GRID, Int64, Statistics
 from .sums import MOMENTS, add_up, result, workers, zeros
 
@@ -217,13 +218,13 @@ def collect(
 
     `modules` are `families.activation_modules(model, …)`. `quantiles` asks for histograms, `per_text` for the means over
     single texts. With a `sample` (see `sample.take_sample`) the moments of what goes into `readers`,
-    `families.input_modules(model, …)`, are recorded too; with what is `counted` of the texts, the residual stream after `layers`
-    and the size of what `outputs` put out (see `language_sums`). `batch_size` contexts go through at a time; 0 chooses one, and
-    halves it when a GPU runs out of memory. With `resume_file`, progress is saved there every 20 s and taken up from there;
-    the file is removed at the end. Under torch.distributed each worker takes every N-th batch and all return the same sum.
-    With `divided` the workers have divided the model, not the texts: all run every batch, each with its part of the neurons,
-    and nothing is kept for an interrupted run.
-    Settings that change the result (dtype, context) belong into `settings`: a resume file of others is ignored.
+    `families.input_modules(model, …)`, are recorded too; with what is `counted` of the texts, the residual stream after
+    `layers` and the size of what `outputs` put out (see `language_sums`). `batch_size` contexts go through at a time; 0
+    chooses one, and halves it when a GPU runs out of memory. With `resume_file`, progress is saved there every 20 s and
+    taken up from there; the file is removed at the end. Under torch.distributed each worker takes every N-th batch and all
+    return the same sum. With `divided` the workers have divided the model, not the texts: all run every batch, each with
+    its part of the neurons, and nothing is kept for an interrupted run. Settings that change the result (dtype, context)
+    belong into `settings`: a resume file of others is ignored.
 
     Raises StatisticsError when an activation is NaN or infinite, and when even the smallest batch doesn't fit.
     """
@@ -266,10 +267,11 @@ def collect(
         recorder.routed = sums.get(f"{name}.routed", recorder.routed)
         recorders: list[Recording] = [recorder]
         if sample is not None and share[0] == 0:
-            recorders.append(Moments(readers, *(sums[f"inputs.{kind}"] for kind in MOMENTS), sums.get(f"{name}.read")))
+            second, first, begin = (sums[f"inputs.{kind}"] for kind in MOMENTS)
+            recorders.append(Moments(readers, second, first, begin, sums.get(f"{name}.read")))
         if counted and share[0] == 0:
-            residual, size = sums[f"{name}.residual"], sums.get(f"{name}.output_size")
-            recorders.append(ResidualSums(dict(enumerate(layers)), outputs or {}, residual, size))
+            stream_sums = sums[f"{name}.residual"], sums.get(f"{name}.output_size")
+            recorders.append(ResidualSums(dict(enumerate(layers)), outputs or {}, *stream_sums))
         longest = len(packed.contexts[0]) if packed.contexts else 1
         with ExitStack() as attached:
             for one in recorders:
@@ -302,6 +304,8 @@ def collect(
                     progress(name, done, whole)
                 if state.due():
                     state.save()
+    for x in sample.x if sample is not None else ():
+        require_finite(x)
     if world > 1:
         add_up(sums)
     state.remove()

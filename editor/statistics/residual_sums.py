@@ -63,7 +63,7 @@ class ResidualSums:
                 self.size[layer] += np.rint(size * SUM_GRID) / SUM_GRID
 
     def _counted(self, states: "torch.Tensor") -> "torch.Tensor":
-        """Return the counted rows, (batch, counted, d); of several streams side by side the first, which is the model's own."""
+        """Return the counted rows, (batch, counted, d): where there are several streams side by side, those of the first."""
         states = states.detach()
         states = states if states.dim() < 4 else states[0]
         return states.reshape(*self._shape, states.shape[-1])[:, self._skip :]
@@ -72,7 +72,7 @@ class ResidualSums:
         rows = self._counted(states)
         if rows.device.type == "mps":  # Apple's GPUs have no float64
             rows = rows.cpu()
-        return rows.double().sum((0, 1)).cpu().numpy()  # type: ignore[no-any-return]
+        return rows.double().sum((0, 1)).cpu().numpy()
 
     def _before(self, module: Any, inputs: Any, named: Any) -> None:
         self._rows[0] = self._sum(inputs[0] if inputs else named["hidden_states"])
@@ -90,9 +90,10 @@ class ResidualSums:
         return record
 
 
-def outputs_by_layer(model: Any, family: Family) -> dict[int, Any]:
+def outputs_by_layer(model: Any, family: Family, layers: int) -> dict[int, Any]:
     """Return the output projection of each layer's network; none where some layer has no such network of its own."""
     try:
-        return dict(enumerate(output_modules(model, family)))
+        found = output_modules(model, family)
     except ModelError:
         return {}
+    return dict(enumerate(found)) if len(found) == layers else {}

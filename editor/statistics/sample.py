@@ -24,7 +24,7 @@ HELD_OUT_TOKENS = 4 * SAMPLE  # what they are taken from, evenly
 def take_sample(model: Any, modules: Sequence[Any], texts: Mapping[str, Packed], tokenizer: Any) -> Sample:
     """Run the trunk over held-out text and keep what goes into `modules` at SAMPLE tokens a language, evenly spread.
 
-    Raises CorpusError when a language has no held-out text.
+    It may hold NaN, which is said after the pass over all text (see `recorder.collect`): that knows in which layer. Raises CorpusError when a language has no held-out text.
     """
     import torch
 
@@ -86,13 +86,17 @@ class Keeper:
         self._found.append(x.float().cpu().numpy())
 
     def result(self) -> Float32:
-        """Return the rows of all contexts, (n, d). Raises StatisticsError when there is NaN or infinity among them."""
-        found = np.concatenate(self._found)
-        if not np.isfinite(found).all():
-            raise StatisticsError(
-                "a layer reads NaN or infinity. Try `dtype` float32; if it stays, the checkpoint is broken."
-            )
-        return found
+        """Return the rows of all contexts, (n, d)."""
+        return np.concatenate(self._found)
+
+
+def require_finite(x: Float32) -> Float32:
+    """Return what a layer read. Raises StatisticsError when there is NaN or infinity in it."""
+    if not np.isfinite(x).all():
+        raise StatisticsError(
+            "a layer reads NaN or infinity. Try `dtype` float32; if it stays, the checkpoint is broken."
+        )
+    return x
 
 
 def sample_of(x: Sequence[Float32], texts: Mapping[str, Packed], taken: Sequence[Taken], tokenizer: Any) -> Sample:

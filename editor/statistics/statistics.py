@@ -61,8 +61,8 @@ class Statistics:
     Per language: counted tokens, active_count int64 (layers, width), total float64 (layers, width), and the sha256 of
     each text that went in. Where the model's blocks are not alike, (neurons,) stands for (layers, width). Of a mixture of
     experts also `routed`, int64 (blocks,): how many tokens went through each block. Where they were asked for: histogram
-    uint32 (layers, width, BINS), and per_text float32 (texts, layers, width); unless they are lean, `sums` and `inputs`. `versions` are those of the
-    packages that computed them; a file of an earlier version has none.
+    uint32 (layers, width, BINS), and per_text float32 (texts, layers, width); unless they are lean, `sums` and `inputs`.
+    `versions` are those of the packages that computed them; a file of an earlier version has none.
 
     Loaded ones read an array from the file each time it is asked for: those of a large model in many languages take
     gigabytes, and are needed one at a time.
@@ -276,10 +276,12 @@ def merge(parts: Sequence[Statistics]) -> Statistics:
                 active[language], total[language] = part.active_count[language], part.total[language]
                 texts[language] = part.texts[language]
     order = sorted(tokens)
-    histogram = _together("histograms", "with --quantiles", [part.histogram for part in parts])
-    inputs = _together("inputs", "with --calibrate", [part.inputs for part in parts])
-    per_text = _together("per-text means", "with --per-text", [part.per_text for part in parts])
-    sums = _together("counts of tokens and sums of the residual", "without --lean", [part.sums for part in parts])
+    histogram = _together("histograms", "detect --quantiles`", [part.histogram for part in parts])
+    inputs = _together("inputs", "detect --calibrate`", [part.inputs for part in parts])
+    per_text = _together("per-text means", "detect --per-text`", [part.per_text for part in parts])
+    sums = _together(
+        "counts of tokens and sums of the residual", "detect` without --lean", [part.sums for part in parts]
+    )
     settings = parts[0].settings if all(part.settings == parts[0].settings for part in parts) else {}
     versions = parts[0].versions if all(part.versions == parts[0].versions for part in parts) else {}
     return Statistics(
@@ -298,10 +300,7 @@ def merge(parts: Sequence[Statistics]) -> Statistics:
         else None,
         versions,
         {language: routed[language] for language in order} if routed else None,
-        {
-            language: language_sums.add(language, [part[language] for part in sums if language in part])
-            for language in order
-        }
+        {language: language_sums.add([part[language] for part in sums if language in part]) for language in order}
         if sums
         else None,
     )
@@ -313,7 +312,7 @@ def _together(what: str, option: str, found: Sequence[Part | None]) -> list[Part
     if there and len(there) < len(found):
         warnings.warn(
             f"only {len(there)} of {len(found)} statistics have {what}, so their sum has none. "
-            f"Run `monoglot detect` {option} for all of them.",
+            f"Run `monoglot {option} for all of them.",
             MonoglotWarning,
             stacklevel=3,
         )

@@ -93,7 +93,11 @@ def result(
 
 def _language(sums: Arrays, name: str, packed: Packed, counts: TokenCounts) -> LanguageSums:
     return LanguageSums(
-        counts, positions_of(packed), sums[f"{name}.residual"], sums.get(f"{name}.output_size"), sums.get(f"{name}.read")
+        {counts.sha256: counts},
+        positions_of(packed),
+        sums[f"{name}.residual"],
+        sums.get(f"{name}.output_size"),
+        sums.get(f"{name}.read"),
     )
 
 

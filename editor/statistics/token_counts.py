@@ -22,10 +22,11 @@ from ..models.target import Target, model_info
 from ..text.corpus import Text
 from ..text.scripts import LATIN, script_of
 from ..text.tokens import MINIMUM_TOKENS, Packed
-from .detect import prepare
+from .detect import COUNTED, prepare
+from .language_sums import TokenCounts, count_tokens
 from .vocabulary import Float64, Int64, Vocabulary
 
-TOKENS = 65_536  # a language; they are only counted, so more cost little
+TOKENS = COUNTED  # a language; they are only counted, so more cost little
 CONTEXT = 512  # tokens; counts do not depend on it
 BLOCK = 1024  # rows of the table that are in memory at once
 PLACEHOLDER = re.compile(
@@ -42,8 +43,18 @@ def learn(target: Target, texts: Mapping[str, Text], *, tokens: int, minimum: in
     """
     table, tokenizer = open_embedding(target), load_tokenizer(target.source.folder)
     packed = prepare(target, texts, tokens=tokens, context=CONTEXT, minimum=minimum)
-    control = control_tokens(tokenizer) | placeholders(target.checkpoint.config)
-    return count(model_info(target), table, packed, control, written(tokenizer))
+    counted = {language: count_tokens(one) for language, one in packed.items()}
+    return _vocabulary(model_info(target), table, counted, _control(target, tokenizer), written(tokenizer))
+
+
+def vocabulary_of(target: Target, counted: Mapping[str, TokenCounts]) -> Vocabulary:
+    """Make the vocabulary of texts whose tokens were counted before. Raises what `learn` raises of a model."""
+    table, tokenizer = open_embedding(target), load_tokenizer(target.source.folder)
+    return _vocabulary(model_info(target), table, counted, _control(target, tokenizer), written(tokenizer))
+
+
+def _control(target: Target, tokenizer: Any) -> set[int]:
+    return control_tokens(tokenizer) | placeholders(target.checkpoint.config)
 
 
 def count(
@@ -53,11 +64,17 @@ def count(
 
     Raises ModelError when the tokenizer gives an id that the table has no row for.
     """
+    return _vocabulary(model, table, {k: count_tokens(one) for k, one in texts.items()}, control, written)
+
+
+def _vocabulary(
+    model: ModelInfo, table: Embedding, counted: Mapping[str, TokenCounts], control: Collection[int],
+    written: Sequence[str],
+) -> Vocabulary:  # fmt: skip
     ids, counts, centres = {}, {}, {}
-    for language in sorted(texts):  # so that the order in which text was named does not matter
-        packed = texts[language]
-        tokens = np.concatenate([context[packed.skip :] for context in packed.contexts])
-        own, often = np.unique(tokens[~np.isin(tokens, list(control))], return_counts=True)
+    for language in sorted(counted):  # so that the order in which text was named does not matter
+        text = ~np.isin(counted[language].ids, list(control))
+        own, often = counted[language].ids[text], counted[language].counts[text]
         if len(own) and own[-1] >= table.rows:
             raise ModelError(
                 f"the tokenizer of {model.name} gives token {own[-1]} in {language}, and {table.tensor.name} has "
@@ -65,7 +82,7 @@ def count(
             )
         ids[language], counts[language] = own, often
         centres[language] = _centre(table, own, often)
-    digests = {language: texts[language].sha256 for language in ids}
+    digests = {language: counted[language].sha256 for language in ids}
     by_script = _by_script(ids, counts, control, written, table.rows)
     return Vocabulary(model, table.rows, ids, counts, centres, digests, *by_script)
 

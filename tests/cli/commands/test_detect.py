@@ -71,7 +71,7 @@ def test_a_file_and_a_table(monoglot: Run, model: Path, corpus: Path, tmp_path: 
 def test_what_is_recorded_on_request(monoglot: Run, model: Path, corpus: Path, tmp_path: Path) -> None:
     plain, full, both = (tmp_path / name for name in ("plain", "full", "both"))
     arguments = ("detect", model, "--corpus", corpus, *OPTIONS)
-    shown = monoglot(*arguments, "-o", plain)[1]
+    shown = monoglot(*arguments, "-o", plain, "--lean")[1]
     assert monoglot(*arguments, "-o", full, "--quantiles", "--per-text", "--calibrate")[:2] == (
         0,
         shown,

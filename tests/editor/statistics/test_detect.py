@@ -131,7 +131,9 @@ def test_statistics_that_still_fit_are_returned(target: Target, corpus: Path, mo
 def test_histograms_and_inputs_on_request(target: Target, corpus: Path) -> None:
     texts = open_corpus([str(corpus)])
     options: dict[str, Any] = {"tokens": 300, "minimum": 100, "device": "cpu", "context": 64}
-    plain, full = (detect(target, texts, **options, quantiles=more, calibrate=more) for more in (False, True))
+    plain, full = (
+        detect(target, texts, **options, quantiles=more, calibrate=more, lean=not more) for more in (False, True)
+    )
     assert (plain.histogram, plain.inputs) == (None, None)
     assert full.settings == plain.settings
     assert full.histogram is not None

@@ -138,7 +138,7 @@ def test_from_a_file_a_layer_at_a_time(tmp_path: Path, monkeypatch: pytest.Monke
     made = make([generator.normal(0, 1, (n, 3, 20)) for n in (5, 4)])
     files.save(made, tmp_path / "s")
     loaded = files.load(tmp_path / "s")
-    monkeypatch.setattr(files._Arrays, "__getitem__", lambda *_: pytest.fail("all of it was read"))
+    monkeypatch.setattr(files.LanguageArrays, "__getitem__", lambda *_: pytest.fail("all of it was read"))
     assert (ap(loaded, rate=0.2) == ap(made, rate=0.2)).all()
 
 
