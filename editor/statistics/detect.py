@@ -184,7 +184,7 @@ def record(
             quantiles=quantiles,
             per_text=per_text,
             readers=readers,
-            sample=take_sample(model, readers, held_out, tokenizer) if held_out else None,
+            sample=take_sample(model, readers, held_out, tokenizer, checked=False) if held_out else None,
             counted=counted,
             layers=layer_modules(model, family) if counted else (),
             outputs=outputs_by_layer(model, family, target.feed_forward.layers) if counted else None,

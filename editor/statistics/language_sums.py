@@ -137,7 +137,8 @@ def to_arrays(language: str, sums: LanguageSums) -> tuple[dict[str, npt.NDArray[
     }
     arrays |= {kind: own for kind in SUMS if (own := getattr(sums, kind)) is not None}
     head = {
-        "texts": [{"sha256": one.sha256, "tokens": len(one.ids)} for one in counted], "positions": sums.positions, "layers": len(sums.residual) - 1,
+        "texts": [{"sha256": one.sha256, "tokens": len(one.ids)} for one in counted],
+        "positions": sums.positions, "layers": len(sums.residual) - 1,
         "sizes": sums.output_size is not None, "read": sums.read is not None,
     }  # fmt: skip
     return {f"{language}.{kind}": array for kind, array in arrays.items()}, head

@@ -21,10 +21,13 @@ SAMPLE = 256  # tokens a language
 HELD_OUT_TOKENS = 4 * SAMPLE  # what they are taken from, evenly
 
 
-def take_sample(model: Any, modules: Sequence[Any], texts: Mapping[str, Packed], tokenizer: Any) -> Sample:
+def take_sample(
+    model: Any, modules: Sequence[Any], texts: Mapping[str, Packed], tokenizer: Any, *, checked: bool = True
+) -> Sample:
     """Run the trunk over held-out text and keep what goes into `modules` at SAMPLE tokens a language, evenly spread.
 
-    It may hold NaN, which is said after the pass over all text (see `recorder.collect`): that knows in which layer. Raises CorpusError when a language has no held-out text.
+    Unless it is to be `checked`, it may hold NaN: `recorder.collect`, which knows in which layer, says so. Raises CorpusError
+    when a language has no held-out text, StatisticsError for NaN.
     """
     import torch
 
@@ -39,7 +42,8 @@ def take_sample(model: Any, modules: Sequence[Any], texts: Mapping[str, Packed],
                 keeper.rows = one.rows
             with torch.inference_mode():
                 decoder(input_ids=torch.from_numpy(one.context)[None].to(device), use_cache=False)
-    return sample_of([keeper.result() for keeper in keepers], texts, taken, tokenizer)
+    rows = [require_finite(keeper.result()) if checked else keeper.result() for keeper in keepers]
+    return sample_of(rows, texts, taken, tokenizer)
 
 
 class Taken(NamedTuple):
