@@ -68,6 +68,14 @@ def assert_same(found: Statistics, expected: Statistics, *, rtol: float = 1e-12,
         for language in wanted or ():
             np.testing.assert_allclose(own[language], wanted[language], rtol=rtol, atol=atol)
             assert np.abs(own[language]).sum() > 0
+    assert (found.sums is None) == (expected.sums is None)
+    for language, own in (found.sums or {}).items():
+        wanted = (expected.sums or {})[language]
+        assert (own.positions, sorted(own.counted)) == (wanted.positions, sorted(wanted.counted))
+        for kind in ("residual", "output_size", "read"):
+            summed, other = getattr(own, kind), getattr(wanted, kind)
+            assert (summed is None) == (other is None), kind
+            assert summed is None or np.allclose(summed, other, rtol=1e-12, atol=1e-6), kind
     assert (found.inputs is None) == (expected.inputs is None)
     if found.inputs and expected.inputs:
         for kind in ("second_moment", "first_moment", "first_token_total"):
