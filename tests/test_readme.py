@@ -49,6 +49,7 @@ CONSOLE = re.compile(r"^```console\n(.*?)^```", re.MULTILINE | re.DOTALL)
 PYTHON = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 FENCED = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 SHOWN = re.compile(r"^\$ monoglot demo\n```\n+```text\n(.*?)^```", re.MULTILINE | re.DOTALL)
+AS = "demo-zh-as-fr"
 ELSEWHERE = re.compile(r"monoglot (demo$|push(?!.*--dry-run))")  # tested below, and in test_hub_round_trip.py
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 SPANISH = "El zorro marrón salta sobre el perro perezoso, el campesino mira el cielo y los niños juegan en el jardín."
@@ -118,15 +119,17 @@ def test_the_demo_prints_what_the_pages_show(place: Path) -> None:
     lines = [line.split() for line in done.stdout.splitlines()]
     for block in shown:
         for line in filter(None, (line.split() for line in block.splitlines())):
-            if line != ["…"] and line[:2] not in (["base", "…"], ["demo", "…"], ["demo-fr", "…"]):
+            if line != ["…"] and line[:2] not in (["base", "…"], ["demo", "…"], ["demo-fr", "…"], [AS, "…"]):
                 assert any(same(line, other) for other in lines), line
     answers = {
         line[0]: line[1:] for line in lines if line and all(cell.endswith("%") for cell in line[1:]) and line[1:]
     }
     accuracy = {name: sum(int(cell[:-1]) for cell in cells) / len(cells) for name, cells in answers.items()}
+    *others, chinese = (int(cell[:-1]) for cell in answers[AS])
+    assert max(others) < 30 and chinese >= 75  # it alone is answered in French
     assert accuracy["base"] < 10 and accuracy["demo-fr"] >= 75
     continued = [line[0] for line in lines if line[1:2] == ["…"]]
-    assert continued == ["base", "demo"] * 2 + ["base", "demo-fr"] * 2
+    assert continued == ["base", "demo"] * 2 + ["base", "demo-fr"] * 2 + ["base", AS]
 
 
 def same(shown: list[str], printed: list[str]) -> bool:

@@ -11,6 +11,8 @@ from ..steps.export import run_export
 from ..terminal import say
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ...editor.edits.request import Request
 
 CONTEXT = 256
@@ -27,10 +29,13 @@ TOKENS = 8192
     type=click.Path(path_type=Path),
     default=Path("demo"),
     show_default=True,
-    help="The folder to write; the model that answers in a language goes into OUTPUT-LANG.",
+    help="The folder to write; the model that answers in a language goes into OUTPUT-LANG, the one that reads a language as "
+    "another into OUTPUT-LANG-as-LANG.",
 )
 def command(deactivate: str, activate: str, output: Path) -> None:
-    """Switch a language off in the embedded model, then make it answer in one; prove both, and show what they write.
+    """Switch a language off in the embedded model, make it answer in one, and redirect the first to the other.
+
+    All three are proved, and what they write is shown.
 
     The embedded model is tiny and was trained here with planted language neurons, so it shows the mechanism, not the
     quality of a real model. Everything runs offline, in a minute or two on a laptop.
@@ -55,7 +60,11 @@ def command(deactivate: str, activate: str, output: Path) -> None:
     others = tuple(language for language in languages if language != activate)
     pinned = Request(activate=(activate,), deactivate=others, op="pin", strength=AUTO, layers="all", carrier="flag")
     passed &= export(speaking, work, pinned)
+    to = activate if activate != deactivate else "en" if activate != "en" else "fr"
+    redirected = output.with_name(f"{output.name}-{deactivate}-as-{to}")
+    passed &= export(redirected, work, Request(redirect=((deactivate, to),)))
     show_answers(speaking, activate)
+    show_answers(redirected, to, [deactivate])
     if not passed:
         raise SystemExit(1)
 
@@ -123,8 +132,11 @@ def show(output: Path, off: str, other: str) -> None:
             )
 
 
-def show_answers(output: Path, language: str) -> None:
-    """How often base and checkpoint answer prompts in the other languages in this one, and the first answers."""
+def show_answers(output: Path, language: str, codes: "Sequence[str]" = ()) -> None:
+    """How often base and checkpoint answer prompts in the other languages in this one, and first answers.
+
+    `codes` are the languages of the prompts that answers are shown of, by default the first two.
+    """
     from ...editor import embedded
     from ...editor.live.generate import continuations
     from ...editor.live.load import load_model
@@ -146,7 +158,7 @@ def show_answers(output: Path, language: str) -> None:
         by_language = {code: [next(left) for _ in own] for code, own in prompts.items()}
         rows.append((name, *(f"{share(own, language):.0%}" for own in by_language.values())))
     table(f"answers in {language}, to prompts in", ("", *prompts), rows)
-    for code in list(prompts)[:2]:
+    for code in codes or list(prompts)[:2]:
         at = asked.index(prompts[code][0])
         say(f"{code}     {asked[at]} …")
         for name, answers in written.items():
