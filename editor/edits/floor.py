@@ -13,6 +13,8 @@ w·h is lowest and all other logits are lowest too, all silenced tokens together
 figures that are reported are measured on text that neither has seen, with the row as it is stored.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 
@@ -29,6 +31,7 @@ MARGIN = 100.0  # nats
 LOWEST = 0.05  # of the mean of w·h: lower, and some text may have it below zero
 NARROW = 0.5  # of the mean: lower, and the regression is made again without what is high
 HINGED = (1e-6, 1e-5, 1e-4, 1e-3)  # λ of these
+UNWRITTEN = -14.0  # ln of the highest probability of all silenced tokens together that is borne: one in a million
 STEPS = 12  # regressions, at most
 APART = 4  # every so manyth state is kept apart, to choose λ on
 
@@ -69,6 +72,29 @@ def fit_floor(states: FinalStates, head: Head, silenced: int) -> tuple[Float64, 
         len(own), len(unseen), ridge, _rounded(s.mean()), _rounded(s.std()), _rounded(s[worst]),
         str(states.kinds[unseen][worst]), _rounded(cosine.mean()), strength, _rounded(highest),
     )  # fmt: skip
+
+
+def one_table_floor(states: FinalStates, direction: Float64, floor: Floor) -> Floor:
+    """Measure w and β again on a model that reads the tokens as something else, as it does with one table for both ends.
+
+    `states` are of the model with the shift in place, so what they say of tokens that are to go has it in it.
+    """
+    unseen = np.flatnonzero(~states.fitted)
+    x = states.x[unseen].astype(np.float64)
+    s = x @ direction
+    worst = int(s.argmin())
+    cosine = s / np.linalg.norm(x, axis=1) / np.linalg.norm(direction)
+    looked = unseen[np.isfinite(states.reached[unseen])]
+    highest = (states.below[looked] - np.logaddexp(states.below[looked], states.reached[looked])).max()
+    return replace(
+        floor, unseen=len(unseen), mean=_rounded(s.mean()), deviation=_rounded(s.std()), lowest=_rounded(s[worst]),
+        lowest_kind=str(states.kinds[unseen][worst]), cosine=_rounded(cosine.mean()), highest=_rounded(highest), tied=True,
+    )  # fmt: skip
+
+
+def holds(floor: Floor) -> bool:
+    """Whether a floor is far enough from zero, and what it keeps down far enough below all else."""
+    return floor.lowest > LOWEST * floor.mean and floor.highest <= UNWRITTEN
 
 
 def _none(lowest: float) -> str:

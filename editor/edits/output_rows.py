@@ -109,7 +109,14 @@ def silenced(target: Target, recipe: Recipe, silence: Silence | None) -> Silence
         raise RecipeError(f"the silence does not have the shape of {target.source.name}. Make it again with `corpus`.")
     if not recipe.untie and not head.table.tied:
         raise RecipeError(f"{target.source.name} has two tables already, so it can't keep one. Leave `untie` out.")
-    return Silenced(silence, recipe.scripts, head, not recipe.untie and not head.exact)
+    tied = not recipe.untie and not head.exact
+    if silence.floor and silence.floor.tied != tied and any(edit.op == SILENCE for edit in recipe.scripts):
+        here, there = ("one table", "a second table") if tied else ("a second table", "one table")
+        raise RecipeError(
+            f"the recipe gives {target.source.name} {here}, and the silence was measured with {there}. Make it again with "
+            "`corpus`."
+        )
+    return Silenced(silence, recipe.scripts, head, tied)
 
 
 def _said(scripts: tuple[str, ...], spared: str) -> str:

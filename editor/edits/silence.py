@@ -41,7 +41,8 @@ class Floor:
 
     Mean, deviation and lowest value of w·h, and the kind of text that has that; the mean cosine of w and h; β; the logarithm
     of the highest probability, at any unseen position that was looked at, of all silenced tokens together, in nats;
-    `tokens` and `unseen` count positions.
+    `tokens` and `unseen` count positions. `tied` says that it was measured on a model that keeps one table to read and to
+    write with, and so reads the tokens as something else too.
     """
 
     tokens: Count
@@ -54,6 +55,7 @@ class Floor:
     cosine: Figure
     strength: Figure
     highest: Figure
+    tied: bool = False
 
 
 @dataclass(frozen=True)

@@ -1,19 +1,21 @@
 """From a recipe and text to a silence: which tokens write a script, who needs it, and the direction that keeps them down."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from ..errors import CorpusError, ModelError, RecipeError
+from ..errors import CorpusError, ModelError, RecipeError, StatisticsError
 from ..files.output import check_free
 from ..live.load import load_model
+from ..models.embedding import open_embedding
 from ..models.head import Head, open_head
 from ..models.hf import load_tokenizer
 from ..models.target import Target, model_info
 from ..progress import NOBODY, Listener
-from ..statistics.final_states import read_final_states
+from ..statistics.final_states import FinalStates, read_final_states
 from ..text.corpus import Text, open_corpus
 from ..text.languages import listed
 from ..text.letters import LATIN, NEEDED, WRITTEN_IN, count_characters, share_of
@@ -22,15 +24,17 @@ from ..text.token_bytes import token_bytes
 from ..text.tokens import read_texts
 from ..text.unicode_scripts import scripts_in
 from .bake import check_place
-from .floor import fit_floor
+from .floor import fit_floor, holds, one_table_floor
 from .output_rows import silenced
 from .recipe import Edit, Recipe
 from .request import OTHERS, Request
 from .script_edit import SILENCE
 from .silence import Silence, Tokens, load
+from .token_hooks import silenced as kept_down
 
 FITTED, UNSEEN = 2048, 1024  # tokens a language
 CONTEXT = 256  # tokens
+ATTEMPTS = 3  # directions that are tried where a model keeps one table
 SHOWN = 12  # characters in a message
 
 
@@ -82,9 +86,48 @@ def prepare(
             states = read_final_states(model, head, fitted, unseen, together, progress=update)
         direction, floor = fit_floor(states, head, len(together))
     tokens = {script: Tokens(own.whole, own.mixed, own.pieces, own.staying) for script, own in found.items()}
-    return Silence(
+    made = Silence(
         model_info(target), head.rows, ids, tokens, recipe.except_chars, tuple(sorted(counts)), direction, floor
     )  # fmt: skip
+    if floor is None or recipe.untie or not head.table.tied or all(edit.op != SILENCE for edit in recipe.scripts):
+        return made
+
+    def read(silence: Silence) -> FinalStates:
+        with (
+            kept_down(model, silence, recipe.scripts, tied=True),
+            listener.stage("silence, one table", "contexts") as update,
+        ):
+            return read_final_states(model, head, fitted, unseen, together, progress=update)
+
+    return in_one_table(made, states, head, read)
+
+
+def in_one_table(silence: Silence, states: FinalStates, head: Head, read: Callable[[Silence], FinalStates]) -> Silence:
+    """Return a silence that holds where the model reads the tokens as something else, as it does with one table.
+
+    `read` gives the final states of the model with a silence in place, `states` are those without. Where the direction
+    doesn't hold there, it is fitted again to both. Raises StatisticsError when none is found that does.
+    """
+    together = sum(map(len, silence.ids.values()))
+    for attempt in range(ATTEMPTS):
+        if silence.direction is None or silence.floor is None:
+            break
+        shifted = read(silence)
+        floor = one_table_floor(shifted, silence.direction, silence.floor)
+        if holds(floor):
+            return replace(silence, floor=floor)
+        if attempt + 1 < ATTEMPTS:
+            states = states.with_(shifted)
+            try:
+                direction, again = fit_floor(states, head, together)
+            except StatisticsError:
+                break
+            silence = replace(silence, direction=direction, floor=again)
+    raise StatisticsError(
+        f"with one table for reading and writing, {' and '.join(silence.scripts)} can't be silenced in this model: it "
+        f"reads the tokens as something else, and then w·h falls to {floor.lowest:.2g} (on {floor.lowest_kind}), so silenced "
+        f"tokens reach a probability of e^{floor.highest:.0f}. Let it have a second table (`untie`), or quieten the script."
+    )
 
 
 def silence_for(
@@ -118,7 +161,8 @@ def silence_for(
         edited = (*recipe.deactivate, *recipe.hold, *(language for language, _ in recipe.redirect))
         others = [language for language in texts or () if language not in recipe.activate] if OTHERS in edited else []
         named = tuple(Edit(language, "deactivate") for language in (*edited, *others) if language != OTHERS)
-        recipe = Recipe(target.base, named, scripts=scripts, except_chars=recipe.spared)
+        one_table = recipe.untie is False and open_embedding(target).tied
+        recipe = Recipe(target.base, named, scripts=scripts, except_chars=recipe.spared, untie=not one_table)
     return prepare(target, texts, recipe, lose=lose, device=device, dtype=dtype, listener=listener)
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from ..edits.applied import applied, vector_parts
 from ..edits.carriers import Carried
 from ..edits.controls import random_plan, random_redirection, random_vectors
+from ..edits.floor import UNWRITTEN
 from ..edits.hooks import calibrated, steered, unrouted
 from ..edits.manifest_base import carried_in
 from ..edits.token_hooks import redirected, silenced, written
@@ -40,7 +41,6 @@ ROUNDING = {"F32": 1e-4, "F16": 2e-3, "BF16": 2e-2}  # the same with scaled colu
 
 KL_BOUND = {"F32": 1e-6, "F16": 1e-5, "BF16": 1e-3}  # nats
 
-UNWRITTEN = -14.0  # ln of the highest probability of all silenced tokens together, one in a million
 
 SAME_TOP = {"exact": 0.999, "rounded": 0.97}
 

@@ -34,15 +34,27 @@ NEAR = 1e-3  # relative: how far logits may be from the formula of the head
 class FinalStates:
     """Final hidden states: x (n, d), of which kind each is, and whether it is one to fit to.
 
-    `reached` is ln Σ exp(logit) over the tokens that stay, in nats, NaN where no logits were made. `scale` is what a logit
-    is multiplied with after the table.
+    `reached` is ln Σ exp(logit) over the tokens that stay, in nats, `below` the same over those that are to go, as the model
+    has them; NaN where no logits were made. `scale` is what a logit is multiplied with after the table.
     """
 
     x: Float32
     kinds: npt.NDArray[np.str_]
     fitted: Bool
     reached: Float64
+    below: Float64
     scale: float
+
+    def with_(self, others: "FinalStates") -> "FinalStates":
+        """Return both, those of `others` behind its own."""
+        return FinalStates(
+            np.concatenate([self.x, others.x]),
+            np.concatenate([self.kinds, others.kinds]),
+            np.concatenate([self.fitted, others.fitted]),
+            np.concatenate([self.reached, others.reached]),
+            np.concatenate([self.below, others.below]),
+            self.scale,
+        )
 
 
 def read_final_states(
@@ -81,13 +93,13 @@ def read_final_states(
             "the final hidden states hold NaN or infinity. Try `dtype` float32; else the checkpoint is broken."
         )
     scale = _scale(model, head, x)
-    reached = np.full(len(x), np.nan)
+    reached, below = np.full((2, len(x)), np.nan)
     for kind in dict.fromkeys(kinds.tolist()):
         for half in (True, False):
             places = np.flatnonzero((kinds == kind) & (to_fit == half))
             places = np.sort(draw.choice(places, min(LOOKED_AT, len(places)), replace=False))
-            reached[places] = _reached(model, x[places], silenced)
-    return FinalStates(x, kinds, to_fit, reached, scale)
+            reached[places], below[places] = _reached(model, x[places], silenced)
+    return FinalStates(x, kinds, to_fit, reached, below, scale)
 
 
 def _noise(like: Packed, draw: np.random.Generator, rows: int) -> Packed:
@@ -117,16 +129,17 @@ def _tensor(model: Any, x: Float32) -> "torch.Tensor":
     return torch.from_numpy(x).to(weight.device, weight.dtype)
 
 
-def _reached(model: Any, x: Float32, silenced: Int64) -> Float64:
-    """ln Σ exp(logit) over the tokens that stay, (n,)."""
+def _reached(model: Any, x: Float32, silenced: Int64) -> tuple[Float64, Float64]:
+    """ln Σ exp(logit) over the tokens that stay, (n,), and over those that are to go."""
     import torch
 
-    found = []
+    stay, go = [np.zeros(0)], [np.zeros(0)]
     for rows in chunks(model, len(x)):
         made = logits(model, _tensor(model, x[rows]))
-        made = made.index_fill(1, torch.from_numpy(silenced).to(made.device), -torch.inf)
-        found.append(made.logsumexp(-1).double().cpu().numpy())
-    return np.concatenate(found) if found else np.zeros(0)
+        ids = torch.from_numpy(silenced).to(made.device)
+        go.append(made.index_select(1, ids).logsumexp(-1).double().cpu().numpy())
+        stay.append(made.index_fill(1, ids, -torch.inf).logsumexp(-1).double().cpu().numpy())
+    return np.concatenate(stay), np.concatenate(go)
 
 
 def _scale(model: Any, head: Head, x: Float32) -> float:

@@ -23,7 +23,9 @@ def head_of(folder: Path, model_type: str = "llama") -> Head:
 
 def states(x: np.ndarray, reached: float = 10.0) -> FinalStates:
     half = np.arange(len(x)) % 2 == 0
-    return FinalStates(x.astype(np.float32), np.full(len(x), "en"), half, np.full(len(x), reached), 1.0)
+    return FinalStates(
+        x.astype(np.float32), np.full(len(x), "en"), half, np.full(len(x), reached), np.zeros(len(x)), 1.0
+    )
 
 
 def cone(n: int = 800, noise: float = 0.3, seed: int = 0) -> np.ndarray:
@@ -85,11 +87,14 @@ def test_states_and_scale(model_type: str, tmp_path: Path) -> None:
     table = model.get_output_embeddings().weight.detach().double().numpy()
     raw = found.x.astype(np.float64) @ table.T
     final = lowered(raw, found.scale, head.cap)
+    gone = np.log(np.exp(final[:, silenced]).sum(axis=1))
     final[:, silenced] = -np.inf
     wanted = np.log(np.exp(final).sum(axis=1))
     looked = np.isfinite(found.reached)
     assert looked.any()
     assert np.allclose(found.reached[looked], wanted[looked], atol=1e-3)
+    assert np.allclose(found.below[looked], gone[looked], atol=1e-3)
+    assert (looked == np.isfinite(found.below)).all()
     config = model.config
     scale = getattr(config, "logit_scale", None) or 1 / getattr(config, "logits_scaling", 1.0)
     assert found.scale == pytest.approx(scale, rel=1e-3)

@@ -41,13 +41,13 @@ def opened(folder: Path) -> Target:
     return open_target(resolve(str(folder)))
 
 
-def silence_of(target: Target, seed: int = 0) -> Silence:
+def silence_of(target: Target, seed: int = 0, *, tied: bool = False) -> Silence:
     """With any direction: whether it is positive on text does not matter here."""
     head = open_head(target)
     ids = {"Han": HAN, "Cyrillic": CYRILLIC}
     tokens = {script: Tokens(len(own), 0, 0) for script, own in ids.items()}
     direction = np.random.default_rng(seed).normal(size=head.columns).astype(np.float32).astype(np.float64)
-    floor = Floor(8, 8, 1e-3, 1.0, 0.1, 0.5, "en", 0.1, STRENGTH, -50.0)
+    floor = Floor(8, 8, 1e-3, 1.0, 0.1, 0.5, "en", 0.1, STRENGTH, -50.0, tied)
     exact = head.exact
     return Silence(
         model_info(target), head.rows, ids, tokens, "", ("en",), None if exact else direction, None if exact else floor
@@ -59,7 +59,8 @@ def baked(folder: Path, destination: Path, edits: tuple[Edit, ...] = (), **more:
     recipe = Recipe(Base("tiny"), edits, "edit", scripts=SCRIPTS, **more)
     neurons = to_steer(target.feed_forward.layers, target.feed_forward.width) if recipe.of_neurons else NONE
     vocabulary = vocabulary_of(target) if recipe.redirects else None
-    return bake(target, neurons, recipe, destination, silence=silence_of(target), vocabulary=vocabulary)
+    silence = silence_of(target, tied=not more.get("untie", True))
+    return bake(target, neurons, recipe, destination, silence=silence, vocabulary=vocabulary)
 
 
 def vocabulary_of(target: Target) -> Any:
@@ -128,6 +129,18 @@ def test_in_one_table(model_type: str, tmp_path: Path) -> None:
     assert result.manifest.output_table is None
     names = ([t.name for _, t in read_checkpoint(place).tensors()] for place in (folder, tmp_path / "out"))
     assert next(names) == next(names)
+
+
+@pytest.mark.parametrize("untie", [True, False])
+def test_a_silence_that_was_measured_with_another_table_is_refused(untie: bool, tmp_path: Path) -> None:
+    target = opened(save_model(tmp_path / "model", "gemma3_text", tokenizer=False))
+    recipe = Recipe(Base("tiny"), (), scripts=SCRIPTS, untie=untie)
+    with pytest.raises(RecipeError, match=r"the silence was measured with .* table"):
+        bake(target, NONE, recipe, tmp_path / "out", silence=silence_of(target, tied=untie))
+    quieter = Recipe(
+        Base("tiny"), (), scripts=tuple(ScriptEdit(one, "quieten", 2.0) for one in ("Han", "Cyrillic")), untie=untie
+    )
+    bake(target, NONE, quieter, tmp_path / "out", silence=silence_of(target, tied=untie))  # needs no floor
 
 
 @pytest.mark.parametrize("model_type", ["gemma3_text", "llama"])

@@ -1,15 +1,24 @@
 """What a recipe says of scripts, who needs them, and what a request makes of it."""
 
 from collections import Counter
+from pathlib import Path
 
+import numpy as np
 import pytest
+from support import tiny
 
 from monoglot.cli.edit_request import request_of
+from monoglot.editor.edits.floor import fit_floor
 from monoglot.editor.edits.recipe import Edit, Recipe, as_data, check, of_data, to_yaml
 from monoglot.editor.edits.script_edit import ScriptEdit
-from monoglot.editor.edits.silencing import check_needed, offered
-from monoglot.editor.errors import RecipeError
+from monoglot.editor.edits.silence import Silence
+from monoglot.editor.edits.silencing import check_needed, in_one_table, offered
+from monoglot.editor.errors import RecipeError, StatisticsError
+from monoglot.editor.models.head import Head, open_head
 from monoglot.editor.models.identity import Base
+from monoglot.editor.models.source import resolve
+from monoglot.editor.models.target import model_info, open_target
+from monoglot.editor.statistics.final_states import FinalStates
 
 BASE = Base("tiny")
 HAN = (ScriptEdit("Han", "silence"),)
@@ -106,3 +115,61 @@ def test_what_is_offered() -> None:
     assert offered(recipe(off, scripts=()), COUNTS) == []  # Japanese needs it
     assert offered(recipe(off), without) == []  # it is silenced already
     assert offered(recipe(Edit("en", "deactivate"), scripts=()), without) == []
+
+
+def final_states(x: np.ndarray, below: float = -200.0) -> FinalStates:
+    half = np.arange(len(x)) % 2 == 0
+    same = np.full(len(x), 10.0)
+    return FinalStates(x.astype(np.float32), np.full(len(x), "zh"), half, same, np.full(len(x), below), 1.0)
+
+
+def cone(toward: int, n: int = 400) -> np.ndarray:
+    """States around a unit vector."""
+    return np.random.default_rng(toward).normal(size=(n, 16)) * 0.1 + np.eye(16)[toward]
+
+
+@pytest.fixture
+def first(tmp_path: Path) -> tuple[Silence, FinalStates, Head]:
+    """A silence that was fitted to a model that reads the tokens as ever."""
+    target = open_target(resolve(str(tiny.save_model(tmp_path / "model", "gemma3_text", tokenizer=False))))
+    head, states = open_head(target), final_states(cone(3))
+    direction, floor = fit_floor(states, head, 2)
+    ids = {"Han": np.array([7, 9])}
+    return Silence(model_info(target), head.rows, ids, {}, "", ("zh",), direction, floor), states, head
+
+
+def test_one_table_where_the_direction_holds(first: tuple[Silence, FinalStates, Head]) -> None:
+    silence, states, head = first
+    made = in_one_table(silence, states, head, lambda given: final_states(0.5 * cone(3)))
+    assert silence.floor and made.floor and silence.direction is not None
+    x = (0.5 * cone(3)).astype(np.float32)[1::2]
+    assert made.floor.tied and not silence.floor.tied
+    assert made.floor.lowest == pytest.approx((x @ silence.direction).min(), rel=1e-3)
+    assert made.floor.highest == pytest.approx(-210, rel=1e-3)
+    assert (made.direction == silence.direction).all() and made.floor.strength == silence.floor.strength
+
+
+def test_one_table_where_another_direction_holds(first: tuple[Silence, FinalStates, Head]) -> None:
+    """The shift turns states to where w·h is about 0: w is fitted again, to both."""
+    silence, states, head = first
+    asked: list[Silence] = []
+
+    def read(given: Silence) -> FinalStates:
+        asked.append(given)
+        return final_states(cone(5))
+
+    made = in_one_table(silence, states, head, read)
+    assert len(asked) == 2 and asked[0] is silence
+    assert made.floor and made.floor.tied and made.direction is not None
+    assert (cone(5) @ made.direction).min() > 0 < (cone(3) @ made.direction).min()
+
+
+@pytest.mark.parametrize(
+    ("turned", "below"),
+    [(-cone(3), -200.0), (cone(3), 0.0)],
+    ids=["no direction is positive", "tokens are likely all the same"],
+)
+def test_one_table_where_none_holds(turned: np.ndarray, below: float, first: tuple[Silence, FinalStates, Head]) -> None:
+    silence, states, head = first
+    with pytest.raises(StatisticsError, match=r"Han can't be silenced in this model.*on zh.*second table \(`untie`\)"):
+        in_one_table(silence, states, head, lambda given: final_states(turned, below))
