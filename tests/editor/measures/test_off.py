@@ -8,11 +8,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from support import tiny
 
 from monoglot.editor import embedded
+from monoglot.editor.edits.bake import bake
 from monoglot.editor.edits.request import Request
 from monoglot.editor.errors import MonoglotWarning, NeuronsError
 from monoglot.editor.live.load import load_model
+from monoglot.editor.live.log_loss import measure
+from monoglot.editor.live.logits import Variant
 from monoglot.editor.measures import off
 from monoglot.editor.measures.off import Row, Way, choose, search_off, unseen, way_of
 from monoglot.editor.models.source import resolve
@@ -163,3 +167,29 @@ def test_text_after_that_of_the_neurons_where_there_is_some(target: Target) -> N
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert short["zh"].tokens == off.TOKENS
+
+
+@pytest.mark.parametrize("model_type", ["mixtral", "qwen3_moe"])
+def test_in_a_mixture_neurons_of_experts_are_switched_off(
+    model_type: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A random model's neurons can't do it; the change is that of the checkpoint with the same neurons set to zero."""
+    tiny.need_5("mixtures are tried with transformers 5 and later")
+    target = open_target(resolve(str(tiny.save_model(tmp_path / "model", model_type))))
+    texts = open_corpus([str(tiny.save_corpus(tmp_path / "texts"))])
+    recorded = detect(target, texts, tokens=1200, context=64, minimum=100, device="cpu")
+    monkeypatch.setattr(off, "RATES", (0.3,))
+    monkeypatch.setattr(off, "KINDS", (("edit", 0.0),))
+    with pytest.warns(MonoglotWarning, match="zh is not off"):
+        choice = search_off(target, recorded, texts, REQUEST, tmp_path / "work", after=1200, device="cpu")
+    (row,) = choice.record["rows"]
+    assert row["neurons"] > 0 and row["change"]["zh"] != 0
+
+    recipe = choice.way.request(REQUEST).recipe(target, choice.neurons.languages)
+    folder = bake(target, choice.neurons, recipe, tmp_path / "out").folder
+    packed, _ = unseen(target, texts, 1200)
+    variants = [Variant(name, load_model(path, device="cpu")) for name, path in
+                (("base", target.source.folder), ("baked", folder))]  # fmt: skip
+    loss = measure(variants, packed).log_loss
+    for language in texts:
+        assert loss["baked"][language] - loss["base"][language] == pytest.approx(row["change"][language], abs=2e-3)

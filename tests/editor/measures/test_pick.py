@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from support import tiny
 
 from monoglot.editor import embedded
 from monoglot.editor.edits.request import Request
@@ -18,6 +19,7 @@ from monoglot.editor.measures.pick import Tally, candidate_of, choose, halved, l
 from monoglot.editor.models.source import resolve
 from monoglot.editor.models.target import open_target
 from monoglot.editor.progress import Listener
+from monoglot.editor.statistics.detect import detect
 from monoglot.editor.statistics.token_counts import learn
 from monoglot.editor.text.corpus import open_corpus
 
@@ -199,3 +201,24 @@ def test_the_embedded_model_and_a_search_that_goes_on(tmp_path: Path, monkeypatc
         raise AssertionError("it was asked again")
 
     assert run(answers)[1] == record
+
+
+@pytest.mark.parametrize("model_type", ["mixtral", "qwen3_moe"])
+def test_in_a_mixture_tokens_are_moved_as_experts_hold_no_constants(model_type: str, tmp_path: Path) -> None:
+    """Of a random model nothing is in French, so the mildest is taken, and it is said."""
+    tiny.need_5("mixtures are tried with transformers 5 and later")
+    target = open_target(resolve(str(tiny.save_model(tmp_path / "model", model_type))))
+    texts = open_corpus([str(tiny.save_corpus(tmp_path / "texts"))])
+    recorded = detect(target, texts, tokens=1200, context=64, minimum=100, device="cpu")
+    vocabulary = learn(target, texts, tokens=1200, minimum=100)
+    prompts = {"en": ["The kitchen"], "zh": ["米饭"]}
+    request = replace(REQUEST, tolerance=9.0)
+    bench = Bench(target, recorded, tiny.by_hand(target), vocabulary, texts, request, prompts, 1200, "cpu")
+    kinds = tuple(
+        replace(kind, strengths=kind.strengths[:1], rates=tuple(0.3 for _ in kind.rates[:1])) for kind in KINDS[:4]
+    )
+    with pytest.warns(MonoglotWarning, match="no candidate gives 90% whole answers in fr"):
+        record = search_on(bench, tmp_path, kinds=kinds).record
+    assert [row["kind"] for row in record["rows"]] in (["redirect", "vector"], ["vector", "redirect"])
+    assert set(record["refused"]) == {"neurons", "both"} and "no direction is known" in record["refused"]["neurons"]
+    assert record["rows"][record["chosen"]]["damage"] == min(row["damage"] for row in record["rows"])
