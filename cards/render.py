@@ -80,7 +80,16 @@ def read_base_card(folder: Path) -> tuple[dict[str, Any], str]:
             f"the base's card is none: {error} Until then the new one names no licence.", MonoglotWarning, stacklevel=2
         )
         return {}, ""
-    text = path.read_text(encoding="utf-8", errors="replace")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        warnings.warn(
+            f"the base's card is not UTF-8 ({path}: {error.reason}). So the new card does not name its licence and task: "
+            "convert it, or add them to the card. Licence files come along.",
+            MonoglotWarning,
+            stacklevel=2,
+        )
+        return {}, ""
     try:
         data, body = card_text.split(text)
     except CardError as error:

@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import warnings
+from pathlib import Path
 
 import click
 
@@ -74,6 +75,25 @@ def group() -> None:
     """
 
 
+def _nowhere() -> bool:
+    """Whether the current folder was removed."""
+    try:
+        Path.cwd()
+    except OSError:
+        return True
+    return False
+
+
+def _of_settings(error: BaseException) -> bool:
+    """Whether an error comes from where huggingface_hub reads its settings, which it does when it is imported."""
+    trace = error.__traceback__
+    while trace is not None:
+        if Path(trace.tb_frame.f_code.co_filename).parts[-2:] == ("huggingface_hub", "constants.py"):
+            return True
+        trace = trace.tb_next
+    return False
+
+
 def main() -> None:
     """Run a command: exit code 1 and one message for what went wrong, 2 for usage, 130 when interrupted or terminated."""
     from ..editor.errors import MonoglotError, MonoglotWarning
@@ -112,6 +132,9 @@ def main() -> None:
         swallow_output()
         sys.exit(1)
     except OSError as error:
+        if isinstance(error, FileNotFoundError) and not error.filename and _nowhere():
+            say("Error: the folder that this was started in is gone. Go to another one.", color="red", err=True)
+            sys.exit(1)
         place = f"{error.filename}: " if error.filename else ""
         say(f"Error: {place}{error.strerror or error}. Check the file and its permissions.", color="red", err=True)
         sys.exit(1)
@@ -122,6 +145,14 @@ def main() -> None:
         if os.environ.get(TRACEBACK):
             raise
         reason = " ".join(str(error).split()) or "no reason is given"
+        if _of_settings(error):
+            say(
+                f"Error: the settings for the Hub in this environment are none ({reason}). Look at the variables that begin "
+                "with HF_.",
+                color="red",
+                err=True,
+            )
+            sys.exit(1)
         say(
             f"Error: {type(error).__name__}, which was not foreseen: {reason[:300]}. If the cause is not plain, please "
             f"report it, with what {TRACEBACK}=1 prints.",

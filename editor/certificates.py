@@ -13,10 +13,12 @@ def check_certificates(error: type[MonoglotError]) -> None:
     """Raise `error` where SSL_CERT_FILE is no file of certificates, or SSL_CERT_DIR no folder."""
     if (file := os.environ.get(FILE)) and (why := _why_not(Path(file))):
         raise error(
-            f"{FILE} is {file}, which {why}, so no server can be trusted. Unset it, or name a file of certificates."
+            f"{FILE} is {file}, which {why}, so neither the Hub nor others can be trusted. Unset it, or name such a file."
         )
     if (folder := os.environ.get(FOLDER)) and not any(Path(one).is_dir() for one in folder.split(os.pathsep)):
-        raise error(f"{FOLDER} is {folder}, which is no folder, so no server can be trusted. Unset it, or name one.")
+        raise error(
+            f"{FOLDER} is {folder}, which is no folder, so neither the Hub nor others can be trusted. Unset it, or name one."
+        )
 
 
 def _why_not(file: Path) -> str | None:

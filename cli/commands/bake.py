@@ -119,6 +119,7 @@ def command(
     from ...editor.errors import RecipeError
     from ...editor.files.gguf import is_gguf
     from ...editor.measures.search import bake_recipe, bake_requested
+    from ...editor.models.hf import has_tokenizer
     from ...editor.models.source import resolve
     from ...editor.models.target import about_sampled, open_target
     from ...editor.neurons import neurons
@@ -200,6 +201,11 @@ def command(
         )
     found = neurons.load(neurons_file) if neurons_file else neurons.NONE
     target = open_target(resolve(model, base_id))
+    if not has_tokenizer(target.source.folder):
+        note(
+            f"{target.source.name} has no tokenizer, and so the checkpoint will have none. Copy its files into the model's "
+            "folder, and bake again."
+        )
     read = {int(str(edit.point)) for edit in recipe.readers} if recipe else request.read_layers
     vocabulary = open_vocabulary(vocabulary_file, target, sorted(read)) if vocabulary_file else None
     calibration = open_calibration(calibration_file, target) if calibration_file else None

@@ -20,6 +20,7 @@ def run_detect(
     model: str, corpus: Sequence[str], languages: Sequence[str], rank: int, output: Path, detection: "Detection"
 ) -> "Statistics":
     """Statistics with a progress bar, the work divided among the processes that torchrun started, if it did."""
+    from ...editor.live.load import choose_device
     from ...editor.models.source import resolve
     from ...editor.models.target import open_target
     from ...editor.statistics.detect import prepare, prepare_rest, record
@@ -27,6 +28,7 @@ def run_detect(
 
     asked = detection
     with first_worker_first(rank):
+        choose_device(asked.device)  # one that is not here is said before text is read
         target = open_target(resolve(model))
         texts = open_corpus(corpus, languages)
         packed = prepare(target, texts, tokens=asked.tokens, context=asked.context, minimum=asked.minimum)

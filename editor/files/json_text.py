@@ -3,6 +3,7 @@
 Runtimes read the spelling that they know, so a config is never re-serialised.
 """
 
+import codecs
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -26,6 +27,8 @@ def parse(text: bytes) -> Any:
             raise ValueError("a name stands twice in one object")
         return names
 
+    if text.startswith(codecs.BOM_UTF8):
+        raise MalformedError("it begins with a byte order mark, which JSON has not: save it without")
     try:
         value = json.loads(text.decode("utf-8"), object_pairs_hook=once)
         if b"\\ud" in text.lower():

@@ -17,8 +17,8 @@ import numpy as np
 from ..errors import CheckpointError, ModelError
 from ..files import floats
 from ..files.checkpoint import Shard, Tensor
+from .agreement import INPUTS
 from .families import TEXT_CONFIG
-from .feed_forward import INPUTS
 from .target import Target
 
 OUTPUTS = {"embed_in": "embed_out", "biogpt": "output_projection"}  # by input or model type; "lm_head" for all others

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from ..errors import CheckpointError, ModelError
 from ..files.checkpoint import Checkpoint, Shard, Tensor
+from .agreement import EDITED, check_agreement
 from .families import COUNTS, TEXT_PREFIX, Family, family_of, text_config
 from .identity import Block
 from .networks import EXPERTS, Network, with_slabs
@@ -20,16 +21,6 @@ from .routers import bias_of, check_biases
 
 EXPERT_PART = re.compile(r"(^|\.)(experts?\.|[a-z_]*_moe\.(in|out)put_linear)")  # of a tensor's name
 NUMBER = re.compile(r"(?<=experts\.)([0-9]{1,5})(?=\.)|(?<=\[)([0-9]{1,5})(?=\]$)")
-DOUBLE = "use_double_wide_mlp"  # of Gemma 4: some layers are twice as wide
-INPUTS = (
-    "embed_tokens",
-    "word_embeddings",
-    "embed_in",
-    "wte",
-    "embeddings",
-    "w",
-)  # the table of token embeddings, beside the layers
-EDITED = ("F32", "F16", "BF16")  # dtypes of what can be edited
 DRAFTS = ("num_nextn_predict_layers", "mtp_num_hidden_layers")  # layers behind the last that draft tokens
 
 
@@ -163,8 +154,8 @@ def locate(checkpoint: Checkpoint) -> FeedForward:
         located.append(Located(Block(layer, tensor.shape[network.neuron_axis], part), network, (shard, tensor)))
     found = FeedForward(family, model_type, prefix, layers, hidden, tuple(located))
     own = [each for each in named if each.prefix == prefix and each.layer < layers]
-    _check_rows(checkpoint, found, config)
-    _check_width(checkpoint, found, config)
+    usual = [each.block for each in found.located if not each.network.part]
+    check_agreement(checkpoint, config, found.prefix, found.hidden, family.width, usual)
     _check_experts(checkpoint, found, config)
     if found.mixture:
         names = ((each.name, each.tensor.name) for each in own if each.expert < 0)
@@ -254,32 +245,6 @@ def _layers(checkpoint: Checkpoint, family: Family, config: Mapping[str, Any], o
     if not family.gaps and (missing := set(range(layers)) - present):
         raise CheckpointError(f"{checkpoint.folder}: layer {min(missing)} has no {wanted}. Download it again.")
     return layers
-
-
-def _check_rows(checkpoint: Checkpoint, found: FeedForward, config: Mapping[str, Any]) -> None:
-    """Raise CheckpointError when the table of token embeddings has fewer rows than the config says."""
-    said, names = config.get("vocab_size"), {f"{found.prefix}{name}.weight" for name in INPUTS}
-    for _, tensor in checkpoint.tensors():
-        if type(said) is int and tensor.name in names and tensor.dtype in EDITED and tensor.shape[0] < said:
-            raise CheckpointError(
-                f"{checkpoint.folder}: the config says {said} tokens (vocab_size), {tensor.name} has {tensor.shape[0]} rows. "
-                "Download the model again."
-            )
-
-
-def _check_width(checkpoint: Checkpoint, found: FeedForward, config: Mapping[str, Any]) -> None:
-    """Raise CheckpointError when the usual networks are not as wide as the config says."""
-    key = found.family.width
-    said = config.get(key) if key else None
-    if type(said) is not int:
-        return
-    allowed = (said, 2 * said) if config.get(DOUBLE) else (said,)
-    for each in found.located:
-        if not each.network.part and each.block.width not in allowed:
-            raise CheckpointError(
-                f"{checkpoint.folder}: the config says {said} neurons a layer ({key}), layer {each.block.layer} has "
-                f"{each.block.width}. Download the model again."
-            )
 
 
 def _experts(config: Mapping[str, Any]) -> list[int]:

@@ -25,9 +25,14 @@ def load_tokenizer(folder: Path) -> Any:
         raise ModelError(_why_no_tokenizer(folder, error)) from None
 
 
+def has_tokenizer(folder: Path) -> bool:
+    """Tell whether a folder has any file that a tokenizer is made of."""
+    return any(any(folder.glob(pattern)) for pattern in VOCABULARIES)
+
+
 def _why_no_tokenizer(folder: Path, error: Exception) -> str:
     """Say why a folder's tokenizer can't be loaded, and what to do."""
-    if not any(any(folder.glob(pattern)) for pattern in VOCABULARIES):
+    if not has_tokenizer(folder):
         return (
             f"{folder.name} has no tokenizer: none of {', '.join(VOCABULARIES)} is there. Copy the tokenizer's files of the "
             "model that it was made from into the folder."

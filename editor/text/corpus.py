@@ -106,7 +106,7 @@ def _from_folder(folder: Path, languages: Sequence[str]) -> list[Text]:
         elif why := _passed_over(path, readable):
             passed_over[path.name] = why
     if passed_over:
-        listed = "; ".join(f"{name} ({why})" for name, why in list(passed_over.items())[:10])
+        listed = "; ".join(f"{' '.join(name.split())} ({why})" for name, why in list(passed_over.items())[:10])
         more = f"; and {len(passed_over) - 10} more" if len(passed_over) > 10 else ""
         warnings.warn(
             f"{folder} has what looks like text and is not read: {listed}{more}.", MonoglotWarning, stacklevel=2
@@ -166,6 +166,12 @@ def _from_files(language: str, paths: list[Path]) -> Text:
         raise CorpusError(f"the folder for {language} holds none of {', '.join(SUFFIXES)}.")
     for path in paths:
         if not path.is_file():
+            if path.is_symlink() and not path.exists():
+                raise CorpusError(f"{path} for {language} is a link to a file that is not there. Put the file there.")
+            if path.exists():
+                raise CorpusError(
+                    f"{path} for {language} is no ordinary file, and text is read more than once. Save it in one."
+                )
             raise CorpusError(f"there is no file {path} for {language}.")
         if not suffix_of(path):
             raise CorpusError(f"{path} is none of {', '.join(SUFFIXES)}.")

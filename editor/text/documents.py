@@ -22,6 +22,7 @@ from .encoding import encoding_of, rightly_decoded
 FIELD = "text"
 SUFFIXES = (".txt", ".jsonl", ".jsonl.gz", ".csv", ".tsv", ".parquet")
 DOCUMENT_CHARACTERS = 4_000
+PACKED = {b"\x1f\x8b": "gzip", b"PK\x03\x04": "zip", b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bzip2", b"\xfd7zXZ": "xz"}
 LONGEST_RECORD = 64 * 2**20  # characters of a line: a few kilobytes of .gz can unpack to gigabytes
 
 
@@ -46,6 +47,8 @@ def read_documents(path: Path, warned: set[str] | None = None) -> Iterator[str]:
     except CheckpointError as error:  # a pointer of Git LFS, or a web page
         raise CorpusError(str(error)) from None
     except UnicodeDecodeError as error:
+        if path.suffix != ".gz" and (packed := _packed(path)):
+            raise CorpusError(f"{path} is packed ({packed}). Unpack it, or name it .jsonl.gz if it is that.") from None
         line, sample = _undecodable_line(path)
         likely = encoding_of(sample)
         convert = f"iconv -f {likely} -t UTF-8" if likely else "iconv"
@@ -54,13 +57,15 @@ def read_documents(path: Path, warned: set[str] | None = None) -> Iterator[str]:
             f"{f'; it looks like {likely}' if likely else ''}. Convert it, for example with {convert}."
         ) from None
     except (OSError, EOFError, zlib.error) as error:
-        raise CorpusError(f"{path} cannot be read: {error}.") from None
+        raise CorpusError(f"{path} cannot be read: {str(error).rstrip('.')}.") from None
 
 
 def text_of(record: Any, place: str) -> Iterator[str]:
     """Yield a record's text, or nothing where it is null or blank. Raises CorpusError, which says the `place`."""
     if not isinstance(record, dict) or FIELD not in record:
         has = f"; it has {', '.join(map(str, list(record)[:20]))}" if isinstance(record, dict) and record else ""
+        if not isinstance(record, dict):
+            has = f": it is {_kind(record)}, not an object"
         raise CorpusError(f"{place} has no field '{FIELD}'{has}.")
     text = record[FIELD]
     if text is None:
@@ -75,10 +80,24 @@ def text_of(record: Any, place: str) -> Iterator[str]:
         yield text.strip()
 
 
+def _packed(path: Path) -> str | None:
+    """Name the format that a file's first bytes are of, where it is one that packs files."""
+    with path.open("rb") as file:
+        start = file.read(8)
+    return next((name for mark, name in PACKED.items() if start.startswith(mark)), None)
+
+
 def _kind(value: Any) -> str:
     """Call a value what JSON calls it."""
-    names = {bool: "true or false", dict: "an object", list: "a list", int: "a number", float: "a number"}
-    return names.get(type(value), "something else")
+    names = {
+        bool: "true or false",
+        dict: "an object",
+        list: "a list",
+        int: "a number",
+        float: "a number",
+        str: "a string",
+    }
+    return names.get(type(value), "null" if value is None else "something else")
 
 
 def _undecodable_line(path: Path) -> tuple[int, bytes]:
@@ -149,7 +168,13 @@ def columns(path: Path) -> list[str]:
 
 
 def _rows(path: Path, file: TextIO) -> Iterator[list[str]]:
-    return csv.reader(file, delimiter="\t" if path.suffix == ".tsv" else ",", strict=True)
+    """Read a table; of .csv files some have semicolons, as spreadsheets write them where a comma stands in numbers."""
+    delimiter = "\t" if path.suffix == ".tsv" else ","
+    first = file.readline(LONGEST_RECORD)
+    file.seek(0)
+    if path.suffix == ".csv" and FIELD not in next(csv.reader([first]), []):
+        delimiter = next((mark for mark in ";\t|" if FIELD in next(csv.reader([first], delimiter=mark), [])), delimiter)
+    return csv.reader(file, delimiter=delimiter, strict=True)
 
 
 def _read_csv(path: Path) -> Iterator[str]:
@@ -160,6 +185,8 @@ def _read_csv(path: Path) -> Iterator[str]:
             names = next(rows, [])
             if FIELD not in names:
                 raise CorpusError(f"{path} has no column '{FIELD}'; it has {', '.join(names[:20]) or 'none'}.")
+            if names.count(FIELD) > 1:
+                raise CorpusError(f"{path} has {names.count(FIELD)} columns '{FIELD}'. Leave one of them.")
             for number, row in enumerate(rows, start=2):
                 if row:
                     yield from text_of(dict(zip(names, row, strict=False)), f"{path}, row {number},")
@@ -184,4 +211,4 @@ def _read_parquet(path: Path) -> Iterator[str]:
             for text in batch.column(0).to_pylist():
                 yield from text_of({FIELD: text}, str(path))
     except ArrowException as error:
-        raise CorpusError(f"{path} is not a readable parquet file: {error}.") from None
+        raise CorpusError(f"{path} is not a readable parquet file: {str(error).rstrip('.')}.") from None

@@ -656,3 +656,9 @@ def test_every_block_of_use_is_one_that_can_be_run(tmp_path: Path) -> None:
         ran = card_blocks.command(language, code, tmp_path)[-1]
         assert "pip install" not in ran and "MODEL" not in ran and "FOLDER" not in ran
         assert str(tmp_path) in ran or "model.gguf" in ran
+
+
+def test_a_base_card_in_another_encoding_is_said(tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_bytes("---\nlicense: mit\n---\nText".encode("utf-16"))
+    with pytest.warns(MonoglotWarning, match=r"the base's card is not UTF-8 .* does not name its licence"):
+        rendered(tmp_path, None)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -108,3 +109,27 @@ def test_markup_in_names_is_text(monoglot: Any, model: Path, neurons_file: Path,
     (tmp_path / "n.json").write_text(json.dumps(data))
     code, out, err = monoglot("inspect", tmp_path / "n.json")
     assert code == 0 and not err and "\x1b" not in out and "\x07" not in out
+
+
+def test_settings_of_the_hub_that_are_none_and_a_folder_that_is_gone(
+    model: Path, neurons_file: Path, tmp_path: Path
+) -> None:
+    """A bake asks no Hub, but the libraries read its settings all the same."""
+    bake = ("bake", str(model), str(neurons_file), "--deactivate", "zh", "-o")
+    done = run(*bake, str(tmp_path / "out"), HF_HUB_DOWNLOAD_TIMEOUT="ten")
+    err = done.stderr.decode()
+    assert done.returncode in (0, 1) and "not foreseen" not in err and "Traceback" not in err
+    assert done.returncode == 0 or "variables that begin with HF_" in err
+    command = 'mkdir gone && cd gone && rmdir ../gone && "$0" -m monoglot "$@"'
+    done = subprocess.run(
+        ["bash", "-c", command, sys.executable, *bake, "out"], capture_output=True, cwd=tmp_path, timeout=120
+    )
+    assert done.returncode == 1 and b"the folder that this was started in is gone" in done.stderr
+
+
+def test_a_model_without_a_tokenizer_is_said(model: Path, neurons_file: Path, tmp_path: Path, monoglot: Any) -> None:
+    folder = Path(shutil.copytree(model, tmp_path / "model"))
+    for path in folder.glob("tokenizer*"):
+        path.unlink()
+    code, _, err = monoglot("bake", folder, neurons_file, "--deactivate", "zh", "-o", tmp_path / "out")
+    assert code == 0 and "has no tokenizer, and so the checkpoint will have none. Copy its files" in err

@@ -1,6 +1,7 @@
 """What stands at a place as documents by language, and what is said of a place that has none."""
 
 import gzip
+import os
 import sys
 import types
 from collections.abc import Callable, Iterator
@@ -298,3 +299,22 @@ def test_a_file_without_a_suffix_and_parts_of_a_language_are_named(tmp_path: Pat
         assert name in str(said[0].message)
     assert "README" not in str(said[0].message) and "Makefile" not in str(said[0].message)
     assert list(open_corpus([f"zh={tmp_path / 'en.txt'}"])) == ["zh"]
+
+
+def test_what_is_no_ordinary_file_is_told_from_one_that_is_not_there(tmp_path: Path) -> None:
+    (tmp_path / "fr.txt").symlink_to("fr.txt")
+    with pytest.raises(CorpusError, match=r"fr\.txt for fr is a link to a file that is not there"):
+        open_corpus([f"fr={tmp_path / 'fr.txt'}"])
+    os.mkfifo(tmp_path / "es.txt")
+    with pytest.raises(CorpusError, match=r"es\.txt for es is no ordinary file"):
+        open_corpus([f"es={tmp_path / 'es.txt'}"])
+    with pytest.raises(CorpusError, match=r"there is no file .*ja\.txt for ja"):
+        open_corpus([f"ja={tmp_path / 'ja.txt'}"])
+
+
+def test_a_name_with_a_line_end_makes_no_line_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "en.txt").write_text("a")
+    (tmp_path / "fr\nError: all is lost.txt").write_text("a")
+    with pytest.warns(MonoglotWarning) as said:
+        open_corpus([str(tmp_path)])
+    assert "\n" not in str(said[0].message)

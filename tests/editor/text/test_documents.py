@@ -88,3 +88,44 @@ def test_a_pointer_or_a_page_in_place_of_a_text(tmp_path: Path, suffix: str, con
     with pytest.raises(CorpusError, match=message) as found:
         list(read_documents(path))
     assert str(path) in str(found.value)
+
+
+@pytest.mark.parametrize("mark", [";", "|", "\t", ","])
+def test_tables_of_spreadsheets(tmp_path: Path, mark: str) -> None:
+    """A spreadsheet separates with semicolons where numbers have commas, and begins with a byte order mark."""
+    rows = [("id", "text"), ("1,5", "un; deux | trois"), ("2", "quatre\ncinq")]
+    content = "\r\n".join(mark.join(f'"{cell}"' for cell in row) for row in rows)
+    (tmp_path / "fr.csv").write_text("\ufeff" + content, encoding="utf-8", newline="")
+    assert list(read_documents(tmp_path / "fr.csv")) == ["un; deux | trois", "quatre\ncinq"]
+    assert documents.columns(tmp_path / "fr.csv") == ["id", "text"]
+
+
+def test_two_columns_of_one_name_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "fr.csv").write_text("text,text\na,b\n")
+    with pytest.raises(CorpusError, match=r"has 2 columns 'text'\. Leave one"):
+        list(read_documents(tmp_path / "fr.csv"))
+
+
+@pytest.mark.parametrize(
+    ("start", "name"),
+    [
+        (gzip.compress(b"a"), "gzip"),
+        (b"PK\x03\x04\xff\xff", "zip"),
+        (b"\x28\xb5\x2f\xfd", "zstd"),
+        (b"BZh\xff", "bzip2"),
+    ],
+)
+def test_a_packed_file_is_called_so(tmp_path: Path, start: bytes, name: str) -> None:
+    (tmp_path / "fr.txt").write_bytes(start + b"\xff\xfe")
+    with pytest.raises(CorpusError, match=rf"fr\.txt is packed \({name}\)\. Unpack it"):
+        list(read_documents(tmp_path / "fr.txt"))
+
+
+@pytest.mark.parametrize(
+    ("record", "kind"),
+    [('["a"]', "a list"), ('"a"', "a string"), ("1.5", "a number"), ("true", "true or false"), ("null", "null")],
+)
+def test_a_line_that_is_no_object_is_called_what_it_is(tmp_path: Path, record: str, kind: str) -> None:
+    (tmp_path / "fr.jsonl").write_text(record)
+    with pytest.raises(CorpusError, match=rf"line 1, has no field 'text': it is {kind}, not an object"):
+        list(read_documents(tmp_path / "fr.jsonl"))
