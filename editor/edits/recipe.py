@@ -356,7 +356,7 @@ def load(path: Path) -> Recipe:
 
 def _parse(data: Any) -> Recipe:
     found = schema.keys(data, "the recipe", KEYS, ("format", "base"))
-    if found["format"] != FORMAT:
+    if found["format"] != FORMAT or isinstance(found["format"], bool):
         raise RecipeError(f"format is {found['format']!r}, this version reads {FORMAT}. Upgrade monoglot.")
     base = schema.read(Base, found["base"], "base")
     if "edits" not in found and "scripts" not in found:

@@ -8,8 +8,9 @@ import re
 import zipfile
 from pathlib import Path
 
-from ..errors import MonoglotError
+from ..errors import CheckpointError, MonoglotError
 from .checkpoint import parse_json, read_shard
+from .companions import check_content
 
 METADATA = {  # keys of safetensors metadata
     "statistics": "monoglot_statistics",
@@ -72,6 +73,12 @@ def instead(path: Path, wanted: str) -> str | None:
 
     None where it may be one that is damaged, or anything else.
     """
+    try:
+        check_content(path)
+    except CheckpointError as error:  # a pointer of Git LFS, or a web page
+        return str(error)
+    except OSError:
+        return None
     try:
         found = kind(path)
     except (MonoglotError, OSError):

@@ -105,6 +105,8 @@ def wrong(place: str, wanted: str, value: Any) -> MalformedError:
 
 def shown(value: Any) -> str:
     """Write a value from a file so that a message can hold it."""
+    if value is None:
+        return "null"
     text = "a mapping" if isinstance(value, dict) else "a list" if isinstance(value, list) else repr(value)
     return text if len(text) <= SHOWN else f"{text[: SHOWN - 1]}…"
 

@@ -147,7 +147,7 @@ def load(path: Path) -> Neurons:
 
 def _parse(data: Any, path: Path) -> Neurons:
     data = schema.keys(data, "", KEYS, ("format", "model", "method", "languages"))
-    if data["format"] != FORMAT:
+    if data["format"] != FORMAT or isinstance(data["format"], bool):
         raise NeuronsError(
             f"{path} has format {data['format']!r}, this version reads {FORMAT}. Upgrade monoglot, or find them again."
         )

@@ -83,3 +83,17 @@ def test_tensors_without_a_config_are_nobodys(tmp_path: Path) -> None:
 def test_the_embedded_model_s_own_files() -> None:
     assert kinds.kind(embedded.MODEL / "config.json") == "config"
     assert kinds.kind(embedded.MODEL / "model.safetensors") == "weights"
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "Git LFS pointer"),
+        ("<!doctype html>", "web page"),
+    ],
+)
+def test_a_pointer_and_a_page_are_called_so_by_every_reader(tmp_path: Path, content: str, said: str) -> None:
+    (tmp_path / "file").write_text(content)
+    for read in (recipe.load, neurons.load):
+        with pytest.raises(MonoglotError, match=said):
+            read(tmp_path / "file")
