@@ -35,15 +35,25 @@ NATIVE = {
     "gpt2": "GPT-2", "bloom": "BLOOM", "opt": "OPT", "phi": "Phi", "gpt_neox": "GPT-NeoX", "starcoder2": "StarCoder 2",
 }  # fmt: skip
 SIZES = {"n_inner": 256, "n_ctx": 256, "ffn_dim": 256, "word_embed_proj_dim": 64}  # as families call them
-WIDE = {"head_dim": 32, "moe_intermediate_size": 32}  # what runtimes' kernels can take
+MAMBA = {"mamba_n_heads": 4, "mamba_d_head": 32, "mamba_d_state": 16}
+LINEAR = {
+    "linear_num_value_heads": 2, "linear_num_key_heads": 2, "linear_key_head_dim": 32, "linear_value_head_dim": 32,
+}  # fmt: skip
+LATENT = {"q_lora_rank": 32, "kv_lora_rank": 32, "qk_rope_head_dim": 16, "qk_nope_head_dim": 16, "v_head_dim": 32}
+WIDTHS = {"head_dim": 32, "moe_intermediate_size": 32, "shared_expert_intermediate_size": 64}  # that kernels can take
 NEWER: dict[str, dict[str, Any]] = {
-    "qwen3": {}, "olmo2": {}, "olmo3": {}, "ernie4_5": {}, "smollm3": {}, "exaone4": {}, "cohere2": {}, "glm4": {},
-    "lfm2": {},
-    "granitemoehybrid": {}, "falcon_h1": {}, "gemma3n_text": {}, "gemma4_text": {}, "qwen3_5_text": {}, "arcee": {},
-    "seed_oss": {}, "hunyuan_v1_dense": {}, "apertus": {},
-    "qwen2_moe": {}, "qwen3_moe": {}, "qwen3_next": {}, "qwen3_5_moe_text": {}, "mixtral": {}, "olmoe": {}, "phimoe": {},
-    "granitemoe": {}, "ernie4_5_moe": {}, "dots1": {}, "glm4_moe": {}, "minimax_m2": {}, "lfm2_moe": {}, "gpt_oss": {},
-    "deepseek_v3": {}, "hunyuan_v1_moe": {}, "bailing_hybrid": {}, "afmoe": {}, "nemotron_h": {}, "jamba": {},
+    "qwen3": {"head_dim": 32}, "olmo2": {}, "olmo3": {}, "ernie4_5": {"head_dim": 32}, "smollm3": {}, "exaone4": {},
+    "cohere2": {"head_dim": 32}, "glm4": {"head_dim": 32}, "lfm2": {},
+    "granitemoehybrid": {**MAMBA, "shared_intermediate_size": 256}, "falcon_h1": {**MAMBA, "mamba_d_ssm": 128},
+    "gemma3n_text": {"vocab_size_per_layer_input": 4096},
+    "gemma4_text": {"vocab_size_per_layer_input": 4096, "global_head_dim": 32,
+                    "layer_types": ["sliding_attention", "sliding_attention", "full_attention"]},
+    "qwen3_5_text": LINEAR, "arcee": {}, "seed_oss": {"head_dim": 32}, "hunyuan_v1_dense": {}, "apertus": {},
+    "qwen2_moe": {}, "qwen3_moe": {}, "qwen3_next": LINEAR, "qwen3_5_moe_text": LINEAR, "mixtral": {}, "olmoe": {},
+    "phimoe": {}, "granitemoe": {}, "ernie4_5_moe": {}, "dots1": {}, "glm4_moe": {}, "minimax_m2": {"rotary_dim": 16},
+    "lfm2_moe": {}, "gpt_oss": {}, "deepseek_v3": LATENT, "hunyuan_v1_moe": {},
+    "bailing_hybrid": {"layer_types": ["linear_attention", "full_attention", "linear_attention"]}, "afmoe": {},
+    "nemotron_h": {"ssm_state_size": 16, "mamba_num_heads": 4, "mamba_head_dim": 32}, "jamba": {"mamba_d_state": 16},
 }  # fmt: skip
 # (model, carrier) -> the checkpoint, its base where the manifest doesn't lead to it
 Checkpoints = dict[tuple[str, str], tuple[Path, Path | None]]
@@ -134,22 +144,33 @@ def native(folder: Path) -> Checkpoints:
 
 def families(folder: Path) -> Checkpoints:
     """Of newer families: `deactivate`, which every carrier has in common, in layers and experts as they lie."""
+    return {
+        (f"{name}, random", "none"): off
+        for name in os.environ.get("FAMILIES", ",".join(NEWER)).split(",")
+        if (off := family(folder, name))
+    }
+
+
+def family(folder: Path, name: str) -> tuple[Path, Path] | None:
+    """A family's tiny model with half of its neurons off, and its base; None, with a word, where it can't be made."""
     from monoglot.editor import embedded as own
 
-    found: Checkpoints = {}
-    for name in os.environ.get("FAMILIES", ",".join(NEWER)).split(","):
-        base = tiny.save_model(
-            folder / name, name, tokenizer=False,
-            **{"vocab_size": 4096, "hidden_size": 64, "intermediate_size": 256, "max_position_embeddings": 256, **WIDE,
-               **NEWER[name]},
-        )  # fmt: skip
+    wide = {key: width for key, width in WIDTHS.items() if key in tiny.OWN.get(name, {})}
+    config: dict[str, Any] = {
+        "vocab_size": 4096, "hidden_size": 64, "intermediate_size": 256, "max_position_embeddings": 512, **wide,
+        **NEWER[name],
+    }  # fmt: skip
+    stats, neurons, out = folder / f"{name}.safetensors", folder / f"{name}.json", folder / f"{name}-off"
+    try:
+        base = tiny.save_model(folder / name, name, tokenizer=False, **config)
         copy_tokenizer(own.MODEL, base)
-        stats, neurons, out = folder / f"{name}.safetensors", folder / f"{name}.json", folder / f"{name}-off"
         made("detect", base, "--corpus", "embedded", "--tokens", 1000, "--context", 128, "--minimum", 500, "-o", stats)
         made("find", stats, "--rate", 0.2, "--joint", "-o", neurons)
         made("bake", base, neurons, "--deactivate", "fr", "--shared", "edit", "-o", out)
-        found[f"{name}, random", "none"] = out, base
-    return found
+    except (Exception, SystemExit) as error:
+        print(f"{name} could not be made: {error}", flush=True)
+        return None
+    return out, base
 
 
 def real(folder: Path, name: str, title: str, carriers: tuple[str, ...]) -> Checkpoints:
@@ -182,6 +203,7 @@ def main() -> None:
     parser.add_argument("--python", action="append", default=[], metavar="PATH|NAME=PATH")
     parser.add_argument("--runtimes", default=",".join(SHORT))
     parser.add_argument("--models", default="embedded,native", help=f"of {', '.join(MODELS)}")
+    parser.add_argument("--timeout", type=int, default=900, help="seconds that a runtime may take for a model")
     parser.add_argument("--write", action="store_true")
     given = parser.parse_args()
     pythons = [word for python in given.python for word in ("--python", python)]
@@ -191,13 +213,19 @@ def main() -> None:
         for group in given.models.split(","):
             for (model, carrier), (out, base) in MODELS[group](Path(scratch)).items():
                 named = ["--base", base] if base else []
-                answer = monoglot("verify", out, "--runtime", given.runtimes, *pythons, *named, "--json")
+                limit = ("--timeout", given.timeout)
+                answer = monoglot("verify", out, "--runtime", given.runtimes, *pythons, *named, *limit, "--json")
                 found: dict[str, Any] = json.loads(answer.stdout or "{}")
                 if sorted(found) != sorted(names):
-                    sys.exit(f"runtimes.py: {model} by {carrier} was not run")
+                    wrong.append(f"{model} by {carrier} was not run")
+                    continue
                 print(
                     f"{model} by {carrier}: " + ", ".join(f"{name} {said(found[name])}" for name in names), flush=True
                 )
+                for name in names:
+                    if found[name].get("reason"):
+                        base_too = {True: "it runs the base", False: "the base too", None: ""}[found[name].get("base_alike")]
+                        print(f"  {name}: {found[name]['reason']} {base_too}", flush=True)
                 model_type = json.loads((out / "config.json").read_text())["model_type"]
                 wrong += [
                     f"{model} by {carrier} in {name}: {found[name]['verdict']}, not {known}"
