@@ -23,7 +23,7 @@ from ..editor.models.identity import shape_in_words
 from ..editor.text import languages
 from .figures import draw as figures
 from .metadata import metadata, results
-from .words import adapters, candidates, changes, generated, notes, runtimes, sections, wording
+from .words import adapters, candidates, changes, generated, notes, origin, runtimes, sections, wording
 from .words.foreign import cell, code, fenced, line
 from .words.table import grid
 from .words.verdicts import verdicts
@@ -197,6 +197,7 @@ def context(manifest: Manifest, recipe: str, method: dict[str, Any]) -> dict[str
         ],
         "shape": shape_in_words(manifest.base.layers, manifest.base.width, manifest.base.networks or 0),
         "method": cell(wording.found_by(method)) if manifest.neurons_edited else "",
+        "found_in": cell(origin.found_in(manifest)),
         "recipe": fenced(recipe, "yaml"),
         "verified": manifest.certificate is not None,
         "verdicts": [verdict.markdown() for verdict in proved],

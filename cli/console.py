@@ -18,7 +18,7 @@ ARGUMENT = re.compile(r"`([a-z_]+(?:=False)?)`")
 ARGUMENTS = """
 above_tolerance activate aligned base base_engine base_here base_served batch_size budget calibrate calibration
 carrier chat context corpus create_pr deactivate device device_map dtype engine force hold judge judge_model
-languages layers memory model op outputs point private prompts public python quantile quantizer rate readers
+languages layers memory model neurons_of op outputs point private prompts public python quantile quantizer rate readers
 redirect revision scale scratch served shared spare stream strength system tag tensor_parallel threshold timeout
 tolerance tuned untie unverified value vector work
 max_rank

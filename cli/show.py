@@ -11,7 +11,9 @@ if TYPE_CHECKING:
     from ..editor.edits.bake import Baked
     from ..editor.edits.manifest import Carrier
 
-SHOWN = ("neurons_edited", "edited", "kept", "one_table", "carrier", "rounding", "strength", "candidates", "left_out")
+SHOWN = (
+    "neurons_edited", "edited", "kept", "found_in", "one_table", "carrier", "rounding", "strength", "candidates", "left_out",
+)  # fmt: skip
 
 
 def show_baked(baked: "Baked", as_json: bool) -> None:
@@ -26,6 +28,8 @@ def show_baked(baked: "Baked", as_json: bool) -> None:
             }
         )
         return
+    from ..cards.words.origin import found_in
+
     if manifest.strength:
         show_curve(manifest.strength)
     if manifest.candidates:
@@ -33,6 +37,8 @@ def show_baked(baked: "Baked", as_json: bool) -> None:
 
         print_tables(candidates(manifest.candidates))
     show_edits(baked.folder.name, manifest)
+    if sentence := found_in(manifest):
+        say(sentence)
     for one in manifest.readers or ():
         table(
             f"reader of {one.language}, layer {one.layer}: unseen text",

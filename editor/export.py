@@ -38,6 +38,7 @@ from .models.target import Target, open_target
 from .neurons import neurons as neurons_file
 from .neurons.find import find
 from .neurons.neurons import QUANTILE, RATE, Neurons
+from .neurons.origin import open_origin
 from .progress import NOBODY, Listener
 from .proof.logits import read_held_out
 from .proof.prove import NEURONS, Proof, prove
@@ -101,6 +102,7 @@ def export(
     verify_tokens: int = TOKENS,
     fast: bool = False,
     base_id: str | None = None,
+    neurons_of: str | None = None,
     work: Path | None = None,
     force: bool = False,
     card: CardMaker = NO_CARD,
@@ -111,7 +113,7 @@ def export(
 
     `model` with what is requested, to `output`. The strength is searched for where it is not given. Where the request leaves
     open how languages are switched off, and neither `rate` nor `quantile` is said, the mildest set of neurons that does it
-    is searched for.
+    is searched for. `neurons_of` names the model that a quantised one was made from: statistics and neurons are of that.
 
     Statistics and neurons are kept in `work`, by default OUTPUT.work, and taken from there while they fit; so is a
     checkpoint that is the same already. After a search for a language to answer in, the proved checkpoint is asked again.
@@ -124,7 +126,7 @@ def export(
     work = work or default_work(output)
     unproved = output.with_name(f"{output.name}.unproved")
     opened = ask(
-        model, corpus, request, output, languages=languages, base_id=base_id, work=work,
+        model, corpus, request, output, languages=languages, base_id=base_id, neurons_of=neurons_of, work=work,
         chosen=rate is not None or quantile is not None,
     )  # fmt: skip
     target, texts, request, recipe, known = opened.target, opened.texts, opened.request, opened.recipe, opened.known
@@ -155,7 +157,7 @@ def export(
                     raise
                 listener.told(f"Redirecting and vectors are not tried: {error}")
         if recipe.needs_neurons or searches:
-            statistics, calibration = _statistics(target, texts, work, detection, listener, made)
+            statistics, calibration = _statistics(opened.origin, texts, work, detection, listener, made)
         if vocabulary:
             inside = asked.searches_on or in_layers(recipe)
             parts = ([OUTPUTS] if not recipe.untie else []) + ([RESIDUAL] if inside else [])
@@ -247,11 +249,13 @@ def export(
 class Opened:
     """What is asked of `export`, opened and checked.
 
+    Neurons are found in `origin`, which is `target` itself, or what that was quantised from.
     `asked` is the request as it was made, `request` with what an earlier search chose; `known` says that the recipe is the
     one to bake, `carrier` where constants go that the recipe has, or that a search tries.
     """
 
     target: Target
+    origin: Target
     texts: Mapping[str, Text]
     asked: Request
     request: Request
@@ -278,6 +282,7 @@ def ask(
     *,
     languages: Sequence[str] = (),
     base_id: str | None = None,
+    neurons_of: str | None = None,
     work: Path | None = None,
     chosen: bool = False,
 ) -> Opened:
@@ -287,6 +292,7 @@ def ask(
     """
     unproved = output.with_name(f"{output.name}.unproved")
     target = open_target(resolve(model, base_id))
+    origin = open_origin(neurons_of, target) if neurons_of else target
     texts = open_corpus(corpus, languages)
     if chosen:
         request = replace(request, choose=False)
@@ -310,15 +316,17 @@ def ask(
     named = dict.fromkeys([edit.language for edit in recipe.edits] + [str(edit.to) for edit in recipe.redirects])
     if absent := [language for language in named if language not in texts]:
         raise NeuronsError(f"there is no text in {', '.join(absent)}; the corpus has {', '.join(texts)}.")
-    check_place(target.source.folder, output)
+    for each in (target, origin):
+        check_place(each.source.folder, output)
     if len(texts) < 2 and (recipe.edits or recipe.experts):
         raise CorpusError(
             "a language is told from others: give text in two languages or more, best all that are to be kept."
         )
-    _check_work(work or default_work(output), output, unproved, target)
+    for each in (target, origin):
+        _check_work(work or default_work(output), output, unproved, each)
     if request.strength == AUTO or asked.searches_on:
         check_search(asked)
-    return Opened(target, texts, asked, request, recipe, known, carrier)
+    return Opened(target, origin, texts, asked, request, recipe, known, carrier)
 
 
 def _constant(recipe: Recipe) -> bool:

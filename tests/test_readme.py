@@ -68,8 +68,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with what the pages speak of: ./my-model, ./model-gptq, model.gguf, texts/, and a Hub cache with a model."""
     folder = tmp_path_factory.mktemp("readme")
     tiny.save_model(folder / "my-model")
-    packed_models.save(folder / "quantised", "gptq-4")[0].rename(folder / "model-gptq")
-    tiny.save_tokenizer(folder / "model-gptq")
+    for made, named in zip(packed_models.save(folder / "quantised", "gptq-4"), ("model-gptq", "model"), strict=True):
+        tiny.save_tokenizer(made.rename(folder / named))
     cached = folder / "hub" / "models--google--gemma-3-270m"
     tiny.save_model(cached / "snapshots" / COMMIT)
     (cached / "refs").mkdir()

@@ -30,6 +30,11 @@ if TYPE_CHECKING:
 )
 @click.option("--fast", is_flag=True, help="Prove the bytes only, without running the checkpoint.")
 @click.option("--base-id", help="Hub id of the base, for the card, when MODEL is a folder.")
+@click.option(
+    "--neurons-of",
+    metavar="MODEL",
+    help="Of a quantised MODEL: the model it was quantised from. Statistics and neurons are of that one.",
+)
 @click.option("--work", type=click.Path(path_type=Path), help="Folder of the intermediate files. Default: OUT.work")
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The folder to write.")
 @click.option("--force", is_flag=True, help="Replace a checkpoint that monoglot wrote there.")
@@ -56,6 +61,7 @@ def command(
     verify_tokens: int,
     fast: bool,
     base_id: str | None,
+    neurons_of: str | None,
     work: Path | None,
     output: Path,
     force: bool,
@@ -79,6 +85,7 @@ def command(
     monoglot export ./model --corpus texts/ --deactivate zh,ja --shared edit -o OUT
     monoglot export google/gemma-3-270m --corpus texts/ --redirect zh=en -o gemma-zh-as-en
     monoglot export google/gemma-3-270m --corpus texts/ --deactivate zh -o gemma-no-zh --dry-run
+    monoglot export ./model-gptq --neurons-of ./model --corpus texts/ --deactivate zh -o OUT
     """
     from ...editor.statistics.detection import Detection
 
@@ -98,8 +105,9 @@ def command(
         from ..steps.forecast import show_forecast
 
         asked = ask(
-            model, corpus, request, output, languages=split(languages), base_id=base_id, work=work, chosen=bool(chosen)
-        )
+            model, corpus, request, output, languages=split(languages), base_id=base_id, neurons_of=neurons_of, work=work,
+            chosen=bool(chosen),
+        )  # fmt: skip
         done = forecast_export(
             asked, output, detection, verify_tokens=verify_tokens, fast=fast, work=work, force=force
         )  # fmt: skip
@@ -111,7 +119,7 @@ def command(
         model, corpus, request, output, languages=split(languages), rate=rate if of_neurons else None,
         quantile=quantile if of_neurons else None,
         detection=detection, verify_tokens=verify_tokens, fast=fast,
-        base_id=base_id, work=work, force=force, as_json=as_json, push=push, yes=yes,
+        base_id=base_id, neurons_of=neurons_of, work=work, force=force, as_json=as_json, push=push, yes=yes,
     )  # fmt: skip
     if not passed:
         raise SystemExit(1)

@@ -35,6 +35,7 @@ class Settings(TypedDict, total=False):
     detection: "Detection"
     verify_tokens: int
     base_id: str | None
+    neurons_of: str | None
     work: Path | None
     force: bool
 
@@ -97,8 +98,8 @@ def run_export(
     if as_json:
         record = manifest.read(done.folder).to_data()
         keys = (
-            "neurons_edited", "edited", "kept", "redirected", "silenced", "floor", "output_table", "carrier", "rounding",
-            "strength", "candidates", "certificate", "evaluation",
+            "neurons_edited", "edited", "kept", "found_in", "redirected", "silenced", "floor", "output_table", "carrier",
+            "rounding", "strength", "candidates", "certificate", "evaluation",
         )  # fmt: skip
         answer({"folder": str(done.folder), **{key: record.get(key) for key in keys}, **pushed})
     return done.passed

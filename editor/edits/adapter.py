@@ -247,7 +247,8 @@ def _write(
         written |= {name: write_small(staging / name, data) for name, data in files.items()}
         fit = made.fitted
         about = Adapter(fit.rank, len(made.modules), made.dtype, max_rank, fit.needed, fit.left_out)
-        manifest = replace(manifest_made.new(target, recipe, what, {}, written, ()), adapter=about)
+        manifest = manifest_made.new(target, recipe, what, {}, written, (), found_in=neurons.model)
+        manifest = replace(manifest, adapter=about)
         if describe:
             card = describe(manifest, folder)
             write_small(staging / "README.md", card.encode())

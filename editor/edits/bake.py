@@ -153,7 +153,9 @@ def _bake(
         written |= {name: write_small(staging / name, data) for name, data in made.items()}
         for name in files.made:  # nobody may read what is made of a file who could not read that
             keep_mode(staging / name, like=folder / name)
-        manifest = manifest_made.new(target, recipe, what, files.rounding.relative, written, left_out, one_table)
+        manifest = manifest_made.new(
+            target, recipe, what, files.rounding.relative, written, left_out, one_table, neurons.model
+        )  # fmt: skip
         if describe:
             card = describe(manifest, folder)
             write_small(staging / "README.md", card.encode())

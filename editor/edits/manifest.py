@@ -12,7 +12,8 @@ Where tokens are redirected it has `redirected` {"zh": {to: "en", tokens: 4096}}
 were counted, and `output_table` {tensor, bytes} of a model that was tied, or `one_table` {"en": {kl, loss}} where it still
 is: what the edit does to what is written. `experts` is ["3.17"] where some are switched off. Where a script is silenced or
 quietened it has `silenced` {"Han": {tokens, whole, mixed, pieces, staying}}, and `floor`, how far down that is. An adapter
-has `adapter` {rank, modules, dtype, max_rank, needed, left_out: {"zh": 3}}. `quantised` is there where the weights are, the
+has `adapter` {rank, modules, dtype, max_rank, needed, left_out: {"zh": 3}}. Where the neurons were found in another model,
+`found_in` {model, revision, fingerprint} names it. `quantised` is there where the weights are, the
 last five once something was written or measured. It holds no time, no path and no user's name, so the same inputs give the
 same file. What is read is checked whole: a name never leaves the folder, a value is of its type.
 """
@@ -53,7 +54,7 @@ OF_TOKENS = (
     "silenced",
     "floor",
 )  # there where tokens are edited
-WHERE_NEEDED = (*OF_TOKENS, "adapter", "experts")
+WHERE_NEEDED = (*OF_TOKENS, "adapter", "experts", "found_in")
 PARTS = ("quantised", "card", "strength", "candidates", "evaluation", "runtimes")  # what is not in every manifest
 
 
@@ -190,6 +191,7 @@ class Manifest:
     neurons_edited: Count
     redirected: dict[str, Moved] | None = None
     experts: tuple[Name, ...] | None = None  # that are switched off, such as "3.17"
+    found_in: identity.Base | None = None  # the model that the neurons were found in, where it is another one
     readers: tuple[Read, ...] | None = None
     vocabulary: dict[Code, Count] | None = None
     output_table: OutputTable | None = None

@@ -2,7 +2,9 @@
 
 from typing import Any
 
-from ..models.target import Target
+from ..models import identity
+from ..models.identity import ModelInfo
+from ..models.target import Target, is_sampled
 from ..version import VERSION
 from .carriers import Carried
 from .manifest import Base, CalibratedLayer, Carrier, FileEntry, Manifest, Moved, OutputTable, Read, SilencedScript
@@ -18,8 +20,9 @@ def new(
     files: dict[str, FileEntry],
     left_out: tuple[str, ...],
     one_table: dict[str, TableError] | None = None,
+    found_in: ModelInfo | None = None,
 ) -> Manifest:
-    """Make the manifest of a freshly baked checkpoint."""
+    """Make the manifest of a freshly baked checkpoint, of neurons that were `found_in` a model."""
     own = target.feed_forward
     base = Base(
         recipe.base.model, recipe.base.revision, target.fingerprint, target.source.hub, own.model_type, own.layers, own.width,
@@ -30,7 +33,15 @@ def new(
         neurons_edited=what.plan.size, carrier=_carrier(what), rounding=rounding, left_out=left_out, files=files,
         certificate=None, quantised=target.quantised, one_table=one_table, **_of_tokens(recipe, what),
         experts=tuple(f"{layer}.{expert}" for layer, expert in what.plan.experts) or None,
+        found_in=_found_in(found_in, target) if recipe.needs_neurons else None,
     )  # fmt: skip
+
+
+def _found_in(model: ModelInfo | None, target: Target) -> identity.Base | None:
+    """Name the model that neurons were found in, where it is another than the edited one; imported masks don't say."""
+    if model is None or model.fingerprint == target.fingerprint or is_sampled(target, model.fingerprint):
+        return None
+    return identity.Base(model.name, model.revision, model.fingerprint)
 
 
 def _of_tokens(recipe: Recipe, what: Carried) -> dict[str, Any]:

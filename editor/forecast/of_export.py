@@ -57,13 +57,13 @@ def forecast_export(
     disk = {output: size_of(target)}
     if recipe.of_neurons or asked.searches:
         packed = prepare(
-            target, asked.texts, tokens=detection.tokens, context=detection.context, minimum=detection.minimum
+            asked.origin, asked.texts, tokens=detection.tokens, context=detection.context, minimum=detection.minimum
         )
         tokens = {language: one.tokens for language, one in packed.items()}
         if _kept(work / STATISTICS, asked, packed, detection, dtype):
             notes.append(f"The statistics in {work / STATISTICS} still fit, and are not recorded again.")
         else:
-            steps.append(_detect(costs, target, packed, detection, device.partition(":")[0]))
+            steps.append(_detect(costs, asked.origin, packed, detection, device.partition(":")[0]))
             disk[work] = _statistics_size(target, len(packed), detection)
         if asked.asked.searches_off:
             steps.append(_search_off(costs, asked, detection))
@@ -90,12 +90,12 @@ def _kept(path: Path, asked: Opened, packed: Mapping[str, Packed], detection: De
     """Whether the statistics of an earlier run would be taken."""
     if not path.is_file():
         return False
-    held_out = prepare_held_out(asked.target, asked.texts, context=detection.context) if detection.calibrate else None
+    held_out = prepare_held_out(asked.origin, asked.texts, context=detection.context) if detection.calibrate else None
     try:
         before = load(path)
     except StatisticsError:
         return False
-    return fits(before, asked.target, packed, detection, dtype, held_out)
+    return fits(before, asked.origin, packed, detection, dtype, held_out)
 
 
 def _detect(costs: Costs, target: Target, packed: Mapping[str, Packed], detection: Detection, device: str) -> Step:

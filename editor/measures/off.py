@@ -157,7 +157,10 @@ def search_off(
     packed, seen = unseen(target, texts, after)
     bench, rows = _Bench(target, packed, device, dtype), list[Row]()
     hashes = {language: (*statistics.texts[language], one.sha256) for language, one in packed.items()}
-    tried = Tried(work / FILE, [KIND, target.fingerprint, statistics.settings, hashes, request.deactivate])
+    tried = Tried(
+        work / FILE,
+        [KIND, target.fingerprint, statistics.model.fingerprint, statistics.settings, hashes, request.deactivate],
+    )
     neurons: dict[float, Neurons] = {}
     ffn = target.feed_forward
     with listener.stage("off", "sets") as update:

@@ -241,7 +241,8 @@ def _made_of(bench: Bench) -> list[Any]:
     """Return all that a row depends on."""
     asked = bench.request
     return [
-        KIND, bench.language, bench.target.fingerprint, bench.statistics.texts, bench.prompts, TOKENS,
+        KIND, bench.language, bench.target.fingerprint, bench.statistics.model.fingerprint, bench.statistics.texts,
+        bench.prompts, TOKENS,
         [asked.carrier, asked.slots, asked.tolerance, asked.above_tolerance], bench.after, bench.runs_in,
     ]  # fmt: skip
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support import packed_models, tiny
 from support.folders import tree
 
 from monoglot.cards.maker import CARD
@@ -202,3 +203,31 @@ def test_statistics_of_changed_weights_are_not_reused(corpus: Path, tmp_path: Pa
     raw[at] ^= 1
     weights.write_bytes(raw)
     assert statistics_were_made(2) and not statistics_were_made(3)
+
+
+def test_a_quantised_model_with_the_neurons_of_its_original(tmp_path: Path) -> None:
+    packed, twin = packed_models.save(tmp_path, "gptq-4")
+    for folder in (packed, twin):
+        tiny.save_tokenizer(folder)
+    tiny.save_corpus(tmp_path / "texts")
+    detection = Detection(tokens=2048, context=32, minimum=500)
+
+    def made(output: str, **more: Any) -> export.Exported:
+        return export.export(
+            str(packed), [str(tmp_path / "texts")], OFF, tmp_path / output, detection=detection, rate=0.3, verify_tokens=64,
+            card=CARD, **more,
+        )  # fmt: skip
+
+    own, done = made("own"), made("out", neurons_of=str(twin))
+    assert own.proof.passed and done.proof.passed and done.neurons.model and own.neurons.model
+    assert done.neurons.model.name == twin.name and own.neurons.model.name == packed.name
+    record = manifest.read(done.folder)
+    assert manifest.read(own.folder).found_in is None
+    assert record.found_in and record.found_in.fingerprint == done.neurons.model.fingerprint != record.base.fingerprint
+    card = (done.folder / "README.md").read_text()
+    assert f"found in {twin.name}" in card and "can't be known" in card
+    assert "can't be known" not in (own.folder / "README.md").read_text()
+    again = made("out", neurons_of=str(twin), force=True)
+    assert again.baked is None  # the checkpoint is there
+    with pytest.raises(MonoglotError, match="lies inside the model's own folder"):
+        made("twin/out", neurons_of=str(twin))

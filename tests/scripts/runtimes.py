@@ -224,7 +224,9 @@ def main() -> None:
                 )
                 for name in names:
                     if found[name].get("reason"):
-                        base_too = {True: "it runs the base", False: "the base too", None: ""}[found[name].get("base_alike")]
+                        base_too = {True: "it runs the base", False: "the base too", None: ""}[
+                            found[name].get("base_alike")
+                        ]
                         print(f"  {name}: {found[name]['reason']} {base_too}", flush=True)
                 model_type = json.loads((out / "config.json").read_text())["model_type"]
                 wrong += [

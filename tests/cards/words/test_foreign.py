@@ -89,6 +89,7 @@ def hostile_manifest(text: str) -> Manifest:
     data: dict[str, Any] = copy.deepcopy(MANIFEST)
     data["base"] |= {"model": text, "revision": text, "hub": True, "model_type": text, "fingerprint": text}
     data["quantised"] = text
+    data["found_in"] = {"model": text, "revision": text, "fingerprint": text}
     data["output_table"] = {"tensor": text, "bytes": 5}
     data["redirected"], data["vocabulary"] = {"zh": {"to": "en", "tokens": 5}}, {"zh": 5, "en": 5}
     data["recipe"]["edits"].append({"language": "zh", "op": "redirect", "to": "en", "strength": 1.0})
