@@ -96,6 +96,10 @@ def show_answers(outcomes: "Sequence[Outcome]") -> None:
                 f"{one.name}: on these prompts base and checkpoint answer alike, so its answers say nothing. Give others "
                 "with --prompts, or look with `monoglot verify` whether the edit does anything."
             )
+        if one.verdict == "failed" and one.base_alike:
+            note(
+                f"{one.name} runs the base, and not this checkpoint. Bake with a carrier that it honours: --for {one.name}."
+            )
         if one.base_alike is False:
             said = "does not run the base either" if one.verdict == "failed" else "runs the base in another way too"
             note(f"{one.name} {said}, so it is not the steering that is the matter.")

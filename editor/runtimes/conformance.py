@@ -34,6 +34,7 @@ from ..models.target import Target
 from ..progress import Progress
 from . import adapters as runtimes
 from . import process
+from .adapters.greedy import by_any_cache
 
 TOKENS = 24  # of an answer
 CANDIDATES = 4  # prompts of a language that are tried until one tells base and checkpoint apart
@@ -130,16 +131,26 @@ class Outcome:
 
 
 def reference(model: Any, ids: Sequence[int], tokens: int = TOKENS) -> Reference:
-    """Answer greedily with transformers: at most `tokens` tokens, an end-of-text token included."""
+    """Answer greedily with transformers: at most `tokens` tokens, an end-of-text token included.
+
+    Raises RunError where transformers can't.
+    """
     import torch
 
     prompt = torch.tensor([list(ids)])  # (1, T)
-    with torch.inference_mode(), quiet():
-        made = model.generate(
-            input_ids=prompt, attention_mask=torch.ones_like(prompt), max_new_tokens=tokens, do_sample=False, num_beams=1,
-            repetition_penalty=1.0, output_logits=True, return_dict_in_generate=True,
-            pad_token_id=int(ids[0]),
-        )  # fmt: skip
+    try:
+        with torch.inference_mode(), quiet():
+            made = by_any_cache(
+                model, input_ids=prompt, attention_mask=torch.ones_like(prompt), max_new_tokens=tokens, do_sample=False,
+                num_beams=1, repetition_penalty=1.0, output_logits=True, return_dict_in_generate=True,
+                pad_token_id=int(ids[0]),
+            )  # fmt: skip
+    except Exception as error:  # whatever a model's own code raises
+        said = next(iter(str(error).splitlines()), "") or type(error).__name__
+        raise RunError(
+            f"transformers, whose answers runtimes are compared with, writes none with this model: {said.rstrip('.')}. Prove "
+            "the checkpoint without runtimes, or with another version of transformers."
+        ) from error
     steps = []
     for logits, token in zip(made.logits, made.sequences[0, len(ids) :].tolist(), strict=True):
         logprobs = torch.log_softmax(logits[0].double(), -1)  # (vocabulary,)

@@ -8,6 +8,7 @@ any other.
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -222,4 +223,9 @@ def reason(code: int, log: Path) -> str:
         lines = [line.strip() for line in file.read().decode("utf-8", "replace").splitlines() if line.strip()]
     telling = [line for line in lines if "rror" in line.split(":")[0] or "xception" in line.split(":")[0]]
     said = (telling or lines or [f"it exited with {code} and said nothing"])[-1]
+    if telling and re.fullmatch(r"[\w.]+", said):  # an error without a word: where it was says more
+        before = lines[: len(lines) - lines[::-1].index(said) - 1]
+        place = [line for line in before if line.startswith('File "')]
+        if place:
+            said = f"{said} at {before[-1]} ({place[-1].rpartition('/')[2].replace(chr(34), '')})"
     return "".join(one for one in said if one.isprintable())[:300]

@@ -9,6 +9,7 @@ import pytest
 import torch
 from support import tiny
 
+from monoglot.editor.errors import RunError
 from monoglot.editor.live.load import load_model
 from monoglot.editor.models.hf import load_tokenizer
 from monoglot.editor.runtimes import conformance
@@ -102,6 +103,35 @@ def test_the_reference_is_what_transformers_writes_token_by_token(model: Path) -
         assert max(step.near, key=lambda token: step.near[token]) == step.token
         context.append(step.token)
     assert len(found) == 6 or found[-1].token == END
+
+
+class Stubborn:
+    """A model for which transformers has no cache, or which it can't run at all."""
+
+    def __init__(self, live: Any, error: Exception, *, ever: bool) -> None:
+        self.live, self.error, self.ever = live, error, ever
+
+    def generate(self, use_cache: bool = True, **asked: Any) -> Any:
+        if use_cache or not self.ever:
+            raise self.error
+        return self.live.generate(use_cache=False, **asked)
+
+
+def test_a_model_without_a_cache_answers_all_the_same(model: Path) -> None:
+    live = load_model(model, device="cpu")
+    stubborn = Stubborn(live, ValueError("the cache has no attention layers"), ever=True)
+    found, known = (conformance.reference(one, [0, 7, 9], 6) for one in (stubborn, live))
+    assert [step.token for step in found] == [step.token for step in known]
+    assert all(math.isclose(a.logprob, b.logprob, abs_tol=1e-5) for a, b in zip(found, known, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [(ValueError("no such layer.\nmore"), "no such layer"), (KeyError(), "KeyError"), (RuntimeError("x"), "x")],
+)
+def test_a_model_that_transformers_can_not_run_is_said(model: Path, error: Exception, said: str) -> None:
+    with pytest.raises(RunError, match=rf"writes none with this model: {said}\. Prove the checkpoint without runtimes"):
+        conformance.reference(Stubborn(None, error, ever=False), [0, 7], 3)
 
 
 def test_one_prompt_in_each_language_the_first_that_tells(model: Path, tmp_path: Path) -> None:

@@ -152,3 +152,23 @@ def test_interpreters_are_for_all_or_for_one(tmp_path: Path) -> None:
             process.interpreters([str(wrong)])
     with pytest.raises(RunError, match="does not run as a Python"):
         process.probe("mlx", environment(tmp_path, "", "x").replace("python", "absent"))
+
+
+@pytest.mark.parametrize(
+    ("log", "said"),
+    [
+        ("loading\nValueError: no such layer\nbye\n", "ValueError: no such layer"),
+        ("loading\nit is over\n", "it is over"),
+        ("", "it exited with 3 and said nothing"),
+        (
+            'Traceback (most recent call last):\n  File "/x/conversion/qwen.py", line 7, in set_vocab\n    assert known\n'
+            "AssertionError\n",
+            "AssertionError at assert known (qwen.py, line 7, in set_vocab)",
+        ),
+        ("KeyError\n", "KeyError"),
+    ],
+)
+def test_what_a_log_says_of_an_end(tmp_path: Path, log: str, said: str) -> None:
+    (tmp_path / "log").write_text(log)
+    assert process.reason(3, tmp_path / "log") == said
+    assert process.reason(-9, tmp_path / "log") == "it was ended by SIGKILL."
