@@ -88,6 +88,8 @@ FAMILIES = (
          "qwen3_5_text", "stablelm", "olmo", "olmo2", "olmo3", "olmo_hybrid", "cohere", "cohere2", "diffllama", "exaone4",
          "hunyuan_v1_dense", "youtu"),
     ),
+    Family(("recurrent_gemma",), into="mlp_block.gate_proj", up="mlp_block.up_proj", out="mlp_block.down_proj",
+           activation="mlp_block.act_fn", function="hidden_activation", bias=True, width=None),
     Family(("ernie4_5",), flag="use_bias", flagged=tuple(f"self_attn.{name}_proj" for name in "qkvo")),
     Family(("gemma",), function="=gelu_pytorch_tanh"),  # whatever hidden_act says: released configs say gelu
     Family(
@@ -114,12 +116,17 @@ FAMILIES = (
     Family(
         ("qwen2_moe", "qwen3_moe", "qwen3_next", "qwen3_5_moe_text", "olmoe", "flex_olmo", "mellum", "deepseek_v2",
          "deepseek_v3", "glm4_moe", "glm4_moe_lite", "glm_moe_dsa", "glm4v_moe_text", "dots1", "ernie4_5_moe", "exaone_moe",
-         "cohere2_moe", "solar_open", "afmoe", "axk1", "axk2", "deepseek_v32", "bailing_hybrid", "flint"),
+         "cohere2_moe", "solar_open", "afmoe", "axk1", "axk2", "deepseek_v32", "bailing_hybrid", "flint",
+         "dots3_note_text", "kolibri1"),
         also=(gated("mlp.shared_expert"), gated("mlp.shared_experts"), EACH, STACKED),
     ),
     Family(("qwen3_vl_moe_text",), also=(EACH, STACKED, replace(STACKED, conv1d=True))),
     Family(("hunyuan_v1_moe",), also=(gated("mlp.shared_mlp"), EACH)),
     Family(("hy_v3",), also=(gated("mlp.shared_mlp", "mlp.shared_experts"), EACH)),
+    Family(("laguna",), also=(gated("mlp.shared_expert", "mlp.shared_experts"), EACH)),
+    Family(("kimi_linear",),
+           also=(gated("block_sparse_moe", "mlp", part=""), gated("block_sparse_moe.shared_experts", "mlp.shared_experts"),
+                 W123)),
     Family(("granitemoe_swa",), also=(SWA, GRANITE_SHARED)),
     Family(("mixtral", "phimoe", "minimax", "minimax_m2"), also=(W123,)),
     Family(("jamba",), into="feed_forward.gate_proj", up="feed_forward.up_proj", out="feed_forward.down_proj",

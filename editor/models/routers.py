@@ -20,12 +20,15 @@ CORRECTION = "e_score_correction_bias"
 BIASES = {
     f"mlp.gate.{CORRECTION}": (
         "deepseek_v3", "glm4_moe", "glm4_moe_lite", "glm_moe_dsa", "glm4v_moe_text", "dots1", "solar_open", "axk1", "axk2",
-        "deepseek_v32",
+        "deepseek_v32", "dots3_note_text",
     ),
     f"mlp.moe_statics.{CORRECTION}": ("ernie4_5_moe",),
     f"mlp.{CORRECTION}": ("exaone_moe",),
     f"block_sparse_moe.{CORRECTION}": ("minimax_m2",),
+    f"block_sparse_moe.gate.{CORRECTION}": ("kimi_linear",),
+    f"mlp.experts.{CORRECTION}": ("laguna",),
     "mlp.expert_bias": ("afmoe", "hy_v3"),
+    "moe.router.expert_bias": ("kolibri1",),
     "mlp.gate.expert_bias": ("bailing_hybrid",),
     "feed_forward.expert_bias": ("lfm2_moe",),
     f"mixer.gate.{CORRECTION}": ("nemotron_h",),

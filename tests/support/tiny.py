@@ -80,6 +80,12 @@ OWN: dict[str, dict[str, Any]] = {
         "layer_types": ["mamba", "attention", "mamba"],
     },
     "helium": {"head_dim": 8},
+    "recurrent_gemma": {
+        "intermediate_size": 2 * WIDTH,  # of gate and up together
+        "lru_width": HIDDEN,
+        "head_dim": 8,
+        "block_types": ["recurrent", "attention", "recurrent"],
+    },
     "hunyuan_v1_dense": {"head_dim": 8},
     "lfm2": {"block_auto_adjust_ff_dim": False, "layer_types": ["conv", "full_attention", "conv"]},
     "ministral": {"head_dim": 8},
@@ -128,6 +134,10 @@ MIXTURES: dict[str, dict[str, Any]] = {
     "axk2": {**BEHIND_ONE, **LATENT},
     "deepseek_v32": {**BEHIND_ONE, **LATENT, "index_n_heads": 2, "index_head_dim": 8, "index_topk": 64},
     "bailing_hybrid": {**BEHIND_ONE, "num_experts": EXPERTS},
+    "dots3_note_text": {**BEHIND_ONE, **LATENT},
+    "kolibri1": {**ROUTED, "num_experts": EXPERTS, "head_dim": 8, "shared_expert_intermediate_size": SHARED_WIDTH},
+    "laguna": {**ROUTED, "num_experts": EXPERTS, "head_dim": 8, "shared_expert_intermediate_size": SHARED_WIDTH},
+    "kimi_linear": {**BEHIND_ONE, **LATENT, "num_experts": EXPERTS, "head_dim": 8},
     "flint": {**ROUTED, "num_experts": EXPERTS, "head_dim": 8, "shared_expert_intermediate_size": SHARED_WIDTH},
     "hy_v3": {**ROUTED, "num_experts": EXPERTS, "num_local_experts": EXPERTS, "num_shared_experts": 1, "head_dim": 8,
               "mlp_layer_types": ["dense", "sparse", "sparse"]},
@@ -302,6 +312,7 @@ EXACT = {
     "native": (
         "bloom", "gpt2", "gpt2+square", "gpt_neo", "gpt_neox", "gptj", "opt", "opt+postnorm", "phi", "starcoder2",
         "xglm", "falcon+bias", "llama+mlp_bias", "biogpt", "codegen", "ctrl", "gpt_bigcode", "jais2", "persimmon",
+        "recurrent_gemma",
     ),
     "flag": (
         "llama", "llama+square", "granite", "smollm3", "seed_oss", "helium", "nemotron", "arcee", "falcon",
