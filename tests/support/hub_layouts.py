@@ -6,6 +6,7 @@ where an expert of a published file lies, and what makes such a file of the one 
 """
 
 import json
+import re
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -101,6 +102,11 @@ def of(model_type: str, experts: str, dense: str = "", shared: str = "", *change
     return Layout(model_type, Place(start + experts, axis), *places, changes, config or {}, said or {})
 
 
+def dense_apart(tensors: Tensors) -> Tensors:
+    """Kimi Linear's files call dense layers' networks mlp; transformers saves them under the name of the mixtures'."""
+    return {re.sub(r"block_sparse_moe(?=\.(gate|up|down)_proj)", "mlp", name): one for name, one in tensors.items()}
+
+
 LAYOUTS: dict[str, Layout] = {
     # one tensor an expert
     "qwen2_moe": of("qwen2_moe", EACH, DOWN, "mlp.shared_expert.down_proj.weight"),
@@ -120,6 +126,9 @@ LAYOUTS: dict[str, Layout] = {
     "exaone_moe": of("exaone_moe", EACH, DOWN, "mlp.shared_experts.down_proj.weight", drafts("mtp.layers.0.")),
     "ernie4_5_moe": of("ernie4_5_moe", EACH, DOWN, "mlp.shared_experts.down_proj.weight", drafts("model.mtp_block.0.")),
     "flint": of("flint", EACH, DOWN, "mlp.shared_expert.down_proj.weight"),
+    "laguna": of("laguna", EACH, DOWN, "mlp.shared_expert.down_proj.weight"),
+    "dots3_note_text": of("dots3_note_text", EACH, DOWN, "mlp.shared_experts.down_proj.weight"),
+    "kolibri1": of("kolibri1", EACH, "", "mlp.shared_experts.down_proj.weight"),
     "hy_v3": of("hy_v3", EACH, DOWN, "mlp.shared_mlp.down_proj.weight", behind_the_last, said=DRAFT),
     # … with a layer behind the last one
     **{
@@ -131,6 +140,7 @@ LAYOUTS: dict[str, Layout] = {
     "phimoe": of("phimoe", BLOCK),
     "minimax": of("minimax", BLOCK),
     "minimax_m2": of("minimax_m2", BLOCK),
+    "kimi_linear": of("kimi_linear", BLOCK, DOWN, "block_sparse_moe.shared_experts.down_proj.weight", dense_apart),
     "lfm2_moe": of("lfm2_moe", "feed_forward.experts.{e}.w2.weight", "feed_forward.w2.weight"),
     "jamba": of("jamba", "feed_forward.experts.{e}.down_proj.weight", "feed_forward.down_proj.weight"),
     "nemotron_h": of("nemotron_h", "mixer.experts.{e}.down_proj.weight", "mixer.down_proj.weight",
