@@ -132,6 +132,28 @@ def test_the_text_tower_of_a_wrapper_has_the_flag(saved: Callable[..., Path], op
     assert_equal_to_hooks(target, tmp_path / "out", made.carried)
 
 
+@pytest.mark.parametrize("op", CONSTANT_OPS)
+def test_layers_without_a_network_leave_the_flag_to_those_that_have_one(
+    saved: Callable[..., Path], op: str, tmp_path: Path
+) -> None:
+    """Nemotron-H without experts: its flag gives biases to the layers that are feed-forward networks, and to no other."""
+    tiny.need("nemotron_h")
+    target = open_target(resolve(str(saved("nemotron_h", hybrid_override_pattern="-M-*-", num_hidden_layers=5))))
+    assert [block.name for block in target.feed_forward.networks] == ["0", "2", "4"]
+    made = bake(target, tiny.to_steer(3, target.feed_forward.width), tiny.recipe(op, "flag"), tmp_path / "out")
+    assert made.carried.carrier == "flag"
+    assert_equal_to_hooks(target, tmp_path / "out", made.carried)
+    before, after = (
+        {tensor.name for _, tensor in read_checkpoint(folder).tensors()}
+        for folder in (target.source.folder, tmp_path / "out")
+    )
+    assert after - before == {
+        f"{target.feed_forward.prefix}layers.{layer}.mixer.{projection}.bias"
+        for layer in (0, 2, 4)
+        for projection in ("up_proj", "down_proj")
+    }
+
+
 # --- calibrated -----------------------------------------------------------------------------------------------------
 
 
