@@ -18,6 +18,7 @@ from support.redirected import REDIRECTS, vocabulary_of
 from monoglot.editor.edits.adapter import bake_adapter
 from monoglot.editor.edits.bake import bake
 from monoglot.editor.edits.recipe import Edit, Recipe
+from monoglot.editor.edits.script_edit import ScriptEdit
 from monoglot.editor.errors import ModelError, OutputError, RecipeError
 from monoglot.editor.files.companions import ADAPTER_WEIGHTS as WEIGHTS
 from monoglot.editor.live.adapted import attach
@@ -235,6 +236,12 @@ def test_edits_of_tables_are_refused(recipe: Recipe, tmp_path: Path) -> None:
     target = make(tmp_path, "llama")
     message = refused(target, tmp_path / "out", recipe, vocabulary=vocabulary_of(target))
     assert "nothing that an adapter can do" in message and "Bake a checkpoint" in message
+
+
+def test_a_silenced_script_is_refused(tmp_path: Path) -> None:
+    target = make(tmp_path, "llama")
+    recipe = Recipe(Base("tiny"), (Edit("off", "deactivate"),), scripts=(ScriptEdit("Han", "silence"),))
+    assert "can't silence a script" in refused(target, tmp_path / "out", recipe)
 
 
 def test_constants_in_biases_are_refused(tmp_path: Path) -> None:

@@ -8,8 +8,22 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
-from support.tiny import MOVED, TOLERANCE, VOCABULARY, WRAPPERS, live, logits, need, save_model, to_steer
+from safetensors.torch import load_file, save_file
+from support import packed_models
+from support.tiny import (
+    IDS,
+    MOVED,
+    TOLERANCE,
+    VOCABULARY,
+    WRAPPERS,
+    by_hand,
+    live,
+    logits,
+    need,
+    recipe,
+    save_model,
+    to_steer,
+)
 
 from monoglot.editor.edits.bake import Baked, bake
 from monoglot.editor.edits.hooks import steered
@@ -160,6 +174,75 @@ def test_beside_neurons_and_redirected_tokens(model_type: str, tmp_path: Path) -
     index = json.loads((tmp_path / "out" / "model.safetensors.index.json").read_text())
     held = read_checkpoint(tmp_path / "out")
     assert index["metadata"]["total_size"] == sum(tensor.end - tensor.begin for _, tensor in held.tensors())
+
+
+@pytest.mark.parametrize("op", ["pin", "add", "shift", "all"])
+@pytest.mark.parametrize("tied", [True, False])
+def test_beside_an_activated_language(op: str, tied: bool, tmp_path: Path) -> None:
+    """Neither does anything to the other: the logits of all other tokens are those of the same recipe without a script."""
+    folder = save_model(tmp_path / "model", "llama", tokenizer=False, tie_word_embeddings=tied)
+    target = opened(folder)
+    neurons, directions, alone = (
+        to_steer(target.feed_forward.layers, target.feed_forward.width),
+        by_hand(target),
+        recipe(op),
+    )
+    silence = silence_of(target)
+    bake(target, neurons, alone, tmp_path / "alone", calibration=directions)
+    both = replace(alone, scripts=SCRIPTS)
+    bake(target, neurons, both, tmp_path / "both", calibration=directions, silence=silence)
+    assert verify_bytes(tmp_path / "both", target, neurons).problems == ()
+    before, after = (load_model(tmp_path / name, device="cpu") for name in ("alone", "both"))
+    assert (logits(live(folder)) - logits(before)).abs().max() > MOVED
+    others = np.setdiff1d(np.arange(VOCABULARY), np.concatenate([HAN, CYRILLIC]))
+    assert torch.equal(logits(before)[..., others], logits(after)[..., others])
+    hidden = before.model(IDS).last_hidden_state.detach().double()
+    along = hidden @ torch.from_numpy(silence.direction)
+    wanted = torch.stack([-STRENGTH * along] * len(HAN), -1)
+    torch.testing.assert_close(logits(after)[..., HAN].double(), wanted, rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["gptq-4", "fp8-blocks", "bnb-nf4"])
+def test_beside_neurons_that_are_quantised(name: str, tmp_path: Path) -> None:
+    """The output table is seldom quantised: its rows change, and of the codes nothing but the neurons'."""
+    packed, _ = packed_models.save(tmp_path, name)
+    target = opened(packed)
+    neurons, silence = to_steer(packed_models.LAYERS, packed_models.WIDTH), silence_of(opened(packed))
+    off = (Edit("off", "deactivate"),)
+    bake(target, neurons, Recipe(Base("tiny"), off, "edit"), tmp_path / "off")
+    bake(target, neurons, Recipe(Base("tiny"), off, "edit", scripts=SCRIPTS), tmp_path / "both", silence=silence)
+    assert verify_bytes(tmp_path / "both", target, neurons).problems == ()
+    base, alone, both = (
+        load_file(place / "model.safetensors") for place in (packed, tmp_path / "off", tmp_path / "both")
+    )
+    differ = {key for key in base if not torch.equal(alone[key].view(torch.uint8), both[key].view(torch.uint8))}
+    assert differ == {"lm_head.weight"}
+    rows = both["lm_head.weight"].double()
+    assert silence.direction is not None
+    along = torch.from_numpy(silence.direction)
+    torch.testing.assert_close(rows[HAN], (-STRENGTH * along).expand(len(HAN), -1), rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(
+        rows[CYRILLIC], base["lm_head.weight"][CYRILLIC].double() - 1.5 * along, rtol=1e-6, atol=1e-5
+    )
+    others = np.setdiff1d(np.arange(VOCABULARY), np.concatenate([HAN, CYRILLIC]))
+    assert torch.equal(both["lm_head.weight"][others], base["lm_head.weight"][others])
+
+
+@pytest.mark.parametrize("kind", ["several parts", "other numbers"])
+def test_a_quantised_head_is_refused(kind: str, tmp_path: Path) -> None:
+    packed, _ = packed_models.save(tmp_path, "gptq-4")
+    path = packed / "model.safetensors"
+    tensors = load_file(path)
+    head = tensors.pop("lm_head.weight")
+    if kind == "several parts":
+        tensors |= {"lm_head.weight": head, "lm_head.scales": torch.ones(4, VOCABULARY)}
+    else:
+        tensors |= {"lm_head.weight": head.to(torch.int8)}
+    save_file(tensors, path, metadata={"format": "pt"})
+    with pytest.raises(
+        ModelError, match="several parts" if kind == "several parts" else "Use the unquantised checkpoint"
+    ):
+        open_head(opened(packed))
 
 
 def test_same_in_same_out(tmp_path: Path) -> None:
