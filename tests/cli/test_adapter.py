@@ -71,6 +71,24 @@ def test_from_bake_to_push(
     assert code == 0, err
 
 
+def test_evaluated_as_the_checkpoint_is(monoglot: Run, model: Path, neurons_file: Path, tmp_path: Path) -> None:
+    """The base with the adapter is measured, which does what the checkpoint does."""
+    texts = tiny.save_corpus(tmp_path / "texts")
+    found = {}
+    for form in ("checkpoint", "adapter"):
+        out = tmp_path / form
+        assert monoglot("bake", model, neurons_file, "--deactivate", "zh,fr", "--as", form, "-o", out)[0] == 0
+        options = ["--base", model, "--effect", "--corpus", texts, "--text-tokens", 128, "--context", 64]
+        code, shown, err = monoglot("evaluate", out, *options, "--json")
+        assert code == 0, err
+        found[form] = json.loads(shown)["effect"]["log_loss"]["this model"]
+        options = ["--base", model, "--leaks", "--answers", 4, "--tokens", 4]
+        code, _, err = monoglot("evaluate", out, *options)
+        assert code == 0, err
+        assert "Can it still write it?" in (out / "README.md").read_text()
+    assert found["adapter"] == pytest.approx(found["checkpoint"], rel=1e-5)
+
+
 def test_export_writes_one(monoglot: Run, model: Path, tmp_path: Path) -> None:
     texts = tiny.save_corpus(tmp_path / "texts")
     arguments = [
