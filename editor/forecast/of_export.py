@@ -18,7 +18,7 @@ from ..measures.search import TRIES, prompts_of
 from ..models.target import Target
 from ..proof.logits import read_held_out
 from ..proof.settings import CONTEXT
-from ..statistics.detect import fits, prepare, prepare_held_out
+from ..statistics.detect import fits, may_record_inputs, moments_size, prepare, prepare_held_out
 from ..statistics.detection import Detection
 from ..statistics.recorder import BATCH_TOKENS
 from ..statistics.statistics import load
@@ -104,10 +104,9 @@ def _detect(costs: Costs, target: Target, packed: Mapping[str, Packed], detectio
     seconds = costs.passes(every, fitting_context(target, detection.context), logits=False)
     batch = (detection.batch_size * detection.context) or BATCH_TOKENS.get(device, BATCH_TOKENS["cpu"])
     memory = costs.memory + 4 * batch * (4 * feed_forward.width + 8 * feed_forward.hidden)
-    if detection.calibrate:  # of what the networks read: the second moments
-        moments = feed_forward.layers * feed_forward.hidden**2
-        seconds += 2 * every * moments / costs.speed.operations
-        memory += 3 * 8 * moments
+    if may_record_inputs(target, detection):  # of what the networks read: the second moments
+        seconds += 2 * every * (moments_size(target) / 8) / costs.speed.operations
+        memory += 3 * moments_size(target)
     memory += _statistics_size(target, len(packed), detection)
     what = f"{every:,} tokens in {len(packed)} languages are read"
     return Step("detect", what, costs.loading(size_of(target)) + seconds, LIBRARIES + memory)
@@ -147,4 +146,4 @@ def _statistics_size(target: Target, languages: int, detection: Detection) -> in
     """Return the bytes of a statistics file."""
     feed_forward = target.feed_forward
     size = feed_forward.neurons * languages * (NUMBERS + (HISTOGRAM if detection.quantiles else 0))
-    return size + (8 * feed_forward.layers * feed_forward.hidden**2 if detection.calibrate else 0)
+    return size + (moments_size(target) if may_record_inputs(target, detection) else 0)

@@ -100,7 +100,7 @@ def prepare_rest(
     """
     if asked.calibrate:
         held_out = prepare_held_out(target, texts, context=asked.context)
-    elif asked.lean or target.feed_forward.mixture or moments_size(target) > MOST_MOMENTS:
+    elif not may_record_inputs(target, asked):
         held_out = None
     else:
         read = read_texts(target, texts, tokens=HELD_OUT_TOKENS, context=asked.context, held_out=True)
@@ -109,6 +109,12 @@ def prepare_rest(
         return held_out, None
     more = packed if asked.tokens >= COUNTED else read_texts(target, texts, tokens=COUNTED, context=asked.context)
     return held_out, {name: count_tokens(one) for name, one in more.items()}
+
+
+def may_record_inputs(target: Target, asked: Detection) -> bool:
+    """Whether inputs are recorded, in a language that has held-out text."""
+    unasked = not asked.lean and not target.feed_forward.mixture and moments_size(target) <= MOST_MOMENTS
+    return asked.calibrate or unasked
 
 
 def moments_size(target: Target) -> int:

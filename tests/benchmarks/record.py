@@ -1,5 +1,5 @@
-"""What recording activation statistics costs: a forward pass of the trunk with the recorder attached, against a bare one,
-and with per-text means, against one without.
+"""What recording statistics costs: a forward pass of the trunk with the recorder attached, against a bare one, with
+per-text means, against one without, and with all that one pass of `detect` records for later steps, against the bare one.
 
 All run on the same batches, in turns, in one process; printed are the median seconds of each and the medians of the
 ratios. Random tokens: no pass depends on what they say.
@@ -13,19 +13,24 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from monoglot.editor import embedded
 from monoglot.editor.live.load import load_model
-from monoglot.editor.live.modules import activation_modules, trunk
+from monoglot.editor.live.modules import activation_modules, input_modules, layer_modules, trunk
+from monoglot.editor.models.feed_forward import FeedForward
 from monoglot.editor.models.source import resolve
 from monoglot.editor.models.target import open_target
+from monoglot.editor.statistics.moments import Moments
 from monoglot.editor.statistics.per_text import pieces
-from monoglot.editor.statistics.recorder import BATCH_TOKENS, Recorder
+from monoglot.editor.statistics.recorder import BATCH_TOKENS, Recorder, Recording
+from monoglot.editor.statistics.residual_sums import ResidualSums, outputs_by_layer
 from monoglot.editor.text.tokens import Packed
 
 
@@ -53,15 +58,19 @@ def main() -> None:
     rows = np.zeros((len(texts), feed_forward.layers, feed_forward.width), np.float32)
     per_text = Recorder(modules, feed_forward.width, device, per_text=rows)
     per_text.texts = texts
+    every = [plain, *rest(model, feed_forward)]
 
     def bare() -> None:
         decoder(input_ids=ids, use_cache=False)
 
-    def recorded(recorder: Recorder) -> None:
-        with recorder.attached():
-            recorder.start(batch, options.context, 1)
+    def recorded(*recorders: Recording) -> None:
+        with ExitStack() as attached:
+            for recorder in recorders:
+                attached.enter_context(recorder.attached())
+                recorder.start(batch, options.context, 1)
             decoder(input_ids=ids, use_cache=False)
-        recorder.commit()
+        for recorder in recorders:
+            recorder.commit()
 
     def seconds(forward: Callable[[], None]) -> float:
         started = time.perf_counter()
@@ -70,19 +79,34 @@ def main() -> None:
             torch.cuda.synchronize()
         return time.perf_counter() - started
 
-    passes = (bare, partial(recorded, plain), partial(recorded, per_text))
+    passes = (bare, partial(recorded, plain), partial(recorded, per_text), partial(recorded, *every))
     with torch.inference_mode():
         for one in passes:
             one()
         turns = [tuple(map(seconds, passes)) for _ in range(options.runs)]
-    without, attached, with_texts = (statistics.median(column) for column in zip(*turns, strict=True))
-    ratio, ratio_of_texts = (statistics.median(turn[b] / turn[a] for turn in turns) for a, b in ((0, 1), (1, 2)))
+    without, attached, with_texts, all_of_it = (statistics.median(column) for column in zip(*turns, strict=True))
+    pairs = ((0, 1), (1, 2), (0, 3), (1, 3))
+    ratio, ratio_of_texts, ratio_of_all, to_lean = (
+        statistics.median(turn[b] / turn[a] for turn in turns) for a, b in pairs
+    )
     shape = f"{feed_forward.layers} × {feed_forward.width} neurons"
     print(f"{options.model.name}: {shape}, {batch} × {options.context} tokens on {device.type}, {options.runs} turns")
     print(f"forward pass of the trunk {without:.3f} s, with recording {attached:.3f} s, ratio {ratio:.3f}")
     print(
         f"with {len(texts)} per-text means too {with_texts:.3f} s, ratio to recording without them {ratio_of_texts:.3f}"
     )
+    print(f"all of it {all_of_it:.3f} s, ratio to the bare pass {ratio_of_all:.3f}, to --lean {to_lean:.3f}")
+
+
+def rest(model: Any, feed_forward: FeedForward) -> list[Recording]:
+    """Return what records, besides activations, what later steps need: inputs, and the residual stream."""
+    readers, layers = input_modules(model, feed_forward.family), layer_modules(model, feed_forward.family)
+    hidden, outputs = feed_forward.hidden, outputs_by_layer(model, feed_forward.family, feed_forward.layers)
+    count = len(readers)
+    return [
+        Moments(readers, np.zeros((count, hidden, hidden)), *(np.zeros((count, hidden)) for _ in range(3))),
+        ResidualSums(dict(enumerate(layers)), outputs, np.zeros((len(layers) + 1, hidden)), np.zeros(len(layers))),
+    ]
 
 
 if __name__ == "__main__":
