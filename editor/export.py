@@ -32,6 +32,7 @@ from .measures.kinds import read_at
 from .measures.off import search_off, way_of
 from .measures.pick import RUNGS, candidate_of, search_on
 from .measures.search import bake_requested, check_search, prompts_of
+from .measures.whole import check_whole
 from .models.residual import route_of
 from .models.source import resolve
 from .models.target import Target, open_target
@@ -131,6 +132,8 @@ def export(
     )  # fmt: skip
     target, texts, request, recipe, known = opened.target, opened.texts, opened.request, opened.recipe, opened.known
     asked, searches, carrier = opened.asked, opened.searches, opened.carrier
+    if not known:
+        check_whole(target, asked, detection or Detection())
     counts = {language: count_characters(text) for language, text in texts.items()}
     check_needed(recipe, counts, request.lose)
     if not fast:
@@ -182,7 +185,7 @@ def export(
         if asked.searches_off and statistics:
             way = search_off(
                 target, statistics, texts, asked, work, after=detection.tokens, device=detection.device,
-                dtype=detection.dtype, listener=listener,
+                dtype=detection.dtype, streaming=detection.streaming, listener=listener,
             )  # fmt: skip
             neurons, record, request = way.neurons, way.record, way.way.request(asked)
         elif asked.searches_on and statistics:
@@ -389,8 +392,9 @@ def _silence(
 ) -> Silence:
     """Make a silence, as a look at the text takes no longer than seeing whether it is the same, and keep it in `work`."""
     made = prepare(
-        target, texts, recipe, lose=request.lose, device=detection.device, dtype=detection.dtype, listener=listener
-    )
+        target, texts, recipe, lose=request.lose, device=detection.device, dtype=detection.dtype,
+        streaming=detection.streaming, listener=listener,
+    )  # fmt: skip
     work.mkdir(parents=True, exist_ok=True)
     silence_file.save(made, work / silence_file.FILE)
     return made

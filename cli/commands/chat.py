@@ -86,12 +86,14 @@ def command(
     def speaker(name: str, folder: Path) -> Speaker:
         from ...editor.live.chat import Conversation
         from ...editor.live.load import load_model
+        from ...editor.live.memory import warn_of_size
         from ...editor.models.hf import load_tokenizer
 
         tokenizer = load_tokenizer(folder)
         template = bool(getattr(tokenizer, "chat_template", None)) and not no_template
         if system and not template:
             raise ModelError(f"{name} has no chat template to tell anything first. Leave --system out.")
+        warn_of_size(folder, device=device, dtype=dtype)
         note(f"Loading {name} …")
         return Speaker(
             name, Conversation(load_model(folder, device=device, dtype=dtype), tokenizer, template, **settings)

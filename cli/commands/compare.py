@@ -160,10 +160,12 @@ def _measure(
 ) -> "dict[str, Matrix]":
     """Measure the perplexity matrix of each method that found neurons."""
     from ...editor.live.load import load_model
+    from ...editor.live.memory import warn_of_size
     from ...editor.measures.compare_methods import SHARED
     from ...editor.measures.matrix import perplexity_matrices
 
     target, packed = subject
+    warn_of_size(target.source.folder, device=device, dtype=dtype)
     live = load_model(target.source.folder, device=device, dtype=dtype)
     some = {method: own for method, own in sets.items() if any(map(own.count, own.languages))}
     with bar("perplexity", "contexts") as update:

@@ -11,6 +11,7 @@ from ..errors import CorpusError, ModelError, RecipeError, StatisticsError
 from ..files.output import check_free
 from ..live.load import load_model
 from ..models.embedding import open_embedding
+from ..live.streaming import AUTO, Streaming
 from ..models.head import Head, open_head
 from ..models.hf import load_tokenizer
 from ..models.target import Target, model_info
@@ -46,13 +47,15 @@ def prepare(
     lose: Sequence[str] = (),
     device: str = "auto",
     dtype: str = "auto",
+    streaming: Streaming = AUTO,
     listener: Listener = NOBODY,
 ) -> Silence:
     """Find the tokens that a recipe silences or quietens, and fit the direction, where the output layer has no bias.
 
     Languages of `texts` that the recipe doesn't edit are kept, and so is what they write with; those in `lose` may lose the
     script. Raises RecipeError for a script that a kept language needs, or that no token writes, and where text is needed and
-    there is none; ModelError for a tokenizer that doesn't tell its bytes or an output layer that is not known here;
+    there is none; ModelError for a tokenizer that doesn't tell its bytes, an output layer that is not known here, or a model
+    that would have to run layer by layer for a direction;
     StatisticsError where no direction is good enough.
     """
     head = open_head(target)
@@ -81,6 +84,10 @@ def prepare(
                 f"{short[0]} has too few documents for one to be held out, so it can't be measured how far down tokens stay. "
                 f"Add documents in {short[0]}."
             )
+        streaming.require_whole(
+            target.source.folder, "the direction that keeps tokens down", "Do it where there is more memory",
+            device=device, dtype=dtype,
+        )  # fmt: skip
         model = load_model(target.source.folder, device=device, dtype=dtype)
         with listener.stage("silence", "contexts") as update:
             states = read_final_states(model, head, fitted, unseen, together, progress=update)

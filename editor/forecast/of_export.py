@@ -15,6 +15,7 @@ from ..live.speed import measure_speed
 from ..measures import strength
 from ..measures.off import KINDS, RATES, unseen
 from ..measures.search import TRIES, prompts_of
+from ..measures.whole import check_whole
 from ..models.target import Target
 from ..proof.logits import read_held_out
 from ..proof.settings import CONTEXT
@@ -45,6 +46,8 @@ def forecast_export(
     """Say what `export` would do for what is `asked`. Raises what it would raise for the text and the place."""
     target, request, recipe = asked.target, asked.request, asked.recipe
     check_free(output, force=force)
+    if not asked.known:
+        check_whole(target, asked.asked, detection)
     work = work or default_work(output)
     detection = replace(detection, calibrate=asked.calibrated, quantiles=request.value != "mean")
     device = choose_device(detection.device)

@@ -1,10 +1,11 @@
 """How much memory there is, and whether a model fits in it."""
 
 import os
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import ModelError
+from ..errors import ModelError, MonoglotWarning
 from .load import choose_device, choose_dtype
 from .stored import stored
 
@@ -53,14 +54,39 @@ def fits(
     folder: Path, *, device: str = "auto", dtype: str = "auto", memory: int | None = None, models: int = 1
 ) -> bool:
     """Whether a folder's model, or so many, fit in memory, whole, in the arithmetic of the run; on a GPU in its memory."""
+    size = models * size_of(folder, device=device, dtype=dtype)
+    return size < RESERVE * room(choose_device(device), memory)
+
+
+def size_of(folder: Path, *, device: str = "auto", dtype: str = "auto") -> int:
+    """Return the bytes that a folder's model takes whole, in the arithmetic of the run."""
     import torch
 
-    where = choose_device(device)
     width = getattr(torch, choose_dtype(folder, device, dtype)).itemsize
-    size = models * sum(one.numbers * (width if one.floating else 8) for one in stored(folder).values())
-    if where.startswith("cuda"):
-        return bool(size < RESERVE * torch.cuda.mem_get_info(where)[0])
-    return size < RESERVE * (available() if memory is None else memory - resident())
+    return sum(one.numbers * (width if one.floating else 8) for one in stored(folder).values())
+
+
+def room(device: str, memory: int | None = None) -> int:
+    """Return the bytes that are free for a model, on a GPU those of its memory; on a CPU of `memory`, if that is set."""
+    import torch
+
+    if device.startswith("cuda"):
+        return int(torch.cuda.mem_get_info(device)[0])
+    return available() if memory is None else memory - resident()
+
+
+def warn_of_size(folder: Path, *, device: str = "auto", dtype: str = "auto", models: int = 1) -> None:
+    """Warn (MonoglotWarning) where a folder's model, or so many, would not fit in memory whole, before it is loaded."""
+    if fits(folder, device=device, dtype=dtype, models=models):
+        return
+    size, free = models * size_of(folder, device=device, dtype=dtype), room(choose_device(device))
+    count = "" if models == 1 else f" {models} times"
+    warnings.warn(
+        f"{folder.name}{count} takes {in_words(size)} in memory, and {in_words(free)} are free: this may be slow, or the "
+        "system may end it. Free memory, or run it on a machine with more.",
+        MonoglotWarning,
+        stacklevel=2,
+    )
 
 
 def plan_layers(layered: "Layered", tokens: int, memory: int | None) -> tuple[bool, int]:

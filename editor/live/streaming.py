@@ -30,5 +30,21 @@ class Streaming:
             return self.stream == "layers"
         return not fits(folder, device=device, dtype=dtype, memory=self.memory, models=models)
 
+    def require_whole(
+        self, folder: Path, what: str, instead: str, *, device: str = "auto", dtype: str = "auto", models: int = 1
+    ) -> None:
+        """Raise ModelError where a model would run layer by layer and `what`, which needs it whole, is asked for.
+
+        `instead` is the next step.
+        """
+        if not self.chosen(folder, device=device, dtype=dtype, models=models):
+            return
+        count = "the model" if models == 1 else f"{models} models"
+        reason = "layer by layer is asked for" if self.stream == "layers" else "there is not enough memory for that"
+        raise ModelError(
+            f"{what} needs {count} of {folder.name} whole in memory, and {reason}. {instead}, or set `stream` to off, which "
+            "loads it all the same."
+        )
+
 
 AUTO = Streaming()

@@ -29,10 +29,12 @@ from ..edits.plan import Plan, plan
 from ..edits.request import Request
 from ..errors import MonoglotWarning, NeuronsError, RecipeError
 from ..files import schema
+from ..live.layered import Layered, open_layered
 from ..live.load import load_model
 from ..live.log_loss import measure
 from ..live.logits import Variant
 from ..live.modules import activation_modules
+from ..live.streaming import AUTO, Streaming
 from ..models.target import Target
 from ..neurons.find import find
 from ..neurons.neurons import Neurons
@@ -107,15 +109,26 @@ class Choice:
 
 @dataclass
 class _Bench:
-    """The model that the ways are tried on. It is loaded when the first is."""
+    """The model that the ways are tried on. It is loaded when the first is, or read layer by layer for each."""
 
     target: Target
     texts: Mapping[str, Packed]
     device: str
     dtype: str
+    streaming: Streaming
+
+    @cached_property
+    def layered(self) -> list[Layered]:
+        """The model as it runs layer by layer, if it does."""
+        folder = self.target.source.folder
+        if not self.streaming.chosen(folder, device=self.device, dtype=self.dtype):
+            return []
+        return [open_layered(folder, device=self.device, dtype=self.dtype)]
 
     @cached_property
     def model(self) -> Any:
+        if self.layered:
+            return self.layered[0].skeleton.model
         return load_model(self.target.source.folder, device=self.device, dtype=self.dtype)
 
     @cached_property
@@ -124,10 +137,14 @@ class _Bench:
 
     @cached_property
     def base(self) -> dict[str, float]:
-        return measure([Variant("base", self.model)], self.texts).log_loss["base"]
+        return self._log_loss(Variant("base", self.model))
+
+    def _log_loss(self, variant: Variant) -> dict[str, float]:
+        measured = measure([variant], self.texts, layered=self.layered, streaming=self.streaming)
+        return measured.log_loss[variant.name]
 
     def change(self, made: Plan) -> dict[str, float]:
-        after = measure([Variant("off", self.model, partial(steered, self.modules, made))], self.texts).log_loss["off"]
+        after = self._log_loss(Variant("off", self.model, partial(steered, self.modules, made)))
         return {language: round(after[language] - self.base[language], 4) for language in self.texts}
 
 
@@ -147,15 +164,17 @@ def search_off(
     after: int,
     device: str = "auto",
     dtype: str = "auto",
+    streaming: Streaming = AUTO,
     listener: Listener = NOBODY,
 ) -> Choice:
     """Find the mildest way to switch off the languages that `request` deactivates.
 
-    It reads text `after` so many tokens of each language, and keeps what it has tried in the folder `work`. Warns
-    (MonoglotWarning) where no way is enough. Raises NeuronsError when no way has neurons for the languages.
+    Layer by layer, where `streaming` says so, the model is read once for each set that is tried. It goes over text `after` so
+    many tokens of each language, and keeps what it has tried in the folder `work`. Warns (MonoglotWarning) where no way is
+    enough. Raises NeuronsError when no way has neurons for the languages.
     """
     packed, seen = unseen(target, texts, after)
-    bench, rows = _Bench(target, packed, device, dtype), list[Row]()
+    bench, rows = _Bench(target, packed, device, dtype, streaming), list[Row]()
     hashes = {language: (*statistics.texts[language], one.sha256) for language, one in packed.items()}
     tried = Tried(
         work / FILE,

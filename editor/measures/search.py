@@ -25,6 +25,7 @@ from ..files.output import check_free
 from ..files.together import updating
 from ..live.adapted import load_baked
 from ..live.load import load_model
+from ..live.memory import warn_of_size
 from ..live.modules import activation_modules
 from ..models.hf import load_tokenizer
 from ..models.target import Target
@@ -98,6 +99,7 @@ def bake_requested(
     places = request.candidates(target)
     for layers in places:
         plan_at(1.0, layers)  # what can't be carried is said before the model is built
+    warn_of_size(target.source.folder, device=device, dtype=dtype, models=2)
     base, tokenizer = load_model(target.source.folder, device=device, dtype=dtype), load_tokenizer(target.source.folder)
     task = strength.Task(base, tokenizer, language, asked, passages(language))
     modules = activation_modules(base, target.feed_forward.family)

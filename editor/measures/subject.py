@@ -14,6 +14,7 @@ from ..files.kinds import FILE
 from ..live.adapted import load_baked
 from ..live.layered import Layered, open_layered
 from ..live.load import load_model
+from ..live.memory import warn_of_size
 from ..live.modules import activation_modules
 from ..live.streaming import AUTO, Streaming
 from ..models.hf import load_tokenizer
@@ -42,6 +43,7 @@ class Subject:
 
     @cached_property
     def model(self) -> Any:
+        warn_of_size(self.target.source.folder, device=self.device, dtype=self.dtype)
         return load_model(self.target.source.folder, device=self.device, dtype=self.dtype)
 
     @cached_property

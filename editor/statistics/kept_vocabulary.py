@@ -64,16 +64,19 @@ def complete(
         parts = [part for part in parts if getattr(vocabulary, part) is None]
     runs: dict[str, Callable[..., Any]] = {OUTPUTS: record_outputs, RESIDUAL: record_residual}
     for part in parts:
-        more = {"streaming": detection.streaming} if part == RESIDUAL else {}
         with listener.stage(part, "texts") as update:
             made: dict[str, Any] = {
-                part: runs[part](target, texts, device=detection.device, dtype=detection.dtype, progress=update, **more)
-            }
+                part: runs[part](
+                    target, texts, device=detection.device, dtype=detection.dtype, streaming=detection.streaming,
+                    progress=update,
+                )
+            }  # fmt: skip
         vocabulary = replace(vocabulary, **made)
     if layers:
         with listener.stage("readers", "texts") as update:
             readers = record_readers(
-                target, texts, layers, device=detection.device, dtype=detection.dtype, progress=update
+                target, texts, layers, device=detection.device, dtype=detection.dtype, streaming=detection.streaming,
+                progress=update,
             )  # fmt: skip
         vocabulary = replace(vocabulary, readers={**vocabulary.readers, **readers})
     return vocabulary

@@ -9,6 +9,7 @@ import numpy.typing as npt
 from ..errors import CorpusError, StatisticsError
 from ..live.load import load_model
 from ..live.logits import Variant, batches, hidden_states, token_losses
+from ..live.streaming import AUTO, Streaming
 from ..models.target import Target, check_unchanged
 from ..progress import Progress
 from ..text.corpus import Text
@@ -42,12 +43,18 @@ def record_outputs(
     *,
     device: str = "auto",
     dtype: str = "auto",
+    streaming: Streaming = AUTO,
     progress: Progress | None = None,
 ) -> Outputs:
     """Record what the output table is given on each language's text, in the order of their codes.
 
-    Raises CorpusError when a language has no held-out text, StatisticsError when the model puts out NaN.
+    Raises CorpusError when a language has no held-out text, StatisticsError when the model puts out NaN, ModelError when it
+    would have to run layer by layer.
     """
+    streaming.require_whole(
+        target.source.folder, "what a checkpoint with one table is fitted to", "Give it a second one, with `untie`",
+        device=device, dtype=dtype,
+    )  # fmt: skip
     seen, held_out = read_both(target, texts)
     model = Variant("base", load_model(target.source.folder, device=device, dtype=dtype))
     steps = 2 * len(seen)

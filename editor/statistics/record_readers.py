@@ -10,6 +10,7 @@ from ..errors import CorpusError, StatisticsError
 from ..live.load import hooked, load_model
 from ..live.logits import batches
 from ..live.modules import input_modules, trunk
+from ..live.streaming import AUTO, Streaming
 from ..models.activations import functions
 from ..models.target import Target, check_unchanged
 from ..progress import Progress
@@ -29,13 +30,19 @@ def record_readers(
     *,
     device: str = "auto",
     dtype: str = "auto",
+    streaming: Streaming = AUTO,
     progress: Progress | None = None,
 ) -> dict[tuple[str, int], Reader]:
     """Fit a reader of each language at each of some layers: (language, layer) -> reader.
 
     Raises StatisticsError for layers that the model doesn't have, or that tell no languages apart, CorpusError for fewer
-    than two languages, and for one without held-out text.
+    than two languages, and for one without held-out text, ModelError when the model would have to run layer by layer.
     """
+    streaming.require_whole(
+        target.source.folder, "a reader that is fitted to text",
+        "Make statistics with `monoglot detect --calibrate`: it runs layer by layer, and readers are fitted to what it keeps",
+        device=device, dtype=dtype,
+    )  # fmt: skip
     if absent := [layer for layer in layers if not 0 <= layer < target.feed_forward.layers]:
         raise StatisticsError(f"there is no layer {absent[0]}: the last one is {target.feed_forward.layers - 1}.")
     if len(texts) < 2:

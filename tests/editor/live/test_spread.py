@@ -71,6 +71,22 @@ def test_two_processes_with_half_a_model_each_give_what_one_gives(
     assert_close(*(statistics.load(tmp_path / f"{each}.safetensors") for each in ("two", "one")))
 
 
+@pytest.mark.slow
+def test_two_processes_layer_by_layer_give_what_one_whole_gives(monoglot: Run, corpus: Path, tmp_path: Path) -> None:
+    folder = tiny.save_model(tmp_path / "model", "llama")
+    code, _, err = monoglot("detect", folder, "--corpus", corpus, *OPTIONS, "-o", tmp_path / "one.safetensors")
+    assert code == 0, err
+    done = under_torchrun(folder, corpus, tmp_path / "two.safetensors", "--stream", "layers")
+    assert done.returncode == 0, done.stderr
+    two, one = (statistics.load(tmp_path / f"{each}.safetensors") for each in ("two", "one"))
+    assert_close(two, one)
+    assert two.sums and one.sums
+    for language, sums in one.sums.items():
+        assert two.sums[language].positions == sums.positions
+        np.testing.assert_allclose(two.sums[language].residual, sums.residual, rtol=1e-5, atol=1e-4)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "one.safetensors", "two.safetensors"]
+
+
 def test_a_family_without_a_plan_is_refused(corpus: Path, tmp_path: Path) -> None:
     folder = tiny.save_model(tmp_path / "model", "gpt2")
     done = under_torchrun(folder, corpus, tmp_path / "two.safetensors", "--tensor-parallel")

@@ -13,7 +13,7 @@ from support.proved import baked
 
 from monoglot.editor.edits.hooks import steered, unrouted
 from monoglot.editor.edits.plan import LayerPlan, Plan
-from monoglot.editor.errors import ModelError
+from monoglot.editor.errors import ModelError, MonoglotWarning
 from monoglot.editor.live import memory
 from monoglot.editor.live import streamed as streaming_module
 from monoglot.editor.live.layered import open_layered
@@ -143,6 +143,15 @@ def test_auto_looks_at_both_models_of_a_proof(target: Target, monkeypatch: pytes
     streaming = Streaming(memory=int(1.5 * size))
     assert not streaming.chosen(folder, device="cpu")
     assert streaming.chosen(folder, device="cpu", models=2)
+
+
+def test_a_model_that_will_not_fit_whole_is_told(target: Target, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = target.source.folder
+    size = memory.size_of(folder, device="cpu")
+    monkeypatch.setattr(memory, "available", lambda: 2 * size)
+    memory.warn_of_size(folder, device="cpu")
+    with pytest.warns(MonoglotWarning, match=f"{folder.name} 3 times takes .* in memory, and .* are free"):
+        memory.warn_of_size(folder, device="cpu", models=3)
 
 
 def test_no_room_for_one_layer(model: Path, corpus: Path) -> None:

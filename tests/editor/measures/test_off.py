@@ -17,6 +17,7 @@ from monoglot.editor.errors import MonoglotWarning, NeuronsError
 from monoglot.editor.live.load import load_model
 from monoglot.editor.live.log_loss import measure
 from monoglot.editor.live.logits import Variant
+from monoglot.editor.live.streaming import Streaming
 from monoglot.editor.measures import off
 from monoglot.editor.measures.off import Row, Way, choose, search_off, unseen, way_of
 from monoglot.editor.models.source import resolve
@@ -106,6 +107,22 @@ def test_an_interrupted_search_goes_on_where_it_was(
 
     monkeypatch.setattr(off, "load_model", loads)
     assert search().record == found.record
+
+
+def test_layer_by_layer_it_finds_the_same(
+    found: off.Choice, target: Target, statistics: Statistics, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def loads(*_: Any, **__: Any) -> None:
+        raise AssertionError("the model was loaded whole")
+
+    monkeypatch.setattr(off, "load_model", loads)
+    texts = open_corpus([embedded.NAME], ["en", "fr", "zh"])
+    again = search_off(
+        target, statistics, texts, REQUEST, tmp_path, after=2048, device="cpu", streaming=Streaming("layers")
+    )
+    assert again.way == found.way
+    for a, b in zip(again.record["rows"], found.record["rows"], strict=True):
+        assert a["neurons"] == b["neurons"] and a["change"] == pytest.approx(b["change"], abs=2e-4)
 
 
 def test_the_change_is_that_of_the_weights_set_to_zero(found: off.Choice, target: Target) -> None:
