@@ -13,6 +13,7 @@ from ..errors import StatisticsError
 from ..files import floats
 from ..models.activations import Activation, functions
 from ..models.target import about_sampled
+from ..progress import shown
 from ..statistics import statistics
 from ..statistics.inputs import Inputs, Sample
 from ..statistics.statistics import Statistics
@@ -47,9 +48,11 @@ def fit(inputs: Inputs, functions: Sequence[Activation], dtype: str, fingerprint
     choosing, measuring = halves(inputs.sample)
     if not choosing.any() or not measuring.any():
         raise StatisticsError("the statistics sample a single token a language. Run `monoglot detect` on more text.")
-    found = [
-        _fit_layer(inputs, layer, function, dtype, choosing, measuring) for layer, function in enumerate(functions)
-    ]
+    found = []
+    with shown("calibrate", "layers") as update:  # each takes about d³ operations for each ridge that is tried
+        for layer, function in enumerate(functions):
+            found.append(_fit_layer(inputs, layer, function, dtype, choosing, measuring))
+            update("", layer + 1, len(functions))
     directions, levels, ridge, errors = zip(*found, strict=True)
     languages = tuple(sorted(set(inputs.sample.languages)))
     return Calibration(
