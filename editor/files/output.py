@@ -11,7 +11,7 @@ import contextlib
 import errno
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -35,8 +35,11 @@ FULL = (errno.ENOSPC, errno.EDQUOT)
 WAIT = 10.0  # seconds for another run that writes a file, which takes moments
 
 
-def replace_file(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all; one that is replaced keeps its permissions. Raises OutputError."""
+def replace_file(path: Path, data: bytes | Iterable[bytes | memoryview]) -> None:
+    """Write a file whole or not at all; one that is replaced keeps its permissions. Raises OutputError.
+
+    Its data may come in pieces.
+    """
     if not path.name or path.is_dir():
         raise OutputError(f"{path} is a folder. Name a file in it.")
     try:

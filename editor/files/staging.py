@@ -11,6 +11,7 @@ import re
 import secrets
 import shutil
 import stat
+from collections.abc import Iterable
 from pathlib import Path
 
 from ..errors import OutputError
@@ -27,11 +28,12 @@ def staged_name(path: Path) -> Path:
     return path.with_name(f".{path.name}.partial-{secrets.token_hex(8)}")
 
 
-def write_exclusively(path: Path, data: bytes, *, like: Path) -> None:
-    """Write and sync a new file with the permissions of the one that it is to replace."""
+def write_exclusively(path: Path, data: "bytes | Iterable[bytes | memoryview]", *, like: Path) -> None:
+    """Write and sync a new file, whole or piece by piece, with the permissions of the one that it is to replace."""
     with path.open("xb") as file:
         keep_mode(path, like=like)
-        file.write(data)
+        for piece in [data] if isinstance(data, bytes) else data:
+            file.write(piece)
         file.flush()
         os.fsync(file.fileno())
 

@@ -6,6 +6,7 @@ of floats is taken. What a layer gave is kept beside the hidden states: an inter
 stopped.
 """
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from ..errors import StatisticsError
 from ..live.layered import Layered, State
@@ -33,6 +35,8 @@ from .resume import Arrays
 from .sample import Keeper, Taken, require_finite, sample_of, taken_rows
 from .statistics import Int64, Statistics
 from .sums import MOMENTS, add_up, result, workers, zeros
+
+SECOND = f"inputs.{MOMENTS[0]}"  # of the sums the one that grows with the square of the width
 
 
 @dataclass(frozen=True)
@@ -99,6 +103,8 @@ def collect_by_layer(
     ahead, left = plan_layers(run.layered, largest, memory)
     with ExitStack() as stack:
         folder = stack.enter_context(scratch_folder(scratch)) if scratch is not None else None
+        if folder is not None and SECOND in run.sums:
+            run.sums[SECOND] = on_disk(run.sums[SECOND], folder / "moments")
         states = stack.enter_context(closing(States(folder, key)))
         states.resume()
         run.go(batches, states, ahead=ahead, memory=left, progress=progress)
@@ -106,6 +112,22 @@ def collect_by_layer(
     if world > 1:
         add_up(run.sums)
     return result(info, texts, run.sums, settings, sample, counted)
+
+
+def on_disk(zeros: npt.NDArray[Any], path: Path) -> npt.NDArray[Any]:
+    """Return zeros that lie in a file, so that the system can take their memory back; `zeros` where there is no room for it.
+
+    The file has no name any more, and goes when nothing holds the array.
+    """
+    if not hasattr(os, "posix_fallocate"):  # pragma: no cover  # Windows, where a file that is open keeps its name
+        return zeros
+    try:
+        with path.open("w+b") as file:
+            path.unlink()
+            os.posix_fallocate(file.fileno(), 0, max(1, zeros.nbytes))  # so that a full disk is seen here
+            return np.memmap(file, zeros.dtype, "r+", shape=zeros.shape)
+    except OSError:
+        return zeros
 
 
 def _batches(texts: Mapping[str, Packed], batch_size: int, batch_tokens: int, rank: int, world: int) -> Iterator[Batch]:

@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import StatisticsError
+from ..files.array_pieces import Stacked
 
 KINDS = ("letters", "digits", "punctuation", "white space", "other", "first token")
 PREFIX = "inputs."  # of the tensors in a statistics file
@@ -90,14 +91,14 @@ class Inputs:
 # In a statistics file
 
 
-def to_arrays(inputs: Inputs) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
+def to_arrays(inputs: Inputs) -> tuple[dict[str, npt.NDArray[Any] | Stacked], dict[str, Any]]:
     """Return the tensors of a statistics file, and what its metadata says of them."""
     sample = inputs.sample
-    arrays: dict[str, npt.NDArray[Any]] = {
-        "second_moment": np.array(list(inputs.second_moment)),
+    arrays: dict[str, npt.NDArray[Any] | Stacked] = {
+        "second_moment": Stacked(inputs.second_moment),
         "first_moment": inputs.first_moment,
         "first_token": inputs.first_token_total,
-        "sample": np.array(list(sample.x)),
+        "sample": Stacked(sample.x),
         "sample_tokens": sample.tokens,
         "sample_positions": sample.positions,
         "sample_kinds": np.array([KINDS.index(kind) for kind in sample.kinds], np.uint8),

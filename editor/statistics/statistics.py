@@ -28,6 +28,7 @@ import numpy.typing as npt
 from ..errors import MonoglotWarning, StatisticsError
 from ..files import kinds
 from ..files.array_file import ArrayFile
+from ..files.array_pieces import Stacked, pieces
 from ..files.output import replace_file
 from ..files.schema import Count, Size
 from ..models.identity import ModelInfo
@@ -150,9 +151,7 @@ class Statistics:
 
 def save(statistics: Statistics, path: Path) -> None:
     """Write statistics as safetensors, aside first and renamed at the end. The same statistics give the same bytes."""
-    from safetensors.numpy import save as serialise
-
-    arrays: dict[str, npt.NDArray[Any]] = {}
+    arrays: dict[str, npt.NDArray[Any] | Stacked] = {}
     for language in statistics.languages:
         arrays[f"{language}.active_count"] = statistics.active_count[language]
         arrays[f"{language}.total"] = statistics.total[language]
@@ -173,17 +172,17 @@ def save(statistics: Statistics, path: Path) -> None:
     if statistics.histogram is not None:
         head["bins"] = BINS
     if statistics.per_text is not None:
-        head["per_text"] = {language: len(arrays[f"{language}.per_text"]) for language in statistics.languages}
+        head["per_text"] = {language: arrays[f"{language}.per_text"].shape[0] for language in statistics.languages}
     if statistics.sums is not None:
         head["sums"] = {}
         for language in statistics.languages:
             more, head["sums"][language] = language_sums.to_arrays(language, statistics.sums[language])
             arrays |= more
     if statistics.inputs is not None:
-        more, head["inputs"] = inputs_file.to_arrays(statistics.inputs)
-        arrays |= more
+        read, head["inputs"] = inputs_file.to_arrays(statistics.inputs)
+        arrays |= read
     # one key: safetensors writes several in an order that differs from run to run
-    replace_file(path, serialise(arrays, metadata={METADATA: json.dumps(head)}))
+    replace_file(path, pieces(arrays, {METADATA: json.dumps(head)}))
 
 
 @dataclass(frozen=True)

@@ -110,6 +110,21 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny.save_model(tmp_path_factory.mktemp("five") / "model", shards=True, num_hidden_layers=5)
 
 
+@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="Windows")
+def test_moments_lie_on_disk_where_there_is_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = by_layer.on_disk(np.zeros((3, 4, 4)), tmp_path / "moments")
+    assert isinstance(found, np.memmap) and found.shape == (3, 4, 4) and not found.any()
+    found[1] += 2.5
+    assert found.sum() == 40.0 and not list(tmp_path.iterdir())
+
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    zeros = np.zeros(3)
+    assert by_layer.on_disk(zeros, tmp_path / "moments") is zeros and not list(tmp_path.iterdir())
+
+
 class Loads:
     """Which layers were read."""
 
