@@ -19,9 +19,10 @@ from ..measures.whole import check_whole
 from ..models.target import Target
 from ..proof.logits import read_held_out
 from ..proof.settings import CONTEXT
-from ..statistics.detect import fits, may_record_inputs, moments_size, prepare, prepare_held_out
+from ..statistics.detect import fits, may_record_inputs, moments_size, prepare, prepare_held_out, prepare_rest
 from ..statistics.detection import Detection
 from ..statistics.recorder import BATCH_TOKENS
+from ..statistics.sample import taken_rows
 from ..statistics.statistics import load
 from ..text.tokens import Packed, fitting_context
 from .costs import LIBRARIES, Costs, costs_of
@@ -30,6 +31,7 @@ from .steps import Forecast, Step, free_memory, with_free
 
 NUMBERS = 16  # bytes of statistics of a neuron and language: a count and a sum
 HISTOGRAM = 388
+SAMPLED = 17  # of a token of the sample, beside what the layers read there: its id, position and kind
 VERIFIED = 4  # variants that verify compares: the base, the checkpoint, random neurons, hooks
 
 
@@ -66,8 +68,8 @@ def forecast_export(
         if _kept(work / STATISTICS, asked, packed, detection, dtype):
             notes.append(f"The statistics in {work / STATISTICS} still fit, and are not recorded again.")
         else:
-            steps.append(_detect(costs, asked.origin, packed, detection, device.partition(":")[0]))
-            disk[work] = _statistics_size(target, len(packed), detection)
+            disk[work] = _statistics_size(asked, packed, detection)
+            steps.append(_detect(costs, asked.origin, packed, detection, device.partition(":")[0], disk[work]))
         if asked.asked.searches_off:
             steps.append(_search_off(costs, asked, detection))
         if asked.asked.searches_on:
@@ -101,7 +103,10 @@ def _kept(path: Path, asked: Opened, packed: Mapping[str, Packed], detection: De
     return fits(before, asked.origin, packed, detection, dtype, held_out)
 
 
-def _detect(costs: Costs, target: Target, packed: Mapping[str, Packed], detection: Detection, device: str) -> Step:
+def _detect(
+    costs: Costs, target: Target, packed: Mapping[str, Packed], detection: Detection, device: str, size: int
+) -> Step:
+    """Count a pass over the text, and statistics of so many bytes."""
     every = sum(one.tokens for one in packed.values())
     feed_forward = target.feed_forward
     seconds = costs.passes(every, fitting_context(target, detection.context), logits=False)
@@ -109,8 +114,8 @@ def _detect(costs: Costs, target: Target, packed: Mapping[str, Packed], detectio
     memory = costs.memory + 4 * batch * (4 * feed_forward.width + 8 * feed_forward.hidden)
     if may_record_inputs(target, detection):  # of what the networks read: the second moments
         seconds += 2 * every * (moments_size(target) / 8) / costs.speed.operations
-        memory += 3 * moments_size(target)
-    memory += _statistics_size(target, len(packed), detection)
+        memory += moments_size(target)  # those of a batch, beside all
+    memory += size
     what = f"{every:,} tokens in {len(packed)} languages are read"
     return Step("detect", what, costs.loading(size_of(target)) + seconds, LIBRARIES + memory)
 
@@ -145,8 +150,17 @@ def _verify(costs: Costs, target: Target, held_out: Mapping[str, Packed], contex
     return Step("verify", what, seconds, LIBRARIES + 2 * costs.memory + costs.logits(variants))
 
 
-def _statistics_size(target: Target, languages: int, detection: Detection) -> int:
-    """Return the bytes of a statistics file."""
-    feed_forward = target.feed_forward
+def _statistics_size(asked: Opened, packed: Mapping[str, Packed], detection: Detection) -> int:
+    """Return the bytes of a statistics file, but for its header."""
+    feed_forward, languages = asked.target.feed_forward, len(packed)
+    held_out, counted = prepare_rest(asked.target, asked.texts, packed, detection)
     size = feed_forward.neurons * languages * (NUMBERS + (HISTOGRAM if detection.quantiles else 0))
-    return size + (moments_size(target) if may_record_inputs(target, detection) else 0)
+    layers, networks, row = feed_forward.layers, len(feed_forward.networks), 8 * feed_forward.hidden
+    if counted:
+        size += languages * ((layers + 1) * row + (0 if feed_forward.mixture else 8 * layers))
+        size += sum(one.ids.nbytes + one.counts.nbytes for one in counted.values())
+    if held_out:
+        sampled = sum(len(one.rows) for one in taken_rows(held_out))
+        size += moments_size(asked.target) + (2 + (languages if counted else 0)) * networks * row
+        size += sampled * (networks * row // 2 + SAMPLED)
+    return size
