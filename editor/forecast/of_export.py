@@ -14,6 +14,7 @@ from ..live.logits import LOGITS
 from ..live.speed import measure_speed
 from ..measures import strength
 from ..measures.off import KINDS, RATES, unseen
+from ..measures.options import Options
 from ..measures.search import TRIES, prompts_of
 from ..measures.whole import check_whole
 from ..models.target import Target
@@ -24,6 +25,7 @@ from ..statistics.detection import Detection
 from ..statistics.recorder import BATCH_TOKENS
 from ..statistics.sample import taken_rows
 from ..statistics.statistics import load
+from ..text.prompts import COUNT
 from ..text.tokens import Packed, fitting_context
 from .costs import LIBRARIES, Costs, costs_of
 from .of_bake import MEMORY, bake_seconds, size_of
@@ -32,6 +34,7 @@ from .steps import Forecast, Step, free_memory, with_free
 NUMBERS = 16  # bytes of statistics of a neuron and language: a count and a sum
 HISTOGRAM = 388
 SAMPLED = 17  # of a token of the sample, beside what the layers read there: its id, position and kind
+ASKED = 3  # variants that answer after a search: the base, the checkpoint, random edits
 VERIFIED = 4  # variants that verify compares: the base, the checkpoint, random neurons, hooks
 
 
@@ -85,6 +88,8 @@ def forecast_export(
         context = min(detection.context, CONTEXT)
         held_out = read_held_out(target, asked.texts, tokens=verify_tokens, context=context)
         steps.append(_verify(costs, target, held_out, context, calibrated=asked.calibrated))
+        if asked.asked.searches_on:
+            steps.append(_ask_again(costs, target, len(asked.texts) - 1))
     return Forecast(
         target.source.name, size_of(target, weights_only=True), tokens, tuple(steps), with_free(disk), device, dtype,
         free_memory(device), tuple(notes),
@@ -148,6 +153,15 @@ def _verify(costs: Costs, target: Target, held_out: Mapping[str, Packed], contex
     seconds += costs.loading(size_of(target), 2) + 2 * size_of(target) / costs.reading
     what = f"{every:,} held-out tokens are read, in {variants} variants of two models"
     return Step("verify", what, seconds, LIBRARIES + 2 * costs.memory + costs.logits(variants))
+
+
+def _ask_again(costs: Costs, target: Target, languages: int) -> Step:
+    """Count what the proved checkpoint is asked after a search, in so many languages."""
+    prompts = COUNT * languages
+    at_once = max(1, min(ROWS, LOGITS // costs.vocabulary))
+    seconds = ASKED * costs.answers(prompts, Options.tokens, at_once) + costs.loading(size_of(target), 2)
+    what = f"{prompts} answers of {Options.tokens} tokens are written, by {ASKED} variants of two models"
+    return Step("generate", what, seconds, LIBRARIES + 2 * costs.memory + costs.logits(1), most=True)
 
 
 def _statistics_size(asked: Opened, packed: Mapping[str, Packed], detection: Detection) -> int:

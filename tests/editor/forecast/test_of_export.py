@@ -73,6 +73,22 @@ def test_a_search_for_neurons(monoglot: Run, model: Path, corpus: Path, tmp_path
     assert code == 0 and list(steps) == ["detect", "off", "bake", "verify"] and steps["off"]["at_most"]
 
 
+def test_a_search_for_a_way_to_answer_and_what_is_asked_after_it(
+    monoglot: Run, model: Path, corpus: Path, tmp_path: Path
+) -> None:
+    asked = (
+        "export", model, "--corpus", corpus, "--activate", "fr", "-o", tmp_path / "out", "--context", "64", "--tokens",
+        "1500", "--minimum", "1000", "--verify-tokens", "200", "--budget", "77", "--dry-run", "--json",
+    )  # fmt: skip
+    code, said, _ = monoglot(*asked)
+    steps = {step["step"]: step for step in json.loads(said)["steps"]}
+    assert code == 0 and list(steps) == ["detect", "search", "bake", "verify", "generate"]
+    assert steps["search"]["seconds"] == 77
+    assert steps["generate"]["what"].startswith("16 answers of 24 tokens") and steps["generate"]["at_most"]  # en, zh
+    _, fast, _ = monoglot(*asked, "--fast")
+    assert [step["step"] for step in json.loads(fast)["steps"]] == ["detect", "search", "bake", "verify"]
+
+
 def test_what_export_refuses_it_refuses(monoglot: Run, model: Path, corpus: Path, tmp_path: Path) -> None:
     for wrong, word in (
         (("--deactivate", "ja"), "no text in ja"),
