@@ -10,8 +10,8 @@ import numpy as np
 from ..errors import CorpusError, ModelError, RecipeError, StatisticsError
 from ..files.output import check_free
 from ..live.load import load_model
-from ..models.embedding import open_embedding
 from ..live.streaming import AUTO, Streaming
+from ..models.embedding import open_embedding
 from ..models.head import Head, open_head
 from ..models.hf import load_tokenizer
 from ..models.target import Target, model_info

@@ -166,8 +166,8 @@ def _ask_again(costs: Costs, target: Target, languages: int) -> Step:
 
 def _statistics_size(asked: Opened, packed: Mapping[str, Packed], detection: Detection) -> int:
     """Return the bytes of a statistics file, but for its header."""
-    feed_forward, languages = asked.target.feed_forward, len(packed)
-    held_out, counted = prepare_rest(asked.target, asked.texts, packed, detection)
+    feed_forward, languages = asked.origin.feed_forward, len(packed)
+    held_out, counted = prepare_rest(asked.origin, asked.texts, packed, detection)
     size = feed_forward.neurons * languages * (NUMBERS + (HISTOGRAM if detection.quantiles else 0))
     layers, networks, row = feed_forward.layers, len(feed_forward.networks), 8 * feed_forward.hidden
     if counted:
@@ -175,6 +175,6 @@ def _statistics_size(asked: Opened, packed: Mapping[str, Packed], detection: Det
         size += sum(one.ids.nbytes + one.counts.nbytes for one in counted.values())
     if held_out:
         sampled = sum(len(one.rows) for one in taken_rows(held_out))
-        size += moments_size(asked.target) + (2 + (languages if counted else 0)) * networks * row
+        size += moments_size(asked.origin) + (2 + (languages if counted else 0)) * networks * row
         size += sampled * (networks * row // 2 + SAMPLED)
     return size
