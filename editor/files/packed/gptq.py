@@ -48,6 +48,7 @@ class Gptq(Matrix):
             stored.take("g_idx", ("I32", "I64"), (self.columns,))
         self.stored, self.bits, self.group, self.groups = stored, bits, group, groups
         self.offset = VERSIONS[version]
+        self._unpacked: dict[int, Any] = {}  # zero points by group
         self.form = f"GPTQ ({bits} bits, groups of {group}{'' if self.offset else ', v2'})"
         self.tensors = tuple(stored.name(kind) for kind in ("qweight", "qzeros", "scales", "g_idx") if stored.has(kind))
 
@@ -96,10 +97,11 @@ class Gptq(Matrix):
         return groups
 
     def _stored_zeros(self, group: int) -> Any:
-        """Return what is stored of the zero points of all rows in a group, int16."""
-        return codes(np.asarray(self.stored.array("qzeros")[group : group + 1]), self.bits, self.rows)[0].astype(
-            np.int16
-        )
+        """Return what is stored of the zero points of all rows in a group, int16; many columns share one, so it is kept."""
+        if group not in self._unpacked:
+            words = np.asarray(self.stored.array("qzeros")[group : group + 1])
+            self._unpacked[group] = codes(words, self.bits, self.rows)[0].astype(np.int16)
+        return self._unpacked[group]
 
     def _zeros(self, group: int, shift: int) -> Callable[[int, int], Bytes]:
         def values(first: int, last: int) -> Bytes:
