@@ -45,8 +45,10 @@ def _deep(value: Any) -> bool:
     """Whether objects and lists are nested deeper than DEEPEST."""
     level = [value] if isinstance(value, (dict, list)) else []
     for _ in range(DEEPEST):
-        inner = (one for own in level for one in (own.values() if isinstance(own, dict) else own))
-        level = [one for one in inner if type(one) is dict or type(one) is list]
+        level = [
+            one for own in level for one in (own.values() if type(own) is dict else own)
+            if type(one) is dict or type(one) is list
+        ]  # fmt: skip
         if not level:
             return False
     return True

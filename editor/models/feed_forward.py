@@ -307,8 +307,9 @@ def _check_whole(checkpoint: Checkpoint, found: FeedForward, named: Sequence[Nam
     }
     there = {(each.layer, each.name, each.expert) for each in named if each.expert >= 0}
     for number, (block, network, _) in enumerate(found.located):
+        expert = int(block.part) if block.expert else -1
         for projection, name in zip(network.projections, wanted[network], strict=True) if block.expert else ():
-            if (block.layer, name, int(block.part)) not in there:
+            if (block.layer, name, expert) not in there:
                 raise CheckpointError(
                     f"{checkpoint.folder} has no {found.name(projection, number)}. Download the model again."
                 )

@@ -275,11 +275,11 @@ def merge(parts: Sequence[Statistics]) -> Statistics:
                 active[language], total[language] = part.active_count[language], part.total[language]
                 texts[language] = part.texts[language]
     order = sorted(tokens)
-    histogram = _together("histograms", "detect --quantiles`", [part.histogram for part in parts])
-    inputs = _together("inputs", "detect --calibrate`", [part.inputs for part in parts])
-    per_text = _together("per-text means", "detect --per-text`", [part.per_text for part in parts])
+    histogram = _together("histograms", "monoglot detect --quantiles`", [part.histogram for part in parts])
+    inputs = _together("inputs", "monoglot detect --calibrate`", [part.inputs for part in parts])
+    per_text = _together("per-text means", "monoglot detect --per-text`", [part.per_text for part in parts])
     sums = _together(
-        "counts of tokens and sums of the residual", "detect` without --lean", [part.sums for part in parts]
+        "counts of tokens and sums of the residual", "monoglot detect` without --lean", [part.sums for part in parts]
     )
     settings = parts[0].settings if all(part.settings == parts[0].settings for part in parts) else {}
     versions = parts[0].versions if all(part.versions == parts[0].versions for part in parts) else {}
@@ -305,13 +305,13 @@ def merge(parts: Sequence[Statistics]) -> Statistics:
     )
 
 
-def _together(what: str, option: str, found: Sequence[Part | None]) -> list[Part]:
+def _together(what: str, command: str, found: Sequence[Part | None]) -> list[Part]:
     """All of them, or none when one lacks them."""
     there = [part for part in found if part is not None]
     if there and len(there) < len(found):
         warnings.warn(
             f"only {len(there)} of {len(found)} statistics have {what}, so their sum has none. "
-            f"Run `monoglot {option} for all of them.",
+            f"Run `{command} for all of them.",
             MonoglotWarning,
             stacklevel=3,
         )

@@ -4,9 +4,9 @@ The feed-forward networks of a model, of about the same number of weights in eve
 one per cent of each layer's neurons switched off. "rows" is a gated network, whose rows of the up projection are cleared;
 "columns" a plain one, whose columns of the output projection are, where the format can. Runs alternate, ratios are medians
 over runs of the same round; everything is synced before each run, and the copy is synced after it, as the bake is (which also
-writes the sha256 of every file). The source was read just before, so it lies in the page cache, and its own sha256 is known, as
-after any earlier command: "first" is a run before that, which reads it once more. Memory is read from /proc, so this runs on
-Linux; what the process took before the bake is taken off.
+writes the sha256 of every file). The source was read just before, so it lies in the page cache, and its own sha256 is known,
+as after any earlier command: "first" is a run before that, which reads it once more. Memory is read from /proc, so this runs
+on Linux; what the process took before the bake is taken off.
 
     python tests/benchmarks/quantised.py [--weights 4e8] [--runs 5] [--formats gptq,fp8]
 """
