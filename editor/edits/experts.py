@@ -20,7 +20,9 @@ from ..models.target import Target
 from .tensor_edits import TensorEdit
 
 FAR_DOWN = -(2.0**14)
-TAKEN = ("num_experts_per_tok", "moe_k", "moe_topk", "top_k_experts")  # config keys: experts that a token goes to
+# config keys: how many experts a token goes to, and how many groups of them there are
+TAKEN = ("num_experts_per_tok", "num_experts_per_token", "moe_k", "moe_topk", "top_k_experts")
+GROUPS = ("n_group", "num_expert_group")
 DTYPES = ("F32", "F16", "BF16")
 Experts = Sequence[tuple[int, int]]  # (layer, expert)
 
@@ -75,7 +77,7 @@ def taken_by_a_token(config: Mapping[str, Any]) -> int:
 
 def reachable(config: Mapping[str, Any], count: int, off: set[int]) -> int:
     """Return how many experts that stay on every token finds: all, or those of the groups that it may choose from."""
-    groups, chosen = config.get("n_group"), config.get("topk_group")
+    groups, chosen = next((config[key] for key in GROUPS if key in config), None), config.get("topk_group")
     if not isinstance(groups, int) or not isinstance(chosen, int) or groups < 2 or count % groups:
         return count - len(off)
     size = count // groups

@@ -99,9 +99,9 @@ def parse_json(text: bytes, place: str) -> Any:
         raise CheckpointError(f"{place} is not valid JSON ({error}). Download the file again.") from None
 
 
-def _whole(values: Any) -> bool:
-    """Whether it is a list of whole numbers that a file can hold; asked twice a tensor, of which there may be 100,000."""
-    return type(values) is list and all(type(value) is int and 0 <= value <= MAX_BYTES for value in values)
+def _whole(values: list[Any]) -> bool:
+    """Whether they are whole numbers that a file can hold; asked twice a tensor, of which there may be 100,000."""
+    return all(type(value) is int and 0 <= value <= MAX_BYTES for value in values)
 
 
 def _bits(dtype: str, shape: list[int]) -> int:
@@ -134,12 +134,12 @@ def _tensor(name: str, entry: Any, place: str, start: int) -> Tensor:
             f"{place}: tensor {_shown(name)} has the unknown dtype {_shown(dtype)}. The file is damaged, or newer than "
             "this version of monoglot: download it again, or upgrade."
         )
-    if not _whole(shape):
+    if not isinstance(shape, list) or not _whole(shape):
         raise CheckpointError(
             f"{place}: tensor {_shown(name)} has the impossible shape {_shown(shape)}. The file is damaged: "
             "download it again."
         )
-    if not _whole(offsets) or len(offsets) != 2:
+    if not isinstance(offsets, list) or len(offsets) != 2 or not _whole(offsets):
         raise CheckpointError(
             f"{place}: tensor {_shown(name)} has the impossible offsets {_shown(offsets)}. The file is damaged: "
             "download it again."

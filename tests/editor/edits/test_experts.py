@@ -19,13 +19,14 @@ from support.tiny import MOVED, TOLERANCE, logits
 
 from monoglot.editor.edits import recipe as recipes
 from monoglot.editor.edits.bake import bake
-from monoglot.editor.edits.experts import FAR_DOWN, reachable
+from monoglot.editor.edits.experts import FAR_DOWN, reachable, taken_by_a_token
 from monoglot.editor.edits.hooks import edited, unrouted
 from monoglot.editor.edits.plan import Plan
 from monoglot.editor.edits.recipe import Edit, Recipe
 from monoglot.editor.errors import NeuronsError, RecipeError
 from monoglot.editor.live.load import load_model
 from monoglot.editor.live.modules import activation_modules, router_biases
+from monoglot.editor.models.families import text_config
 from monoglot.editor.models.identity import Base
 from monoglot.editor.models.routers import BIASES
 from monoglot.editor.models.source import resolve
@@ -155,11 +156,23 @@ def test_what_cannot_be_switched_off(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("model_type", FAMILIES)
+def test_how_many_experts_a_token_goes_to(saved: Callable[..., Path], model_type: str) -> None:
+    """What the config's key says, whatever it is called, is what the live router chooses."""
+    target = opened(saved, model_type)
+    base = load_model(target.source.folder, device="cpu")
+    with routing(base) as seen:
+        logits(base)
+    chosen = {one[1].shape[-1] for calls in seen.values() for one in calls}
+    assert chosen == {taken_by_a_token(text_config(target.checkpoint.config))}
+
+
 def test_groups_count() -> None:
     """A token chooses among the experts of some groups: those with the fewest that stay on have to do."""
     config = {"n_group": 4, "topk_group": 2}
     assert reachable(config, 16, set()) == 8
     assert reachable(config, 16, {0, 1, 4}) == 2 + 3
+    assert reachable({"num_expert_group": 4, "topk_group": 2}, 16, {0, 1, 4}) == 2 + 3
     assert reachable({"n_group": 1, "topk_group": 1}, 16, {0, 1, 4}) == 13
     assert reachable({}, 16, {0}) == 15
 
