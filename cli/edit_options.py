@@ -6,6 +6,7 @@ import click
 
 from ..editor.edits.recipe import ABOVE_TOLERANCE, CARRIERS, CONSTANT_OPS, EMBEDDING, REDIRECT, SLOTS, VECTOR
 from ..editor.edits.request import FORMS, RANK_LIMIT, Request
+from .numbers import FloatRange
 from .options import several
 
 
@@ -140,7 +141,7 @@ edit_options = several(
     ),
     click.option(
         "--target-accuracy",
-        type=click.FloatRange(0, 1, min_open=True),
+        type=FloatRange(0, 1, min_open=True),
         default=Request.target_accuracy,
         show_default=True,
         help="With auto: the share of answers that have to be in the language.",
@@ -182,7 +183,7 @@ edit_options = several(
     ),
     click.option(
         "--tolerance",
-        type=click.FloatRange(0, min_open=True),
+        type=FloatRange(0, min_open=True),
         default=Request.tolerance,
         show_default=True,
         help="Calibrated: the largest relative error of a layer. --no-untie: by how many nats the log-loss of a "
@@ -207,7 +208,7 @@ edit_options = several(
 search_options = several(
     click.option(
         "--target-damage",
-        type=click.FloatRange(0, min_open=True),
+        type=FloatRange(0, min_open=True),
         default=Request.target_damage,
         show_default=True,
         help="With --deactivate and no other edit option: by how many nats a token the log-loss of a language has to "
@@ -215,7 +216,7 @@ search_options = several(
     ),
     click.option(
         "--budget",
-        type=click.FloatRange(0, min_open=True),
+        type=FloatRange(0, min_open=True),
         default=Request.budget,
         show_default=True,
         metavar="SECONDS",
@@ -224,7 +225,7 @@ search_options = several(
     ),
     click.option(
         "--spare",
-        type=click.FloatRange(0),
+        type=FloatRange(0),
         default=Request.spare,
         show_default=True,
         help="The most that another language may lose for it, in nats a token.",

@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 
 import click
 
+from .numbers import FloatRange
+
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
@@ -172,7 +174,7 @@ def find_options(function: Function) -> Function:
     """--rate and --quantile."""
     from ..editor.neurons.neurons import QUANTILE, RATE
 
-    share = click.FloatRange(0, 1, min_open=True, max_open=True)
+    share = FloatRange(0, 1, min_open=True, max_open=True)
     function = click.option(
         "--quantile",
         type=share,
@@ -199,7 +201,7 @@ def method_options(function: Function) -> Function:
         click.option("--seed", type=click.IntRange(0), default=SEED, show_default=True, help="random: of the draw."),
         click.option(
             "--threshold",
-            type=click.FloatRange(0, 1, min_open=True, max_open=True),
+            type=FloatRange(0, 1, min_open=True, max_open=True),
             default=THRESHOLD,
             show_default=True,
             help="lap: the activation probability above which a neuron is a language's.",

@@ -13,6 +13,7 @@ import click
 
 from ...editor.text.foreign import printable
 from ..console import note
+from ..numbers import FloatRange
 from ..options import device_options, given
 from ..terminal import say
 
@@ -41,7 +42,7 @@ Ctrl-C stops a reply, Ctrl-D leaves."""
 @click.option("--no-template", is_flag=True, help="Go on from each prompt as a text, without the chat template.")
 @click.option(
     "--temperature",
-    type=click.FloatRange(0),
+    type=FloatRange(0),
     default=0.0,
     show_default=True,
     help="Draw the next token instead of taking the likeliest.",

@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from ..console import answer, bar, note, table
+from ..numbers import FloatRange
 from ..options import PYTHON_HELP
 from ..terminal import quoted, say
 
@@ -30,7 +31,7 @@ from ..terminal import quoted, say
     type=click.Path(path_type=Path),
     help="A .jsonl of prompts per language. Default: the embedded texts' beginnings.",
 )
-@click.option("--timeout", type=click.FloatRange(1), default=3600, show_default=True, help="Seconds for each step.")
+@click.option("--timeout", type=FloatRange(1), default=3600, show_default=True, help="Seconds for each step.")
 @click.option("--force", is_flag=True, help="Replace a file that was converted there before.")
 @click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")
 def command(

@@ -8,6 +8,7 @@ import click
 
 from ...editor.measures.options import CORPUS, EFFECT, GENERATE, LEAKS, OF_NEURONS, Options
 from ..console import answer, listener, note
+from ..numbers import FloatRange
 from ..options import device_options, given, several, split, stream_options
 from ..steps.evaluate import show_findings
 from ..terminal import quoted
@@ -56,7 +57,7 @@ engine_options = several(
     click.option("--python", metavar="PATH", help="With --engine vllm: the interpreter that has it."),
     click.option(
         "--temperature",
-        type=click.FloatRange(0),
+        type=FloatRange(0),
         default=Options.temperature,
         show_default=True,
         help="Of an engine; 0 is greedy.",

@@ -7,6 +7,7 @@ import click
 
 from ...editor.proof.settings import CONTEXT, TOKENS
 from ..console import listener, note
+from ..numbers import FloatRange
 from ..options import PYTHON_HELP, corpus_options, device_options, given, names, split, stream_options
 from ..steps.runtimes import conform
 from ..steps.verify import show_proof
@@ -50,7 +51,7 @@ OF_LOGITS = ("corpus", "languages", "tokens", "context", "device", "dtype", "str
 )
 @click.option(
     "--timeout",
-    type=click.FloatRange(1),
+    type=FloatRange(1),
     default=900,
     show_default=True,
     help="With --runtime: seconds that each may take.",
