@@ -1,7 +1,6 @@
 """Export: detect, find, bake and verify in one call, from a model and text to a proved checkpoint with a card."""
 
 import contextlib
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -11,50 +10,44 @@ from typing import Any
 from .edits import calibration as calibration_file
 from .edits import manifest
 from .edits import silence as silence_file
-from .edits.adapter import check_adaptable
-from .edits.bake import Baked, check_place
+from .edits.bake import Baked
 from .edits.calibration import Calibration
 from .edits.card_maker import NO_CARD, CardMaker
-from .edits.carrier_choice import choose
-from .edits.carriers import needed_of
 from .edits.fit import open_calibration, source_of
 from .edits.recipe import Recipe
 from .edits.request import ADAPTER, AUTO, CHECKPOINT, Request
 from .edits.silence import Silence
 from .edits.silencing import check_needed, offered, prepare
 from .edits.vectors import in_layers
-from .errors import CorpusError, ModelError, NeuronsError, OutputError, StatisticsError, VerificationError
+from .errors import CorpusError, ModelError, StatisticsError
+from .export_request import ask, check_no_folder, default_work, needs_carrier
+from .export_reuse import same_checkpoint, same_recipe
 from .files.hashes import remember
 from .files.output import absolute, check_free, check_room, claimed, publish
 from .measures.again import ask_again
 from .measures.bench import Bench
 from .measures.kinds import read_at
-from .measures.off import search_off, way_of
-from .measures.pick import RUNGS, candidate_of, search_on
-from .measures.search import bake_requested, check_search, prompts_of
+from .measures.off import search_off
+from .measures.pick import RUNGS, search_on
+from .measures.search import bake_requested, prompts_of
 from .measures.whole import check_whole
 from .models.residual import route_of
-from .models.source import resolve
-from .models.target import Target, open_target
+from .models.target import Target
 from .neurons import neurons as neurons_file
 from .neurons.find import find
 from .neurons.neurons import QUANTILE, RATE, Neurons
-from .neurons.origin import open_origin
 from .progress import NOBODY, Listener
 from .proof.logits import read_held_out
 from .proof.prove import NEURONS, Proof, prove
 from .proof.settings import CONTEXT, TOKENS
-from .runtimes.capabilities import settled
 from .statistics import vocabulary as vocabulary_file
 from .statistics.detection import Detection
 from .statistics.kept_vocabulary import OUTPUTS, RESIDUAL, complete, count_or_reuse
 from .statistics.reuse import detect_or_reuse
 from .statistics.statistics import Statistics
 from .statistics.vocabulary import Vocabulary
-from .text.corpus import Text, open_corpus
+from .text.corpus import Text
 from .text.letters import count_characters
-from .text.prompts import digest
-from .version import VERSION
 
 STATISTICS = "stats.safetensors"
 
@@ -138,11 +131,11 @@ def export(
     check_needed(recipe, counts, request.lose)
     if not fast:
         read_held_out(target, texts, tokens=verify_tokens, context=min((detection or Detection()).context, CONTEXT))
-    same = known and _same_recipe(output, target, recipe, request)
+    same = known and same_recipe(output, target, recipe, request)
     with (
         claimed(output, partial(check_free, force=force or same)),
         claimed(unproved, partial(check_free, force=True)),
-        claimed(work / STATISTICS, _no_folder),
+        claimed(work / STATISTICS, check_no_folder),
     ):
         if not same and request.form == CHECKPOINT:
             check_room(output, sum(shard.size for shard in target.checkpoint.shards))
@@ -204,7 +197,7 @@ def export(
         if searches:
             strength = None if request.strength is None else float(request.strength)
             recipe, known = request.recipe(target, list(texts), strength, None, list(texts)), True
-            recipe = replace(recipe, carrier=carrier if _constant(recipe) and carrier else AUTO)
+            recipe = replace(recipe, carrier=carrier if needs_carrier(recipe) and carrier else AUTO)
             if request.form == ADAPTER:
                 recipe = replace(recipe, compat_config=False)
         if neurons.languages:
@@ -214,10 +207,10 @@ def export(
             statistics, calibration = _statistics(target, texts, work, detection, listener, made)
         inputs = (neurons, calibration, vocabulary, silence)
         baked, place = None, unproved
-        if known and _same(output, target, recipe, request, *inputs):
+        if known and same_checkpoint(output, target, recipe, request, *inputs):
             listener.told(f"{output} is this checkpoint already.")
             place = output
-        elif known and _same(unproved, target, recipe, request, *inputs):
+        elif known and same_checkpoint(unproved, target, recipe, request, *inputs):
             listener.told(f"{unproved} is this checkpoint already, and has to be proved.")
         else:
             check_free(output, force=force)  # a checkpoint of the same recipe there has other inputs
@@ -246,117 +239,6 @@ def export(
             )
         could = tuple(offered(recipe, counts))
         return Exported(proved.folder, work, target, statistics, neurons, vocabulary, baked, proved, could, answers)
-
-
-@dataclass(frozen=True)
-class Opened:
-    """What is asked of `export`, opened and checked.
-
-    Neurons are found in `origin`, which is `target` itself, or what that was quantised from.
-    `asked` is the request as it was made, `request` with what an earlier search chose; `known` says that the recipe is the
-    one to bake, `carrier` where constants go that the recipe has, or that a search tries.
-    """
-
-    target: Target
-    origin: Target
-    texts: Mapping[str, Text]
-    asked: Request
-    request: Request
-    recipe: Recipe
-    known: bool
-    carrier: str | None
-
-    @property
-    def calibrated(self) -> bool:
-        """Whether a calibrated direction carries the constants."""
-        return self.carrier == "calibrated"
-
-    @property
-    def searches(self) -> bool:
-        """Whether a search says how it is done."""
-        return self.asked.searches_off or self.asked.searches_on
-
-
-def ask(
-    model: str,
-    corpus: Sequence[str],
-    request: Request,
-    output: Path,
-    *,
-    languages: Sequence[str] = (),
-    base_id: str | None = None,
-    neurons_of: str | None = None,
-    work: Path | None = None,
-    chosen: bool = False,
-) -> Opened:
-    """Open the model and the text, and see that what is requested can be done. Raises MonoglotError.
-
-    `chosen` says that a rate or a quantile was given, so that none is searched for.
-    """
-    unproved = output.with_name(f"{output.name}.unproved")
-    target = open_target(resolve(model, base_id))
-    origin = open_origin(neurons_of, target) if neurons_of else target
-    texts = open_corpus(corpus, languages)
-    if chosen:
-        request = replace(request, choose=False)
-    asked = request = settled(request.without_shorthand().searching(), target)
-    if request.strength == AUTO:
-        _ = request.searched  # raises for several languages
-    strength, layers, known = _strength(output, request)
-    if not known:
-        strength, layers, known = _strength(unproved, request)
-    if request.searches_off or request.searches_on:  # what an earlier search chose, until this one has chosen
-        depth = target.feed_forward.layers
-        before = _chosen(output, request, depth) or _chosen(unproved, request, depth)
-        request, known = before or request, before is not None
-        strength = None if request.strength is None else float(request.strength)
-    recipe = request.recipe(target, list(texts), strength, layers, list(texts))
-    if request.form == ADAPTER:
-        check_adaptable(target, recipe)
-        recipe = replace(recipe, compat_config=False)
-    carrier = choose(recipe.carrier, target) if _constant(recipe) or asked.searches_on else None
-    recipe = replace(recipe, carrier=carrier if _constant(recipe) and carrier else AUTO)
-    named = dict.fromkeys([edit.language for edit in recipe.edits] + [str(edit.to) for edit in recipe.redirects])
-    if absent := [language for language in named if language not in texts]:
-        raise NeuronsError(f"there is no text in {', '.join(absent)}; the corpus has {', '.join(texts)}.")
-    for each in (target, origin):
-        check_place(each.source.folder, output)
-    if len(texts) < 2 and (recipe.edits or recipe.experts):
-        raise CorpusError(
-            "a language is told from others: give text in two languages or more, best all that are to be kept."
-        )
-    for each in (target, origin):
-        _check_work(work or default_work(output), output, unproved, each)
-    if request.strength == AUTO or asked.searches_on:
-        check_search(asked)
-    return Opened(target, origin, texts, asked, request, recipe, known, carrier)
-
-
-def _constant(recipe: Recipe) -> bool:
-    """Whether it needs a carrier."""
-    return any(edit.constant for edit in recipe.edits) or bool(in_layers(recipe))
-
-
-def _check_work(work: Path, output: Path, unproved: Path, target: Target) -> None:
-    """Raise OutputError for a folder of intermediate files that is another one."""
-    real, *others = (Path(os.path.realpath(path)) for path in (work, output, unproved))
-    if any(real == other or other in real.parents for other in others):
-        raise OutputError(f"{work}, where statistics are kept, is the checkpoint's own folder. Choose another `work`.")
-    base = Path(os.path.realpath(target.source.folder))
-    if real == base or base in real.parents:
-        raise OutputError(f"{work}, where statistics are kept, lies in the model's own folder. Choose another `work`.")
-    if os.path.lexists(work) and not work.is_dir():
-        raise OutputError(f"{work}, where statistics are kept, is not a folder. Choose another `work`.")
-
-
-def _no_folder(path: Path) -> None:
-    if path.is_dir():
-        raise OutputError(f"{path} is a folder, and statistics are kept there. Choose another `work`.")
-
-
-def default_work(output: Path) -> Path:
-    """Name the folder of the intermediate files."""
-    return output.with_name(f"{output.name}.work")
 
 
 def _statistics(
@@ -409,77 +291,3 @@ def _calibration(path: Path, fitted: Path, statistics: Statistics, target: Targe
                 return kept
     calibration_file.save(open_calibration(path, target), fitted)
     return open_calibration(fitted, target)
-
-
-def _strength(output: Path, request: Request) -> tuple[float | None, tuple[int, int] | None, bool]:
-    """Return the strength and the layers to bake with, and whether they are known.
-
-    They are known at strength AUTO when a search for the same was already made for the checkpoint in `output`.
-    """
-    if request.strength != AUTO:
-        return None if request.strength is None else float(request.strength), None, True
-    asked = (request.target_accuracy, digest(prompts_of(request)))
-    try:
-        found = manifest.read(output).strength
-    except VerificationError:
-        found = None
-    if found and found["checkpoint"] and (found.get("target_accuracy"), found.get("prompts")) == asked:
-        first, last = found["layers"]
-        return found["checkpoint"][-1]["strength"], (first, last), True
-    return 1.0, None, False
-
-
-def _chosen(output: Path, request: Request, layers: int) -> Request | None:
-    """Return what a search for the same chose for the checkpoint in `output`, of a model with so many layers."""
-    try:
-        record = manifest.read(output).candidates
-    except VerificationError:
-        return None
-    if record is None:
-        return None
-    if way := way_of(record, request):
-        return way.request(request)
-    candidate = candidate_of(record, request, prompts_of(request, RUNGS[-1])) if request.searches_on else None
-    return candidate.request(request, layers) if candidate else None
-
-
-def _same_recipe(output: Path, target: Target, recipe: Recipe, request: Request) -> bool:
-    """Whether `output` was already baked from this base and recipe, in this form, by this version."""
-    try:
-        there = manifest.read(output)
-    except VerificationError:
-        return False
-    return (
-        there.monoglot == VERSION
-        and (request.form == ADAPTER) == (there.adapter is not None)
-        and (there.adapter is None or there.adapter.max_rank == request.max_rank)
-        and there.base.model == target.base.model
-        and there.base.fingerprint == target.fingerprint
-        and manifest.recipe_record(there.recipe) == manifest.recipe_record(recipe)
-    )
-
-
-def _same(
-    output: Path,
-    target: Target,
-    recipe: Recipe,
-    request: Request,
-    neurons: Neurons,
-    calibration: Calibration | None,
-    vocabulary: Vocabulary | None,
-    silence: Silence | None,
-) -> bool:
-    """Whether `output` was already baked from all of this."""
-    if not _same_recipe(output, target, recipe, request):
-        return False
-    files = manifest.read(output).files
-    wanted = {}
-    if recipe.needs_neurons:
-        wanted[NEURONS] = neurons_file.serialise(neurons).encode()
-    if recipe.carrier == "calibrated" and calibration:
-        wanted[calibration_file.FILE] = calibration_file.serialise(calibration)
-    if vocabulary:
-        wanted[vocabulary_file.FILE] = vocabulary_file.serialise(needed_of(vocabulary, recipe))
-    if silence:
-        wanted[silence_file.FILE] = silence_file.serialise(silence)
-    return all(files.get(name) == manifest.entry(data) for name, data in wanted.items())

@@ -46,6 +46,8 @@ COVERED = {
     "cli/steps/tokens.py": "cli/commands/test_tokens.py",
     "cli/steps/verify.py": "cli/test_gguf.py",
     "editor/describe_files.py": "editor/test_describe.py",
+    "editor/export_request.py": "cli/commands/test_export.py",
+    "editor/export_reuse.py": "cli/commands/test_export.py",
     "editor/edits/carrier_choice.py": "editor/edits/test_carriers.py",
     "editor/edits/controls.py": "editor/edits/test_hooks.py",
     "editor/edits/token_hooks.py": "editor/edits/test_redirect.py",

@@ -100,7 +100,7 @@ def command(
         raise click.UsageError("--yes goes with --push.")
     detection = Detection(tokens, context, minimum, batch_size, device, dtype, streaming=streaming)
     if dry_run:
-        from ...editor.export import ask
+        from ...editor.export_request import ask
         from ...editor.forecast.of_export import forecast_export
         from ..steps.forecast import show_forecast
 

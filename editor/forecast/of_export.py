@@ -6,7 +6,8 @@ from pathlib import Path
 
 from ..edits.request import AUTO, Request
 from ..errors import StatisticsError
-from ..export import STATISTICS, Opened, default_work
+from ..export import STATISTICS
+from ..export_request import Opened, default_work
 from ..files.output import check_free
 from ..live.generate import ROWS
 from ..live.load import choose_device, choose_dtype

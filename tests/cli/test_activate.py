@@ -14,7 +14,7 @@ from support.folders import tree
 from monoglot.editor import embedded
 from monoglot.editor.edits import calibration
 from monoglot.editor.edits.request import Request
-from monoglot.editor.export import _strength
+from monoglot.editor.export_reuse import _strength
 from monoglot.editor.live.generate import continuations
 from monoglot.editor.live.load import load_model
 from monoglot.editor.measures.search import digest, prompts_of
