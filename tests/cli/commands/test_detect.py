@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from support import hub_layouts, tiny
 
 from monoglot.editor.statistics import statistics
 
@@ -97,6 +98,23 @@ def test_json_and_languages(monoglot: Run, model: Path, corpus: Path, tmp_path: 
         "model": statistics.load(tmp_path / "s").model.to_data(),
         "tokens": {"zh": 600, "en": 600},
     }
+
+
+def test_a_mixture_as_the_hub_has_it(monoglot: Run, corpus: Path, tmp_path: Path) -> None:
+    """Of each language, each layer with experts sees every token twice: the router sends a token to two of them."""
+    tiny.need_5("experts run in one module from transformers 5 on")
+    layout = hub_layouts.LAYOUTS["deepseek_v3"]
+    saved = tiny.save_model(tmp_path / "saved", layout.model_type)
+    model, out = hub_layouts.as_on_the_hub(saved, layout, tmp_path / "model"), tmp_path / "stats.safetensors"
+    arguments = ("--tokens", "400", "--context", "64", "--minimum", "300", "-o", out)
+    assert monoglot("detect", model, "--corpus", corpus, *arguments)[0] == 0
+    found = statistics.load(out)
+    assert found.routed is not None
+    for language, tokens in found.tokens.items():
+        sent = {0: 0, 1: 0, 2: 0}
+        for block, count in zip(found.model.blocks, found.routed[language], strict=True):
+            sent[block.layer] += int(count) if block.expert else 0
+        assert sent == {0: 0, 1: 2 * tokens, 2: 2 * tokens}  # the first layer is dense
 
 
 def test_what_is_there_is_not_replaced_unless_asked(monoglot: Run, model: Path, corpus: Path, tmp_path: Path) -> None:
