@@ -68,6 +68,11 @@ def about_runtimes(baked: "Baked", runtimes: Sequence[str]) -> None:
     lost = dropping(runtimes, carrier, model_type)
     unknown = [name for name in runtimes if seen(name, carrier, model_type) is None]
     for name in lost:
+        if carrier in words:
+            note(
+                f"Warning: {name} was seen not to run {words[carrier]} in a {model_type} as transformers does, nor its base."
+            )
+            continue
         note(
             f"Warning: {name} was seen not to honour constants by {carrier} in a {model_type}: it would run the model "
             "without them, or not at all. --carrier calibrated has nothing that it could drop."

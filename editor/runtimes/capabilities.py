@@ -71,6 +71,83 @@ FINDINGS = (
     Finding("mistralrs", "0.9.5", "native", ("phi",), "different"),  # and the base too
     Finding("mistralrs", "0.9.5", "native", ("gpt2", "bloom", "opt", "gpt_neox"), "failed"),
 )
+# Tiny models of newer families, run by `scripts.runtimes --models families`. What failed or was different did the same with
+# the base. Cards don't list them, as they say nothing of other families.
+NEWER = (
+    Finding(
+        "vllm",
+        "0.32.0",
+        "none",
+        (
+            "ernie4_5",
+            "gemma4_text",
+            "glm4_moe",
+            "gpt_oss",
+            "granitemoehybrid",
+            "mixtral",
+            "olmo3",
+            "olmoe",
+            "qwen3_moe",
+            "seed_oss",
+        ),
+        "steered",
+    ),
+    Finding(
+        "vllm",
+        "0.32.0",
+        "none",
+        (
+            "deepseek_v3",
+            "lfm2",
+            "qwen3_5_text",
+        ),
+        "failed",
+    ),
+    Finding(
+        "llama.cpp",
+        "2026.10.11549",
+        "none",
+        (
+            "apertus",
+            "arcee",
+            "exaone4",
+            "falcon_h1",
+            "lfm2",
+            "lfm2_moe",
+            "mixtral",
+            "olmo3",
+            "olmoe",
+            "seed_oss",
+            "smollm3",
+        ),
+        "steered",
+    ),
+    Finding(
+        "llama.cpp",
+        "2026.10.11549",
+        "none",
+        (
+            "afmoe",
+            "gpt_oss",
+            "qwen3_moe",
+        ),
+        "different",
+    ),
+    Finding(
+        "llama.cpp",
+        "2026.10.11549",
+        "none",
+        (
+            "deepseek_v3",
+            "ernie4_5",
+            "gemma4_text",
+            "glm4_moe",
+            "granitemoehybrid",
+            "qwen3_5_text",
+        ),
+        "failed",
+    ),
+)
 CARRIERS = ("none", "untied", "calibrated", "native", "flag", "llama")
 # Of biases that a config key turns on, what `conformance` does not run: tried by hand, or read in the source.
 IGNORED_BY = ("SGLang",)
@@ -85,13 +162,15 @@ def seen(runtime: str, carrier: str, model_type: str) -> str | None:
     """
     family = "llama" if carrier == "llama" else model_type
     wanted = "flag" if carrier == "llama" else carrier
-    found = (one for one in FINDINGS if (one.runtime, one.carrier) == (runtime, wanted) and family in one.families)
+    found = (
+        one for one in (*FINDINGS, *NEWER) if (one.runtime, one.carrier) == (runtime, wanted) and family in one.families
+    )
     return next((one.verdict for one in found), None)
 
 
 def steered_in(model_type: str) -> tuple[str, ...]:
     """Return the runtimes in which a baked checkpoint of a family did what it does in transformers, whatever its carrier."""
-    found = (one.runtime for one in FINDINGS if model_type in one.families and one.verdict == "steered")
+    found = (one.runtime for one in (*FINDINGS, *NEWER) if model_type in one.families and one.verdict == "steered")
     return tuple(dict.fromkeys(found))
 
 

@@ -29,6 +29,7 @@ from scripts.real import models, published
 
 PAGE = Path(__file__).parents[2] / "docs" / "runtimes.md"
 BEGIN, END = "<!-- measured by `make runtimes` -->", "<!-- end of what was measured -->"
+NEWER_BEGIN = "<!-- newer families, measured with --models families -->"
 MONOGLOT = (sys.executable, "-m", "monoglot.cli")
 ON = ("--activate", "fr", "--hold", "others", "--strength", "1")
 NATIVE = {
@@ -145,7 +146,7 @@ def native(folder: Path) -> Checkpoints:
 def families(folder: Path) -> Checkpoints:
     """Of newer families: `deactivate`, which every carrier has in common, in layers and experts as they lie."""
     return {
-        (f"{name}, random", "none"): off
+        (f"`{name}`", "none"): off
         for name in os.environ.get("FAMILIES", ",".join(NEWER)).split(",")
         if (off := family(folder, name))
     }
@@ -236,7 +237,14 @@ def main() -> None:
                 ]
                 if given.write:
                     head = [f"{name} {found[name].get('version') or ''}".strip() for name in names]
-                    write(line("model", "carrier", *head), model, carrier, [said(found[name]) for name in names])
+                    cells = [said(found[name]) for name in names]
+                    write(
+                        line("family" if group == "families" else "model", "carrier", *head),
+                        model,
+                        carrier,
+                        cells,
+                        NEWER_BEGIN if group == "families" else BEGIN,
+                    )
     for one in wrong:
         print(f"wrong: {one}")
     sys.exit(1 if wrong else 0)
@@ -264,18 +272,18 @@ def line(*cells: str) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def write(head: str, model: str, carrier: str, cells: list[str]) -> None:
+def write(head: str, model: str, carrier: str, cells: list[str], begin: str = BEGIN) -> None:
     """Put a row into the table of docs/runtimes.md, at once, so that an interrupted run has lost nothing; a table of other
     runtimes or versions begins anew."""
-    before, rest = PAGE.read_text(encoding="utf-8").split(BEGIN)
-    table, after = rest.split(END)
+    before, rest = PAGE.read_text(encoding="utf-8").split(begin)
+    table, _, after = rest.partition(END)
     own, row = line(model, carrier), line(model, carrier, *cells)
     rows = table.strip().splitlines()
     kept = rows[2:] if rows[:1] == [head] else []
     at = next((i for i, one in enumerate(kept) if one.startswith(own)), len(kept))
     kept[at : at + 1] = [row]
     made = "\n".join([head, "|---" * (2 + len(cells)) + "|", *kept])
-    PAGE.write_text(f"{before}{BEGIN}\n{made}\n{END}{after}", encoding="utf-8")
+    PAGE.write_text(f"{before}{begin}\n{made}\n{END}{after}", encoding="utf-8")
 
 
 if __name__ == "__main__":
