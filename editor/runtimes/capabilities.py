@@ -128,7 +128,6 @@ NEWER = (
         "none",
         (
             "afmoe",
-            "gpt_oss",
             "qwen3_moe",
         ),
         "different",
