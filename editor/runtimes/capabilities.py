@@ -92,6 +92,7 @@ NEWER = (
         ),
         "steered",
     ),
+    Finding("vllm", "0.32.0", "none", ("lfm2_moe",), "different"),
     Finding(
         "vllm",
         "0.32.0",
@@ -128,6 +129,7 @@ NEWER = (
         "none",
         (
             "afmoe",
+            "gpt_oss",
             "qwen3_moe",
         ),
         "different",

@@ -29,7 +29,7 @@ from scripts.real import models, published
 
 PAGE = Path(__file__).parents[2] / "docs" / "runtimes.md"
 BEGIN, END = "<!-- measured by `make runtimes` -->", "<!-- end of what was measured -->"
-NEWER_BEGIN = "<!-- newer families, measured with --models families -->"
+NEWER_BEGIN = "<!-- newer families, measured by tests/scripts/runtimes.py -->"
 MONOGLOT = (sys.executable, "-m", "monoglot.cli")
 ON = ("--activate", "fr", "--hold", "others", "--strength", "1")
 NATIVE = {
