@@ -113,9 +113,7 @@ def command(
     from ...editor.edits import recipe as recipes
     from ...editor.edits import silence as silences
     from ...editor.edits.calibration import FILE
-    from ...editor.edits.fit import open_calibration
     from ...editor.edits.request import with_vector
-    from ...editor.edits.silencing import silence_for
     from ...editor.errors import RecipeError
     from ...editor.files.gguf import is_gguf
     from ...editor.measures.search import bake_recipe, bake_requested
@@ -124,7 +122,6 @@ def command(
     from ...editor.models.target import about_sampled, open_target
     from ...editor.neurons import neurons
     from ...editor.statistics import control_vector
-    from ...editor.statistics.from_statistics import open_vocabulary
 
     request = request_of(**options)
     check_form(request.form)
@@ -207,8 +204,15 @@ def command(
             "folder, and bake again."
         )
     read = {int(str(edit.point)) for edit in recipe.readers} if recipe else request.read_layers
-    vocabulary = open_vocabulary(vocabulary_file, target, sorted(read)) if vocabulary_file else None
-    calibration = open_calibration(calibration_file, target) if calibration_file else None
+    vocabulary = calibration = silence = None
+    if vocabulary_file:
+        from ...editor.statistics.from_statistics import open_vocabulary
+
+        vocabulary = open_vocabulary(vocabulary_file, target, sorted(read))
+    if calibration_file:
+        from ...editor.edits.fit import open_calibration
+
+        calibration = open_calibration(calibration_file, target)
     if vector_file:
         request, vocabulary = with_vector(request, vector_file, target, vocabulary)
     if export_vector:
@@ -224,10 +228,13 @@ def command(
         )  # fmt: skip
         show_forecast(forecast, as_json)
         return
-    silence = silence_for(
-        target, recipe or request, corpus, silence_file, lose=request.lose, output=output, force=force, device=device,
-        dtype=dtype, listener=listener(),
-    )  # fmt: skip
+    if recipe.scripts if recipe else request.of_scripts:
+        from ...editor.edits.silencing import silence_for
+
+        silence = silence_for(
+            target, recipe or request, corpus, silence_file, lose=request.lose, output=output, force=force, device=device,
+            dtype=dtype, listener=listener(),
+        )  # fmt: skip
     if recipe is not None:
         baked = bake_recipe(
             target, found, recipe, output, calibration=calibration, vocabulary=vocabulary, silence=silence, force=force,

@@ -18,7 +18,6 @@ from ..edits.recipe import Recipe
 from ..edits.redirect import told
 from ..edits.request import ADAPTER, AUTO, CHECKPOINT, FORMS, Request
 from ..edits.silence import Silence
-from ..edits.silencing import told as told_of_silence
 from ..errors import CorpusError, MonoglotWarning, RecipeError
 from ..files import schema
 from ..files.output import check_free
@@ -36,7 +35,6 @@ from ..statistics.vocabulary import Vocabulary
 from ..text import prompts as prompts_file
 from ..text.identify import check
 from ..text.prompts import Prompts, digest, passages
-from . import strength
 
 PROMPTS = 4  # a language
 TRIES = 3  # checkpoints, each at the next strength when the one before falls short of what the hooks promised
@@ -80,6 +78,8 @@ def bake_requested(
     check_place(target.source.folder, output)
     check_free(output, force=force)
     check_search(request)
+    from . import strength  # what measures answers is not loaded by a bake that measures none
+
     language, asked = request.searched, prompts_of(request)
 
     def recipe_at(value: float, layers: tuple[int, int]) -> Recipe:
@@ -177,6 +177,8 @@ def bake_recipe(
         for line in told(target, recipe.redirects, vocabulary, untie=recipe.untie):
             listener.told(line)
     if recipe.scripts and silence:
+        from ..edits.silencing import told as told_of_silence
+
         for line in told_of_silence(target, recipe, silence):
             listener.told(line)
     with listener.stage("bake", "MB") as update:
