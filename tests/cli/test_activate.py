@@ -1,6 +1,8 @@
 """Activation as a user types it: `bake` with every carrier, `export`, a searched strength, and what is refused."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -324,3 +326,17 @@ def test_export_says_what_is_wrong_before_it_reads_text(
         assert (code, out) == (1, ""), err
         assert message in err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_plain_bake_loads_nothing_that_it_does_not_need(model: Path, neurons_file: Path, tmp_path: Path) -> None:
+    """What fits, measures, or runs a model takes longer to import than a small checkpoint takes to write."""
+    code = (
+        "import sys; from monoglot.cli.main import main\n"
+        "try: main()\nexcept SystemExit: pass\n"
+        "editor = [f'monoglot.editor.{name}' for name in "
+        "('measures.strength', 'edits.silencing', 'edits.fit', 'statistics.detect')]\n"
+        "print(sorted({'torch', 'transformers', *editor} & set(sys.modules)))"
+    )
+    command = [sys.executable, "-c", code, "bake", model, neurons_file, "--deactivate", "fr", "-o", tmp_path / "out"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]" and (tmp_path / "out" / "monoglot.json").is_file()
