@@ -16,7 +16,7 @@ from support.folders import tree
 from monoglot.editor import embedded
 from monoglot.editor.edits import calibration
 from monoglot.editor.edits.request import Request
-from monoglot.editor.export_reuse import _strength
+from monoglot.editor.export_reuse import known_strength
 from monoglot.editor.live.generate import continuations
 from monoglot.editor.live.load import load_model
 from monoglot.editor.measures.search import digest, prompts_of
@@ -265,7 +265,7 @@ def test_a_search_leaves_an_evaluation_s_prompts_alone() -> None:
 
 def test_a_search_is_settled_for_what_it_was_made_for(tmp_path: Path, asked: Path) -> None:
     """`export` searches anew when another share is wanted, or other prompts are asked."""
-    assert _strength(tmp_path, Request(activate=("fr",), strength="auto")) == (1.0, None, False)
+    assert known_strength(tmp_path, Request(activate=("fr",), strength="auto")) == (1.0, None, False)
     searched = {
         **measured.strength(),
         "target_accuracy": 0.9, "prompts": digest(prompts_of(Request())), "layers": [0, 4],
@@ -273,10 +273,10 @@ def test_a_search_is_settled_for_what_it_was_made_for(tmp_path: Path, asked: Pat
     }  # fmt: skip
     folders.write_manifest(tmp_path, {**checkpoints.MANIFEST, "strength": searched})
     edits = {"activate": ("fr",), "strength": "auto"}
-    assert _strength(tmp_path, Request(**edits)) == (3.0, (0, 4), True)
-    assert _strength(tmp_path, Request(**edits, target_accuracy=0.8)) == (1.0, None, False)
-    assert _strength(tmp_path, Request(**edits, prompts=asked)) == (1.0, None, False)
-    assert _strength(tmp_path, Request(activate=("fr",), strength=0.5)) == (0.5, None, True)
+    assert known_strength(tmp_path, Request(**edits)) == (3.0, (0, 4), True)
+    assert known_strength(tmp_path, Request(**edits, target_accuracy=0.8)) == (1.0, None, False)
+    assert known_strength(tmp_path, Request(**edits, prompts=asked)) == (1.0, None, False)
+    assert known_strength(tmp_path, Request(activate=("fr",), strength=0.5)) == (0.5, None, True)
 
 
 # --- export ----------------------------------------------------------------------------------------------------------
