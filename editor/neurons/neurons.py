@@ -261,6 +261,11 @@ def check_fit(neurons: Neurons, layers: int, width: int, model: str, blocks: Seq
     if neurons.layers != len(networks):
         there, here = ("networks", len(networks)) if blocks or (own and own.blocks) else ("layers", layers)
         raise NeuronsError(f"the neurons are of a model with {neurons.layers} {there}, {model} has {here}.")
+    if own and len(own.networks) != len(networks):
+        raise NeuronsError(
+            f"the neurons' file contradicts itself: it has neurons of {neurons.layers} layers, and says that its model has "
+            f"{len(own.networks)}. Find them again."
+        )
     if own and own.networks != networks:
         ours, theirs = next(pair for pair in zip(networks, own.networks, strict=True) if pair[0] != pair[1])
         where = "a layer" if not blocks and not own.blocks else f"in {theirs.name}"

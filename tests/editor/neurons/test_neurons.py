@@ -250,3 +250,10 @@ def test_the_settings_of_a_method_are_there(method: dict[str, Any], tmp_path: Pa
             with pytest.raises(NeuronsError, match="is not a neurons file"):
                 load(tmp_path / "n")
     assert set(SETTINGS) == {each["name"] for each in METHODS}
+
+
+def test_a_file_whose_model_has_another_number_of_layers_contradicts_itself() -> None:
+    info = ModelInfo("tiny", None, "llama", 2, 24, "0" * 64)
+    found = Neurons({"en": (np.array([1]),) * 3}, {}, info, {"name": "hand"})
+    with pytest.raises(NeuronsError, match=r"has neurons of 3 layers, and says that its model has 2\. Find them again"):
+        check_fit(found, 3, 24, "tiny")
