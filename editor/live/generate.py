@@ -2,11 +2,13 @@
 
 Prompts go in batches, the shorter ones padded on the left. The attention mask hides the padding from the model, but not
 from the repetition penalty of every version of transformers, so a row is padded with its own first token, which it has
-anyway: end-of-text tokens in its place would make a shorter prompt's answer go on for longer. So each answer is the one
-that the prompt alone would get, in every family that monoglot knows.
+anyway: end-of-text tokens in its place would make a shorter prompt's answer go on for longer. A family whose recurrent state
+takes padding for text gets prompts of one length at a time. So each answer is the one that the prompt alone would get, in
+every family that monoglot knows.
 """
 
 from collections.abc import Sequence
+from itertools import groupby
 from typing import Any
 
 from ..errors import CorpusError, ModelError
@@ -15,6 +17,7 @@ from ..progress import Progress
 from .logits import LOGITS
 
 REPETITION_PENALTY = 1.1
+UNMASKED = ("recurrent_gemma",)  # model types whose state goes on over padding
 ROWS = 64  # prompts at once; bounds the key-value cache
 BROKEN = "\ufffd"  # what is left of a character whose bytes are cut off
 
@@ -33,13 +36,16 @@ def continuations(
     _check(model, prompts, ids, tokens)
     order = sorted(range(len(ids)), key=lambda at: len(ids[at]))
     size = max(1, min(ROWS, LOGITS // model.get_input_embeddings().weight.shape[0]))
-    written = [""] * len(ids)
-    for first in range(0, len(order), size):
-        batch = order[first : first + size]
+    groups = [order]
+    if getattr(model.config, "model_type", None) in UNMASKED:
+        groups = [list(alike) for _, alike in groupby(order, key=lambda at: len(ids[at]))]
+    written, done = [""] * len(ids), 0
+    for batch in (group[first : first + size] for group in groups for first in range(0, len(group), size)):
         for at, answer in zip(batch, _generate(model, tokenizer, [ids[at] for at in batch], tokens), strict=True):
             written[at] = answer
+        done += len(batch)
         if progress:
-            progress("", first + len(batch), len(ids))
+            progress("", done, len(ids))
     return written
 
 

@@ -102,7 +102,7 @@ def test_killed_while_replacing(place: Place) -> None:
 
 def test_interrupted(place: Place) -> None:
     """Control-C: code 130, and nothing left at all."""
-    with mock.patch.object(baking.manifest_file, "new", mock.Mock(side_effect=KeyboardInterrupt)):
+    with mock.patch.object(baking.manifest_made, "new", mock.Mock(side_effect=KeyboardInterrupt)):
         ended = place.bake()
     assert ended.code == 130 and "Interrupted" in ended.err
     assert not place.out.parent.exists()

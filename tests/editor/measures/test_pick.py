@@ -68,7 +68,11 @@ def test_the_better_half_goes_on() -> None:
 @pytest.fixture
 def bench(tmp_path: Path) -> Bench:
     named: Any = SimpleNamespace(
-        fingerprint="f", source=SimpleNamespace(folder=tmp_path), texts={}, feed_forward=SimpleNamespace(layers=4)
+        fingerprint="f",
+        source=SimpleNamespace(folder=tmp_path),
+        texts={},
+        feed_forward=SimpleNamespace(layers=4),
+        model=SimpleNamespace(fingerprint="f"),
     )
     return Bench(named, named, None, None, {}, REQUEST, PROMPTS, 0, "cpu", "float32")
 
@@ -173,7 +177,7 @@ def test_the_embedded_model_and_a_search_that_goes_on(tmp_path: Path, monkeypatc
     target = open_target(resolve(embedded.NAME))
     texts = open_corpus([embedded.NAME], ["en", "fr", "zh"])
     vocabulary = learn(target, texts, tokens=2048, minimum=1000)
-    statistics: Any = SimpleNamespace(texts={})
+    statistics: Any = SimpleNamespace(texts={}, model=SimpleNamespace(fingerprint=target.fingerprint))
     prompts = {"en": ["Rinse the rice in cold water until"], "zh": ["先用冷水淘米，"]}
 
     def run(loads: Callable[..., Any] | None = None) -> tuple[Bench, Any]:
