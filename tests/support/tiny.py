@@ -330,7 +330,8 @@ MOVED = 1e-3  # what an edit must change at least, or a test could not fail
 # it compiles gpt_bigcode's activation function in a way that torch warns of; RecurrentGemma keeps its state from one batch to
 # the next.
 FROM_5 = ("recurrent_gemma", "glm4v", "glm4v_text", "glm4v_moe", "glm4v_moe_text", "gpt_bigcode", "lfm2_vl", "qwen2_vl",
-          "qwen2_vl_text", "qwen2_5_vl", "qwen2_5_vl_text", "qwen3_vl", "qwen3_vl_text", "qwen3_vl_moe", "qwen3_vl_moe_text")  # fmt: skip
+          "qwen2_vl_text", "qwen2_5_vl", "qwen2_5_vl_text", "qwen3_vl", "qwen3_vl_text", "qwen3_vl_moe",
+          "qwen3_vl_moe_text")  # fmt: skip
 
 
 def need(model_type: str) -> None:
