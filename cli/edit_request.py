@@ -34,13 +34,7 @@ def request_of(
     for item in (*off, *active, *held):
         if "=" in item:
             raise RecipeError(f"{item}: write the language alone; only --scale takes a number with it.")
-    factors = []
-    for item in (one for group in scale for one in split(group)):
-        language, equals, factor = (part.strip() for part in item.partition("="))
-        try:
-            factors.append((language, float(factor if equals else "")))
-        except ValueError:
-            raise RecipeError(f"--scale {item}: write the language and a number, for example --scale fr=2.") from None
+    factors = _numbers(scale, "--scale", "the language and a number, for example --scale fr=2")
     pairs = []
     for item in (one for group in redirect for one in split(group)):
         source, _, target = (part.strip() for part in item.partition("="))
@@ -48,13 +42,7 @@ def request_of(
             raise RecipeError(f"--redirect {item}: write two languages, for example --redirect zh=en, or others=fr.")
         pairs.append((source, target))
     closed = tuple(dict.fromkeys(one for group in experts for one in split(group)))
-    quiet = []
-    for item in (one for group in quieten for one in split(group)):
-        script, equals, nats = (part.strip() for part in item.partition("="))
-        try:
-            quiet.append((script, float(nats if equals else "")))
-        except ValueError:
-            raise RecipeError(f"--quieten {item}: write the script and nats, for example --quieten Han=4.") from None
+    quiet = _numbers(quieten, "--quieten", "the script and nats, for example --quieten Han=4")
     gone, losing = (tuple(one for group in groups for one in split(group)) for groups in (silence, lose))
     for item in gone:
         if "=" in item:
@@ -63,16 +51,28 @@ def request_of(
         off,
         active,
         held,
-        tuple(factors),
+        factors,
         tuple(pairs),
         experts=closed,
         silence=gone,
-        quieten=tuple(quiet),
+        quieten=quiet,
         lose=losing,
         **settings,
     )
     request.scripts()  # raises for an unknown one
     return request.without_shorthand()
+
+
+def _numbers(groups: Sequence[str], option: str, form: str) -> tuple[tuple[str, float], ...]:
+    """Read `fr=2,es=0.5`, names with a number each. Raises RecipeError, which says what `form` an option has."""
+    found = []
+    for item in (one for group in groups for one in split(group)):
+        name, equals, number = (part.strip() for part in item.partition("="))
+        try:
+            found.append((name, float(number if equals else "")))
+        except ValueError:
+            raise RecipeError(f"{option} {item}: write {form}.") from None
+    return tuple(found)
 
 
 def require(request: Request) -> None:
