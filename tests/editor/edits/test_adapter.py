@@ -12,6 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from support import packed_models, tiny
+from support.adapted import ADDED, MERGED, apart, peft_agrees
 from support.packed_writers import FORMATS
 from support.redirected import REDIRECTS, vocabulary_of
 
@@ -43,9 +44,6 @@ QUICK = (
     "qwen2_moe",
     "nemotron_h",
 )
-# Largest difference of a logit from the baked checkpoint's, as a share of the largest logit, in float32: what is added at run
-# time is rounded on the way, so a neuron that is off is 0 up to the noise of float32's arithmetic.
-MERGED, ADDED = 1e-5, 1e-4
 
 
 def make(folder: Path, case: str, *, dtype: str = "float32") -> Target:
@@ -90,12 +88,6 @@ def by_hand(base: torch.nn.Module, folder: Path) -> torch.nn.Module:
             with torch.no_grad():
                 module.weight.copy_((module.weight.double() + change).to(module.weight.dtype))
     return model
-
-
-def apart(ours: torch.nn.Module, theirs: torch.nn.Module) -> float:
-    """The largest difference of a logit, as a share of the largest."""
-    wanted = tiny.logits(theirs)
-    return ((tiny.logits(ours) - wanted).abs().max() / wanted.abs().max()).item()
 
 
 @pytest.mark.parametrize("case", [
@@ -154,10 +146,7 @@ def test_peft_merged_and_unmerged_does_too(case: str, tmp_path: Path) -> None:
     neurons = neurons_for(target)
     bake(target, neurons, OFF, tmp_path / "baked")
     bake_adapter(target, neurons, OFF, tmp_path / "adapter")
-    baked = load_model(tmp_path / "baked", device="cpu")
-    model = peft.PeftModel.from_pretrained(load_model(tmp_path / "base", device="cpu"), tmp_path / "adapter")
-    assert apart(model, baked) < ADDED
-    assert apart(model.merge_and_unload(), baked) < MERGED
+    peft_agrees(peft, tmp_path)
 
 
 def test_what_is_switched_off_is_stored_as_the_base_stores_it_and_merges_to_zeros(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from support import tiny
+from support.adapted import ADDED, MERGED, apart, peft_agrees
 
 from monoglot.editor.edits.adapter import bake_adapter
 from monoglot.editor.edits.bake import bake
@@ -32,7 +33,6 @@ EACH = (
     "lfm2_moe", "mellum", "minimax", "minimax_m2", "olmoe", "phimoe", "qwen3_5_moe_text", "qwen3_next", "solar_open",
 )  # fmt: skip
 EVERY, LAST = "every layer", "the last layer"
-MERGED, ADDED = 1e-5, 1e-4  # of the largest logit, see test_adapter.py
 
 
 def make(folder: Path, model_type: str, **config: object) -> Target:
@@ -70,11 +70,6 @@ def by_hand(base: Path, adapter: Path, out: Path) -> torch.nn.Module:
     return load_model(out, device="cpu")
 
 
-def apart(ours: torch.nn.Module, theirs: torch.nn.Module) -> float:
-    wanted = tiny.logits(theirs)
-    return ((tiny.logits(ours) - wanted).abs().max() / wanted.abs().max()).item()
-
-
 @pytest.mark.parametrize("where", [EVERY, LAST])
 @pytest.mark.parametrize("case", [
     case if case in QUICK else pytest.param(case, marks=pytest.mark.slow) for case in EACH
@@ -101,10 +96,7 @@ def test_peft_merged_and_unmerged_does_too(case: str, where: str, tmp_path: Path
     neurons = neurons_in(target, where)
     bake(target, neurons, OFF, tmp_path / "baked")
     bake_adapter(target, neurons, OFF, tmp_path / "adapter")
-    baked = load_model(tmp_path / "baked", device="cpu")
-    model = peft.PeftModel.from_pretrained(load_model(tmp_path / "base", device="cpu"), tmp_path / "adapter")
-    assert apart(model, baked) < ADDED
-    assert apart(model.merge_and_unload(), baked) < MERGED
+    peft_agrees(peft, tmp_path)
 
 
 def written(case: str, folder: Path, where: str = LAST) -> tuple[Target, dict[str, object], set[str]]:
