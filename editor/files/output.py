@@ -43,19 +43,24 @@ def replace_file(path: Path, data: bytes | Iterable[bytes | memoryview]) -> None
     if not path.name or path.is_dir():
         raise OutputError(f"{path} is a folder. Name a file in it.")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with holding(path, wait=WAIT) as alone:
-            if alone:
-                settle_left_overs(path)
-            staged = staged_name(path)
-            try:
-                write_exclusively(staged, data, like=path)
-                staged.replace(path)
-            finally:
-                with contextlib.suppress(OSError):
-                    staged.unlink()
+        put_file(path, data)
     except OSError as error:
         raise failed(path, error) from None
+
+
+def put_file(path: Path, data: bytes | Iterable[bytes | memoryview]) -> None:
+    """Do what `replace_file` does, for one of several files of a step, whose caller says what is lost. Raises OSError."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with holding(path, wait=WAIT) as alone:
+        if alone:
+            settle_left_overs(path)
+        staged = staged_name(path)
+        try:
+            write_exclusively(staged, data, like=path)
+            staged.replace(path)
+        finally:
+            with contextlib.suppress(OSError):
+                staged.unlink()
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """What `export` would do, step by step."""
 
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +24,7 @@ from ..proof.logits import read_held_out
 from ..proof.settings import CONTEXT
 from ..statistics.detect import fits, may_record_inputs, moments_size, prepare, prepare_held_out, prepare_rest
 from ..statistics.detection import Detection
+from ..statistics.language_sums import TokenCounts
 from ..statistics.recorder import BATCH_TOKENS
 from ..statistics.sample import taken_rows
 from ..statistics.statistics import load
@@ -34,6 +36,7 @@ from .steps import Forecast, Step, free_memory, with_free
 
 NUMBERS = 16  # bytes of statistics of a neuron and language: a count and a sum
 HISTOGRAM = 388
+DOUBLE = 2  # of the time of a product in float32, one in float64
 SAMPLED = 17  # of a token of the sample, beside what the layers read there: its id, position and kind
 ASKED = 3  # variants that answer after a search: the base, the checkpoint, random edits
 VERIFIED = 4  # variants that verify compares: the base, the checkpoint, random neurons, hooks
@@ -65,6 +68,7 @@ def forecast_export(
     notes: list[str] = []
     disk = {output: size_of(target)}
     if recipe.of_neurons or asked.searches:
+        begun = time.perf_counter()
         packed = prepare(
             asked.origin, asked.texts, tokens=detection.tokens, context=detection.context, minimum=detection.minimum
         )
@@ -72,8 +76,12 @@ def forecast_export(
         if _kept(work / STATISTICS, asked, packed, detection, dtype):
             notes.append(f"The statistics in {work / STATISTICS} still fit, and are not recorded again.")
         else:
-            disk[work] = _statistics_size(asked, packed, detection)
-            steps.append(_detect(costs, asked.origin, packed, detection, device.partition(":")[0], disk[work]))
+            held_out, counted = prepare_rest(asked.origin, asked.texts, packed, detection)
+            preparing = time.perf_counter() - begun  # which `detect` does again
+            disk[work] = _statistics_size(asked, packed, detection, held_out, counted)
+            every = sum(one.tokens for one in (*packed.values(), *(held_out or {}).values()))
+            step = _detect(costs, asked.origin, packed, every, detection, device.partition(":")[0], disk[work])
+            steps.append(replace(step, seconds=step.seconds + preparing))
         if asked.asked.searches_off:
             steps.append(_search_off(costs, asked, detection))
         if asked.asked.searches_on:
@@ -110,19 +118,18 @@ def _kept(path: Path, asked: Opened, packed: Mapping[str, Packed], detection: De
 
 
 def _detect(
-    costs: Costs, target: Target, packed: Mapping[str, Packed], detection: Detection, device: str, size: int
+    costs: Costs, target: Target, packed: Mapping[str, Packed], every: int, detection: Detection, device: str, size: int
 ) -> Step:
-    """Count a pass over the text, and statistics of so many bytes."""
-    every = sum(one.tokens for one in packed.values())
+    """Count a pass over `every` token, those of held-out text too, and statistics of so many bytes."""
     feed_forward = target.feed_forward
     seconds = costs.passes(every, fitting_context(target, detection.context), logits=False)
     batch = (detection.batch_size * detection.context) or BATCH_TOKENS.get(device, BATCH_TOKENS["cpu"])
     memory = costs.memory + 4 * batch * (4 * feed_forward.width + 8 * feed_forward.hidden)
     if may_record_inputs(target, detection):  # of what the networks read: the second moments
-        seconds += 2 * every * (moments_size(target) / 8) / costs.speed.operations
+        seconds += DOUBLE * 2 * every * (moments_size(target) / 8) / costs.speed.operations
         memory += moments_size(target)  # those of a batch, beside all
     memory += size
-    what = f"{every:,} tokens in {len(packed)} languages are read"
+    what = f"{sum(one.tokens for one in packed.values()):,} tokens in {len(packed)} languages are read"
     return Step("detect", what, costs.loading(size_of(target)) + seconds, LIBRARIES + memory)
 
 
@@ -165,10 +172,15 @@ def _ask_again(costs: Costs, target: Target, languages: int) -> Step:
     return Step("generate", what, seconds, LIBRARIES + 2 * costs.memory + costs.logits(1), most=True)
 
 
-def _statistics_size(asked: Opened, packed: Mapping[str, Packed], detection: Detection) -> int:
+def _statistics_size(
+    asked: Opened,
+    packed: Mapping[str, Packed],
+    detection: Detection,
+    held_out: Mapping[str, Packed] | None,
+    counted: Mapping[str, TokenCounts] | None,
+) -> int:
     """Return the bytes of a statistics file, but for its header."""
     feed_forward, languages = asked.origin.feed_forward, len(packed)
-    held_out, counted = prepare_rest(asked.origin, asked.texts, packed, detection)
     size = feed_forward.neurons * languages * (NUMBERS + (HISTOGRAM if detection.quantiles else 0))
     layers, networks, row = feed_forward.layers, len(feed_forward.networks), 8 * feed_forward.hidden
     if counted:

@@ -25,7 +25,7 @@ import numpy.typing as npt
 from ..errors import MalformedError, OutputError
 from ..files import json_text
 from ..files.lock import holding
-from ..files.output import replace_file
+from ..files.output import put_file
 from .layered import State
 from .memory import in_words
 
@@ -130,11 +130,18 @@ class States:
             self._cost = self._saved - started
 
     def keep(self, layer: int, arrays: Arrays) -> None:
-        """Write what a layer gave beside the states."""
+        """Write what a layer gave beside the states. Where there is no room, states in memory go on without."""
         from safetensors.numpy import save
 
-        if self.folder is not None:
-            replace_file(self._part(layer), save({name: np.ascontiguousarray(own) for name, own in arrays.items()}))
+        if self.folder is None:
+            return
+        data = save({name: np.ascontiguousarray(own) for name, own in arrays.items()})
+        try:
+            put_file(self._part(layer), data)
+        except OSError as error:
+            if self.on_disk:
+                raise self._failed(error) from None
+            self.folder = None  # progress that can't be kept must not end the run
 
     def kept(self, layer: int) -> Arrays:
         """Return what an earlier run kept of a layer."""
@@ -197,13 +204,13 @@ class States:
             self._file.flush()
             os.fsync(self._file.fileno())
             size = self._file.tell()
+            self.close()
+            self._slot, self._index, self._written = 1 - self._slot, self._written, {}
+            data = {"key": self._key, "done": self.done, "on_disk": self.on_disk, "slot": self._slot, "size": size,
+                    "index": self._index}  # fmt: skip
+            put_file(self._place(AT), json.dumps(data).encode())
         except OSError as error:
             raise self._failed(error) from None
-        self.close()
-        self._slot, self._index, self._written = 1 - self._slot, self._written, {}
-        data = {"key": self._key, "done": self.done, "on_disk": self.on_disk, "slot": self._slot, "size": size,
-                "index": self._index}  # fmt: skip
-        replace_file(self._place(AT), json.dumps(data).encode())
 
     def _failed(self, error: OSError) -> OutputError:
         self.close()

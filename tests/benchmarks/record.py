@@ -1,5 +1,6 @@
 """What recording statistics costs: a forward pass of the trunk with the recorder attached, against a bare one, with
 per-text means, against one without, and with all that one pass of `detect` records for later steps, against the bare one.
+And how long `--dry-run` says that this last pass takes, against how long it takes.
 
 All run on the same batches, in turns, in one process; printed are the median seconds of each and the medians of the
 ratios. Random tokens: no pass depends on what they say.
@@ -14,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,8 +24,10 @@ import numpy as np
 import torch
 
 from monoglot.editor import embedded
+from monoglot.editor.forecast.costs import costs_of
 from monoglot.editor.live.load import load_model
 from monoglot.editor.live.modules import activation_modules, input_modules, layer_modules, trunk
+from monoglot.editor.live.speed import Speed, measure_speed
 from monoglot.editor.models.feed_forward import FeedForward
 from monoglot.editor.models.source import resolve
 from monoglot.editor.models.target import open_target
@@ -44,7 +48,8 @@ def main() -> None:
     options = parser.parse_args()
     if not options.model.is_dir():
         sys.exit(f"there is no model {options.model}: give a checkpoint folder.")
-    feed_forward = open_target(resolve(str(options.model))).feed_forward
+    target = open_target(resolve(str(options.model)))
+    feed_forward = target.feed_forward
     model = load_model(options.model, device=options.device, dtype=options.dtype)
     device = next(model.parameters()).device
     decoder = trunk(model)
@@ -79,14 +84,24 @@ def main() -> None:
             torch.cuda.synchronize()
         return time.perf_counter() - started
 
+    dtype = str(next(model.parameters()).dtype).removeprefix("torch.")
+
+    def measured() -> Speed:
+        return measure_speed(feed_forward.hidden, feed_forward.width, device=device.type, dtype=dtype)
+
+    costs = costs_of(target, dtype, measured())
+
+    def forecast() -> float:
+        return replace(costs, speed=measured()).passes(batch * options.context, options.context, logits=False)
+
     passes = (bare, partial(recorded, plain), partial(recorded, per_text), partial(recorded, *every))
     with torch.inference_mode():
         for one in passes:
             one()
-        turns = [tuple(map(seconds, passes)) for _ in range(options.runs)]
-    without, attached, with_texts, all_of_it = (statistics.median(column) for column in zip(*turns, strict=True))
-    pairs = ((0, 1), (1, 2), (0, 3), (1, 3))
-    ratio, ratio_of_texts, ratio_of_all, to_lean = (
+        turns = [(*map(seconds, passes), forecast()) for _ in range(options.runs)]
+    without, attached, with_texts, all_of_it, _ = (statistics.median(column) for column in zip(*turns, strict=True))
+    pairs = ((0, 1), (1, 2), (0, 3), (1, 3), (4, 3))
+    ratio, ratio_of_texts, ratio_of_all, to_lean, to_forecast = (
         statistics.median(turn[b] / turn[a] for turn in turns) for a, b in pairs
     )
     shape = f"{feed_forward.layers} × {feed_forward.width} neurons"
@@ -96,6 +111,7 @@ def main() -> None:
         f"with {len(texts)} per-text means too {with_texts:.3f} s, ratio to recording without them {ratio_of_texts:.3f}"
     )
     print(f"all of it {all_of_it:.3f} s, ratio to the bare pass {ratio_of_all:.3f}, to --lean {to_lean:.3f}")
+    print(f"ratio to what --dry-run says of it {to_forecast:.2f}")
 
 
 def rest(model: Any, feed_forward: FeedForward) -> list[Recording]:

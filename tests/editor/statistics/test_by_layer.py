@@ -1,5 +1,6 @@
 """Layer by layer a model gives the statistics that it gives whole, for every family; interrupted it goes on at its layer."""
 
+import errno
 import itertools
 import json
 import os
@@ -257,6 +258,38 @@ def test_a_disk_that_fills_up_ends_the_run_and_keeps_what_is_whole(
     found = run(model, corpus, "layers", resume_file=tmp_path / ".stats.progress")
     assert loads.names == list("234")
     assert_same(found, run(model, corpus, "off"))
+
+
+@pytest.mark.parametrize("name", ["layer-00001.safetensors", "at.json"])
+@pytest.mark.parametrize("memory", [0, 10**9])
+def test_a_disk_that_is_full_for_what_a_layer_gave(
+    name: str, memory: int, model: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where states lie in memory the run goes on without keeping; where they lie on the disk, earlier layers stay."""
+    monkeypatch.setattr(by_layer, "plan_layers", lambda *_: (True, memory))
+    monkeypatch.setattr(states, "KEEP_SECONDS", 0)
+    put, resume_file, found = states.put_file, tmp_path / ".stats.progress", None
+
+    def full(path: Path, data: Any) -> None:
+        if path.name == name and (path.parent / "layer-00000.safetensors").is_file():
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        put(path, data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(states, "put_file", full)
+        if memory:
+            found = run(model, corpus, "layers", resume_file=resume_file)
+        else:
+            with pytest.raises(OutputError, match=r"No space left on device.*goes on with the layer") as raised:
+                run(model, corpus, "layers", resume_file=resume_file)
+            assert "Nothing was kept" not in str(raised.value)
+    if not memory:
+        loads = Loads(monkeypatch)
+        found = run(model, corpus, "layers", resume_file=resume_file)
+        assert loads.names == list("1234" if name.startswith("layer") else "01234")
+    assert found is not None
+    assert_same(found, run(model, corpus, "off"))
+    assert left(tmp_path) == []
 
 
 def test_without_a_place_too_many_states_are_refused(
