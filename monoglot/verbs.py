@@ -410,7 +410,7 @@ def convert(
     return gguf.convert(
         Path(folder), Path(output), quantise=quantize.lower() if quantize else None, quantizer=quantizer, prompts=asked,
         python=process.python_for("llama.cpp", process.interpreters(() if python is None else (str(python),))),
-        force=force, timeout=timeout, progress=progress,
+        force=force, timeout=timeout, stage=stages(progress),
     )  # fmt: skip
 
 

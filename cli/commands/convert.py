@@ -73,11 +73,10 @@ def command(
         raise click.UsageError(f"-o {place}: name an OUT.gguf.")
     asked = prompts_file.load(prompts) if prompts else prompts_file.embedded_prompts()
     python = process.python_for("llama.cpp", process.interpreters(pythons))
-    with bar("llama.cpp", "prompts") as update:
-        made = convert.convert(
-            folder, place, python=python, quantise=kind, quantizer=quantizer, prompts=asked, force=force,
-            timeout=timeout, progress=update,
-        )  # fmt: skip
+    made = convert.convert(
+        folder, place, python=python, quantise=kind, quantizer=quantizer, prompts=asked, force=force, timeout=timeout,
+        stage=bar,
+    )  # fmt: skip
     survival = made.survival
     if as_json:
         answer(

@@ -31,7 +31,7 @@ from ..errors import OutputError, RunError, VerificationError
 from ..files.output import replace_file, staged_file, taken
 from ..files.streams import sha256
 from ..models.hf import load_tokenizer
-from ..progress import Progress
+from ..progress import Progress, Stage, silent
 from ..runtimes import apart, process
 from ..text.identify import share
 from ..text.letters import NEEDED, share_of
@@ -39,7 +39,8 @@ from ..version import VERSION
 from . import converted
 from .converted import Origin, Record, Survived
 
-OWN = ("f32", "f16", "bf16", "q8_0")  # the converter's
+BITS = {"f32": 32, "f16": 16, "bf16": 16, "q8_0": 8.5}  # of a weight
+OWN = tuple(BITS)  # the converter's
 BY_QUANTIZER = (
     "q6_k", "q5_k_m", "q5_k_s", "q5_0", "q5_1", "q4_k_m", "q4_k_s", "q4_0", "q4_1", "q3_k_l", "q3_k_m", "q3_k_s", "q2_k",
 )  # fmt: skip
@@ -103,7 +104,7 @@ def convert(
     prompts: Mapping[str, Sequence[str]] | None = None,
     force: bool = False,
     timeout: float = process.TIMEOUT,
-    progress: Progress | None = None,
+    stage: Stage = silent,
 ) -> Converted:
     """Write a checkpoint of monoglot's as a GGUF file, measured in `prompts` when it is quantised.
 
@@ -120,7 +121,7 @@ def convert(
     size = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
     with staged_file(destination, size=2 * size, beside=beside, check=_free(beside, force)) as staging:
         whole, made = staging / f"unquantised-{destination.name}", staging / destination.name
-        _write(folder, whole if quantise else made, plain, python, timeout)
+        _write(folder, whole if quantise else made, plain, size, python, timeout, stage)
         survival = None
         if quantise:
             if program:
@@ -128,10 +129,11 @@ def convert(
             elif kind == plain:
                 shutil.copyfile(whole, made)
             else:
-                _write(folder, made, kind, python, timeout)
-            survival = compare(
-                folder, manifest, whole, made, prompts or {}, python=python, timeout=timeout, progress=progress
-            )
+                _write(folder, made, kind, size * BITS[kind] / BITS[plain], python, timeout, stage)
+            with stage("llama.cpp", "prompts") as update:
+                survival = compare(
+                    folder, manifest, whole, made, prompts or {}, python=python, timeout=timeout, progress=update
+                )
             whole.unlink()
         digest = sha256(made)
         about = Record(
@@ -188,9 +190,15 @@ def _free(beside: Path, force: bool) -> Any:
     return check
 
 
-def _write(folder: Path, file: Path, kind: str, python: str, timeout: float) -> None:
+def _write(folder: Path, file: Path, kind: str, size: float, python: str, timeout: float, stage: Stage) -> None:
+    """Have a file of about `size` bytes written."""
     request = {"folder": str(folder.absolute()), "file": str(file.absolute()), "type": kind}
-    process.call("llama.cpp", "write", request, python=python, timeout=timeout)
+    with stage("convert", "MB") as update:
+
+        def told(done: int) -> None:
+            update(kind, done // 10**6, max(done, round(size)) // 10**6)
+
+        process.call("llama.cpp", "write", request, python=python, timeout=timeout, told=told, growing=file)
     if not file.is_file():
         raise RunError(f"llama.cpp's converter wrote no {file.name}.")
 

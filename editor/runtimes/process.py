@@ -140,12 +140,14 @@ def call(
     python: str,
     timeout: float = TIMEOUT,
     told: Callable[[int], None] | None = None,
+    growing: Path | None = None,
 ) -> Any:
     """Call a function of a runtime's module with a request that JSON can hold, and return its answer.
 
-    `told` hears how many prompts are done. Raises RunError with the reason.
+    `told` hears how many prompts are done, or, where a file is `growing`, how many bytes it has. Raises RunError with the
+    reason.
     """
-    return _work("call", name, {**request, "function": function}, python, timeout, told)
+    return _work("call", name, {**request, "function": function}, python, timeout, told, growing)
 
 
 def _work(
@@ -155,6 +157,7 @@ def _work(
     python: str,
     timeout: float,
     told: Callable[[int], None] | None = None,
+    growing: Path | None = None,
 ) -> Any:
     installed = probe(name, python)
     if not installed.ready:
@@ -173,7 +176,7 @@ def _work(
                 env=apart.environment(Path(scratch)),
             )  # fmt: skip
             try:
-                code = _wait(worker, timeout, done, told)
+                code = _wait(worker, timeout, growing or done, told)
             except subprocess.TimeoutExpired:
                 raise LateError(f"{name} was not done after {timeout:.0f} s. Allow more with `timeout`.") from None
             finally:
@@ -184,16 +187,17 @@ def _work(
 
 
 def _wait(worker: "subprocess.Popen[bytes]", timeout: float, done: Path, told: Callable[[int], None] | None) -> int:
-    """Wait for the worker and return its exit code. The file `done` has a byte for each prompt that is done."""
-    until = time.monotonic() + timeout
-    while True:
+    """Wait for the worker and return its exit code. The file `done` has a byte for each prompt, or byte, that is done."""
+    until, code = time.monotonic() + timeout, None
+    while code is None:
         try:
-            return worker.wait(min(LOOK, max(0.0, until - time.monotonic())) if told else timeout)
+            code = worker.wait(min(LOOK, max(0.0, until - time.monotonic())) if told else timeout)
         except subprocess.TimeoutExpired:
             if time.monotonic() >= until:
                 raise
         if told and done.is_file():
             told(done.stat().st_size)
+    return code
 
 
 @contextlib.contextmanager

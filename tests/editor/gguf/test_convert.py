@@ -14,6 +14,7 @@ from support.checkpoints import baked
 from support.folders import tree
 from support.stand_in import environment
 
+from monoglot.editor import progress
 from monoglot.editor.edits import manifest
 from monoglot.editor.errors import MonoglotError, OutputError, RunError, VerificationError
 from monoglot.editor.gguf import convert, converted
@@ -81,21 +82,38 @@ def test_a_file_may_be_called_as_what_it_is_made_of(out: Path, tmp_path: Path, n
 def test_a_language_that_comes_back_has_faded(out: Path, tmp_path: Path, quantised: str, faded: bool) -> None:
     python = stand_in(tmp_path / "env", out, quantised, ENGLISH)
     heard: list[tuple[str, int, int]] = []
+    stage = progress.stages(lambda *one: heard.append(one))
     found = convert.convert(
-        out,
-        tmp_path / "m.gguf",
-        python=python,
-        quantise="q8_0",
-        prompts=PROMPTS,
-        progress=lambda *one: heard.append(one),
+        out, tmp_path / "m.gguf", python=python, quantise="q8_0", prompts=PROMPTS, stage=stage
     ).survival
     assert found is not None and found.wanted == "deactivated" and found.faded == faded
-    assert set(heard) >= {("unquantised", 2, 4), ("quantised", 4, 4)} and heard == sorted(heard, key=lambda one: one[1])
+    assert set(heard) >= {("llama.cpp unquantised", 2, 4), ("llama.cpp quantised", 4, 4)}
+    assert heard == sorted(heard, key=lambda one: one[1])
     assert found.shares == {"zh": (0.0, 1.0 if faded else 0.0)}
     assert found.positions == 2 * len(ids(out, ENGLISH)) and found.kl > 0
     assert (tmp_path / "m.gguf").read_bytes() == b"GGUF q8_0"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["env", "m.gguf", "m.gguf.convert.json", "out"]
     assert json.loads((tmp_path / "m.gguf.convert.json").read_text())["survival"]["faded"] == faded
+
+
+@pytest.mark.slow
+def test_the_converter_s_file_is_watched_as_it_grows(
+    out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the sizes that are forecast each is that of the checkpoint's weights by the bits of a weight."""
+    (tmp_path / "env").mkdir()
+    grows = "done = None\n    open(request['file'], 'ab').write(b'.' * 3_000_000)\n    time.sleep(1.2)"
+    code = STAND_IN.replace("done = None", grows) % (ids(out, ENGLISH), ids(out, ENGLISH))
+    python = environment(tmp_path / "env", code)
+    monkeypatch.setattr(convert, "compare", lambda *_, **__: convert.Survival("activated", {}, 0.0, 1, ()))
+    heard: list[tuple[str, int, int]] = []
+    stage = progress.stages(lambda *one: heard.append(one))
+    convert.convert(out, tmp_path / "m.gguf", python=python, quantise="q8_0", prompts=PROMPTS, stage=stage)
+    size = sum(path.stat().st_size for path in out.glob("*.safetensors")) // 10**6
+    assert set(heard) == {
+        ("convert f32", 3, max(3, size)),
+        ("convert q8_0", 3, max(3, round(size * 8.5 / 32))),
+    }
 
 
 def test_of_an_activated_language_the_answers_to_prompts_in_others_count(out: Path, tmp_path: Path) -> None:
