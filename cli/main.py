@@ -16,6 +16,7 @@ from .console import as_options, bar
 from .terminal import prepare, say, swallow_output
 
 RESUMED = ("detect", "export", "paper")  # what these had done is taken up by the next run
+DIVIDED = ("detect",)  # its work is divided where torchrun starts several processes
 TRACEBACK = "MONOGLOT_TRACEBACK"  # an environment variable, for those who look for a fault
 
 COMMANDS = {
@@ -52,6 +53,22 @@ class Dispatcher(click.Group):
             return None
         command: click.Command = importlib.import_module(f".commands.{cmd_name}", __package__).command
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command; refuse, once, to have torchrun start several of one that does not divide its work."""
+        from .steps.detect import several
+
+        name, command, rest = super().resolve_command(ctx, args)
+        if name not in DIVIDED and several():
+            if os.environ["RANK"] != "0":
+                raise click.exceptions.Exit(0)  # with another code torchrun would end rank 0 before it has spoken
+            raise click.UsageError(
+                f"`{name}` works in one process, so torchrun can't start it in several. Start it alone; of all commands "
+                "`detect` is the one that divides its work, and the others take the statistics that it writes."
+            )
+        return name, command, rest
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

@@ -50,7 +50,7 @@ def workers(*, cuda: bool = False) -> Iterator[int]:
     every device; where they divide a model that is on GPUs (`cuda`), its parts are added up there. They may
     wait for each other as long as a download takes.
     """
-    if not _several():
+    if not several():
         yield 0
         return
     import torch
@@ -74,7 +74,7 @@ def first_worker_first(rank: int) -> Iterator[None]:
     So a model is downloaded once, and what is wrong with a model, a text or a destination is said once: the others then
     leave without a word (with exit code 0, or torchrun would end rank 0 before it has spoken).
     """
-    if not _several():
+    if not several():
         yield
         return
     import torch.distributed as dist
@@ -95,7 +95,8 @@ def first_worker_first(rank: int) -> Iterator[None]:
         dist.broadcast_object_list(verdict, src=0)
 
 
-def _several() -> bool:
+def several() -> bool:
+    """Whether torchrun started several processes."""
     return "RANK" in os.environ and int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 

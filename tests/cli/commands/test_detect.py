@@ -247,3 +247,20 @@ def test_a_killed_run_goes_on(monoglot: Run, model: Path, corpus: Path, tmp_path
     # 600 tokens are 18 contexts of 32 and a shorter one: nine pairs, then one
     assert out.count("batch\n") == 3 * 10 - sum(-(-contexts // 2) for contexts in done.values())
     assert not progress.exists()
+
+
+def test_of_all_commands_it_alone_divides_its_work(
+    monoglot: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another one that torchrun starts twice says so once, before it looks at anything."""
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    found = []
+    for rank in "01":
+        monkeypatch.setenv("RANK", rank)
+        found.append(monoglot("export", "nowhere", "-o", tmp_path / "out"))
+    (code, out, err), other = found
+    assert (code, out) == (2, "") and "`export` works in one process" in err and "`detect`" in err
+    assert other == (0, "", "")
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    code, _, err = monoglot("inspect", "nowhere")
+    assert code == 1 and "nowhere" in err
