@@ -29,7 +29,7 @@ from .files.kinds import FILE, kind
 from .gguf import converted as converted_file
 from .gguf.describe import of_gguf
 from .models.activations import function_name, functions
-from .models.embedding import table_of
+from .models.embedding import OUTPUTS, TIE, table_of
 from .models.families import text_config
 from .models.feed_forward import FeedForward
 from .models.outline import outlined
@@ -42,7 +42,7 @@ KNOWN = (
     "statistics, a calibration, a vocabulary, a silence, or a recipe.yaml"
 )
 LAYERS = ("num_hidden_layers", "n_layer", "num_layers", "n_layers")  # where families keep them in the config
-OUTPUT_LAYERS = ("lm_head.weight", "embed_out.weight")
+OUTPUT_LAYERS = tuple(f"{name}.weight" for name in ("lm_head", *OUTPUTS.values()))
 
 
 def describe(what: str, *, hashes: bool = False) -> dict[str, Any]:
@@ -159,14 +159,14 @@ def _weights(checkpoint: Checkpoint, hashes: Mapping[str, str]) -> dict[str, Any
         numbers[tensor.dtype] += int(np.prod(tensor.shape, dtype=object))
     text = text_config(checkpoint.config)
     stored = any(tensor.name.endswith(OUTPUT_LAYERS) for tensor in tensors)
-    tied = text.get("tie_word_embeddings", checkpoint.config.get("tie_word_embeddings"))
+    said = checkpoint.config.get(TIE, text.get(TIE))  # in this order transformers reads a wrapper
     return {
         "dtypes": dict(numbers.most_common()),
         "numbers": sum(numbers.values()),
         "bytes": sum(shard.size for shard in checkpoint.shards),
         "shards": len(checkpoint.shards),
         "tensors": len(tensors),
-        "tied": bool(tied) if isinstance(tied, bool) else not stored,
+        "tied": said is True or not stored,
         "fingerprint": fingerprint(checkpoint, hashes),
     }
 

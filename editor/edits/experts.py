@@ -16,12 +16,12 @@ from ..errors import RecipeError
 from ..files.checkpoint import Shard, Tensor
 from ..models.families import text_config
 from ..models.feed_forward import FeedForward
+from ..models.routers import taken_by_a_token
 from ..models.target import Target
 from .tensor_edits import TensorEdit
 
 FAR_DOWN = -(2.0**14)
-# config keys: how many experts a token goes to, and how many groups of them there are
-TAKEN = ("num_experts_per_tok", "num_experts_per_token", "moe_k", "moe_topk", "top_k_experts")
+# config keys: how many groups of experts there are
 GROUPS = ("n_group", "num_expert_group")
 DTYPES = ("F32", "F16", "BF16")
 Experts = Sequence[tuple[int, int]]  # (layer, expert)
@@ -68,11 +68,6 @@ def refusal(found: FeedForward) -> str | None:
             "the neurons of a language instead"
         )
     return None
-
-
-def taken_by_a_token(config: Mapping[str, Any]) -> int:
-    """Return how many experts a token goes to."""
-    return next((count for key in TAKEN if isinstance(count := config.get(key), int)), 1)
 
 
 def reachable(config: Mapping[str, Any], count: int, off: set[int]) -> int:

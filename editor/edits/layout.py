@@ -10,7 +10,7 @@ beside an index, runtimes disagree on which of the two to read.
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -46,7 +46,7 @@ class Copied:
     @property
     def renamed(self) -> Tensor:
         """The base's tensor by the name that it has here: edits of it go by that."""
-        return replace(self.tensor, name=self.name)
+        return self.tensor._replace(name=self.name)
 
 
 @dataclass(frozen=True)
@@ -238,10 +238,13 @@ def _index(
     metadata = {**old, "total_size": total}
     if isinstance(old.get("total_parameters"), int):
         metadata["total_parameters"] = old["total_parameters"] + added
-    places = {
-        part: name
-        for name, (_, shard) in shards.items()
-        for tensor in shard.tensors
-        for part, _ in (change.split(tensor) if change.split else [(tensor.name, 0)])
-    } | dict(new)
+    places = (
+        {  # by the headers: to an edit, the experts that are stacked in one tensor are tensors of their own
+            tensor: name
+            for name, (header, _) in shards.items()
+            for tensor in parse_json(header[8:], f"the header of {name}")
+            if tensor != "__metadata__"
+        }
+        | dict(new)
+    )
     return (json.dumps({"metadata": metadata, "weight_map": dict(sorted(places.items()))}, indent=2) + "\n").encode()

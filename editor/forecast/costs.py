@@ -7,14 +7,17 @@ written costs a pass over all weights in memory, for all prompts of a batch at o
 
 import hashlib
 import time
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ..live.load import without_weights
 from ..live.logits import LOGITS
 from ..live.speed import Speed
+from ..models.families import text_config
+from ..models.feed_forward import EXPERT_PART
+from ..models.routers import taken_by_a_token
 from ..models.target import Target
 
 READ = 2**28  # bytes that are read to see how fast that goes
@@ -75,11 +78,11 @@ def costs_of(target: Target, dtype: str, speed: Speed) -> Costs:
     model = without_weights(target.source.folder)
     embeddings, output = model.get_input_embeddings(), model.get_output_embeddings()
     tables = {id(module.weight) for module in (embeddings, output) if module is not None}
-    share = _share_of_experts(model.config.get_text_config())
+    share = _share_of_experts(target)
     trunk = 0.0
     for name, weight in model.named_parameters():
         if id(weight) not in tables and weight.ndim > 1:
-            trunk += weight.numel() * (share if ".experts." in name else 1.0)
+            trunk += weight.numel() * (share if EXPERT_PART.search(name) else 1.0)
     vocabulary, hidden = embeddings.weight.shape
     numbers = sum(weight.numel() for weight in model.parameters())
     return Costs(
@@ -88,12 +91,11 @@ def costs_of(target: Target, dtype: str, speed: Speed) -> Costs:
     )  # fmt: skip
 
 
-def _share_of_experts(config: Any) -> float:
-    """Return the share of the experts that a token goes through."""
-    used = getattr(config, "num_experts_per_tok", None)
-    counts = (getattr(config, key, None) for key in ("num_local_experts", "num_experts", "n_routed_experts"))
-    every = next((count for count in counts if isinstance(count, int) and count), None)
-    return used / every if isinstance(used, int) and every else 1.0
+def _share_of_experts(target: Target) -> float:
+    """Return the share of a layer's experts that a token goes through."""
+    every = Counter(block.layer for block in target.feed_forward.networks if block.expert)
+    taken = taken_by_a_token(text_config(target.checkpoint.config))
+    return min(1.0, taken / max(every.values())) if every else 1.0
 
 
 def reading_speed(paths: Iterable[Path]) -> float:

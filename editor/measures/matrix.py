@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 from ..edits.controls import random_plan
-from ..edits.experts import reachable, taken_by_a_token
+from ..edits.experts import reachable
 from ..edits.hooks import steered, unrouted
 from ..edits.plan import Plan, named_experts, plan
 from ..edits.recipe import Edit, Recipe
@@ -24,6 +24,7 @@ from ..live.modules import activation_modules, router_biases
 from ..live.streaming import AUTO, Streaming
 from ..models.feed_forward import FeedForward
 from ..models.identity import Base
+from ..models.routers import taken_by_a_token
 from ..neurons.neurons import Neurons
 from ..progress import Progress
 from ..text.tokens import Packed

@@ -9,7 +9,9 @@ from typing import Any
 
 from ..errors import CheckpointError
 from ..files.checkpoint import Checkpoint
+from .families import COUNTS
 from .identity import Block
+from .networks import SHARED
 
 DOUBLE = "use_double_wide_mlp"  # of Gemma 4: some layers are twice as wide
 INPUTS = (
@@ -20,6 +22,13 @@ INPUTS = (
     "embeddings",
     "w",
 )  # the table of token embeddings, beside the layers
+# Model types whose experts are as wide as `intermediate_size` says, and keys for the network beside the experts.
+WIDE = (
+    "olmoe", "flex_olmo", "cohere2_moe", "granitemoe", "granitemoe_swa", "granitemoeshared", "granitemoehybrid",
+    "hunyuan_v1_moe", "mixtral", "phimoe", "minimax", "minimax_m2", "jamba", "aria_text", "gpt_oss",
+)  # fmt: skip
+SHARED_WIDTHS = ("shared_expert_intermediate_size", "shared_intermediate_size", "moe_shared_expert_intermediate_size")
+PREFIX = "prefix_dense_intermediate_size"  # of Cohere 2's mixture: the width of its dense layers
 EDITED = ("F32", "F16", "BF16")  # dtypes of what can be edited
 SIZES = ("num_hidden_layers", "hidden_size", "vocab_size")
 TIED = "tie_word_embeddings"
@@ -45,6 +54,7 @@ def check_agreement(
             f"write {hidden}. Download the model again."
         )
     _check_table(checkpoint, config, prefix)
+    width = PREFIX if config.get(PREFIX) else width
     said = config.get(width) if width else None
     if type(said) is not int:
         return
@@ -54,6 +64,46 @@ def check_agreement(
             raise CheckpointError(
                 f"{checkpoint.folder}: the config says {said} neurons a layer ({width}), layer {block.layer} has "
                 f"{block.width}. Download the model again."
+            )
+
+
+def numbers_of_experts(config: Mapping[str, Any]) -> dict[str, int]:
+    """Return the numbers of experts that a config says, by key."""
+    return {key: number for key in COUNTS[:-1] if isinstance(number := config.get(key), int) and number > 1}
+
+
+def check_experts(checkpoint: Checkpoint, config: Mapping[str, Any], model_type: str, blocks: Sequence[Block]) -> None:
+    """Raise CheckpointError when an expert is missing, or the config says another number or width of experts."""
+    said = numbers_of_experts(config)
+    keys = ("moe_intermediate_size", *(("intermediate_size",) if model_type in WIDE else ()))
+    width = next((key for key in keys if type(config.get(key)) is int), None)
+    shared = next((key for key in SHARED_WIDTHS if type(config.get(key)) is int), None)
+    by_layer: dict[int, list[Block]] = {}
+    for block in blocks:
+        if block.expert:
+            by_layer.setdefault(block.layer, []).append(block)
+        elif block.part == SHARED and shared and block.width != config[shared]:
+            raise CheckpointError(
+                f"{checkpoint.folder}: the config says {config[shared]} neurons beside the experts ({shared}), layer "
+                f"{block.layer} has {block.width}. Download the model again."
+            )
+    for layer, experts in by_layer.items():
+        numbers = [int(block.part) for block in experts]
+        if missing := set(range(max(numbers) + 1)) - set(numbers):
+            raise CheckpointError(
+                f"{checkpoint.folder}: layer {layer} has no expert {min(missing)} ({len(numbers)} are there). A shard is "
+                "missing or damaged: download the model again."
+            )
+        if other := next((key for key, count in said.items() if count != len(numbers)), None):
+            raise CheckpointError(
+                f"{checkpoint.folder}: the config says {said[other]} experts ({other}), layer {layer} has {len(numbers)}. "
+                "Download the model again."
+            )
+        odd = next((block for block in experts if width and block.width != config[width]), None)
+        if odd and width:
+            raise CheckpointError(
+                f"{checkpoint.folder}: the config says {config[width]} neurons an expert ({width}), expert {odd.part} of "
+                f"layer {layer} has {odd.width}. Download the model again."
             )
 
 

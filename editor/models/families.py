@@ -117,7 +117,7 @@ FAMILIES = (
         ("qwen2_moe", "qwen3_moe", "qwen3_next", "qwen3_5_moe_text", "olmoe", "flex_olmo", "mellum", "deepseek_v2",
          "deepseek_v3", "glm4_moe", "glm4_moe_lite", "glm_moe_dsa", "glm4v_moe_text", "dots1", "ernie4_5_moe", "exaone_moe",
          "cohere2_moe", "solar_open", "afmoe", "axk1", "axk2", "deepseek_v32", "bailing_hybrid", "flint",
-         "dots3_note_text", "kolibri1"),
+         "dots3_note_text", "kolibri1", "mistral4"),
         also=(gated("mlp.shared_expert"), gated("mlp.shared_experts"), EACH, STACKED),
     ),
     Family(("qwen3_vl_moe_text",), also=(EACH, STACKED, replace(STACKED, conv1d=True))),

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 from ..errors import CheckpointError, ModelError
 from ..files.checkpoint import Checkpoint, Shard, Tensor
-from .agreement import EDITED, check_agreement
-from .families import COUNTS, TEXT_PREFIX, Family, family_of, text_config
+from .agreement import EDITED, check_agreement, check_experts, numbers_of_experts
+from .families import TEXT_PREFIX, Family, family_of, text_config
 from .identity import Block
 from .networks import EXPERTS, Network, with_slabs
 from .routers import bias_of, check_biases
@@ -22,6 +22,7 @@ from .routers import bias_of, check_biases
 EXPERT_PART = re.compile(r"(^|\.)(experts?\.|[a-z_]*_moe\.(in|out)put_linear)")  # of a tensor's name
 NUMBER = re.compile(r"(?<=experts\.)([0-9]{1,5})(?=\.)|(?<=\[)([0-9]{1,5})(?=\]$)")
 DRAFTS = ("num_nextn_predict_layers", "mtp_num_hidden_layers")  # layers behind the last that draft tokens
+DRAFTING = ("enorm.weight", "hnorm.weight", "eh_proj.weight")  # what such a layer has, and no other
 
 
 class Located(NamedTuple):
@@ -132,7 +133,8 @@ def locate(checkpoint: Checkpoint) -> FeedForward:
     model_type = str(config["model_type"])
     named = list(_named(checkpoint, family))
     prefix, outputs = _outputs(checkpoint, family, model_type, named)
-    layers = _layers(checkpoint, family, config, outputs)
+    drafting = {each.layer for each in named if each.name in DRAFTING}
+    layers = _layers(checkpoint, family, config, outputs, drafting)
     located = []
     hidden = 0
     for (layer, _, _), (network, expert, shard, tensor) in sorted(outputs.items()):
@@ -156,7 +158,7 @@ def locate(checkpoint: Checkpoint) -> FeedForward:
     own = [each for each in named if each.prefix == prefix and each.layer < layers]
     usual = [each.block for each in found.located if not each.network.part]
     check_agreement(checkpoint, config, found.prefix, found.hidden, family.width, usual)
-    _check_experts(checkpoint, found, config)
+    check_experts(checkpoint, config, model_type, found.networks)
     if found.mixture:
         names = ((each.name, each.tensor.name) for each in own if each.expert < 0)
         check_biases(checkpoint.folder, model_type, config, names)
@@ -183,13 +185,16 @@ class Named(NamedTuple):
 def _named(checkpoint: Checkpoint, family: Family) -> Iterator[Named]:
     """Yield the tensors of text towers' layers."""
     pattern = re.compile(rf"(?P<prefix>{TEXT_PREFIX.pattern}){family.layer_pattern}\.(?P<rest>.+)")
+    parts: dict[str, tuple[str, int]] = {}  # of the rest of a name, which is the same in every layer
     for shard, tensor in checkpoint.tensors():
         if match := pattern.fullmatch(tensor.name):
-            rest = match["rest"]
-            expert = -1
-            if number := NUMBER.search(rest):
-                rest, expert = f"{rest[: number.start()]}{{}}{rest[number.end() :]}", int(number[0])
-            yield Named(match["prefix"], int(match["layer"]), rest, expert, shard, tensor)
+            prefix, layer, rest = match.group("prefix", "layer", "rest")
+            if rest not in parts:
+                number = NUMBER.search(rest)
+                parts[rest] = (
+                    (f"{rest[: number.start()]}{{}}{rest[number.end() :]}", int(number[0])) if number else (rest, -1)
+                )
+            yield Named(prefix, int(layer), *parts[rest], shard, tensor)
 
 
 Outputs = dict[tuple[int, int, int], tuple[Network, int, Shard, Tensor]]
@@ -221,23 +226,27 @@ def _outputs(checkpoint: Checkpoint, family: Family, model_type: str, named: Seq
         wanted = " or ".join(
             f"{family.layer.format('*')}.{network.tensor(network.out, 'weight', '*')}" for network in family.networks
         )
+        several = f"several of its towers have {wanted}: {', '.join(sorted(found))}"
         raise CheckpointError(
-            f"{checkpoint.folder} calls itself {model_type}, but "
-            + (f"several of its towers have {wanted}: {', '.join(sorted(found))}." if found else f"has no {wanted}.")
+            f"{checkpoint.folder} calls itself {model_type}, but {several if found else f'has no {wanted}'}. Use the "
+            "original checkpoint of the model, or correct model_type in its config."
         )
     ((prefix, outputs),) = found.items()
     return prefix, outputs
 
 
-def _layers(checkpoint: Checkpoint, family: Family, config: Mapping[str, Any], outputs: Outputs) -> int:
-    """How many layers the decoder has; layers behind them that draft tokens are not counted."""
+def _layers(
+    checkpoint: Checkpoint, family: Family, config: Mapping[str, Any], outputs: Outputs, drafting: set[int]
+) -> int:
+    """How many layers the decoder has; layers behind them that draft tokens, `drafting`, are not counted."""
     present = {layer for layer, _, _ in outputs}
     layers = max(present) + 1
     said = config.get("num_hidden_layers")
     wanted = f"{family.layer.format('*')}.{next(iter(outputs.values()))[0].out}.weight"
     if isinstance(said, int) and said > 0:
         drafts = max((value for key in DRAFTS if isinstance(value := config.get(key), int)), default=0)
-        if layers > said + drafts or (layers < said and not family.gaps):
+        behind = set(range(said, layers)) - drafting
+        if layers > said + drafts or behind or (layers < said and not family.gaps):
             raise CheckpointError(
                 f"{checkpoint.folder}: the config says {said} layers, the file has {layers}. Download the model again."
             )
@@ -247,53 +256,21 @@ def _layers(checkpoint: Checkpoint, family: Family, config: Mapping[str, Any], o
     return layers
 
 
-def _experts(config: Mapping[str, Any]) -> list[int]:
-    """Return the numbers of experts that a config says."""
-    return [number for key in COUNTS[:-1] if isinstance(number := config.get(key), int) and number > 1]
-
-
-def _check_experts(checkpoint: Checkpoint, found: FeedForward, config: Mapping[str, Any]) -> None:
-    """Raise CheckpointError when an expert or one of its tensors is missing, or the config says another number or width."""
-    said = _experts(config)
-    width = config.get("moe_intermediate_size")
-    by_layer: dict[int, list[Block]] = {}
-    for block in found.networks:
-        if block.expert:
-            by_layer.setdefault(block.layer, []).append(block)
-    for layer, blocks in by_layer.items():
-        numbers = [int(block.part) for block in blocks]
-        if missing := set(range(max(numbers) + 1)) - set(numbers):
-            raise CheckpointError(
-                f"{checkpoint.folder}: layer {layer} has no expert {min(missing)} ({len(numbers)} are there). A shard is "
-                "missing or damaged: download the model again."
-            )
-        if other := [count for count in said if count != len(numbers)]:
-            raise CheckpointError(
-                f"{checkpoint.folder}: the config says {other[0]} experts, layer {layer} has {len(numbers)}. Download the "
-                "model again."
-            )
-        odd = next((block for block in blocks if isinstance(width, int) and block.width != width), None)
-        if odd:
-            raise CheckpointError(
-                f"{checkpoint.folder}: the config says {width} neurons an expert, expert {odd.part} of layer {layer} has "
-                f"{odd.width}. Download the model again."
-            )
-
-
 def _check_dense(checkpoint: Checkpoint, found: FeedForward, config: Mapping[str, Any]) -> None:
     """Raise CheckpointError when the config says that there are experts, and the file has none."""
     meant = found.family.mixed is None or config.get(found.family.mixed)
-    if (said := _experts(config)) and meant and not found.mixture and not found.family.gaps:
+    if (said := numbers_of_experts(config)) and meant and not found.mixture and not found.family.gaps:
         raise CheckpointError(
-            f"{checkpoint.folder}: the config says {said[0]} experts, the file has none. Download the model again."
+            f"{checkpoint.folder}: the config says {next(iter(said.values()))} experts, the file has none. Download the "
+            "model again."
         )
 
 
 def _check_whole(checkpoint: Checkpoint, found: FeedForward, named: Sequence[Named]) -> None:
     """Raise for networks that are not as the family has them; `named` are the tensors of the decoder's layers.
 
-    ModelError for experts or parts of a network that the family doesn't have, CheckpointError for a projection that an
-    expert lacks.
+    ModelError for experts or parts of a network that the family doesn't have, CheckpointError for a projection that one
+    of a mixture lacks.
     """
     networks = dict.fromkeys((each.block.layer, each.network) for each in found.located)
     known = {
@@ -305,10 +282,10 @@ def _check_whole(checkpoint: Checkpoint, found: FeedForward, named: Sequence[Nam
     wanted = {
         network: [network.tensor(name, "weight", "{}") for name in network.projections] for _, network in networks
     }
-    there = {(each.layer, each.name, each.expert) for each in named if each.expert >= 0}
+    there = {(layer, name, expert) for _, layer, name, expert, _, _ in named}
     for number, (block, network, _) in enumerate(found.located):
         expert = int(block.part) if block.expert else -1
-        for projection, name in zip(network.projections, wanted[network], strict=True) if block.expert else ():
+        for projection, name in zip(network.projections, wanted[network], strict=True) if found.mixture else ():
             if (block.layer, name, expert) not in there:
                 raise CheckpointError(
                     f"{checkpoint.folder} has no {found.name(projection, number)}. Download the model again."
@@ -318,25 +295,24 @@ def _check_whole(checkpoint: Checkpoint, found: FeedForward, named: Sequence[Nam
         for layer, network in networks
         if network.part != EXPERTS and "." in network.out
     }
-    for each in named:
-        if (each.layer, each.name) in known:
-            if each.tensor.dtype not in EDITED:
+    for _, layer, name, _, _, tensor in named:
+        if (layer, name) in known:
+            if tensor.dtype not in EDITED:
                 raise ModelError(
-                    f"{checkpoint.folder}: {each.tensor.name} is stored as {each.tensor.dtype}; monoglot edits float32, "
-                    "float16 and bfloat16. Use the unquantised checkpoint."
+                    f"{checkpoint.folder}: {tensor.name} is stored as {tensor.dtype}; monoglot edits float32, float16 and "
+                    "bfloat16. Use the unquantised checkpoint."
                 )
             continue
-        if EXPERT_PART.search(each.name) and not each.name.endswith("e_score_correction_bias"):
+        if EXPERT_PART.search(name) and not name.endswith("e_score_correction_bias"):
             raise ModelError(
                 f"{checkpoint.folder} is a mixture of experts in a layout that {found.model_type} models are not known to "
-                f"have: {each.tensor.name}. Use the original checkpoint of the model."
+                f"have: {tensor.name}. Use the original checkpoint of the model."
             )
-        place = each.name
+        place = name
         while place := place.rpartition(".")[0]:
-            activation = places.get((each.layer, place))
-            if activation is not None and not each.name.startswith(f"{activation}."):
+            activation = places.get((layer, place))
+            if activation is not None and not name.startswith(f"{activation}."):
                 raise ModelError(
                     f"{checkpoint.folder}: the feed-forward network has a part that {found.model_type} models don't have, "
-                    f"{each.tensor.name}. monoglot can't tell what a neuron is there. Use the original checkpoint of the "
-                    "model."
+                    f"{tensor.name}. monoglot can't tell what a neuron is there. Use the original checkpoint of the model."
                 )

@@ -85,8 +85,7 @@ def slabs(tensor: Tensor) -> list[Tensor]:
     count = tensor.shape[0]
     size = (tensor.end - tensor.begin) // max(1, count)
     return [
-        replace(
-            tensor,
+        tensor._replace(
             name=f"{tensor.name}[{number}]",
             shape=tensor.shape[1:],
             begin=tensor.begin + number * size,

@@ -34,6 +34,8 @@ BIASES = {
     f"mixer.gate.{CORRECTION}": ("nemotron_h",),
     "mlp.router.bias": ("gpt_oss",),
 }  # fmt: skip
+# Config keys that say how many experts a token goes to.
+TAKEN = ("num_experts_per_tok", "num_experts_per_token", "moe_k", "moe_topk", "top_k_experts")
 SWITCHES = {
     "lfm2_moe": "use_expert_bias"
 }  # the config key that says whether the router has one, true if it is not there
@@ -43,6 +45,13 @@ BIAS = re.compile(rf"(^|\.)({CORRECTION}|expert_bias|(router|gate)\.bias|router\
 def bias_of(model_type: str) -> str | None:
     """Return the name of the router's bias in a family, relative to the layer; None where it has none."""
     return next((name for name, model_types in BIASES.items() if model_type in model_types), None)
+
+
+def taken_by_a_token(config: Mapping[str, Any]) -> int:
+    """Return how many experts a token goes to; where a config says so layer by layer, the most."""
+    counts = next((config[key] for key in TAKEN if config.get(key)), 1)
+    whole = [count for count in (counts if isinstance(counts, list) else [counts]) if isinstance(count, int)]
+    return max(whole, default=1)
 
 
 def check_biases(place: Any, model_type: str, config: Mapping[str, Any], names: Iterable[tuple[str, str]]) -> None:

@@ -170,7 +170,7 @@ def _rows(shard: Shard, editing: Editing, shift: int) -> Iterator[floats.Array]:
 
 def _moved(shard: Shard, tensor: Tensor, shift: int) -> tuple[Shard, Tensor]:
     """Give the place of a tensor that lies `shift` bytes further on in a shard."""
-    return shard, replace(tensor, begin=tensor.begin + shift, end=tensor.end + shift)
+    return shard, tensor._replace(begin=tensor.begin + shift, end=tensor.end + shift)
 
 
 def _compare_edited(ours: Shard, theirs: Shard, tensor: Tensor, editing: Editing, shift: int) -> tuple[str | None, int]:

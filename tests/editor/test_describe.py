@@ -79,6 +79,15 @@ def test_families(saved: Any, case: str, facts: dict[str, Any]) -> None:
     assert {key: found[key] for key in facts} == facts and found["editable"]
 
 
+def test_a_wrapper_says_itself_whether_its_output_is_tied(tmp_path: Path) -> None:
+    """Its text part may say otherwise: a config that transformers saves of some wrappers does."""
+    model = tiny.save_model(tmp_path / "model", "llava", tokenizer=False)
+    assert not describe(str(model))["tied"]
+    text = json.loads((model / "config.json").read_text())["text_config"]
+    tiny.edit_config(model, tie_word_embeddings=True, text_config={**text, "tie_word_embeddings": False})
+    assert describe(str(model))["tied"]
+
+
 def test_no_model_is_built(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def built(*_: Any, **__: Any) -> None:
         raise AssertionError("a model was built")

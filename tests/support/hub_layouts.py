@@ -151,6 +151,7 @@ LAYOUTS: dict[str, Layout] = {
     # all in one tensor, (out, in)
     "qwen3_5_moe": of("qwen3_5_moe", STACK, "", "mlp.shared_expert.down_proj.weight", stacked, drafts("mtp.layers.0."),
                       start=WRAPPED),
+    "mistral4": of("mistral4", STACK, DOWN, "mlp.shared_experts.down_proj.weight", start=OLD),
     "qwen3_5_moe_text": of("qwen3_5_moe_text", STACK, "", "mlp.shared_expert.down_proj.weight", stacked),
     "gemma4_text": of("gemma4", "experts.down_proj", DOWN, start=WRAPPED,
                       config={"text_config": {**tiny.WRAPPERS["gemma4"]["text_config"], **tiny.MIXED["gemma4_text"]}}),

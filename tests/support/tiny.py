@@ -133,6 +133,7 @@ MIXTURES: dict[str, dict[str, Any]] = {
     "axk1": {**BEHIND_ONE, **LATENT},
     "axk2": {**BEHIND_ONE, **LATENT},
     "deepseek_v32": {**BEHIND_ONE, **LATENT, "index_n_heads": 2, "index_head_dim": 8, "index_topk": 64},
+    "mistral4": {**BEHIND_ONE, **LATENT},
     "bailing_hybrid": {**BEHIND_ONE, "num_experts": EXPERTS},
     "dots3_note_text": {**BEHIND_ONE, **LATENT},
     "kolibri1": {**ROUTED, "num_experts": EXPERTS, "head_dim": 8, "shared_expert_intermediate_size": SHARED_WIDTH},
@@ -279,7 +280,7 @@ DENSE_WRAPPERS = tuple(name for name, parts in WRAPPERS.items() if parts["text_c
 # Families that transformers has within a wrapper alone.
 TOWERS = {
     "glm4v_text": "glm4v", "qwen2_vl_text": "qwen2_vl", "qwen2_5_vl_text": "qwen2_5_vl", "qwen3_vl_text": "qwen3_vl",
-    "glm4v_moe_text": "glm4v_moe", "qwen3_vl_moe_text": "qwen3_vl_moe",
+    "glm4v_moe_text": "glm4v_moe", "qwen3_vl_moe_text": "qwen3_vl_moe", "mistral4": "mistral3",
 }  # fmt: skip
 
 
@@ -380,8 +381,9 @@ def save_model(
     shards if asked. Weights are large enough that every neuron matters, and biases are not zero."""
     torch.manual_seed(seed)
     if model_type in TOWERS:
-        model_type, text = TOWERS[model_type], config
-        config = {"text_config": {**WRAPPERS[model_type]["text_config"], **text}}
+        tower, model_type = model_type, TOWERS[model_type]
+        text = {**WRAPPERS[model_type]["text_config"], **OWN.get(tower, {}), "model_type": tower}
+        config = {"text_config": {**text, **config}}
     if model_type in WRAPPERS:
         built = transformers.AutoConfig.for_model(model_type, **{**WRAPPERS[model_type], **config})
         model = transformers.AutoModelForImageTextToText.from_config(built, dtype=torch.float32)

@@ -19,7 +19,7 @@ from support.tiny import MOVED, TOLERANCE, logits
 
 from monoglot.editor.edits import recipe as recipes
 from monoglot.editor.edits.bake import bake
-from monoglot.editor.edits.experts import FAR_DOWN, reachable, taken_by_a_token
+from monoglot.editor.edits.experts import FAR_DOWN, reachable
 from monoglot.editor.edits.hooks import edited, unrouted
 from monoglot.editor.edits.plan import Plan
 from monoglot.editor.edits.recipe import Edit, Recipe
@@ -28,7 +28,7 @@ from monoglot.editor.live.load import load_model
 from monoglot.editor.live.modules import activation_modules, router_biases
 from monoglot.editor.models.families import text_config
 from monoglot.editor.models.identity import Base
-from monoglot.editor.models.routers import BIASES
+from monoglot.editor.models.routers import BIASES, taken_by_a_token
 from monoglot.editor.models.source import resolve
 from monoglot.editor.models.target import Target, model_info, open_target
 from monoglot.editor.neurons import neurons as neurons_file

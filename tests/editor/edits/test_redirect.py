@@ -137,6 +137,16 @@ def test_with_neurons_and_new_biases(model_type: str, shards: bool, tmp_path: Pa
     assert set(index["weight_map"]) == {tensor.name for _, tensor in held.tensors()}
 
 
+def test_the_index_lists_stacked_experts_whole(tmp_path: Path) -> None:
+    """An edit takes each expert in a stacked tensor for a tensor of its own; the file has one, and so has the index."""
+    folder = save_model(tmp_path / "model", "granitemoe", tokenizer=False, tie_word_embeddings=True)
+    baked(folder, tmp_path / "out")
+    index = json.loads((tmp_path / "out" / "model.safetensors.index.json").read_text())
+    stacked = "model.layers.0.block_sparse_moe.output_linear.weight"
+    assert index["weight_map"][stacked] == "model-00001-of-00002.safetensors"
+    assert set(index["weight_map"]) == {tensor.name for _, tensor in read_checkpoint(tmp_path / "out").tensors()}
+
+
 def test_same_in_same_out(tmp_path: Path) -> None:
     folder = save_model(tmp_path / "model", "gemma3_text", tokenizer=False, shards=True)
     first, second = (baked(folder, tmp_path / name).manifest.files for name in ("a", "b"))

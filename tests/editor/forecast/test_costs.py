@@ -1,11 +1,12 @@
 """Numbers of weights against a count by hand, and times against the formula on paper."""
 
 import math
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support.tiny import HIDDEN, LAYERS, VOCABULARY, WIDTH
+from support.tiny import HIDDEN, LAYERS, MIXED, MIXTURES, VOCABULARY, WIDTH, edit_config, live
 
 from monoglot.editor.forecast.costs import OTHER_WORK, STARTING, costs_of, reading_speed
 from monoglot.editor.live.logits import LOGITS
@@ -34,6 +35,32 @@ def test_of_a_mixture(saved: Callable[..., Path]) -> None:
     experts = LAYERS * 4 * 3 * HIDDEN * WIDTH
     assert found.trunk == LAYERS * (4 * HIDDEN * HIDDEN + 4 * HIDDEN) + experts / 2
     assert found.memory == 2 * found.numbers
+
+
+@pytest.mark.parametrize("name", [*MIXTURES, *MIXED])
+def test_of_every_mixture(saved: Callable[..., Path], name: str) -> None:
+    """Each says under a key of its own how many of four experts a token goes to: two."""
+    target = open_target(resolve(str(saved(name, **MIXED.get(name, {})))))
+    model = live(target.source.folder)
+    tables = [module.weight for module in (model.get_input_embeddings(), model.get_output_embeddings())]
+    whole = sum(
+        weight.numel() for weight in model.parameters() if weight.ndim > 1 and all(weight is not one for one in tables)
+    )
+    experts = 0
+    for block, network, _ in target.feed_forward.located:
+        if block.expert:
+            experts += block.width * HIDDEN * (3 if network.gated else 2)
+            experts += 2 * block.width + HIDDEN if name == "gpt_oss" else 0  # biases of all experts are one tensor
+    assert costs_of(target, "float32", SPEED).trunk == whole - experts / 2
+
+
+def test_of_a_mixture_that_says_it_layer_by_layer(saved: Callable[..., Path], tmp_path: Path) -> None:
+    """As Hunyuan's published configs do."""
+    base = saved("hunyuan_v1_moe")
+    folder = shutil.copytree(base, tmp_path / "model")
+    edit_config(folder, moe_topk=[2] * LAYERS)
+    one, other = (costs_of(open_target(resolve(str(each))), "float32", SPEED).trunk for each in (base, folder))
+    assert one == other
 
 
 def test_times(saved: Callable[..., Path]) -> None:

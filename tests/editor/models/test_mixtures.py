@@ -173,7 +173,9 @@ def test_recording_is_a_plain_loop_over_experts(saved: Callable[..., Path], name
 
     target = opened(saved, name)
     model = load_model(target.source.folder, device="cpu")
-    model.set_experts_implementation(implementation)
+    decoder = trunk(model)  # which may have it where its wrapper's class has not: Mistral 4's
+    (model if model._can_set_experts_implementation() else decoder).set_experts_implementation(implementation)
+    assert decoder.config._experts_implementation == implementation
     with routing(model) as seen:
         before = logits(model)
     info, skip = model_info(target), 1
@@ -231,7 +233,7 @@ def test_layers_that_draft_tokens_are_neither_counted_nor_touched(saved: Callabl
         more = {
             name.replace(".2.", ".3.", 1): tensor.clone() for name, tensor in tensors.items() if "layers.2." in name
         }
-        return tensors | more
+        return tensors | more | {"model.layers.3.eh_proj.weight": torch.ones(tiny.HIDDEN, 2 * tiny.HIDDEN)}
 
     base = relaid(saved("glm4_moe"), tmp_path / "base", change)
     tiny.edit_config(base, num_nextn_predict_layers=0)
@@ -250,17 +252,60 @@ def test_layers_that_draft_tokens_are_neither_counted_nor_touched(saved: Callabl
     ("config", "message"),
     [
         ({"num_hidden_layers": 4}, "the config says 4 layers, the file has 3"),
-        ({"num_experts": 8}, "the config says 8 experts, layer 0 has 4"),
-        ({"moe_intermediate_size": 16}, "the config says 16 neurons an expert, expert 0 of layer 0 has 12"),
+        ({"num_experts": 8}, r"the config says 8 experts \(num_experts\), layer 0 has 4"),
+        ({"moe_intermediate_size": 16},
+         r"the config says 16 neurons an expert \(moe_intermediate_size\), expert 0 of layer 0 has 12"),
     ],
-)
+)  # fmt: skip
 def test_config_and_file_that_disagree(
     saved: Callable[..., Path], config: dict[str, Any], message: str, tmp_path: Path
 ) -> None:
-    shutil.copytree(saved("qwen3_moe"), tmp_path / "base")
-    tiny.edit_config(tmp_path / "base", **config)
+    assert_disagree(saved("qwen3_moe"), config, message, tmp_path)
+
+
+def assert_disagree(saved: Path, config: dict[str, Any], message: str, folder: Path) -> None:
+    base = shutil.copytree(saved, folder / "base")
+    tiny.edit_config(base, **config)
     with pytest.raises(CheckpointError, match=message):
-        open_target(resolve(str(tmp_path / "base")))
+        open_target(resolve(str(base)))
+
+
+@pytest.mark.parametrize("name", [name for name, (_, config) in CASES.items() if not config])
+def test_a_config_that_says_another_width_of_experts(saved: Callable[..., Path], name: str, tmp_path: Path) -> None:
+    """Whichever key says it in a family; and one that says another width of the network beside them."""
+    base = saved(name)
+    config = transformers.AutoConfig.from_pretrained(base)
+    text, nested = config.get_text_config(decoder=True), config.get_text_config(decoder=True) is not config
+    saved_config = json.loads((base / "config.json").read_text())
+    own = saved_config["text_config"] if nested else saved_config
+
+    def other(**values: Any) -> dict[str, Any]:
+        return {"text_config": {**own, **values}} if nested else values
+
+    key = "moe_intermediate_size" if hasattr(text, "moe_intermediate_size") else "intermediate_size"
+    dense = not hasattr(text, "moe_intermediate_size") and any(
+        not block.part for block in open_target(resolve(str(base))).feed_forward.networks
+    )
+    message = "neurons (a layer|an expert)" if dense else "neurons an expert"
+    assert_disagree(base, other(**{key: 40}), rf"the config says 40 {message} \({key}\)", tmp_path / "a")
+    beside = [key for key, value in own.items() if "shared" in key and value == tiny.SHARED_WIDTH]
+    for number, key in enumerate(beside):
+        message = rf"the config says 40 neurons beside the experts \({key}\), layer \d has 20"
+        assert_disagree(base, other(**{key: 40}), message, tmp_path / str(number))
+    assert bool(beside) == (tiny.SHARED_WIDTH in tiny.MIXTURES[name].values())
+
+
+def test_a_layer_behind_the_last_that_drafts_nothing(saved: Callable[..., Path], tmp_path: Path) -> None:
+    """A config that may have layers that draft tokens makes no such layer of a decoder's."""
+    message = "the config says 2 layers, the file has 3"
+    assert_disagree(saved("deepseek_v3"), {"num_hidden_layers": 2, "num_nextn_predict_layers": 1}, message, tmp_path)
+
+
+def test_dense_layers_of_a_width_of_their_own(saved: Callable[..., Path]) -> None:
+    """In Cohere 2's mixture the config has a key for it."""
+    base = saved("cohere2_moe", first_k_dense_replace=1, prefix_dense_intermediate_size=40)
+    widths = [block.width for block in open_target(resolve(str(base))).feed_forward.networks]
+    assert widths == [40, *[tiny.WIDTH] * tiny.EXPERTS * 2]
 
 
 def drop(*ends: str) -> Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]]:
@@ -277,7 +322,7 @@ def rename(old: str, new: str) -> Callable[[dict[str, torch.Tensor]], dict[str, 
         (drop("1.mlp.experts.2.down_proj.weight"), CheckpointError, r"layer 1 has no expert 2 \(3 are there\)"),
         (drop("1.mlp.experts.2.gate_proj.weight"), CheckpointError, r"has no model\.layers\.1\.mlp\.experts\.2\.gate_proj"),
         (drop("1.mlp.experts.3.down_proj.weight", "1.mlp.experts.3.up_proj.weight", "1.mlp.experts.3.gate_proj.weight"),
-         CheckpointError, "the config says 4 experts, layer 1 has 3"),
+         CheckpointError, r"the config says 4 experts \(num_(local_)?experts\), layer 1 has 3"),
         (rename(".2.mlp.experts.", ".2.mlp.experts.deep."), CheckpointError, "layer 2 has no|says 3 layers, the file has 2"),
         (lambda tensors: tensors | {"model.layers.1.mlp.experts.extra": torch.ones(2)}, ModelError,
          r"in a layout that qwen3_moe models are not known to have: model\.layers\.1\.mlp\.experts\.extra"),
@@ -290,6 +335,17 @@ def test_files_that_do_not_hold_together(
 ) -> None:
     base = relaid(saved("qwen3_moe"), tmp_path / "base", change)
     with pytest.raises(error, match=message):
+        open_target(resolve(str(base)))
+
+
+@pytest.mark.parametrize("projection", ["gate_proj", "up_proj"])
+@pytest.mark.parametrize("network", ["0.mlp", "1.mlp.shared_experts"])
+def test_a_network_that_lacks_a_projection(
+    saved: Callable[..., Path], network: str, projection: str, tmp_path: Path
+) -> None:
+    """Also where it is none of an expert: dense, or beside them."""
+    base = relaid(saved("deepseek_v3"), tmp_path / "base", drop(f"{network}.{projection}.weight"))
+    with pytest.raises(CheckpointError, match=rf"has no model\.layers\.{network}\.{projection}\.weight\. Download"):
         open_target(resolve(str(base)))
 
 
