@@ -46,16 +46,26 @@ NEWER: dict[str, dict[str, Any]] = {
     "qwen3": {"head_dim": 32}, "olmo2": {}, "olmo3": {}, "ernie4_5": {"head_dim": 32}, "smollm3": {}, "exaone4": {},
     "cohere2": {"head_dim": 32}, "glm4": {"head_dim": 32}, "lfm2": {},
     "granitemoehybrid": {**MAMBA, "shared_intermediate_size": 256}, "falcon_h1": {**MAMBA, "mamba_d_ssm": 128},
-    "gemma3n_text": {"vocab_size_per_layer_input": 4096},
+    "gemma3n_text": {"vocab_size_per_layer_input": 4096, "altup_num_inputs": 4},
     "gemma4_text": {"vocab_size_per_layer_input": 4096, "global_head_dim": 32,
                     "layer_types": ["sliding_attention", "sliding_attention", "full_attention"]},
     "qwen3_5_text": LINEAR, "arcee": {}, "seed_oss": {"head_dim": 32}, "hunyuan_v1_dense": {}, "apertus": {},
-    "qwen2_moe": {}, "qwen3_moe": {}, "qwen3_next": LINEAR, "qwen3_5_moe_text": LINEAR, "mixtral": {}, "olmoe": {},
+    "qwen2_moe": {"mlp_only_layers": []}, "qwen3_moe": {}, "qwen3_next": LINEAR, "qwen3_5_moe_text": LINEAR, "mixtral": {},
+    "olmoe": {},
     "phimoe": {}, "granitemoe": {}, "ernie4_5_moe": {}, "dots1": {}, "glm4_moe": {}, "minimax_m2": {"rotary_dim": 16},
     "lfm2_moe": {}, "gpt_oss": {}, "deepseek_v3": LATENT, "hunyuan_v1_moe": {},
     "bailing_hybrid": {"layer_types": ["linear_attention", "full_attention", "linear_attention"]}, "afmoe": {},
-    "nemotron_h": {"ssm_state_size": 16, "mamba_num_heads": 4, "mamba_head_dim": 32}, "jamba": {"mamba_d_state": 16},
+    "nemotron_h": {"ssm_state_size": 16, "mamba_num_heads": 4, "mamba_head_dim": 32, "hybrid_override_pattern": "MEM*ME"},
+    "jamba": {"mamba_d_state": 16},
 }  # fmt: skip
+# What published configs say, and transformers does not save.
+SAID: dict[str, dict[str, Any]] = {
+    "cohere2": {"rotary_pct": 1.0},
+    "lfm2": {"block_dim": 64, "conv_dim": 64, "conv_dim_out": 64},
+    "minimax_m2": {"scoring_func": "sigmoid"},
+    "phimoe": {"architectures": ["PhiMoEForCausalLM"], "original_max_position_embeddings": 512},
+    "nemotron_h": {"num_hidden_layers": 6, "hybrid_override_pattern": "MEM*ME"},
+}
 # (model, carrier) -> the checkpoint, its base where the manifest doesn't lead to it
 Checkpoints = dict[tuple[str, str], tuple[Path, Path | None]]
 SHORT = ("transformers", "llama.cpp", "ctranslate2", "onnxruntime")
@@ -164,6 +174,7 @@ def family(folder: Path, name: str) -> tuple[Path, Path] | None:
     stats, neurons, out = folder / f"{name}.safetensors", folder / f"{name}.json", folder / f"{name}-off"
     try:
         base = tiny.save_model(folder / name, name, tokenizer=False, **config)
+        tiny.edit_config(base, **SAID.get(name, {}))
         copy_tokenizer(own.MODEL, base)
         made("detect", base, "--corpus", "embedded", "--tokens", 1000, "--context", 128, "--minimum", 500, "-o", stats)
         made("find", stats, "--rate", 0.2, "--joint", "-o", neurons)
