@@ -7,6 +7,7 @@ be an edit of something else than a neuron.
 """
 
 import re
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -133,8 +134,7 @@ def locate(checkpoint: Checkpoint) -> FeedForward:
     model_type = str(config["model_type"])
     named = list(_named(checkpoint, family))
     prefix, outputs = _outputs(checkpoint, family, model_type, named)
-    drafting = {each.layer for each in named if each.name in DRAFTING}
-    layers = _layers(checkpoint, family, config, outputs, drafting)
+    layers = _layers(checkpoint, family, config, outputs, named)
     located = []
     hidden = 0
     for (layer, _, _), (network, expert, shard, tensor) in sorted(outputs.items()):
@@ -236,16 +236,18 @@ def _outputs(checkpoint: Checkpoint, family: Family, model_type: str, named: Seq
 
 
 def _layers(
-    checkpoint: Checkpoint, family: Family, config: Mapping[str, Any], outputs: Outputs, drafting: set[int]
+    checkpoint: Checkpoint, family: Family, config: Mapping[str, Any], outputs: Outputs, named: Sequence[Named]
 ) -> int:
-    """How many layers the decoder has; layers behind them that draft tokens, `drafting`, are not counted."""
+    """How many layers the decoder has; layers behind them that draft tokens are not counted."""
     present = {layer for layer, _, _ in outputs}
     layers = max(present) + 1
     said = config.get("num_hidden_layers")
     wanted = f"{family.layer.format('*')}.{next(iter(outputs.values()))[0].out}.weight"
     if isinstance(said, int) and said > 0:
         drafts = max((value for key in DRAFTS if isinstance(value := config.get(key), int)), default=0)
-        behind = set(range(said, layers)) - drafting
+        behind = set(range(said, layers))
+        if behind:
+            behind -= {each.layer for each in named if each.name in DRAFTING}
         if layers > said + drafts or behind or (layers < said and not family.gaps):
             raise CheckpointError(
                 f"{checkpoint.folder}: the config says {said} layers, the file has {layers}. Download the model again."
@@ -279,16 +281,17 @@ def _check_whole(checkpoint: Checkpoint, found: FeedForward, named: Sequence[Nam
         for projection in network.projections
         for kind in ("weight", "bias")
     }
-    wanted = {
-        network: [network.tensor(name, "weight", "{}") for name in network.projections] for _, network in networks
-    }
-    there = {(layer, name, expert) for _, layer, name, expert, _, _ in named}
-    for number, (block, network, _) in enumerate(found.located):
-        expert = int(block.part) if block.expert else -1
-        for projection, name in zip(network.projections, wanted[network], strict=True) if found.mixture else ():
-            if (block.layer, name, expert) not in there:
+    there = defaultdict(set)
+    for _, layer, name, expert, _, _ in named:
+        there[layer, name].add(expert)
+    for layer, network in networks if found.mixture else ():
+        outputs = there[layer, network.tensor(network.out, "weight", "{}")]
+        for projection in network.projections:
+            if missing := outputs - there[layer, network.tensor(projection, "weight", "{}")]:
+                lacking = network.tensor(projection, "weight", min(missing))
                 raise CheckpointError(
-                    f"{checkpoint.folder} has no {found.name(projection, number)}. Download the model again."
+                    f"{checkpoint.folder} has no {found.prefix}{found.family.layer.format(layer)}.{lacking}. Download the "
+                    "model again."
                 )
     places = {
         (layer, network.out.rpartition(".")[0]): network.activation
