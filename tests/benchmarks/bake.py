@@ -147,7 +147,7 @@ def compare(model: Path, scratch: Path, runs: int, *, transformers: bool) -> Non
     def library(recipe: Recipe, made: Calibration | None = None) -> Run:
         started, before = time.perf_counter(), time.process_time()
         bake(open_target(resolve(str(model))), found, recipe, out, calibration=made)
-        return Run(time.perf_counter() - started, time.process_time() - before, float("nan"))
+        return Run(time.perf_counter() - started, time.process_time() - before, float("nan"), "")
 
     command = (sys.executable, "-m", "monoglot.cli", "bake", model, neurons_path, "--deactivate", "zh", "-o", out)
     activation = ("--activate", "fr", "--carrier", "calibrated", "--layers", "all", "--calibration", calibration_path)
@@ -179,7 +179,9 @@ def compare(model: Path, scratch: Path, runs: int, *, transformers: bool) -> Non
     print(f"{model.name}: {size / 1e9:.2f} GB, {runs} rounds")
     print(f"{'':40}{'seconds':>9}{'cpu s':>8}{'/ cp':>8}{'/ synced':>10}{'peak MB':>9}")
     for name, found_runs in measured.items():
-        seconds, processor, peak = (statistics.median(column) for column in zip(*found_runs, strict=True))
+        seconds, processor, peak = (
+            statistics.median(column) for column in zip(*(run[:3] for run in found_runs), strict=True)
+        )
         ratios = f"{ratio(name, 'cp'):8.2f}{ratio(name, 'cp, synced'):10.2f}"
         memory = "" if peak != peak else f"{peak:9.0f}"
         print(f"{name:40}{seconds:9.2f}{processor:8.2f}{ratios}{memory}")
