@@ -17,11 +17,10 @@ if TYPE_CHECKING:
 ARGUMENT = re.compile(r"`([a-z_]+(?:=False)?)`")
 ARGUMENTS = """
 above_tolerance activate aligned base base_engine base_here base_served batch_size budget calibrate calibration
-carrier chat context corpus create_pr deactivate device device_map dtype engine force hold judge judge_model
-languages layers memory model neurons_of op outputs point private prompts public python quantile quantizer rate readers
-redirect revision scale scratch served shared spare stream strength system tag tensor_parallel threshold timeout
-tolerance tuned untie unverified value vector work
-max_rank
+carrier chat context corpus create_pr deactivate device device_map dtype engine except_chars fast force hold judge
+judge_model languages layers lean lose max_rank memory model neurons_of op outputs point private prompts public python
+quantile quantizer quieten rate readers redirect revision scale scratch served shared silence silence_file spare stream
+strength system tag tensor_parallel threshold timeout tokens tolerance tuned untie unverified value vector work
 """
 OPTIONS = {  # what the library's messages call by the names of its arguments -> the options
     **{name: f"--{name.replace('_', '-')}" for name in ARGUMENTS.split()},

@@ -44,6 +44,8 @@ def request_of(
     closed = tuple(dict.fromkeys(one for group in experts for one in split(group)))
     quiet = _numbers(quieten, "--quieten", "the script and nats, for example --quieten Han=4")
     gone, losing = (tuple(one for group in groups for one in split(group)) for groups in (silence, lose))
+    if silence and not gone:
+        raise RecipeError("--silence names no script. Name one, for example --silence Han, or leave it out.")
     for item in gone:
         if "=" in item:
             raise RecipeError(f"--silence {item}: write the script alone; --quieten takes a number with it.")
@@ -59,7 +61,7 @@ def request_of(
         lose=losing,
         **settings,
     )
-    request.scripts()  # raises for an unknown one
+    request.scripts()  # raises for what can't be
     return request.without_shorthand()
 
 

@@ -232,7 +232,7 @@ def bake(
     request = _request(edits)
     silence = silence_for(
         target, made or request, _words(corpus), Path(silence_file) if silence_file is not None else None,
-        lose=request.lose, output=Path(output), force=force, device=device, dtype=dtype, listener=listener,
+        lose=request.lose, form=form, output=Path(output), force=force, device=device, dtype=dtype, listener=listener,
     )  # fmt: skip
     if made is not None:
         return bake_recipe(

@@ -232,8 +232,8 @@ def command(
         from ...editor.edits.silencing import silence_for
 
         silence = silence_for(
-            target, recipe or request, corpus, silence_file, lose=request.lose, output=output, force=force, device=device,
-            dtype=dtype, listener=listener(),
+            target, recipe or request, corpus, silence_file, lose=request.lose, form=request.form, output=output,
+            force=force, device=device, dtype=dtype, listener=listener(),
         )  # fmt: skip
     if recipe is not None:
         baked = bake_recipe(

@@ -239,7 +239,7 @@ def check(recipe: Recipe) -> None:
         if kind in seen:
             raise RecipeError(f"{edit.language} is edited twice. Keep one of the two edits.")
         seen.add(kind)
-    check_scripts(recipe.scripts)
+    check_scripts(recipe.scripts, recipe.except_chars)
     if recipe.except_chars and not recipe.scripts:
         raise RecipeError("`except_chars` goes with `silence` or `quieten`. Name a script, or leave it out.")
 

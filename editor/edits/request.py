@@ -21,7 +21,7 @@ from .recipe import (
     Recipe,
     check,
 )
-from .script_edit import QUIETEN, SILENCE, ScriptEdit
+from .script_edit import QUIETEN, SILENCE, ScriptEdit, check_scripts
 
 if TYPE_CHECKING:
     from ..models.target import Target
@@ -205,9 +205,11 @@ class Request:
         )
 
     def scripts(self) -> tuple[ScriptEdit, ...]:
-        """Make the edits of scripts. Raises RecipeError for an unknown script."""
-        gone = [ScriptEdit(known(script), SILENCE) for script in self.silence]
-        return (*gone, *(ScriptEdit(known(script), QUIETEN, nats) for script, nats in self.quieten))
+        """Make the edits of scripts. Raises RecipeError for what can't be."""
+        made = [ScriptEdit(known(script), SILENCE) for script in self.silence]
+        made += [ScriptEdit(known(script), QUIETEN, nats) for script, nats in self.quieten]
+        check_scripts(made, self.spared)
+        return tuple(made)
 
     def recipe(
         self,

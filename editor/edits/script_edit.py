@@ -11,6 +11,7 @@ from ..text import unicode_scripts
 
 SILENCE, QUIETEN = "silence", "quieten"
 OPS = (SILENCE, QUIETEN)
+SHOWN = 5  # characters in a message
 
 
 @dataclass(frozen=True)
@@ -22,8 +23,8 @@ class ScriptEdit:
     nats: float | None = None
 
 
-def check_scripts(edits: Sequence[ScriptEdit]) -> None:
-    """Raise RecipeError when one of them says something impossible."""
+def check_scripts(edits: Sequence[ScriptEdit], spared: str = "") -> None:
+    """Raise RecipeError when one of them says something impossible, or what is spared is a letter of another script."""
     named: set[str] = set()
     for edit in edits:
         if edit.op not in OPS:
@@ -37,6 +38,12 @@ def check_scripts(edits: Sequence[ScriptEdit]) -> None:
         if edit.script in named:
             raise RecipeError(f"{edit.script} is edited twice. Keep one of the two edits.")
         named.add(edit.script)
+    wanted = {*named, "Common", "Inherited"}  # a sign of no script may need a piece that would go
+    if edits and (others := [one for one in dict.fromkeys(spared) if unicode_scripts.script_of(one) not in wanted]):
+        raise RecipeError(
+            f"`except_chars` has {', '.join(map(ascii, others[:SHOWN]))}, not of {' or '.join(sorted(named))}. Name the "
+            "characters themselves of a script that is silenced or quietened."
+        )
 
 
 def script_edit(data: Any) -> ScriptEdit:

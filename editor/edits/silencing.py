@@ -24,11 +24,12 @@ from ..text.silenced import Found, find_tokens
 from ..text.token_bytes import token_bytes
 from ..text.tokens import read_texts
 from ..text.unicode_scripts import scripts_in
+from .adapter import check_adaptable
 from .bake import check_place
 from .floor import fit_floor, holds, one_table_floor
 from .output_rows import silenced
 from .recipe import Edit, Recipe
-from .request import OTHERS, Request
+from .request import ADAPTER, CHECKPOINT, OTHERS, Request
 from .script_edit import SILENCE
 from .silence import Silence, Tokens, load
 from .token_hooks import silenced as kept_down
@@ -144,6 +145,7 @@ def silence_for(
     file: Path | None = None,
     *,
     lose: Sequence[str] = (),
+    form: str = CHECKPOINT,
     output: Path | None = None,
     force: bool = False,
     device: str = "auto",
@@ -152,11 +154,14 @@ def silence_for(
 ) -> Silence | None:
     """Load or make the silence that a recipe or a request needs; None where it needs none.
 
-    Where `output` can't be written, that is said before the model runs. Raises what `prepare` and `load` raise.
+    Where `output` can't be written, or not in this `form`, that is said before the model runs. Raises what `prepare` and
+    `load` raise, and RecipeError for an adapter.
     """
     scripts = asked.scripts if isinstance(asked, Recipe) else asked.scripts()
     if not scripts:
         return None
+    if form == ADAPTER:
+        check_adaptable(target, Recipe(target.base, (), scripts=scripts))
     if file is not None:
         return load(file)
     if output is not None:
@@ -177,9 +182,15 @@ def check_needed(recipe: Recipe, counts: Mapping[str, Counter[str]], lose: Seque
     """Return the languages that lose a script by the recipe, all of which were meant to.
 
     A language is meant that the recipe edits itself, or that is named in `lose`; where it edits none of those that need the
-    script, those that are written in nothing else. Raises RecipeError for another that needs it, with what it would lose.
+    script, those that are written in nothing else, unless that is Latin, which many languages are. Raises RecipeError for
+    another that needs it, with what it would lose, and for one in `lose` that there is no text in.
     """
     edited = {edit.language for edit in recipe.edits if not edit.constant or edit.held}
+    if counts and (absent := [language for language in lose if language not in counts]):
+        raise RecipeError(
+            f"there is no text in {', '.join(absent)}, so nothing is known of what to `lose` there. The text is in "
+            f"{', '.join(sorted(counts))}."
+        )
     lost: set[str] = set()
     for edit in recipe.scripts:
         if edit.op != SILENCE:
@@ -187,7 +198,7 @@ def check_needed(recipe: Recipe, counts: Mapping[str, Counter[str]], lose: Seque
         shares = {language: share_of(edit.script, own) for language, own in counts.items()}
         needing = {language for language, share in shares.items() if share >= NEEDED}
         meant = needing & (edited | set(lose))
-        if not needing & edited:
+        if not needing & edited and edit.script != LATIN:
             own = {language: share_of(edit.script, counts[language], latin=False) for language in needing}
             meant |= {language for language, share in own.items() if share >= WRITTEN_IN}
         if others := sorted(needing - meant, key=lambda language: -shares[language]):
@@ -250,10 +261,9 @@ def told(target: Target, recipe: Recipe, silence: Silence) -> list[str]:
             f"{own.mixed:,} with others in them, {own.pieces:,} pieces of characters."
         )
         if own.staying:
-            ways = ", ".join(f"{one.piece.upper()} ({one.needed_by})" for one in own.staying[:SHOWN])
-            most = sum(
-                one.characters for one in own.staying if len(one.piece) == 2
-            )  # of first bytes; the others are in these
+            stay = list({one.piece: one for one in own.staying}.values())  # with a space before it, and without
+            ways = ", ".join(f"{one.piece.upper()} ({one.needed_by})" for one in stay[:SHOWN])
+            most = sum(one.characters for one in stay if len(one.piece) == 2)  # of first bytes; the others are in these
             lines.append(
                 f"{edit.script}: these beginnings of a character stay, because another that is wanted needs them: {ways}. "
                 f"{most:,} characters of {edit.script}, rare ones, could be spelled through them, byte by byte."

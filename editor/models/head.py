@@ -61,7 +61,13 @@ def open_head(target: Target) -> Head:
     config = text_config(target.checkpoint.config)
     known = {table.output, bias}
     parts = [each for each in tensors if each.split(".")[-2:-1] and _is_part(each, name)]
-    if others := [each for each in parts if each not in known]:
+    others = [each for each in parts if each not in known]
+    if others and target.quantised:
+        raise ModelError(
+            f"the output layer of {target.source.name} is quantised ({others[0]}), so its rows are not "
+            "stored one by one, and its tokens cannot be silenced. Use the unquantised checkpoint."
+        )
+    if others:
         raise ModelError(
             f"{target.source.name} has an output layer of several parts ({', '.join(others[:3])}), and how logits are made "
             "of them is not known here. Its tokens cannot be silenced."

@@ -2,6 +2,7 @@
 
 import ast
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -41,9 +42,29 @@ def test_each_is_an_option_of_a_command() -> None:
     assert len(set(ARGUMENTS.split())) == len(ARGUMENTS.split())
 
 
+def test_each_option_that_a_message_names_by_its_argument_is_known() -> None:
+    """The library says `lose` where a person types --lose, so the command line has to know the word."""
+    import click
+
+    options = {
+        str(parameter.name)
+        for name in COMMANDS
+        for parameter in group.get_command(click.Context(group), name).params  # type: ignore[union-attr]
+    }
+    for path, text in messages():
+        unknown = {word for word in re.findall(r"`([a-z_]+)`", text) if word in options} - set(OPTIONS)
+        assert not unknown, (path, text)
+
+
 def test_the_library_names_no_options() -> None:
     """Apart from whole commands, between backticks or after a colon."""
     commands = ("monoglot ", "llama-gguf-split ", "-o OUT.gguf")
+    for path, text in messages():
+        assert not re.search(r"\s--[a-z][a-z-]*(?![a-z-`])", text) or any(one in text for one in commands), (path, text)
+
+
+def messages() -> Iterator[tuple[Path, str]]:
+    """Every text in the library's source that is no docstring, with the file that it is in."""
     for path in Path(str(monoglot.editor.__path__[0])).rglob("*.py"):
         if "adapters" in path.parts:  # programs of their own, with options of their own
             continue
@@ -55,9 +76,4 @@ def test_the_library_names_no_options() -> None:
         }
         for node in ast.walk(tree):
             if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings:
-                assert not re.search(r"\s--[a-z][a-z-]*(?![a-z-`])", node.value) or any(
-                    one in node.value for one in commands
-                ), (
-                    path,
-                    node.value,
-                )
+                yield path, node.value

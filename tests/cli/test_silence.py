@@ -139,6 +139,10 @@ def test_quieter(passed: Passed, silent: Path, tmp_path: Path, texts: Path) -> N
 def test_refused(monoglot: Run, texts: Path, tmp_path: Path) -> None:
     for words, word in (
         (("--silence", "Han", "--corpus", MODEL), "Japanese text, and ja is to be kept"),
+        (("--silence", "Han", "--corpus", MODEL), "name it with --lose"),
+        (("--silence", "Han", "--corpus", MODEL), "spare what it needs with --except-chars"),
+        (("--silence", "Han", "--corpus", tmp_path / "absent", "--as", "adapter"), "can't silence a script"),
+        (("--quieten", "Han=nan", "--corpus", tmp_path / "absent"), "for example --quieten Han=4"),
         (("--silence", "Hani", "--corpus", texts), "Did you mean Han"),
         (("--silence", "Han"), "Name some with --corpus"),
         (("--except-chars", "x", "--deactivate", "zh"), "--except-chars goes with --silence"),

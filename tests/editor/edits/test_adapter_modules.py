@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from support import tiny
+from support import hub_layouts, tiny
 from support.adapted import ADDED, MERGED, apart, peft_agrees
 
 from monoglot.editor.edits.adapter import bake_adapter
@@ -68,6 +68,21 @@ def by_hand(base: Path, adapter: Path, out: Path) -> torch.nn.Module:
     shutil.copytree(base, out)
     save_file(tensors, out / "model.safetensors", metadata={"format": "pt"})
     return load_model(out, device="cpu")
+
+
+@pytest.mark.parametrize("case", ["qwen3_moe", "deepseek_v3", "mixtral", "olmoe"])
+def test_published_files_with_experts_one_by_one_do_too(case: str, tmp_path: Path) -> None:
+    """In two shards, with the layers that only draft tokens."""
+    layout = hub_layouts.LAYOUTS[case]
+    make(tmp_path, layout.model_type)
+    hub = hub_layouts.as_on_the_hub(tmp_path / "base", layout, tmp_path / "hub")
+    target = open_target(resolve(str(hub)))
+    neurons = neurons_in(target, EVERY)
+    bake(target, neurons, OFF, tmp_path / "baked")
+    bake_adapter(target, neurons, OFF, tmp_path / "adapter")
+    base, baked = load_model(hub, device="cpu"), load_model(tmp_path / "baked", device="cpu")
+    assert apart(base, baked) > tiny.MOVED
+    assert apart(attach(base, tmp_path / "adapter"), baked) < ADDED
 
 
 @pytest.mark.parametrize("where", [EVERY, LAST])
@@ -177,10 +192,17 @@ def test_the_size_is_said_before_it_is_written_and_a_limit_makes_it_smaller(tmp_
         ("granitemoe", "hold all experts of a layer in one tensor"),
         ("gpt_oss", "hold all experts of a layer in one tensor"),
         ("nemotron_h", "have no gate"),
+        (
+            "qwen3_5_moe_text",
+            "hold all experts of a layer in one tensor",
+        ),  # as on the Hub; transformers saves them apart
+        ("aria_text", "hold all experts of a layer in one tensor"),
     ],
 )
 def test_experts_that_no_adapter_can_name_are_refused(case: str, why: str, tmp_path: Path) -> None:
-    target = make(tmp_path, case)
+    layout = hub_layouts.LAYOUTS[case]
+    make(tmp_path, layout.model_type, **layout.config)
+    target = open_target(resolve(str(hub_layouts.as_on_the_hub(tmp_path / "base", layout, tmp_path / "hub"))))
     with pytest.raises(RecipeError, match=why) as caught:
         bake_adapter(target, neurons_in(target, LAST), OFF, tmp_path / "out")
     assert "neurons to edit lie in experts (" in str(caught.value) and "Bake a checkpoint" in str(caught.value)

@@ -228,21 +228,34 @@ def test_beside_neurons_that_are_quantised(name: str, tmp_path: Path) -> None:
     assert torch.equal(both["lm_head.weight"][others], base["lm_head.weight"][others])
 
 
-@pytest.mark.parametrize("kind", ["several parts", "other numbers"])
+@pytest.mark.parametrize("kind", ["packed", "scaled", "other numbers"])
 def test_a_quantised_head_is_refused(kind: str, tmp_path: Path) -> None:
     packed, _ = packed_models.save(tmp_path, "gptq-4")
     path = packed / "model.safetensors"
     tensors = load_file(path)
     head = tensors.pop("lm_head.weight")
-    if kind == "several parts":
+    if kind == "packed":
+        tensors |= {"lm_head.qweight": head[:, :2].to(torch.int32), "lm_head.scales": torch.ones(4, VOCABULARY)}
+    elif kind == "scaled":
         tensors |= {"lm_head.weight": head, "lm_head.scales": torch.ones(4, VOCABULARY)}
     else:
         tensors |= {"lm_head.weight": head.to(torch.int8)}
-    save_file(tensors, path, metadata={"format": "pt"})
-    with pytest.raises(
-        ModelError, match="several parts" if kind == "several parts" else "Use the unquantised checkpoint"
-    ):
+    save_file({name: one.contiguous() for name, one in tensors.items()}, path, metadata={"format": "pt"})
+    with pytest.raises(ModelError, match="Use the unquantised checkpoint") as caught:
         open_head(opened(packed))
+    assert ("is quantised (lm_head." in str(caught.value)) == (kind != "other numbers")
+
+
+@pytest.mark.parametrize("more", [("lm_head.low_rank.weight",), ("lm_head.0.weight", "lm_head.1.weight")])
+def test_a_head_of_several_parts_is_refused(more: tuple[str, ...], tmp_path: Path) -> None:
+    folder = save_model(tmp_path / "model", "llama", tokenizer=False)
+    path = folder / "model.safetensors"
+    tensors = load_file(path)
+    if len(more) > 1:
+        tensors.pop("lm_head.weight")
+    save_file(tensors | {name: torch.ones(4, 4) for name in more}, path, metadata={"format": "pt"})
+    with pytest.raises(ModelError, match=rf"output layer of several parts \({more[0]}"):
+        open_head(opened(folder))
 
 
 def test_same_in_same_out(tmp_path: Path) -> None:

@@ -11,14 +11,15 @@ from monoglot.cli.edit_request import request_of
 from monoglot.editor.edits.floor import fit_floor
 from monoglot.editor.edits.recipe import Edit, Recipe, as_data, check, of_data, to_yaml
 from monoglot.editor.edits.script_edit import ScriptEdit
-from monoglot.editor.edits.silence import Silence
-from monoglot.editor.edits.silencing import check_needed, in_one_table, offered
+from monoglot.editor.edits.silence import Silence, Tokens
+from monoglot.editor.edits.silencing import check_needed, in_one_table, offered, told
 from monoglot.editor.errors import RecipeError, StatisticsError
 from monoglot.editor.models.head import Head, open_head
 from monoglot.editor.models.identity import Base
 from monoglot.editor.models.source import resolve
 from monoglot.editor.models.target import model_info, open_target
 from monoglot.editor.statistics.final_states import FinalStates
+from monoglot.editor.text.silenced import Staying
 
 BASE = Base("tiny")
 HAN = (ScriptEdit("Han", "silence"),)
@@ -87,6 +88,12 @@ def test_requests() -> None:
         ({"silence": ("Han=4",)}, "write the script alone"),
         ({"quieten": ("Han",)}, "the script and nats"),
         ({"silence": ("Klingon",)}, "there is no script 'Klingon'"),
+        ({"silence": (" , ",)}, "names no script"),
+        ({"silence": ("Han",), "except_chars": "々Han"}, "has 'H', 'a', 'n', not of Han"),
+        ({"silence": ("Han",), "except_chars": "\udcff"}, r"has '\\udcff', not of Han"),
+        ({"quieten": ("Han=nan",)}, "quieten needs nats above 0"),
+        ({"quieten": ("Han=-3",)}, "quieten needs nats above 0"),
+        ({"quieten": ("han=4",), "silence": ("Han",)}, "Han is edited twice"),
     ):
         with pytest.raises(RecipeError, match=word):
             request_of(**wrong)  # type: ignore[arg-type]
@@ -106,6 +113,33 @@ def test_a_language_that_needs_the_script() -> None:
         check_needed(recipe(Edit("ja", "deactivate")), COUNTS)
     assert check_needed(recipe(scripts=(ScriptEdit("Han", "quieten", 1.0),)), COUNTS) == set()
     assert check_needed(recipe(scripts=(ScriptEdit("Thai", "silence"),)), COUNTS) == set()
+    with pytest.raises(RecipeError, match=r"no text in xx.*The text is in en, ja, zh"):
+        check_needed(recipe(), COUNTS, ("ja", "xx"))
+    assert check_needed(recipe(), {}, ("ja",)) == set()  # without text, as where the output layer has a bias
+
+
+def test_latin_is_nobodys_own() -> None:
+    """It is silenced where each language that is written in it was named."""
+    latin = (ScriptEdit("Latin", "silence"),)
+    with pytest.raises(RecipeError, match="en is to be kept"):
+        check_needed(recipe(scripts=latin), {"en": COUNTS["en"]})
+    counts = {"en": COUNTS["en"], "fr": COUNTS["en"]}
+    with pytest.raises(RecipeError, match="fr is to be kept"):
+        check_needed(recipe(Edit("en", "deactivate"), scripts=latin), counts)
+    assert check_needed(recipe(scripts=latin), counts, ("en", "fr")) == {"en", "fr"}
+
+
+def test_a_beginning_of_a_character_is_named_once(tmp_path: Path) -> None:
+    """A tokenizer may have it with a space before it, and without."""
+    target = open_target(resolve(str(tiny.save_model(tmp_path / "base"))))
+    stays = tuple(
+        Staying(number, piece, many, "⌚") for number, piece, many in ((4, "e2", 115), (9, "e2", 115), (7, "e380", 7))
+    )
+    silence = Silence(
+        model_info(target), tiny.VOCABULARY, {"Han": np.array([8])}, {"Han": Tokens(1, 0, 0, stays)}, "", (), None, None
+    )
+    said = "\n".join(told(target, recipe(scripts=(ScriptEdit("Han", "quieten", 1.0),)), silence))
+    assert "needs them: E2 (⌚), E380 (⌚). 115 characters of Han" in said
 
 
 def test_what_is_offered() -> None:
