@@ -184,7 +184,7 @@ def export(
         elif asked.searches_on and statistics:
             bench = Bench(
                 target, statistics, calibration, vocabulary, texts, asked, prompts_of(asked, RUNGS[-1]), detection.tokens,
-                detection.device, detection.dtype,
+                detection.device, detection.dtype, silence,
             )  # fmt: skip
             pick = search_on(bench, work, listener=listener)
             neurons, vocabulary, record, request = pick.neurons, pick.vocabulary, pick.record, pick.request

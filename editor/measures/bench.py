@@ -5,8 +5,8 @@ one that is fastest here.
 """
 
 import warnings
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -15,6 +15,8 @@ from ..edits.applied import applied
 from ..edits.calibration import Calibration
 from ..edits.carriers import Carried, carried
 from ..edits.request import Request
+from ..edits.silence import Silence
+from ..edits.token_hooks import silenced
 from ..errors import MonoglotWarning
 from ..live.fast import fastest
 from ..live.load import load_model
@@ -44,7 +46,8 @@ REAL = 8  # texts
 class Bench:
     """The base, what candidates are made of, and what they are asked.
 
-    `vocabulary` is None where the model's tokens cannot be moved, `calibration` where constants need none.
+    `vocabulary` is None where the model's tokens cannot be moved, `calibration` where constants need none; `silence` is that
+    of scripts which no candidate is to write.
     """
 
     target: Target
@@ -57,6 +60,7 @@ class Bench:
     after: int
     device: str = "auto"
     dtype: str = "auto"
+    silence: Silence | None = None
     sets: dict[float, Neurons] = field(default_factory=dict)
 
     @property
@@ -112,15 +116,22 @@ class Bench:
         request, neurons = self.ask(candidate), self.neurons(candidate)
         counted = self.vocabulary.languages if self.vocabulary else ()
         recipe = request.recipe(self.target, neurons.languages, candidate.strength, counted=counted)
-        return carried(self.target, recipe, neurons, self.calibration, self.vocabulary)
+        return carried(self.target, recipe, neurons, self.calibration, self.vocabulary, self.silence)
 
-    def hooked(self, what: Carried) -> AbstractContextManager[None]:
+    @contextmanager
+    def hooked(self, what: Carried) -> Iterator[None]:
         """Put it on the base, exactly as it is asked for."""
         tokens = what.tokens
         moved = tokens.asked or tokens.redirection if tokens else None
         one_table = tokens is not None and tokens.one_table and tokens.asked is None
         head = self.model.get_output_embeddings() if one_table else None
-        return applied(self.model, self.target, self.modules, what.plan, moved, head=head, vectors=what.vectors)
+        with ExitStack() as stack:
+            if silent := what.silenced:
+                stack.enter_context(silenced(self.model, silent.silence, silent.scripts, tied=silent.tied))
+            stack.enter_context(
+                applied(self.model, self.target, self.modules, what.plan, moved, head=head, vectors=what.vectors)
+            )
+            yield
 
     def asked(self, first: int, last: int) -> list[str]:
         """Return the prompts number `first` to `last` of each other language."""

@@ -28,6 +28,7 @@ from typing import Any
 from ..edits.evaluation import Candidates
 from ..edits.recipe import VECTOR
 from ..edits.request import Request
+from ..edits.silence import serialise
 from ..errors import MonoglotWarning, NeuronsError, RecipeError
 from ..files import schema
 from ..live.generate import continuations
@@ -117,7 +118,7 @@ def search_on(bench: Bench, work: Path, *, kinds: tuple[Kind, ...] = KINDS, list
     What was tried is kept in the folder `work`. Warns (MonoglotWarning) where none gives enough whole answers. Raises
     RecipeError where no kind can be done to the model.
     """
-    request, tried = bench.request, Tried(work / FILE, _made_of(bench))
+    request, tried = bench.request, _taken_up(bench, work / FILE)
     known, refused = possible(bench, kinds)
     field_of, few = known, False
     likeliest = len({tally.candidate.kind.name for tally in known})  # they stand first
@@ -237,13 +238,24 @@ def _answers(bench: Bench, count: int, rungs: Sequence[int]) -> int:
     return total
 
 
-def _made_of(bench: Bench) -> list[Any]:
+def _taken_up(bench: Bench, path: Path) -> Tried:
+    """Open what was tried; where a dtype was not asked for, in the one that was the faster one then, if not now."""
+    found = Tried(path, _made_of(bench, bench.runs_in))
+    for dtype in ("bfloat16", "float32") if bench.dtype == "auto" and not found.rows else ():
+        if (before := Tried(path, _made_of(bench, dtype))).rows:
+            bench.runs_in = dtype
+            return before
+    return found
+
+
+def _made_of(bench: Bench, runs_in: str) -> list[Any]:
     """Return all that a row depends on."""
     asked = bench.request
     return [
         KIND, bench.language, bench.target.fingerprint, bench.statistics.model.fingerprint, bench.statistics.texts,
         bench.prompts, TOKENS,
-        [asked.carrier, asked.slots, asked.tolerance, asked.above_tolerance], bench.after, bench.runs_in,
+        [asked.carrier, asked.slots, asked.tolerance, asked.above_tolerance], bench.after, runs_in,
+        [asked.silence, asked.quieten, asked.spared, bench.silence and serialise(bench.silence).hex()],
     ]  # fmt: skip
 
 

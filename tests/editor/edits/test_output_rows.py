@@ -352,5 +352,5 @@ def test_a_quantised_output_layer(tmp_path: Path) -> None:
     tensors = load_file(path)
     tensors["lm_head.qweight"] = tensors.pop("lm_head.weight").to(torch.int32)
     save_file(tensors, path, {"format": "pt"})
-    with pytest.raises(ModelError, match=r"several parts \(lm_head\.qweight\)"):
+    with pytest.raises(ModelError, match=r"is quantised \(lm_head\.qweight\)"):
         open_head(opened(packed))

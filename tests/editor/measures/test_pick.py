@@ -10,8 +10,11 @@ import pytest
 from support import tiny
 
 from monoglot.editor import embedded
+from monoglot.editor.edits.recipe import Recipe
 from monoglot.editor.edits.request import Request
+from monoglot.editor.edits.silencing import prepare
 from monoglot.editor.errors import MonoglotWarning, RecipeError
+from monoglot.editor.measures import bench as bench_of
 from monoglot.editor.measures import pick
 from monoglot.editor.measures.bench import Bench
 from monoglot.editor.measures.kinds import KINDS, candidates
@@ -180,7 +183,8 @@ def test_the_embedded_model_and_a_search_that_goes_on(tmp_path: Path, monkeypatc
     statistics: Any = SimpleNamespace(texts={}, model=SimpleNamespace(fingerprint=target.fingerprint))
     prompts = {"en": ["Rinse the rice in cold water until"], "zh": ["先用冷水淘米，"]}
 
-    def run(loads: Callable[..., Any] | None = None) -> tuple[Bench, Any]:
+    def run(loads: Callable[..., Any] | None = None, dtype: str = "float32") -> tuple[Bench, Any]:
+        monkeypatch.setattr(bench_of, "fastest", lambda *_: dtype)
         bench = Bench(target, statistics, None, vocabulary, texts, REQUEST, prompts, 1024, "cpu")
         if loads:
             monkeypatch.setattr(pick, "continuations", loads)
@@ -205,6 +209,36 @@ def test_the_embedded_model_and_a_search_that_goes_on(tmp_path: Path, monkeypatc
         raise AssertionError("it was asked again")
 
     assert run(answers)[1] == record
+    again, found = run(answers, "bfloat16")  # which is the faster one now: it goes on in the other
+    assert (again.runs_in, found) == ("float32", record)
+
+
+@pytest.mark.slow
+def test_scripts_that_are_silenced_besides_are_so_in_every_candidate(tmp_path: Path) -> None:
+    """Chinese prompts, which the embedded model goes on with in Chinese by itself."""
+    import torch
+
+    target = open_target(resolve(embedded.NAME))
+    texts = open_corpus([embedded.NAME], ["en", "fr", "zh"])
+    vocabulary = learn(target, texts, tokens=2048, minimum=1000)
+    request = replace(REQUEST, silence=("Han",))
+    quiet = prepare(target, texts, Recipe(target.base, (), scripts=request.scripts()))
+    statistics: Any = SimpleNamespace(texts={}, model=SimpleNamespace(fingerprint=target.fingerprint))
+    prompts = {"zh": ["先用冷水淘米，"]}
+    bench = Bench(target, statistics, None, vocabulary, texts, request, prompts, 1024, "cpu", silence=quiet)
+    ids = torch.from_numpy(quiet.ids["Han"])
+    read = bench.tokenizer(prompts["zh"][0], return_tensors="pt")["input_ids"]
+
+    def down() -> Any:
+        with torch.inference_mode():
+            return bench.model(read).logits.float().log_softmax(-1)[0, -1, ids].logsumexp(0)
+
+    assert down() > -1
+    with bench.hooked(bench.carried(EVERY[0])):
+        assert down() < -50
+    assert down() > -1
+    with pytest.raises(RecipeError, match="nothing that the search knows"):
+        search_on(replace(bench, silence=None), tmp_path, kinds=KINDS[:1])
 
 
 @pytest.mark.parametrize("model_type", ["mixtral", "qwen3_moe"])
