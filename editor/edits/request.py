@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import RecipeError
-from ..text.unicode_scripts import known
+from ..text.token_sets import known
 from .recipe import (
     CONSTANT_OPS,
     EMBEDDING,

@@ -1,4 +1,4 @@
-"""What a recipe says of a script: that its tokens can't be written any more, or less often."""
+"""What a recipe says of a script, or of a set of tokens: that they can't be written any more, or less often."""
 
 import math
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from typing import Any
 
 from ..errors import RecipeError
 from ..files import schema
-from ..text import unicode_scripts
+from ..text import token_sets, unicode_scripts
 
 SILENCE, QUIETEN = "silence", "quieten"
 OPS = (SILENCE, QUIETEN)
@@ -16,7 +16,7 @@ SHOWN = 5  # characters in a message
 
 @dataclass(frozen=True)
 class ScriptEdit:
-    """What becomes of the tokens that write a script; only quieten has `nats`."""
+    """What becomes of the tokens that write a script, or of a set (see `token_sets`); only quieten has `nats`."""
 
     script: str
     op: str
@@ -33,7 +33,9 @@ def check_scripts(edits: Sequence[ScriptEdit], spared: str = "") -> None:
             raise RecipeError(f"silence takes no nats, {edit.script} has {edit.nats}. Only quieten does.")
         if edit.op == QUIETEN and (edit.nats is None or not math.isfinite(edit.nats) or edit.nats <= 0):
             raise RecipeError(f"quieten needs nats above 0 for {edit.script}, for example `quieten` {edit.script}=4.")
-        if (name := unicode_scripts.known(edit.script)) != edit.script:
+        if edit.op == SILENCE and token_sets.is_set(edit.script):
+            raise RecipeError(f"{edit.script} can't be silenced, as all text may need some of it. Quieten it.")
+        if (name := token_sets.known(edit.script)) != edit.script:
             raise RecipeError(f"the script {edit.script!r} is called {name}.")
         if edit.script in named:
             raise RecipeError(f"{edit.script} is edited twice. Keep one of the two edits.")
@@ -51,7 +53,7 @@ def script_edit(data: Any) -> ScriptEdit:
     found = schema.keys(data, "what becomes of a script", ("script", "op", "nats"), ("script", "op"))
     script, nats = schema.text(found["script"], "a script"), found.get("nats")
     return ScriptEdit(
-        unicode_scripts.known(script),
+        token_sets.known(script),
         schema.text(found["op"], "an op"),
         None if nats is None else float(schema.figure(nats, f"the nats of {script}")),
     )

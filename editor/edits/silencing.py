@@ -17,17 +17,22 @@ from ..models.hf import load_tokenizer
 from ..models.target import Target, model_info
 from ..progress import NOBODY, Listener
 from ..statistics.final_states import FinalStates, read_final_states
+from ..statistics.token_counts import TOKENS as COUNTED
+from ..statistics.token_counts import learn
+from ..statistics.vocabulary import Vocabulary
 from ..text.corpus import Text, open_corpus
 from ..text.languages import listed
 from ..text.letters import LATIN, NEEDED, WRITTEN_IN, count_characters, share_of
 from ..text.silenced import Found, find_tokens
 from ..text.token_bytes import token_bytes
+from ..text.token_sets import is_set, language_of
 from ..text.tokens import read_texts
 from ..text.unicode_scripts import scripts_in
 from .adapter import check_adaptable
 from .bake import check_place
 from .floor import fit_floor, holds, one_table_floor
 from .output_rows import silenced
+from .quietened_sets import tokens_of_sets
 from .recipe import Edit, Recipe
 from .request import ADAPTER, CHECKPOINT, OTHERS, Request
 from .script_edit import SILENCE
@@ -46,12 +51,15 @@ def prepare(
     recipe: Recipe,
     *,
     lose: Sequence[str] = (),
+    vocabulary: Vocabulary | None = None,
     device: str = "auto",
     dtype: str = "auto",
     streaming: Streaming = AUTO,
     listener: Listener = NOBODY,
 ) -> Silence:
     """Find the tokens that a recipe silences or quietens, and fit the direction, where the output layer has no bias.
+
+    `vocabulary` is what a set of tokens that a language hardly uses is told from; without one, `texts` are counted.
 
     Languages of `texts` that the recipe doesn't edit are kept, and so is what they write with; those in `lose` may lose the
     script. Raises RecipeError for a script that a kept language needs, or that no token writes, and where text is needed and
@@ -69,8 +77,14 @@ def prepare(
     lost = check_needed(recipe, counts, lose)
     wanted = {character for language, own in counts.items() if language not in lost for character in own}
     written = token_bytes(load_tokenizer(target.source.folder))
-    scripts = [edit.script for edit in recipe.scripts]
-    found = find_tokens(written, scripts, wanted if counts else None, recipe.except_chars)
+    scripts = [edit.script for edit in recipe.scripts if not is_set(edit.script)]
+    sets = [edit.script for edit in recipe.scripts if is_set(edit.script)]
+    found = find_tokens(written, scripts, wanted if counts else None, recipe.except_chars) if scripts else {}
+    if vocabulary is None and texts and any(map(language_of, sets)):
+        vocabulary = learn(target, texts, tokens=COUNTED)
+    taken = {number for own in found.values() for number in own.ids.tolist()}
+    found |= tokens_of_sets(sets, written, vocabulary, head.rows, taken)
+    found = {edit.script: found[edit.script] for edit in recipe.scripts}
     _check_found(target, head, found)
     ids = {script: own.ids for script, own in found.items()}
     direction, floor = None, None
@@ -256,10 +270,9 @@ def told(target: Target, recipe: Recipe, silence: Silence) -> list[str]:
     for edit in recipe.scripts:
         own = silence.tokens[edit.script]
         can = "can't be written any more" if edit.op == SILENCE else f"are {edit.nats:g} nats less likely"
-        lines.append(
-            f"{edit.script}: {len(silence.ids[edit.script]):,} tokens {can}: {own.whole:,} of its characters alone, "
-            f"{own.mixed:,} with others in them, {own.pieces:,} pieces of characters."
-        )
+        counted = f"{edit.script}: {len(silence.ids[edit.script]):,} tokens {can}"
+        kinds = f": {own.whole:,} of its characters alone, {own.mixed:,} with others in them, {own.pieces:,} pieces of characters"
+        lines.append(f"{counted}{'' if is_set(edit.script) else kinds}.")
         if own.staying:
             stay = list({one.piece: one for one in own.staying}.values())  # with a space before it, and without
             ways = ", ".join(f"{one.piece.upper()} ({one.needed_by})" for one in stay[:SHOWN])
