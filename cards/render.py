@@ -21,6 +21,7 @@ from ..editor.files.companions import check_content
 from ..editor.files.kinds import FILE
 from ..editor.models.identity import shape_in_words
 from ..editor.text import languages
+from ..editor.text.token_sets import SETS
 from .figures import draw as figures
 from .metadata import metadata, results
 from .words import adapters, candidates, changes, generated, notes, origin, runtimes, sections, wording
@@ -171,7 +172,8 @@ def context(manifest: Manifest, recipe: str, method: dict[str, Any]) -> dict[str
         "tokens_note": notes.tokens_note(manifest),
         "vectors_note": " ".join(filter(None, (notes.vectors_note(manifest), notes.readers_note(manifest)))),
         "silence_note": notes.silence_note(manifest),
-        "silenced": bool(manifest.silenced),
+        "silenced": any(edit.script not in SETS for edit in manifest.recipe.scripts),
+        "quieter": any(edit.script in SETS for edit in manifest.recipe.scripts),
         "read_as_before": manifest.recipe.untie or not manifest.floor,
         "leaks": generated.leaks(evaluation["leaks"]) if evaluation.get("leaks") else [],
         "control": notes.control(manifest),

@@ -79,7 +79,8 @@ edit_options = several(
         "--quieten",
         multiple=True,
         metavar="SCRIPT=NATS",
-        help="Scripts to write less: Han=4 makes each of its tokens e^4 times less likely against the others.",
+        help="Scripts to write less: Han=4 makes each of its tokens e^4 times less likely against the others. The "
+        "set signs=2 goes here too: digits, signs and mark-up.",
     ),
     click.option(
         "--except-chars",

@@ -184,10 +184,11 @@ def export(
         elif asked.searches_on and statistics:
             bench = Bench(
                 target, statistics, calibration, vocabulary, texts, asked, prompts_of(asked, RUNGS[-1]), detection.tokens,
-                detection.device, detection.dtype, silence,
+                detection.device, detection.dtype, silence, listener,
             )  # fmt: skip
             pick = search_on(bench, work, listener=listener)
             neurons, vocabulary, record, request = pick.neurons, pick.vocabulary, pick.record, pick.request
+            silence = pick.silence
         elif statistics:
             neurons = find(
                 statistics,

@@ -2,9 +2,11 @@
 
 from ...editor.edits.manifest import Manifest
 from ...editor.edits.recipe import EMBEDDING
+from ...editor.edits.script_edit import SILENCE
 from ...editor.text import languages
+from ...editor.text.token_sets import SETS
 from .foreign import code
-from .wording import experts_named
+from .wording import experts_named, tokens_of
 
 
 def weights_note(manifest: Manifest) -> str:
@@ -72,10 +74,24 @@ def silence_note(manifest: Manifest) -> str:
         "pieces of characters"
         + (f"; {own.staying:,} beginnings of rare ones stay, because other text needs them" if own.staying else "")
         for script, own in manifest.silenced.items()
+        if script not in SETS
     ]
-    said = f"Tokens are found by the bytes that they write. {'. '.join(parts)}. `silence.monoglot` lists them."
+    less = [
+        f"{tokens_of(edit.script)} are {edit.nats:g} nats less likely ({manifest.silenced[edit.script].tokens:,} tokens)"
+        for edit in manifest.recipe.scripts
+        if edit.script in SETS
+    ]
+    said = f"Tokens are found by the bytes that they write. {'. '.join(parts)}. " if parts else ""
+    said += f"{less[0][0].upper()}{'; '.join(less)[1:]}. " if less else ""
+    said += "`silence.monoglot` lists them."
     if floor is None:
         said += " The output layer has a bias, which holds them down exactly, in every runtime that loads it."
+    elif all(edit.op != SILENCE for edit in manifest.recipe.scripts):
+        said += (
+            " From the output row of each, that many times w is taken, w a direction of the final hidden state h. "
+            f"w·h was {floor.mean:.2f} ± {floor.deviation:.2f} on {floor.unseen:,} positions of text that it was not fitted "
+            "to, so a nat is one, by so much more or less."
+        )
     else:
         said += (
             f" The output row of each silenced one is −{floor.strength:g} × w, w a direction of the final hidden state h. "

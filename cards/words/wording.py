@@ -12,6 +12,7 @@ from ...editor.edits.recipe import EMBEDDING, REDIRECT, VECTOR, Edit
 from ...editor.edits.script_edit import SILENCE, ScriptEdit
 from ...editor.neurons.neurons import SETTINGS
 from ...editor.text import languages
+from ...editor.text.token_sets import SIGNS
 from .amounts import small
 
 METHODS = {  # the neurons were found by …
@@ -23,6 +24,11 @@ METHODS = {  # the neurons were found by …
 def script_operation(edit: ScriptEdit) -> str:
     """Say in words what becomes of a script, as tables show it."""
     return "silenced" if edit.op == SILENCE else f"made {edit.nats:g} nats less likely"
+
+
+def tokens_of(name: str) -> str:
+    """Name the tokens of a script or a set."""
+    return "digits, signs and mark-up" if name == SIGNS else f"tokens in the script {name}"
 
 
 def operation(edit: Edit) -> str:
@@ -95,7 +101,7 @@ def summary(manifest: Manifest) -> str:
         parts.append(f"its routers send no token to {experts_named(manifest)}")
     for script in manifest.recipe.scripts:
         became = "cannot be written any more" if script.op == SILENCE else f"are {script_operation(script)}"
-        parts.append(f"its tokens in the script {script.script} {became}")
+        parts.append(f"its {tokens_of(script.script)} {became}")
     if active:
         return f"This is {base}, made to answer in {languages.listed(active)}: {'; '.join(parts)}."
     return f"This is {base}; {'; '.join(parts)}."

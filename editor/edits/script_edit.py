@@ -33,7 +33,7 @@ def check_scripts(edits: Sequence[ScriptEdit], spared: str = "") -> None:
             raise RecipeError(f"silence takes no nats, {edit.script} has {edit.nats}. Only quieten does.")
         if edit.op == QUIETEN and (edit.nats is None or not math.isfinite(edit.nats) or edit.nats <= 0):
             raise RecipeError(f"quieten needs nats above 0 for {edit.script}, for example `quieten` {edit.script}=4.")
-        if edit.op == SILENCE and token_sets.is_set(edit.script):
+        if edit.op == SILENCE and edit.script in token_sets.SETS:
             raise RecipeError(f"{edit.script} can't be silenced, as all text may need some of it. Quieten it.")
         if (name := token_sets.known(edit.script)) != edit.script:
             raise RecipeError(f"the script {edit.script!r} is called {name}.")

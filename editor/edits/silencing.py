@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,22 +18,18 @@ from ..models.hf import load_tokenizer
 from ..models.target import Target, model_info
 from ..progress import NOBODY, Listener
 from ..statistics.final_states import FinalStates, read_final_states
-from ..statistics.token_counts import TOKENS as COUNTED
-from ..statistics.token_counts import learn
-from ..statistics.vocabulary import Vocabulary
 from ..text.corpus import Text, open_corpus
 from ..text.languages import listed
 from ..text.letters import LATIN, NEEDED, WRITTEN_IN, count_characters, share_of
 from ..text.silenced import Found, find_tokens
 from ..text.token_bytes import token_bytes
-from ..text.token_sets import is_set, language_of
+from ..text.token_sets import SETS, SIGNS, find_signs
 from ..text.tokens import read_texts
 from ..text.unicode_scripts import scripts_in
 from .adapter import check_adaptable
 from .bake import check_place
 from .floor import fit_floor, holds, one_table_floor
 from .output_rows import silenced
-from .quietened_sets import tokens_of_sets
 from .recipe import Edit, Recipe
 from .request import ADAPTER, CHECKPOINT, OTHERS, Request
 from .script_edit import SILENCE
@@ -51,15 +48,12 @@ def prepare(
     recipe: Recipe,
     *,
     lose: Sequence[str] = (),
-    vocabulary: Vocabulary | None = None,
     device: str = "auto",
     dtype: str = "auto",
     streaming: Streaming = AUTO,
     listener: Listener = NOBODY,
 ) -> Silence:
     """Find the tokens that a recipe silences or quietens, and fit the direction, where the output layer has no bias.
-
-    `vocabulary` is what a set of tokens that a language hardly uses is told from; without one, `texts` are counted.
 
     Languages of `texts` that the recipe doesn't edit are kept, and so is what they write with; those in `lose` may lose the
     script. Raises RecipeError for a script that a kept language needs, or that no token writes, and where text is needed and
@@ -76,15 +70,13 @@ def prepare(
     counts = {language: count_characters(text) for language, text in (texts or {}).items()}
     lost = check_needed(recipe, counts, lose)
     wanted = {character for language, own in counts.items() if language not in lost for character in own}
-    written = token_bytes(load_tokenizer(target.source.folder))
-    scripts = [edit.script for edit in recipe.scripts if not is_set(edit.script)]
-    sets = [edit.script for edit in recipe.scripts if is_set(edit.script)]
+    tokenizer = load_tokenizer(target.source.folder)
+    written = token_bytes(tokenizer)
+    scripts = [edit.script for edit in recipe.scripts if edit.script not in SETS]
     found = find_tokens(written, scripts, wanted if counts else None, recipe.except_chars) if scripts else {}
-    if vocabulary is None and texts and any(map(language_of, sets)):
-        vocabulary = learn(target, texts, tokens=COUNTED)
-    taken = {number for own in found.values() for number in own.ids.tolist()}
-    found |= tokens_of_sets(sets, written, vocabulary, head.rows, taken)
-    found = {edit.script: found[edit.script] for edit in recipe.scripts}
+    if SIGNS in (edit.script for edit in recipe.scripts):
+        signs = _signs(written, head.rows, found, tokenizer)
+        found = {edit.script: found.get(edit.script, signs) for edit in recipe.scripts}
     _check_found(target, head, found)
     ids = {script: own.ids for script, own in found.items()}
     direction, floor = None, None
@@ -241,6 +233,19 @@ def offered(recipe: Recipe, counts: Mapping[str, Counter[str]]) -> list[str]:
     return [script for script in dict.fromkeys(written) if all(share_of(script, own) < NEEDED for own in kept)]
 
 
+def _signs(written: Sequence[bytes | None], rows: int, scripts: Mapping[str, Found], tokenizer: Any) -> Found:
+    """Find the signs of a table of so many rows.
+
+    Left out are tokens of a script that is edited too, and those that the chat template writes, such as `</think>`.
+    """
+    template = str(getattr(tokenizer, "chat_template", None) or "")
+    added = getattr(tokenizer, "added_tokens_decoder", {})
+    in_chat = [number for number, token in added.items() if str(token.content) in template]
+    ids = np.setdiff1d(find_signs(written), np.concatenate([*(own.ids for own in scripts.values()), in_chat]))
+    ids = ids[ids < rows].astype(np.int64)
+    return Found(ids, len(ids), 0, 0)
+
+
 def _often(script: str, counts: Counter[str], spared: str) -> str:
     """Name the most frequent characters of a script in what was counted, and how many different ones there are."""
     own = [
@@ -271,8 +276,9 @@ def told(target: Target, recipe: Recipe, silence: Silence) -> list[str]:
         own = silence.tokens[edit.script]
         can = "can't be written any more" if edit.op == SILENCE else f"are {edit.nats:g} nats less likely"
         counted = f"{edit.script}: {len(silence.ids[edit.script]):,} tokens {can}"
-        kinds = f": {own.whole:,} of its characters alone, {own.mixed:,} with others in them, {own.pieces:,} pieces of characters"
-        lines.append(f"{counted}{'' if is_set(edit.script) else kinds}.")
+        kinds = f": {own.whole:,} of its characters alone, {own.mixed:,} with others in them, "
+        kinds += f"{own.pieces:,} pieces of characters"
+        lines.append(f"{counted}{'' if edit.script in SETS else kinds}.")
         if own.staying:
             stay = list({one.piece: one for one in own.staying}.values())  # with a space before it, and without
             ways = ", ".join(f"{one.piece.upper()} ({one.needed_by})" for one in stay[:SHOWN])

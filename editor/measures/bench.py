@@ -14,8 +14,10 @@ from typing import Any
 from ..edits.applied import applied
 from ..edits.calibration import Calibration
 from ..edits.carriers import Carried, carried
+from ..edits.recipe import Recipe
 from ..edits.request import Request
 from ..edits.silence import Silence
+from ..edits.silencing import prepare
 from ..edits.token_hooks import silenced
 from ..errors import MonoglotWarning
 from ..live.fast import fastest
@@ -28,6 +30,7 @@ from ..models.target import Target
 from ..neurons import neurons as neurons_file
 from ..neurons.find import find
 from ..neurons.neurons import Neurons
+from ..progress import NOBODY, Listener
 from ..statistics.statistics import Statistics
 from ..statistics.vocabulary import Vocabulary
 from ..text.corpus import Text
@@ -61,7 +64,9 @@ class Bench:
     device: str = "auto"
     dtype: str = "auto"
     silence: Silence | None = None
+    listener: Listener = NOBODY
     sets: dict[float, Neurons] = field(default_factory=dict)
+    quiet: dict[tuple[str, ...], Silence] = field(default_factory=dict)
 
     @property
     def language(self) -> str:
@@ -115,8 +120,27 @@ class Bench:
         """Return what the candidate does. Raises MonoglotError where it can't be done to this model."""
         request, neurons = self.ask(candidate), self.neurons(candidate)
         counted = self.vocabulary.languages if self.vocabulary else ()
-        recipe = request.recipe(self.target, neurons.languages, candidate.strength, counted=counted)
-        return carried(self.target, recipe, neurons, self.calibration, self.vocabulary, self.silence)
+        strength = None if request.strength is None else float(request.strength)
+        recipe = request.recipe(self.target, neurons.languages, strength, counted=counted)
+        silence = self.silence_of(request)
+        return carried(self.target, recipe, neurons, self.calibration, self.vocabulary, silence)
+
+    def silence_of(self, request: Request) -> Silence | None:
+        """Return the tokens that a request makes less likely or silences, and how; made once for the same scripts and sets.
+
+        Raises what `prepare` raises.
+        """
+        scripts = request.scripts()
+        names = tuple(edit.script for edit in scripts)
+        if not names or (self.silence and self.silence.scripts == names):
+            return self.silence
+        if names not in self.quiet:
+            recipe = Recipe(self.target.base, (), scripts=scripts, except_chars=request.spared)
+            self.quiet[names] = prepare(
+                self.target, self.texts, recipe, lose=request.lose, device=self.device, dtype=self.dtype,
+                listener=self.listener,
+            )  # fmt: skip
+        return self.quiet[names]
 
     @contextmanager
     def hooked(self, what: Carried) -> Iterator[None]:

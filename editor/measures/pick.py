@@ -10,8 +10,9 @@ candidate are measured
 
 The rule: of those that answered most prompts, the one with the most whole answers leads. Those that chance cannot tell from
 it are as good: their interval (see `interval`) overlaps the leader's and, where the leader has enough whole answers
-(`target_accuracy`), reaches so far too. Of these the one that damages the language's own text least is taken; of equals the
-one that stands first in `kinds`, the simplest. Half-way the order is by whole answers first, then by damage.
+(`target_accuracy`), reaches so far too. Of these, those that damage the language's own text least, give or take SLIGHT, are
+left; of them the one with the most whole answers is taken, of equals the mildest, then the one that stands first in `kinds`,
+the simplest. Half-way the order is by whole answers first, then by damage.
 
 What was tried is kept, so that an interrupted search goes on where it was. Prompts and text are others than those that
 `evaluate` and the proof measure with.
@@ -28,8 +29,8 @@ from typing import Any
 from ..edits.evaluation import Candidates
 from ..edits.recipe import VECTOR
 from ..edits.request import Request
-from ..edits.silence import serialise
-from ..errors import MonoglotWarning, NeuronsError, RecipeError
+from ..edits.silence import Silence, serialise
+from ..errors import CorpusError, ModelError, MonoglotWarning, NeuronsError, RecipeError, StatisticsError
 from ..files import schema
 from ..live.generate import continuations
 from ..live.log_loss import measure
@@ -47,6 +48,7 @@ from .tried import FILE, Tried
 RUNGS = (1, 3, 8)  # prompts in each language that were answered at the end of each round
 FIRST = 2 / 3  # of the budget
 FEWEST = 2  # candidates of each round
+SLIGHT = 0.05  # nats a token, which nobody reads
 KIND = "on"
 
 
@@ -109,6 +111,7 @@ class Pick:
     request: Request
     neurons: Neurons
     vocabulary: Vocabulary | None
+    silence: Silence | None
     record: Candidates
 
 
@@ -154,6 +157,7 @@ def search_on(bench: Bench, work: Path, *, kinds: tuple[Kind, ...] = KINDS, list
         chosen,
         bench.neurons(best.candidate),
         bench.vocabulary if chosen.redirect or chosen.op == VECTOR else None,
+        bench.silence_of(chosen),
         _record(bench, known, best, refused, few),
     )
 
@@ -164,7 +168,7 @@ def possible(bench: Bench, kinds: tuple[Kind, ...]) -> tuple[list[Tally], dict[s
     for candidate in candidates(kinds):
         try:
             found.append(Tally(candidate, bench.carried(candidate).plan.size))
-        except (RecipeError, NeuronsError) as error:
+        except (RecipeError, NeuronsError, ModelError, StatisticsError, CorpusError) as error:
             refused[candidate.kind.name] = str(error)
     if not found:
         raise RecipeError(f"nothing that the search knows can be done to this model: {next(iter(refused.values()))}")
@@ -184,11 +188,14 @@ def leader(tallies: Sequence[Tally]) -> Tally:
 
 
 def choose(tallies: Sequence[Tally], target_accuracy: float) -> Tally:
-    """Choose by the rule: the mildest of those that chance cannot tell from the leader."""
+    """Choose by the rule: of those that chance cannot tell from the leader the mildest, and of the mildest the best."""
     best = leader(tallies)
     low = max(best.interval[0], target_accuracy if best.enough(target_accuracy) else 0.0)
     last = (tally for tally in tallies if len(tally.texts) == len(best.texts))
-    return min((tally for tally in last if tally.interval[1] >= low), key=lambda tally: tally.damage)
+    as_good = [tally for tally in last if tally.interval[1] >= low]
+    least = min(tally.damage for tally in as_good)
+    mild = (tally for tally in as_good if tally.damage <= least + SLIGHT)
+    return max(mild, key=lambda tally: (tally.whole, -tally.damage))
 
 
 def advice(best: Tally, request: Request) -> str:

@@ -23,6 +23,7 @@ from ..text.letters import NEEDED, share_of
 from ..text.prompts import passages
 from ..text.silenced import find_tokens
 from ..text.token_bytes import token_bytes
+from ..text.token_sets import SETS
 from ..text.unicode_scripts import scripts_in
 from .interview import choose_prompts
 from .leaks import leaks_of_scripts, thought_and_answer
@@ -45,7 +46,7 @@ def leaks(subject: Subject, options: Options, listener: Listener = NOBODY) -> di
             f"{subject.target.source.name} is no checkpoint of monoglot's, so it has no edits to measure."
         )
     recipe = subject.manifest.recipe
-    scripts = [edit.script for edit in recipe.scripts]
+    scripts = [edit.script for edit in recipe.scripts if edit.script not in SETS]
     silence = carried_in(subject.folder, subject.target, subject.neurons).silenced
     known = silence.silence.languages if silence else subject.manifest.deactivated
     prompts = choose_prompts(options, [code for code in known if _uses(code, scripts)], (), listener)
@@ -56,7 +57,7 @@ def leaks(subject: Subject, options: Options, listener: Listener = NOBODY) -> di
         raise CorpusError(
             "the prompts are in Latin script, which nothing is silenced in. Give prompts in another language."
         )
-    if silence:
+    if silence and set(scripts) <= silence.silence.ids.keys():
         ids = np.sort(np.concatenate([silence.silence.ids[script] for script in scripts]))
     else:
         tokens = find_tokens(token_bytes(load_tokenizer(subject.target.source.folder)), scripts, None)

@@ -1,10 +1,10 @@
 """Sets of tokens besides those of a script, which can be made less likely: what a model writes where it means no language.
 
-    signs     tokens without a letter that are no plain punctuation: digits, marks, and mark-up such as `<strong>`
-    not-XX    tokens that text in other languages uses, and text in the language XX hardly does: P(XX | t) < HARDLY
+    signs     tokens without a letter that are more than spaces and the signs of sentences: digits, marks, symbols;
+              and those with a tag in them, such as `<strong>`
 
-A model that is steered to a language falls into rows of digits, lists and mark-up where it is not sure; a set that is a
-little less likely keeps it in the language's words. A token of a set can still be written, so none can be silenced.
+A model that is steered to a language falls into rows of digits, lists and mark-up where it is not sure; where these are a
+little less likely, it stays in the language's words. They can still be written, so a set can't be silenced.
 """
 
 import re
@@ -15,37 +15,25 @@ import numpy.typing as npt
 
 from ..errors import RecipeError
 from . import unicode_scripts
-from .languages import is_code
 
 Int64 = npt.NDArray[np.int64]
 
-SIGNS, NOT = "signs", "not-"
-HARDLY = 0.02  # of a token's occurrences in equally long texts
-PLAIN = frozenset(" \t\r\n\u00a0\u3000.,;:!?'\"()-–—…¡¿«»‘’“”、。，．：；！？（）「」『』")  # spaces, and signs of sentences
+SIGNS = "signs"
+SETS = (SIGNS,)
+PLAIN = frozenset(
+    " \t\r\n\u00a0\u3000.,;:!?'\"()-–—…¡¿«»‘’“”、。，．：；！？（）「」『』"
+)  # spaces, and signs of sentences
 TAG = re.compile(r"</?[A-Za-z]")
 
 
 def known(name: str) -> str:
     """Return a script or a set by its name, whatever its case. Raises RecipeError for an unknown one."""
-    wanted = name.strip().lower()
-    if wanted == SIGNS:
-        return SIGNS
-    if wanted.startswith(NOT) and is_code(wanted.removeprefix(NOT)):
+    if (wanted := name.strip().lower()) in SETS:
         return wanted
     try:
         return unicode_scripts.known(name)
     except RecipeError as error:
-        raise RecipeError(f"{error} Besides scripts there are {SIGNS}, and {NOT}XX for a language XX.") from None
-
-
-def language_of(name: str) -> str | None:
-    """Return the language XX of `not-XX`, None for anything else."""
-    return name.removeprefix(NOT) if name.startswith(NOT) else None
-
-
-def is_set(name: str) -> bool:
-    """Whether it names a set, and no script."""
-    return name == SIGNS or name.startswith(NOT)
+        raise RecipeError(f"{error} Besides scripts there is {SIGNS}, which can be quietened.") from None
 
 
 def find_signs(written: Sequence[bytes | None]) -> Int64:
@@ -54,6 +42,6 @@ def find_signs(written: Sequence[bytes | None]) -> Int64:
     for number, text in enumerate(written):
         said = text.decode(errors="ignore") if text else ""
         letters = any(character.isalpha() for character in said)
-        if TAG.search(said) or (said and not letters and not set(said) <= PLAIN):
+        if TAG.search(said) or not (letters or set(said) <= PLAIN):
             found.append(number)
     return np.array(found, np.int64)

@@ -26,11 +26,15 @@ def test_each_makes_a_recipe_that_speaks_the_language(candidate: Candidate) -> N
     target = open_target(resolve(embedded.NAME))
     request = candidate.request(REQUEST, target.feed_forward.layers)
     assert not request.choose and not request.searches_on and request.carrier == "flag"
-    recipe = request.recipe(target, ("en", "fr", "zh"), candidate.strength, counted=("en", "fr", "zh"))
+    recipe = request.recipe(target, ("en", "fr", "zh"), float(request.strength or 0), counted=("en", "fr", "zh"))
     moved = {(edit.language, edit.to, edit.strength) for edit in recipe.redirects}
     constants = {(edit.language, edit.strength) for edit in recipe.of_neurons if edit.constant and not edit.held}
     if candidate.kind.name == "redirect":
         assert moved == {("en", "fr", candidate.strength), ("zh", "fr", candidate.strength)} and not constants
+    elif candidate.kind.name == "redirect, quieter":
+        assert moved == {("en", "fr", 1.5), ("zh", "fr", 1.5)} and not constants
+        less = [(one.script, one.op, one.nats) for one in recipe.scripts]
+        assert less == [("signs", "quieten", candidate.strength)]
     elif candidate.kind.name.startswith("readers"):
         assert moved == {("en", "fr", candidate.strength), ("zh", "fr", candidate.strength)} and not constants
         assert {edit.point for edit in recipe.readers} == {POINTS[candidate.kind.name]} and not recipe.of_tokens

@@ -57,9 +57,11 @@ def test_without_enough_the_mildest_of_those_like_the_leader() -> None:
     assert not leader(tallies).enough(0.9)
 
 
-def test_of_equals_the_simplest() -> None:
-    tallies = [tally(40, 48, 0.1), tally(44, 48, 0.1, 1), tally(43, 48, 0.1, 2)]
-    assert choose(tallies, 0.9) is tallies[0]
+def test_of_those_that_are_as_mild_the_best_and_of_equals_the_simplest() -> None:
+    tallies = [tally(40, 48, 0.1), tally(44, 48, 0.14, 1), tally(44, 48, 0.12, 2), tally(46, 48, 0.16, 3)]
+    assert choose(tallies, 0.9) is tallies[2]
+    assert choose(tallies[:2], 0.9) is tallies[1]
+    assert choose([tally(44, 48, 0.1), tally(44, 48, 0.1, 1), tally(43, 48, 0.1, 2)], 0.9).candidate == EVERY[0]
 
 
 def test_the_better_half_goes_on() -> None:
@@ -238,7 +240,7 @@ def test_scripts_that_are_silenced_besides_are_so_in_every_candidate(tmp_path: P
         assert down() < -50
     assert down() > -1
     with pytest.raises(RecipeError, match="nothing that the search knows"):
-        search_on(replace(bench, silence=None), tmp_path, kinds=KINDS[:1])
+        search_on(replace(bench, silence=None, vocabulary=None), tmp_path, kinds=KINDS[:1])
 
 
 @pytest.mark.parametrize("model_type", ["mixtral", "qwen3_moe"])
