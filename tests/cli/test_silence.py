@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support import tiny
 
 import monoglot as face
 from monoglot.editor.edits import manifest
@@ -152,3 +153,24 @@ def test_refused(monoglot: Run, texts: Path, tmp_path: Path) -> None:
         assert code != 0
         assert word in said
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("kind", ["bias", pytest.param("direction", marks=pytest.mark.slow)])
+def test_signs_less_likely(monoglot: Run, tmp_path: Path, kind: str) -> None:
+    """Signs are no script: the card says what becomes of them, and that code comes out worse."""
+    model = tiny.save_model(tmp_path / "model", "phi") if kind == "bias" else "embedded"
+    corpus = tiny.save_corpus(tmp_path / "corpus") if kind == "bias" else "embedded"
+    out = tmp_path / "out"
+    code, said, err = monoglot(
+        "bake", model, "--quieten", "signs=1.5", "--corpus", corpus, "-o", out, "--device", "cpu"
+    )
+    assert code == 0, err
+    assert "made 1.5 nats less likely" in said and "tokens are 1.5 nats less likely." in err
+    card = (out / "README.md").read_text()
+    assert "### What it writes less" in card and "Can it still write it?" not in card
+    assert "its digits, signs and mark-up are made 1.5 nats less likely" in card
+    assert "Digits, signs and mark-up are 1.5 nats less likely (" in card
+    assert "code, tables and sums come out worse" in card and "A silenced script" not in card
+    assert ("so a nat is one" in card) == (kind == "direction")
+    code, said, err = monoglot("bake", model, "--silence", "signs", "--corpus", corpus, "-o", tmp_path / "no")
+    assert code == 1 and "signs can't be silenced" in err and not (tmp_path / "no").exists()

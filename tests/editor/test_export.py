@@ -169,7 +169,7 @@ def test_after_a_search_the_proved_checkpoint_is_asked_again(
         request = replace(bench.request, activate=(), redirect=(("others", "fr"),), strength=1.5, choose=False)
         row = {"name": "redirected", "gain": 1.0, "damage": 0.0, "accuracy": 1.0}
         record: Any = {"kind": "on", "languages": ("fr",), "reached": True, "chosen": 0, "rows": (row,)}
-        return Pick(request, neurons.NONE, bench.vocabulary, record)
+        return Pick(request, neurons.NONE, bench.vocabulary, None, record)
 
     monkeypatch.setattr(export, "search_on", chosen)
     out, request = tmp_path / "out", Request(activate=("fr",), choose=True)
