@@ -48,7 +48,7 @@ from .tried import FILE, Tried
 RUNGS = (1, 3, 8)  # prompts in each language that were answered at the end of each round
 FIRST = 2 / 3  # of the budget
 FEWEST = 2  # candidates of each round
-SLIGHT = 0.05  # nats a token, which nobody reads
+SLIGHT = 0.02  # nats a token, which nobody reads
 KIND = "on"
 
 

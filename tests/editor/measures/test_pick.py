@@ -59,7 +59,7 @@ def test_without_enough_the_mildest_of_those_like_the_leader() -> None:
 
 
 def test_of_those_that_are_as_mild_the_best_and_of_equals_the_simplest() -> None:
-    tallies = [tally(40, 48, 0.1), tally(44, 48, 0.14, 1), tally(44, 48, 0.12, 2), tally(46, 48, 0.16, 3)]
+    tallies = [tally(40, 48, 0.1), tally(44, 48, 0.119, 1), tally(44, 48, 0.115, 2), tally(46, 48, 0.16, 3)]
     assert choose(tallies, 0.9) is tallies[2]
     assert choose(tallies[:2], 0.9) is tallies[1]
     assert choose([tally(44, 48, 0.1), tally(44, 48, 0.1, 1), tally(43, 48, 0.1, 2)], 0.9).candidate == EVERY[0]
