@@ -238,13 +238,11 @@ def _index(
     metadata = {**old, "total_size": total}
     if isinstance(old.get("total_parameters"), int):
         metadata["total_parameters"] = old["total_parameters"] + added
-    places = (
-        {  # by the headers: to an edit, the experts that are stacked in one tensor are tensors of their own
-            tensor: name
-            for name, (header, _) in shards.items()
-            for tensor in parse_json(header[8:], f"the header of {name}")
-            if tensor != "__metadata__"
-        }
-        | dict(new)
-    )
+    # by the headers: to an edit, the experts that are stacked in one tensor are tensors of their own
+    places = {
+        tensor: name
+        for name, (header, _) in shards.items()
+        for tensor in parse_json(header[8:], f"the header of {name}")
+        if tensor != "__metadata__"
+    } | dict(new)
     return (json.dumps({"metadata": metadata, "weight_map": dict(sorted(places.items()))}, indent=2) + "\n").encode()

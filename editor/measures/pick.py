@@ -166,6 +166,8 @@ def possible(bench: Bench, kinds: tuple[Kind, ...]) -> tuple[list[Tally], dict[s
     """Return the candidates that can be done to the model, and why others can't, by kind. Raises RecipeError."""
     found, refused = list[Tally](), dict[str, str]()
     for candidate in candidates(kinds):
+        if candidate.rate is None and candidate.kind.name in refused:
+            continue  # at another strength it would be refused again, after the same work
         try:
             found.append(Tally(candidate, bench.carried(candidate).plan.size))
         except (RecipeError, NeuronsError, ModelError, StatisticsError, CorpusError) as error:
@@ -262,7 +264,7 @@ def _made_of(bench: Bench, runs_in: str) -> list[Any]:
         KIND, bench.language, bench.target.fingerprint, bench.statistics.model.fingerprint, bench.statistics.texts,
         bench.prompts, TOKENS,
         [asked.carrier, asked.slots, asked.tolerance, asked.above_tolerance], bench.after, runs_in,
-        [asked.silence, asked.quieten, asked.spared, bench.silence and serialise(bench.silence).hex()],
+        asked.quieten, bench.silence and serialise(bench.silence).hex(),
     ]  # fmt: skip
 
 

@@ -77,9 +77,8 @@ def _moments(x: "torch.Tensor") -> tuple[Float64, Float64]:
     import torch
 
     if x.device.type == "cpu":
-        exact = (
-            x.double()
-        )  # torch's product, not numpy's: threads of the latter would spin, and slow the layer that follows
+        # torch's product, not numpy's: threads of the latter would spin, and slow the layer that follows
+        exact = x.double()
         return _on_grid((exact.T @ exact).numpy()), _on_grid(exact.sum(0).numpy())
     where = torch.device("cpu") if x.device.type == "mps" else x.device  # Apple's GPUs have no float64
     second = torch.zeros(x.shape[1], x.shape[1], dtype=torch.float64, device=where)

@@ -20,9 +20,8 @@ Int64 = npt.NDArray[np.int64]
 
 SIGNS = "signs"
 SETS = (SIGNS,)
-PLAIN = frozenset(
-    " \t\r\n\u00a0\u3000.,;:!?'\"()-–—…¡¿«»‘’“”、。，．：；！？（）「」『』"
-)  # spaces, and signs of sentences
+# Spaces, and signs of sentences.
+PLAIN = frozenset(" \t\r\n\u00a0\u3000.,;:!?'\"()-–—…¡¿«»‘’“”、。，．：；！？（）「」『』")
 TAG = re.compile(r"</?[A-Za-z]")
 
 

@@ -177,6 +177,22 @@ def test_nothing_that_can_be_done_is_told(bench: Bench, monkeypatch: pytest.Monk
         search_on(bench, tmp_path)
 
 
+def test_what_is_refused_at_one_strength_is_not_tried_at_another(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Finding that out may take a run of the model. Of neurons another rate may do."""
+    asked = []
+
+    def refuse(self: Bench, candidate: Any) -> None:
+        asked.append(candidate.kind.name)
+        raise RecipeError("no")
+
+    monkeypatch.setattr(Bench, "carried", refuse)
+    with pytest.raises(RecipeError, match="nothing that the search knows"):
+        pick.possible(bench, KINDS)
+    assert {kind.name: asked.count(kind.name) for kind in KINDS} == {
+        kind.name: len(kind.strengths) * len(kind.rates) if kind.rates else 1 for kind in KINDS
+    }
+
+
 @pytest.mark.slow
 def test_the_embedded_model_and_a_search_that_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Redirecting alone, one prompt a language: rows are kept, and the base's own loss is not measured under hooks."""
