@@ -11,8 +11,9 @@ from .edits.recipe import Recipe
 from .edits.request import ADAPTER, AUTO, Request
 from .edits.silence import Silence
 from .errors import VerificationError
+from .measures.bench import prompts_for
 from .measures.off import way_of
-from .measures.pick import RUNGS, candidate_of
+from .measures.pick import candidate_of
 from .measures.search import prompts_of
 from .models.target import Target
 from .neurons import neurons as neurons_file
@@ -52,7 +53,7 @@ def chosen_before(output: Path, request: Request, layers: int) -> Request | None
         return None
     if way := way_of(record, request):
         return way.request(request)
-    candidate = candidate_of(record, request, prompts_of(request, RUNGS[-1])) if request.searches_on else None
+    candidate = candidate_of(record, request, prompts_for(request)) if request.searches_on else None
     return candidate.request(request, layers) if candidate else None
 
 

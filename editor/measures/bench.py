@@ -33,6 +33,7 @@ from ..neurons.neurons import Neurons
 from ..progress import NOBODY, Listener
 from ..statistics.statistics import Statistics
 from ..statistics.vocabulary import Vocabulary
+from ..text import prompts as prompts_file
 from ..text.corpus import Text
 from ..text.prompts import Prompts, passages
 from .answers import Answers, judged
@@ -43,6 +44,7 @@ from .quality import Quality, quality
 TOKENS = 24  # an answer
 OWN_TOKENS = 256  # of the language's own text
 REAL = 8  # texts
+OF_A_KIND = 12  # prompts in each language
 
 
 @dataclass
@@ -165,3 +167,19 @@ class Bench:
     def judged(self, texts: Sequence[str], real: float | None) -> Answers:
         """Judge answers, `real` being the perplexity of real text."""
         return judged(self.model, self.tokenizer, texts, [self.language], real)
+
+
+def prompts_for(request: Request) -> Prompts:
+    """Give what candidates are asked, by language: technical and everyday beginnings in turns, or a person's own prompts.
+
+    Technical ones invite lists, code and digits, which a model that is steered falls into. The everyday ones are others than
+    those that `evaluate` asks.
+    """
+    if request.prompts:
+        return prompts_file.load(request.prompts, count=None)
+    everyday = prompts_file.embedded_prompts(count=prompts_file.COUNT + OF_A_KIND)
+    technical = prompts_file.technical_prompts()
+    return {
+        language: [one for both in zip(technical[language], own[prompts_file.COUNT :], strict=True) for one in both]
+        for language, own in everyday.items()
+    }

@@ -1,8 +1,8 @@
 """How to make a model answer in a language: tries every kind of edit, and goes on with those that do best.
 
 It is successive halving. Each candidate (see `kinds`) is put on the base as hooks and answers one prompt in each other
-language, the likeliest one of each kind first; the better half answers more of them; and so on, as RUNGS say, while the
-budget of time lasts. The first round takes FIRST of it at most, so that the best are asked more. Of each
+language, the likeliest one of each kind first; the better half answers more of them, or as many as there is time for; and so
+on, as RUNGS say. The first round takes FIRST of the budget of time at most, so that the best are asked more. Of each
 candidate are measured
 
     whole     the share of its answers that are in the language and neither word salad nor loops
@@ -12,7 +12,7 @@ The rule: of those that answered most prompts, the one with the most whole answe
 it are as good: their interval (see `interval`) overlaps the leader's and, where the leader has enough whole answers
 (`target_accuracy`), reaches so far too. Of these, those that damage the language's own text least, give or take SLIGHT, are
 left; of them the one with the most whole answers is taken, of equals the mildest, then the one that stands first in `kinds`,
-the simplest. Half-way the order is by whole answers first, then by damage.
+the simplest. Half-way the order is by whole answers first, then by damage, and the one that the rule would take goes on too.
 
 What was tried is kept, so that an interrupted search goes on where it was. Prompts and text are others than those that
 `evaluate` and the proof measure with.
@@ -45,7 +45,7 @@ from .kinds import KINDS, Candidate, Kind, candidates
 from .quality import token_ids
 from .tried import FILE, Tried
 
-RUNGS = (1, 3, 8)  # prompts in each language that were answered at the end of each round
+RUNGS = (1, 3, 8, 24)  # prompts in each language that were answered at the end of each round
 FIRST = 2 / 3  # of the budget
 FEWEST = 2  # candidates of each round
 SLIGHT = 0.02  # nats a token, which nobody reads
@@ -129,21 +129,23 @@ def search_on(bench: Bench, work: Path, *, kinds: tuple[Kind, ...] = KINDS, list
     with listener.stage("search", "answers") as update:
         done, whole = 0, _answers(bench, len(known), rungs)
         for before, rung in zip((0, *rungs), rungs, strict=False):
-            field_of = halved([tally for tally in field_of if tally.texts]) if before else field_of
+            prompts = bench.asked(before, rung)
+            if before:
+                left = request.budget - sum(one.seconds for one in known)
+                field_of = going_on([one for one in field_of if one.texts], len(prompts), left, request.target_accuracy)
             for number, tally in enumerate(field_of):
-                spent = sum(one.seconds for one in known)
-                if number + before and spent >= request.budget * (1 if before else FIRST):
-                    break
-                if number == 1 and not before and spent * len(field_of) > request.budget:
-                    field_of = field_of[:likeliest]
-                    few, whole = True, _answers(bench, len(field_of), rungs)
-                    listener.told(
-                        f"One candidate takes {spent:.0f} s, so only the likeliest one of each kind is tried. Allow more "
-                        "time with `budget`."
-                    )
-                if number >= len(field_of):
-                    break
-                prompts = bench.asked(before, rung)
+                if not before and number:
+                    spent = sum(one.seconds for one in known)
+                    if spent >= request.budget * FIRST:
+                        break
+                    if number == 1 and spent * len(field_of) > request.budget:
+                        few, whole = True, _answers(bench, likeliest, rungs)
+                        listener.told(
+                            f"One candidate takes {spent:.0f} s, so only the likeliest one of each kind is tried. Allow more "
+                            "time with `budget`."
+                        )
+                    if few and number >= likeliest:
+                        break
                 _try(bench, tally, prompts, rung, tried)
                 done += len(prompts)
                 best = choose(known, request.target_accuracy)
@@ -177,10 +179,20 @@ def possible(bench: Bench, kinds: tuple[Kind, ...]) -> tuple[list[Tally], dict[s
     return found, refused
 
 
-def halved(field_of: Sequence[Tally]) -> list[Tally]:
-    """Return the better half, at least FEWEST: by whole answers, then by damage."""
-    order = sorted(field_of, key=lambda tally: (-tally.whole, tally.damage))
-    return order[: max(FEWEST, -(-len(order) // 2))]
+def going_on(field_of: Sequence[Tally], prompts: int, left: float, target_accuracy: float) -> list[Tally]:
+    """Return who answers so many more prompts in the seconds that are left; nobody where FEWEST can't.
+
+    It is the better half, by whole answers, then by damage, or as many as there is time for; the one that the rule would take
+    is among them.
+    """
+    answer = sum(tally.seconds for tally in field_of) / max(1, sum(len(tally.texts) for tally in field_of))
+    half = max(FEWEST, -(-len(field_of) // 2))
+    count = half if answer * prompts * half <= left else int(left / (answer * prompts))
+    if min(count, len(field_of)) < FEWEST:
+        return []
+    order = sorted(field_of, key=lambda tally: (-tally.whole, tally.damage))[:count]
+    taken = choose(field_of, target_accuracy)
+    return order if taken in order else [*order[:-1], taken]
 
 
 def leader(tallies: Sequence[Tally]) -> Tally:

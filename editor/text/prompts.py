@@ -2,7 +2,8 @@
 
 By default the beginnings of the embedded passages: the first 8 words, in scripts without spaces the first clause of 8
 characters or more, so that no word is cut; the passages are the same in every language, and the held-out ones come
-first. Or a person's own, from a file:
+first. Besides there are beginnings of technical texts, as a handbook has them, in `embedded/beginnings.json`. Or a person's
+own, from a file:
 
     prompts.jsonl      {"language": "en", "prompt": "The best way to learn is"}, one a line
     prompts/en.txt     a folder with a file per language, one prompt a line
@@ -56,6 +57,12 @@ def embedded_prompts(languages: Sequence[str] = (), count: int = COUNT) -> Promp
         language: [beginning(text, language) for text in passages(language)[:count]] for language in languages or known
     }
     return _complete(prompts, languages, "the embedded texts", known)
+
+
+def technical_prompts() -> Prompts:
+    """Return the embedded beginnings of technical texts, twelve in each language; the same number is the same text."""
+    rows = json.loads((Path(embedded.__file__).parent / "beginnings.json").read_text(encoding="utf-8"))["technical"]
+    return {language: [row[language] for row in rows] for language in sorted(rows[0])}
 
 
 def load(path: Path, languages: Sequence[str] = (), count: int | None = None, *, what: str = "prompts") -> Prompts:

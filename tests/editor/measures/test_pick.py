@@ -17,15 +17,16 @@ from monoglot.editor.edits.silencing import prepare
 from monoglot.editor.errors import MonoglotWarning, RecipeError
 from monoglot.editor.measures import bench as bench_of
 from monoglot.editor.measures import pick
-from monoglot.editor.measures.bench import Bench
+from monoglot.editor.measures.bench import Bench, prompts_for
 from monoglot.editor.measures.kinds import KINDS, candidates
-from monoglot.editor.measures.pick import Tally, candidate_of, choose, halved, leader, search_on
+from monoglot.editor.measures.pick import Tally, candidate_of, choose, going_on, leader, search_on
 from monoglot.editor.models.source import resolve
 from monoglot.editor.models.target import open_target
 from monoglot.editor.progress import Listener
 from monoglot.editor.statistics.detect import detect
 from monoglot.editor.statistics.token_counts import learn
 from monoglot.editor.text.corpus import open_corpus
+from monoglot.editor.text.prompts import COUNT, embedded_prompts
 
 REQUEST = Request(activate=("fr",), choose=True)
 EVERY = list(candidates())
@@ -66,9 +67,36 @@ def test_of_those_that_are_as_mild_the_best_and_of_equals_the_simplest() -> None
 
 
 def test_the_better_half_goes_on() -> None:
-    tallies = [tally(right, 6, 0.1) for right in (1, 6, 3, 5, 0)]
-    assert [one.whole for one in halved(tallies)] == [1.0, 5 / 6, 0.5]
-    assert len(halved(tallies[:2])) == 2
+    """The one with the mark of 5 of 6 is the mildest of those that chance cannot tell from the best."""
+    tallies = [tally(right, 6, damage) for right, damage in ((1, 0.4), (6, 0.3), (3, 0.2), (5, 0.1), (0, 0.0))]
+    assert [one.whole for one in going_on(tallies, 6, 1e9, 0.9)] == [1.0, 5 / 6, 0.5]
+    assert len(going_on(tallies[:2], 6, 1e9, 0.9)) == 2
+
+
+def test_what_the_rule_would_take_goes_on() -> None:
+    """21 of 24 may be 96 %, as good as all, at a tenth of the damage."""
+    tallies = [tally(24, 24, 0.5), tally(23, 24, 0.4, 1), tally(22, 24, 0.3, 2), tally(21, 24, 0.04, 3)]
+    assert going_on(tallies, 6, 1e9, 0.9) == [tallies[0], tallies[3]]
+
+
+def test_as_many_go_on_as_there_is_time_for() -> None:
+    tallies = [tally(6, 6, 0.1, number) for number in range(8)]
+    for one in tallies:
+        one.seconds = 12.0  # an answer takes two
+    assert [len(going_on(tallies, 10, left, 0.9)) for left in (80, 79, 40, 39, -5)] == [4, 3, 2, 0, 0]
+
+
+def test_prompts_of_both_kinds_in_turns(tmp_path: Path) -> None:
+    """Those of `evaluate` are not among them, and the same number is the same text in every language."""
+    found = prompts_for(REQUEST)
+    assert {len(own) for own in found.values()} == {24} == {len(set(own)) for own in found.values()}
+    seen = {prompt for own in embedded_prompts(count=COUNT).values() for prompt in own}
+    assert not seen & {prompt for own in found.values() for prompt in own}
+    assert found["en"][0].startswith("Press Ctrl") and found["zh"][0].startswith("按 Ctrl")
+    assert found["en"][1] == embedded_prompts(["en"], COUNT + 1)["en"][COUNT]
+    own = tmp_path / "own.jsonl"
+    own.write_text('{"language": "en", "prompt": "Once"}\n')
+    assert prompts_for(replace(REQUEST, prompts=own)) == {"en": ["Once"]}
 
 
 @pytest.fixture
@@ -132,7 +160,7 @@ def test_a_slow_model_gets_the_likeliest_of_each_kind(
 def test_when_time_is_up_the_best_so_far_is_taken(bench: Bench, made_up: list[tuple[str, int]], tmp_path: Path) -> None:
     bench.request = replace(REQUEST, budget=230.0)  # 23 candidates take 230 s
     found = search_on(bench, tmp_path)
-    assert [count for _, count in made_up] == [3] * 16 + [6] * 7  # a third of the time is left for the better half
+    assert [count for _, count in made_up] == [3] * 16 + [6] * 3  # a third of the time is left for the best
     assert found.record["rows"][0]["answers"] == 9
     assert found.record["untried"] == [one.name for one in EVERY[16:]]
 
@@ -148,7 +176,8 @@ def test_what_was_not_tried_in_a_round_does_not_go_on(
         own.seconds -= 10 if rung > 1 else 0
 
     monkeypatch.setattr(pick, "_try", cheap)
-    bench.request = replace(REQUEST, budget=60.0)
+    monkeypatch.setattr(pick, "FIRST", 0.1)
+    bench.request = replace(REQUEST, budget=400.0)
     with pytest.warns(MonoglotWarning, match="no candidate gives 90%"):
         found = search_on(bench, tmp_path)
     assert [count for _, count in made_up] == [3] * 4 + [6] * 2 + [15] * 2
