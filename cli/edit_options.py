@@ -80,7 +80,7 @@ edit_options = several(
         multiple=True,
         metavar="SCRIPT=NATS",
         help="Scripts to write less: Han=4 makes each of its tokens e^4 times less likely against the others. The "
-        "set signs=2 goes here too: digits, signs and mark-up.",
+        "sets signs=2 (digits, signs and mark-up) and spaces=2 (spaces and line breaks alone) go here too.",
     ),
     click.option(
         "--except-chars",

@@ -12,13 +12,16 @@ from ...editor.edits.recipe import EMBEDDING, REDIRECT, VECTOR, Edit
 from ...editor.edits.script_edit import SILENCE, ScriptEdit
 from ...editor.neurons.neurons import SETTINGS
 from ...editor.text import languages
-from ...editor.text.token_sets import SIGNS
+from ...editor.text.token_sets import SIGNS, SPACES
 from .amounts import small
 
 METHODS = {  # the neurons were found by …
     "lape": "LAPE", "lap": "LAP", "lave": "LAVE", "pv": "parameter variation", "ap": "average precision",
     "random": "drawing at random",
 }  # fmt: skip
+
+
+SET_NAMES = {SIGNS: "digits, signs and mark-up", SPACES: "lone spaces and line breaks"}
 
 
 def script_operation(edit: ScriptEdit) -> str:
@@ -28,7 +31,7 @@ def script_operation(edit: ScriptEdit) -> str:
 
 def tokens_of(name: str) -> str:
     """Name the tokens of a script or a set."""
-    return "digits, signs and mark-up" if name == SIGNS else f"tokens in the script {name}"
+    return SET_NAMES.get(name) or f"tokens in the script {name}"
 
 
 def operation(edit: Edit) -> str:

@@ -23,7 +23,7 @@ from ..text.languages import listed
 from ..text.letters import LATIN, NEEDED, WRITTEN_IN, count_characters, share_of
 from ..text.silenced import Found, find_tokens
 from ..text.token_bytes import token_bytes
-from ..text.token_sets import SETS, SIGNS, find_signs
+from ..text.token_sets import SETS, find_set
 from ..text.tokens import read_texts
 from ..text.unicode_scripts import scripts_in
 from .adapter import check_adaptable
@@ -33,7 +33,7 @@ from .output_rows import silenced
 from .recipe import Edit, Recipe
 from .request import ADAPTER, CHECKPOINT, OTHERS, Request
 from .script_edit import SILENCE
-from .silence import Silence, Tokens, load
+from .silence import Floor, Silence, Tokens, load
 from .token_hooks import silenced as kept_down
 
 FITTED, UNSEEN = 2048, 1024  # tokens a language
@@ -74,9 +74,10 @@ def prepare(
     written = token_bytes(tokenizer)
     scripts = [edit.script for edit in recipe.scripts if edit.script not in SETS]
     found = find_tokens(written, scripts, wanted if counts else None, recipe.except_chars) if scripts else {}
-    if SIGNS in (edit.script for edit in recipe.scripts):
-        signs = _signs(written, head.rows, found, tokenizer)
-        found = {edit.script: found.get(edit.script, signs) for edit in recipe.scripts}
+    found = {
+        edit.script: found.get(edit.script) or _set_of(edit.script, written, head.rows, found, tokenizer)
+        for edit in recipe.scripts
+    }
     _check_found(target, head, found)
     ids = {script: own.ids for script, own in found.items()}
     direction, floor = None, None
@@ -233,15 +234,17 @@ def offered(recipe: Recipe, counts: Mapping[str, Counter[str]]) -> list[str]:
     return [script for script in dict.fromkeys(written) if all(share_of(script, own) < NEEDED for own in kept)]
 
 
-def _signs(written: Sequence[bytes | None], rows: int, scripts: Mapping[str, Found], tokenizer: Any) -> Found:
-    """Find the signs of a table of so many rows.
+def _set_of(
+    name: str, written: Sequence[bytes | None], rows: int, scripts: Mapping[str, Found], tokenizer: Any
+) -> Found:
+    """Find the tokens of a set in a table of so many rows.
 
     Left out are tokens of a script that is edited too, and those that the chat template writes, such as `</think>`.
     """
     template = str(getattr(tokenizer, "chat_template", None) or "")
     added = getattr(tokenizer, "added_tokens_decoder", {})
     in_chat = [number for number, token in added.items() if str(token.content) in template]
-    ids = np.setdiff1d(find_signs(written), np.concatenate([*(own.ids for own in scripts.values()), in_chat]))
+    ids = np.setdiff1d(find_set(name, written), np.concatenate([*(own.ids for own in scripts.values()), in_chat]))
     ids = ids[ids < rows].astype(np.int64)
     return Found(ids, len(ids), 0, 0)
 
@@ -289,7 +292,7 @@ def told(target: Target, recipe: Recipe, silence: Silence) -> list[str]:
             )
     what = silenced(target, recipe, silence)
     if silence.floor:
-        lines.append(about_floor(silence, what.head.cap if what else None))
+        lines.append(about_floor(recipe, silence.floor, what.head.cap if what else None))
     if what and what.added_bytes:
         whole = sum(tensor.end - tensor.begin for _, tensor in target.checkpoint.tensors())
         lines.append(
@@ -305,14 +308,16 @@ def told(target: Target, recipe: Recipe, silence: Silence) -> list[str]:
     return lines
 
 
-def about_floor(silence: Silence, cap: float | None) -> str:
+def about_floor(recipe: Recipe, floor: Floor, cap: float | None) -> str:
     """Say how far down the tokens are, as measured on unseen text."""
-    floor = silence.floor
-    if floor is None:
-        return "The output layer has a bias, which holds the tokens down exactly."
+    spread = (
+        f"w·h is {floor.mean:.2f} ± {floor.deviation:.2f} on {floor.unseen:,} unseen positions, never below "
+        f"{floor.lowest:.2f} (on {floor.lowest_kind})"
+    )
+    if all(edit.op != SILENCE for edit in recipe.scripts):
+        return f"The nats are those at w·h = 1, and {spread}."
     by = f"-{floor.strength:g} × w·h" + (f", which a soft cap bounds at -{cap:g}," if cap else "")
     return (
-        f"A silenced token's logit is {by} and w·h is {floor.mean:.2f} ± {floor.deviation:.2f} on {floor.unseen:,} unseen "
-        f"positions, never below {floor.lowest:.2f} (on {floor.lowest_kind}). All silenced tokens together had a probability "
-        f"of e^{floor.highest:.0f} at most."
+        f"A silenced token's logit is {by} and {spread}. All silenced tokens together had a probability of "
+        f"e^{floor.highest:.0f} at most."
     )

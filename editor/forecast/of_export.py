@@ -15,6 +15,7 @@ from ..live.load import choose_device, choose_dtype
 from ..live.logits import LOGITS
 from ..live.speed import measure_speed
 from ..measures import strength
+from ..measures.again import count_for
 from ..measures.off import KINDS, RATES, unseen
 from ..measures.options import Options
 from ..measures.search import TRIES, prompts_of
@@ -28,7 +29,6 @@ from ..statistics.language_sums import TokenCounts
 from ..statistics.recorder import BATCH_TOKENS
 from ..statistics.sample import taken_rows
 from ..statistics.statistics import load
-from ..text.prompts import COUNT
 from ..text.tokens import Packed, fitting_context
 from .costs import LIBRARIES, Costs, costs_of
 from .of_bake import MEMORY, bake_seconds, size_of
@@ -164,8 +164,8 @@ def _verify(costs: Costs, target: Target, held_out: Mapping[str, Packed], contex
 
 
 def _ask_again(costs: Costs, target: Target, languages: int) -> Step:
-    """Count what the proved checkpoint is asked after a search, in so many languages."""
-    prompts = COUNT * languages
+    """Count what the proved checkpoint is asked at most after a search, in so many languages."""
+    prompts = count_for(languages) * languages
     at_once = max(1, min(ROWS, LOGITS // costs.vocabulary))
     seconds = ASKED * costs.answers(prompts, Options.tokens, at_once) + costs.loading(size_of(target), 2)
     what = f"{prompts} answers of {Options.tokens} tokens are written, by {ASKED} variants of two models"

@@ -1,8 +1,9 @@
 """Asks a checkpoint again after a search: the file itself, with prompts of a kind that the search did not see.
 
-What a search says is of the base under hooks, on beginnings of everyday texts, and of the one of many ways that did best
-there. So it says too much. Here the baked checkpoint goes on with the beginnings of held-out documents of the corpus; where
-those are the embedded texts, or too short, it gets everyday questions. The outcome stands in the manifest and on the card.
+What a search says is of the base under hooks, on prompts of its own, and of the one of many ways that did best there. So it
+says too much. Here the baked checkpoint goes on with the beginnings of held-out documents of the corpus; where those are the
+embedded texts, or too short, it gets everyday questions. It gives ANSWERS where the model was fast enough for the whole
+search, else COUNT in each language. The outcome stands in the manifest and on the card.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,6 +27,7 @@ from .options import CORPUS, GENERATE, QUESTIONS, Options
 from .subject import Subject
 
 KEY = "activated"  # of what is found
+ANSWERS = 200  # behind a figure that is to be relied on
 
 
 def ask_again(
@@ -61,10 +63,17 @@ def ask_again(
             "questions in one. Ask with prompts of your own: `evaluate`."
         )
         return {}
-    options = Options(tuple(corpus), languages, prompts=kind, dtype=dtype)
+    slow = manifest.candidates is None or manifest.candidates["subset"]
+    count = COUNT if slow else count_for(len(languages))
+    options = Options(tuple(corpus), languages, prompts=kind, count=count, dtype=dtype)
     return evaluate(
         subject, [GENERATE], options, keep=keeper(subject, None, card=card, told=listener.told), listener=listener
     )
+
+
+def count_for(languages: int) -> int:
+    """Return how many prompts in each of so many languages give ANSWERS."""
+    return -(-ANSWERS // max(1, languages))
 
 
 def prompts_for(corpus: Sequence[str], known: Sequence[str], language: str) -> tuple[str, tuple[str, ...]]:

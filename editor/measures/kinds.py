@@ -3,7 +3,7 @@
 neurons      a constant is added to the language's neurons, those of the others are held at what they are on its text
 redirect     the tokens of all other languages are moved to its own
 vector       the language's vector is added to every token, at the embedding or after a layer
-quieter      the tokens are moved, and digits, signs and mark-up are made less likely (see `token_sets`)
+quieter      the tokens are moved, and digits, signs, mark-up and spaces are made less likely (see `token_sets`)
 both         the tokens are moved, and a constant is added, a smaller one
 pushed       the tokens are moved, and the vector is added at the embedding, a smaller one
 readers      in a layer, one neuron for each other language, fitted to fire on it, moves what it says to the language
@@ -15,7 +15,7 @@ from fractions import Fraction
 
 from ..edits.recipe import EMBEDDING, REDIRECT_STRENGTH, VECTOR
 from ..edits.request import OTHERS, Request
-from ..text.token_sets import SIGNS
+from ..text.token_sets import SETS
 
 Ask = Callable[[Request, float, int], Request]  # what was requested, strength, number of layers
 
@@ -62,7 +62,8 @@ def _redirect(request: Request, strength: float, layers: int) -> Request:
 
 
 def _quieter(request: Request, strength: float, layers: int) -> Request:
-    return replace(_redirect(request, REDIRECT_STRENGTH, layers), quieten=(*request.quieten, (SIGNS, strength)))
+    less = ((name, strength) for name in SETS)
+    return replace(_redirect(request, REDIRECT_STRENGTH, layers), quieten=(*request.quieten, *less))
 
 
 def _both(request: Request, strength: float, layers: int) -> Request:
@@ -104,7 +105,7 @@ KINDS = (
     Kind("vector", "its vector × {strength} added at the embedding", _vector, (1.5, 2.0)),
     Kind(
         "redirect, quieter",
-        f"tokens redirected × {REDIRECT_STRENGTH:g}, digits, signs and mark-up {{strength}} nats less likely",
+        f"tokens redirected × {REDIRECT_STRENGTH:g}, digits, signs, mark-up and spaces {{strength}} nats less likely",
         _quieter, (2.0, 1.0, 3.0),
     ),
     Kind("vector inside", INSIDE.format("½"), _vector_inside(HALF), (2.0,)),

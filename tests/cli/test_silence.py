@@ -170,7 +170,7 @@ def test_signs_less_likely(monoglot: Run, tmp_path: Path, kind: str) -> None:
     assert "### What it writes less" in card and "Can it still write it?" not in card
     assert "its digits, signs and mark-up are made 1.5 nats less likely" in card
     assert "Digits, signs and mark-up are 1.5 nats less likely (" in card
-    assert "code, tables and sums come out worse" in card and "A silenced script" not in card
+    assert "code, tables, lists and sums come out worse" in card and "A silenced script" not in card
     assert ("so a nat is one" in card) == (kind == "direction")
     code, said, err = monoglot("bake", model, "--silence", "signs", "--corpus", corpus, "-o", tmp_path / "no")
     assert code == 1 and "signs can't be silenced" in err and not (tmp_path / "no").exists()

@@ -34,9 +34,9 @@ def test_what_another_script_has_and_what_the_chat_template_writes_is_left_out()
         chat_template="{{ x }}</think>",
         added_tokens_decoder={3: SimpleNamespace(content="</think>"), 4: SimpleNamespace(content="</b>")},
     )
-    found = silencing._signs(written, 6, {"Han": Found(np.array([1]), 1, 0, 0)}, tokenizer)
+    found = silencing._set_of("signs", written, 6, {"Han": Found(np.array([1]), 1, 0, 0)}, tokenizer)
     assert found.ids.tolist() == [0, 2, 4] and (found.whole, found.mixed, found.pieces) == (3, 0, 0)
-    plain = silencing._signs(written, 7, {}, SimpleNamespace(chat_template=None))
+    plain = silencing._set_of("signs", written, 7, {}, SimpleNamespace(chat_template=None))
     assert plain.ids.tolist() == [0, 1, 2, 3, 4, 6]
 
 
@@ -51,8 +51,10 @@ def test_baked_equals_hooked_and_is_less_likely(kind: str, tmp_path: Path) -> No
     recipe = Recipe(target.base, (), scripts=LESS)
     silence = prepare(target, texts, recipe, device="cpu")
     assert silence.scripts == ("signs",) and (silence.direction is None) == (kind == "bias")
-    first = told(target, recipe, silence)[0]
-    assert first.startswith("signs: ") and first.endswith(" tokens are 1.5 nats less likely.")
+    said = told(target, recipe, silence)
+    assert said[0].startswith("signs: ") and said[0].endswith(" tokens are 1.5 nats less likely.")
+    assert "silenced" not in "".join(said)
+    assert kind == "bias" or said[1].startswith("The nats are those at w·h = 1, and w·h is ")
     bake(target, NONE, recipe, tmp_path / "out", silence=silence)
     assert verify_bytes(tmp_path / "out", target, NONE).problems == ()
     base, model = (load_model(folder, device="cpu") for folder in (target.source.folder, tmp_path / "out"))

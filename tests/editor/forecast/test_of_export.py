@@ -84,7 +84,7 @@ def test_a_search_for_a_way_to_answer_and_what_is_asked_after_it(
     steps = {step["step"]: step for step in json.loads(said)["steps"]}
     assert code == 0 and list(steps) == ["detect", "search", "bake", "verify", "generate"]
     assert steps["search"]["seconds"] == 77
-    assert steps["generate"]["what"].startswith("16 answers of 24 tokens") and steps["generate"]["at_most"]  # en, zh
+    assert steps["generate"]["what"].startswith("200 answers of 24 tokens") and steps["generate"]["at_most"]  # en, zh
     _, fast, _ = monoglot(*asked, "--fast")
     assert [step["step"] for step in json.loads(fast)["steps"]] == ["detect", "search", "bake", "verify"]
 

@@ -1,6 +1,7 @@
 """A checkpoint is asked again after a search: with which prompts, what is kept, and when it is not."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,18 @@ def test_the_checkpoint_is_asked_once_and_its_card_says_it(
     assert manifest.read(folder).measures["activated"] == found
     assert "take it as a first look" in (folder / "README.md").read_text()
     assert ask_again(folder, target, "fr", [embedded.NAME], HERE)["activated"] == found and loaded == [folder]
+
+
+def test_a_fast_model_gives_answers_enough(folder: Path, target: Target, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model is slow where only some of the candidates were tried."""
+    counts: list[int] = []
+    monkeypatch.setattr(again, "evaluate", lambda subject, measures, options, **_: counts.append(options.count) or {})
+    known = manifest.read(folder)
+    for subset in (True, False):
+        found: Any = replace(known, candidates={"subset": subset})
+        monkeypatch.setattr(again.manifest_file, "read", lambda _, found=found: found)
+        ask_again(folder, target, "fr", [embedded.NAME], HERE)
+    assert counts == [8, 100]  # of prompts in English and Chinese
 
 
 def test_it_is_said_when_it_is_not_asked(folder: Path, target: Target, tmp_path: Path) -> None:

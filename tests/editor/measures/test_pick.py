@@ -300,8 +300,9 @@ def test_signs_are_quietened_where_that_is_tried(tmp_path: Path) -> None:
         warnings.simplefilter("ignore", MonoglotWarning)
         found = search_on(bench, tmp_path, kinds=(kind,))
     assert len(found.record["rows"]) == 3 and len(bench.quiet) == 1
-    assert found.silence is bench.quiet["signs",] and found.request.quieten == (("signs", found.record["rows"][
-        found.record["chosen"]]["strength"]),)  # fmt: skip
+    nats = found.record["rows"][found.record["chosen"]]["strength"]
+    assert found.silence is bench.quiet["signs", "spaces"]
+    assert found.request.quieten == (("signs", nats), ("spaces", nats))
     assert found.request.strength == 1.5 and found.request.redirect == (("others", "fr"),)
 
 
