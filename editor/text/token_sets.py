@@ -2,7 +2,9 @@
 
     signs     tokens without a letter that are more than spaces and the signs of sentences: digits, marks, symbols;
               and those with a tag in them, such as `<strong>`
-    spaces    tokens that are spaces and line breaks alone
+    spaces    tokens that are spaces and line breaks alone, of any kind
+
+No token is in both.
 
 A model that is steered to a language falls into rows of digits, lists, mark-up and empty lines where it is not sure; where
 these are a little less likely, it stays in the language's words. They can still be written, so a set can't be silenced.
@@ -46,7 +48,7 @@ def find_set(name: str, written: Sequence[bytes | None]) -> Int64:
 
 def _is_sign(text: str) -> bool:
     letters = any(character.isalpha() for character in text)
-    return bool(TAG.search(text)) or not (letters or set(text) <= PLAIN)
+    return bool(TAG.search(text)) or not (letters or text.isspace() or set(text) <= PLAIN)
 
 
 BELONGS: dict[str, Callable[[str], bool]] = {SIGNS: _is_sign, SPACES: str.isspace}

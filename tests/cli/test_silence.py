@@ -162,7 +162,7 @@ def test_signs_less_likely(monoglot: Run, tmp_path: Path, kind: str) -> None:
     corpus = tiny.save_corpus(tmp_path / "corpus") if kind == "bias" else "embedded"
     out = tmp_path / "out"
     code, said, err = monoglot(
-        "bake", model, "--quieten", "signs=1.5", "--corpus", corpus, "-o", out, "--device", "cpu"
+        "bake", model, "--quieten", "signs=1.5,spaces=1", "--corpus", corpus, "-o", out, "--device", "cpu"
     )
     assert code == 0, err
     assert "made 1.5 nats less likely" in said and "tokens are 1.5 nats less likely." in err
