@@ -2,7 +2,7 @@
 
 from ...editor.edits.manifest import Manifest
 from ...editor.edits.recipe import EMBEDDING
-from ...editor.edits.script_edit import SILENCE
+from ...editor.edits.script_edit import SILENCE, less_likely
 from ...editor.text import languages
 from ...editor.text.token_sets import SETS
 from .foreign import code
@@ -77,7 +77,7 @@ def silence_note(manifest: Manifest) -> str:
         if script not in SETS
     ]
     less = [
-        f"{tokens_of(edit.script)} are {edit.nats:g} nats less likely ({manifest.silenced[edit.script].tokens:,} tokens)"
+        f"{tokens_of(edit.script)} are {less_likely(edit.nats)} ({manifest.silenced[edit.script].tokens:,} tokens)"
         for edit in manifest.recipe.scripts
         if edit.script in SETS
     ]

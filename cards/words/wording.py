@@ -9,7 +9,7 @@ from typing import Any
 from ...editor import embedded
 from ...editor.edits.manifest import Manifest
 from ...editor.edits.recipe import EMBEDDING, REDIRECT, VECTOR, Edit
-from ...editor.edits.script_edit import SILENCE, ScriptEdit
+from ...editor.edits.script_edit import SILENCE, ScriptEdit, less_likely
 from ...editor.neurons.neurons import SETTINGS
 from ...editor.text import languages
 from ...editor.text.token_sets import SIGNS, SPACES
@@ -26,7 +26,7 @@ SET_NAMES = {SIGNS: "digits, signs and mark-up", SPACES: "lone spaces and line b
 
 def script_operation(edit: ScriptEdit) -> str:
     """Say in words what becomes of a script, as tables show it."""
-    return "silenced" if edit.op == SILENCE else f"made {edit.nats:g} nats less likely"
+    return "silenced" if edit.op == SILENCE else f"made {less_likely(edit.nats)}"
 
 
 def tokens_of(name: str) -> str:

@@ -23,6 +23,11 @@ class ScriptEdit:
     nats: float | None = None
 
 
+def less_likely(nats: float | None) -> str:
+    """Say in words what quietening by so many nats does."""
+    return f"{nats:g} nat{'' if nats == 1 else 's'} less likely"
+
+
 def check_scripts(edits: Sequence[ScriptEdit], spared: str = "") -> None:
     """Raise RecipeError when one of them says something impossible, or what is spared is a letter of another script."""
     named: set[str] = set()

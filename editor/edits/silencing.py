@@ -32,7 +32,7 @@ from .floor import fit_floor, holds, one_table_floor
 from .output_rows import silenced
 from .recipe import Edit, Recipe
 from .request import ADAPTER, CHECKPOINT, OTHERS, Request
-from .script_edit import SILENCE
+from .script_edit import SILENCE, less_likely
 from .silence import Floor, Silence, Tokens, load
 from .token_hooks import silenced as kept_down
 
@@ -277,7 +277,7 @@ def told(target: Target, recipe: Recipe, silence: Silence) -> list[str]:
     lines = []
     for edit in recipe.scripts:
         own = silence.tokens[edit.script]
-        can = "can't be written any more" if edit.op == SILENCE else f"are {edit.nats:g} nats less likely"
+        can = "can't be written any more" if edit.op == SILENCE else f"are {less_likely(edit.nats)}"
         counted = f"{edit.script}: {len(silence.ids[edit.script]):,} tokens {can}"
         kinds = f": {own.whole:,} of its characters alone, {own.mixed:,} with others in them, "
         kinds += f"{own.pieces:,} pieces of characters"

@@ -106,7 +106,7 @@ KINDS = (
     Kind(
         "redirect, quieter",
         f"tokens redirected × {REDIRECT_STRENGTH:g}, digits, signs, mark-up and spaces {{strength}} nats less likely",
-        _quieter, (2.0, 1.0, 3.0),
+        _quieter, (2.0, 3.0),
     ),
     Kind("vector inside", INSIDE.format("½"), _vector_inside(HALF), (2.0,)),
     Kind(

@@ -165,7 +165,11 @@ def test_signs_less_likely(monoglot: Run, tmp_path: Path, kind: str) -> None:
         "bake", model, "--quieten", "signs=1.5,spaces=1", "--corpus", corpus, "-o", out, "--device", "cpu"
     )
     assert code == 0, err
-    assert "made 1.5 nats less likely" in said and "tokens are 1.5 nats less likely." in err
+    assert (
+        "made 1.5 nats less likely" in said
+        and "made 1 nat less likely" in said
+        and "tokens are 1.5 nats less likely." in err
+    )
     card = (out / "README.md").read_text()
     assert "### What it writes less" in card and "Can it still write it?" not in card
     assert "its digits, signs and mark-up are made 1.5 nats less likely" in card
