@@ -4,6 +4,7 @@ A config that says something else was changed by hand, or is another model's. Wh
 guess: with `"num_hidden_layers": 0` it builds a model without layers, and says nothing.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ from ..files.checkpoint import Checkpoint
 from .families import COUNTS
 from .identity import Block
 from .networks import SHARED
+from .routers import CORRECTION
 
 DOUBLE = "use_double_wide_mlp"  # of Gemma 4: some layers are twice as wide
 INPUTS = (
@@ -31,6 +33,8 @@ SHARED_WIDTHS = ("shared_expert_intermediate_size", "shared_intermediate_size", 
 PREFIX = "prefix_dense_intermediate_size"  # of Cohere 2's mixture: the width of its dense layers
 EDITED = ("F32", "F16", "BF16")  # dtypes of what can be edited
 SIZES = ("num_hidden_layers", "hidden_size", "vocab_size")
+DENSE = "first_k_dense_replace"
+LAYER = re.compile(r"\.(\d+)\.")
 TIED = "tie_word_embeddings"
 
 
@@ -105,6 +109,32 @@ def check_experts(checkpoint: Checkpoint, config: Mapping[str, Any], model_type:
                 f"{checkpoint.folder}: the config says {config[width]} neurons an expert ({width}), expert {odd.part} of "
                 f"layer {layer} has {odd.width}. Download the model again."
             )
+
+    _check_beginning(checkpoint, config, set(by_layer))
+    _check_corrections(checkpoint, set(by_layer))
+
+
+def _check_beginning(checkpoint: Checkpoint, config: Mapping[str, Any], sparse: set[int]) -> None:
+    """Raise CheckpointError when the layers with experts begin elsewhere than the config says."""
+    said = config.get(DENSE)
+    if type(said) is not int or not sparse or config.get("moe_layer_freq", 1) != 1:
+        return
+    if (first := min(sparse)) != said:
+        raise CheckpointError(
+            f"{checkpoint.folder}: the config says {said} layers without experts ({DENSE}), the first that has some is layer "
+            f"{first}. Download the model again."
+        )
+
+
+def _check_corrections(checkpoint: Checkpoint, sparse: set[int]) -> None:
+    """Raise CheckpointError when some routers have a bias that chooses experts, and others have none."""
+    names = (tensor.name for _, tensor in checkpoint.tensors() if tensor.name.endswith(CORRECTION)) if sparse else ()
+    layers = {int(number[1]) for name in names if (number := LAYER.search(name))} & sparse
+    if layers and (without := sparse - layers):
+        raise CheckpointError(
+            f"{checkpoint.folder}: layer {min(without)} has no {CORRECTION}, others have. A shard is missing or damaged: "
+            "download the model again."
+        )
 
 
 def _check_kinds(checkpoint: Checkpoint, config: Mapping[str, Any]) -> None:
