@@ -91,16 +91,17 @@ def beside(found: Mapping[str, Any] | None, answers: Mapping[str, Any] | None) -
     else:
         much = "The difference is more than chance, to the better"
     return (
-        f"The search saw {share(saw)} of the answers in the language, by the base under hooks, on beginnings of everyday "
-        f"texts; the checkpoint itself gives {share(own.get('accuracy'))} on prompts of another kind. {much}."
+        f"The search saw {share(saw)} of the answers in the language, by the base under hooks, on prompts of its "
+        f"own; the checkpoint itself gives {share(own.get('accuracy'))} on prompts of another kind. {much}."
     )
 
 
 def _note_of_answers(found: Mapping[str, Any]) -> str:
     asked = (
         "The rule: of the ways that gave most answers, the one with the most whole ones leads; those whose brackets reach "
-        "into its own are as good, as chance may be all that is between them; of these the one that damages the language's "
-        f"own text least is taken. Asked for: {share(found.get('target_accuracy'))} whole answers. "
+        "into its own are as good, as chance may be all that is between them; of these the one with the most whole "
+        "answers for its damage is taken, one in a hundred weighing as much as 0.01 nats. "
+        f"Asked for: {share(found.get('target_accuracy'))} whole answers. "
         f"{'Reached' if found['reached'] else 'NOT reached by any way'}."
     )
     dropped = (

@@ -10,9 +10,9 @@ candidate are measured
 
 The rule: of those that answered most prompts, the one with the most whole answers leads. Those that chance cannot tell from
 it are as good: their interval (see `interval`) overlaps the leader's and, where the leader has enough whole answers
-(`target_accuracy`), reaches so far too. Of these, those that damage the language's own text least, give or take SLIGHT, are
-left; of them the one with the most whole answers is taken, of equals the mildest, then the one that stands first in `kinds`,
-the simplest. Half-way the order is by whole answers first, then by damage, and the one that the rule would take goes on too.
+(`target_accuracy`), reaches so far too. Of these the one with the most whole answers for its damage is taken, a hundredth of
+all answers weighing as much as a hundredth of a nat; of equals the one that stands first in `kinds`, the simplest. Half-way
+the order is by whole answers first, then by damage, and the one that the rule would take goes on too.
 
 What was tried is kept, so that an interrupted search goes on where it was. Prompts and text are others than those that
 `evaluate` and the proof measure with.
@@ -48,7 +48,6 @@ from .tried import FILE, Tried
 RUNGS = (1, 3, 8, 24)  # prompts in each language that were answered at the end of each round
 FIRST = 2 / 3  # of the budget
 FEWEST = 2  # candidates of each round
-SLIGHT = 0.02  # nats a token, which nobody reads
 KIND = "on"
 
 
@@ -202,14 +201,12 @@ def leader(tallies: Sequence[Tally]) -> Tally:
 
 
 def choose(tallies: Sequence[Tally], target_accuracy: float) -> Tally:
-    """Choose by the rule: of those that chance cannot tell from the leader the mildest, and of the mildest the best."""
+    """Choose by the rule: of those that chance cannot tell from the leader the one with the most for its damage."""
     best = leader(tallies)
     low = max(best.interval[0], target_accuracy if best.enough(target_accuracy) else 0.0)
     last = (tally for tally in tallies if len(tally.texts) == len(best.texts))
-    as_good = [tally for tally in last if tally.interval[1] >= low]
-    least = min(tally.damage for tally in as_good)
-    mild = (tally for tally in as_good if tally.damage <= least + SLIGHT)
-    return max(mild, key=lambda tally: (tally.whole, -tally.damage))
+    as_good = (tally for tally in last if tally.interval[1] >= low)
+    return max(as_good, key=lambda tally: tally.whole - tally.damage)
 
 
 def advice(best: Tally, request: Request) -> str:

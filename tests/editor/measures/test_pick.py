@@ -42,7 +42,7 @@ def tally(right: int, count: int, damage: float, number: int = 0) -> Tally:
     return Tally(EVERY[number], 0, damage, ["x"] * count, answered(right, count), answered(right, count))
 
 
-def test_the_mildest_of_those_that_chance_cannot_tell_from_the_leader() -> None:
+def test_the_most_for_its_damage_of_those_that_chance_cannot_tell_from_the_leader() -> None:
     """48 of 48 may be 93 % (Wilson's 48 / 51.84); 43 of 48 are 90 %, give or take 1.96 x 4.4 %; 38 may be 90 % at most."""
     tallies = [tally(48, 48, 0.5), tally(45, 48, 0.1), tally(43, 48, 0.01), tally(38, 48, 0.0), tally(10, 10, 0.0)]
     assert leader(tallies) is tallies[0]
@@ -51,7 +51,7 @@ def test_the_mildest_of_those_that_chance_cannot_tell_from_the_leader() -> None:
     assert choose(tallies[:2] + tallies[3:], 0.9) is tallies[1]
 
 
-def test_without_enough_the_mildest_of_those_like_the_leader() -> None:
+def test_without_enough_the_most_for_its_damage_of_those_like_the_leader() -> None:
     """30 of 48 are 49 % at least, 25 may be 66 %, 14 are 42 % at most."""
     tallies = [tally(30, 48, 0.5), tally(30, 48, 0.4), tally(25, 48, 0.1), tally(14, 48, 0.0)]
     assert leader(tallies) is tallies[1]
@@ -59,15 +59,16 @@ def test_without_enough_the_mildest_of_those_like_the_leader() -> None:
     assert not leader(tallies).enough(0.9)
 
 
-def test_of_those_that_are_as_mild_the_best_and_of_equals_the_simplest() -> None:
-    tallies = [tally(40, 48, 0.1), tally(44, 48, 0.119, 1), tally(44, 48, 0.115, 2), tally(46, 48, 0.16, 3)]
-    assert choose(tallies, 0.9) is tallies[2]
-    assert choose(tallies[:2], 0.9) is tallies[1]
+def test_an_answer_in_a_hundred_is_worth_a_hundredth_of_a_nat_and_of_equals_the_simplest_is_taken() -> None:
+    """Of 100: 90 - 10, 93 - 12, 93 - 14 and 95 - 16."""
+    tallies = [tally(90, 100, 0.1), tally(93, 100, 0.12, 1), tally(93, 100, 0.14, 2), tally(95, 100, 0.16, 3)]
+    assert choose(tallies, 0.9) is tallies[1]
+    assert choose([tallies[0], *tallies[2:]], 0.9) is tallies[0]
     assert choose([tally(44, 48, 0.1), tally(44, 48, 0.1, 1), tally(43, 48, 0.1, 2)], 0.9).candidate == EVERY[0]
 
 
 def test_the_better_half_goes_on() -> None:
-    """The one with the mark of 5 of 6 is the mildest of those that chance cannot tell from the best."""
+    """The one with the mark of 5 of 6 has the most for its damage."""
     tallies = [tally(right, 6, damage) for right, damage in ((1, 0.4), (6, 0.3), (3, 0.2), (5, 0.1), (0, 0.0))]
     assert [one.whole for one in going_on(tallies, 6, 1e9, 0.9)] == [1.0, 5 / 6, 0.5]
     assert len(going_on(tallies[:2], 6, 1e9, 0.9)) == 2
