@@ -78,16 +78,27 @@ def token_ids(tokenizer: Any, texts: Sequence[str], tokens: int | None = None) -
     return [row[:tokens] for row in tokenizer([text.strip() for text in texts], add_special_tokens=False)["input_ids"]]
 
 
-def log_loss(model: Any, contexts: Sequence[Sequence[int]]) -> npt.NDArray[np.float64]:
+def log_loss(
+    model: Any, contexts: Sequence[Sequence[int]], given: Sequence[int] | None = None
+) -> npt.NDArray[np.float64]:
     """Return −Σ_t ln P(x_t | x_<t) of each context of token ids, in nats, float64 (n,).
 
-    The first token is not predicted, so a context of one token gives 0. At most `logits.LOGITS` logits (or one row's) are in
-    memory.
+    `given` says how many tokens of each are not to be predicted, by default the first alone, which never is; of a context
+    without others the sum is 0. At most `logits.LOGITS` logits (or one row's) are in memory.
     """
-    order = sorted((at for at in range(len(contexts)) if len(contexts[at]) > 1), key=lambda at: len(contexts[at]))
+    import torch
+
+    firsts = [max(1, number) for number in given or [1] * len(contexts)]
+    order = sorted(
+        (at for at in range(len(contexts)) if len(contexts[at]) > firsts[at]), key=lambda at: len(contexts[at])
+    )
     found: list[float] = []
     for ids in batches([np.array(contexts[at], np.int64) for at in order]):  # (B, T)
-        losses = token_losses(model, hidden_states(Variant("", model), ids), ids[:, 1:].flatten())
+        begins = torch.tensor([firsts[at] for at in order[len(found) : len(found) + len(ids)]])
+        wanted = (torch.arange(1, ids.shape[1]) >= begins[:, None]).flatten()
+        states = hidden_states(Variant("", model), ids)
+        losses = torch.zeros(len(wanted), dtype=torch.float64)
+        losses[wanted] = token_losses(model, states[wanted.to(states.device)], ids[:, 1:].flatten()[wanted])
         found += losses.view(len(ids), -1).sum(1).tolist()
     nats = np.zeros(len(contexts))
     nats[order] = found

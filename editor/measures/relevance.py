@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from ..errors import CorpusError
 from .interval import Interval, interval
@@ -43,9 +44,13 @@ def relevance(base: Any, tokenizer: Any, prompts: Sequence[str], answers: Sequen
     asked = [head + row for row in token_ids(tokenizer, prompts)]
     written = token_ids(tokenizer, answers)
     others = [_other(prompts, number) for number in range(len(prompts))]
-    alone = log_loss(base, asked)  # (n,)
-    own = log_loss(base, [p + a for p, a in zip(asked, written, strict=True)]) - alone
-    other = log_loss(base, [asked[j] + a for j, a in zip(others, written, strict=True)]) - alone[others]
+
+    def after(numbers: Sequence[int]) -> npt.NDArray[np.float64]:  # (n,)
+        """Return the loss of each answer after the prompt of that number."""
+        contexts = [asked[number] + answer for number, answer in zip(numbers, written, strict=True)]
+        return log_loss(base, contexts, [len(asked[number]) for number in numbers])
+
+    own, other = after(range(len(prompts))), after(others)
     each = tuple(float(gain) / len(row) if row else None for gain, row in zip(other - own, written, strict=True))
     known = np.array([value for value in each if value is not None])
     return Relevance(float(known.mean()) if len(known) else 0.0, interval(known), each)
