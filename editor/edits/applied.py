@@ -35,18 +35,19 @@ def applied(
     head: Any = None,
     vectors: "Sequence[LayerVector]" = (),
     routers: Mapping[int, Any] | None = None,
+    stored: str | None = None,
 ) -> Iterator[None]:
     """Do to the model what a recipe says while the block runs: exactly, but for what a neuron reads.
 
     `modules` are its `activation_modules`; `head` is its output layer where that has the table that is edited, `routers` are
-    needed where experts are switched off.
+    needed where experts are switched off; rows of tokens that move are rounded to the dtype `stored`, by default not at all.
     """
     everywhere = [vector for vector in vectors if vector.gate is None]
     reading = [vector for vector in vectors if vector.gate is not None]
     layers = layer_modules(model, target.feed_forward.family) if everywhere else []
     with ExitStack() as stack:
         embedding = model.get_input_embeddings()
-        stack.enter_context(edited(modules, plan, embedding, redirection, head, layers, everywhere, routers))
+        stack.enter_context(edited(modules, plan, embedding, redirection, head, layers, everywhere, routers, stored))
         if reading:
             stack.enter_context(carried_vectors(reading, None, **vector_parts(model, target, modules)))
         yield

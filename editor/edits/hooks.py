@@ -146,16 +146,17 @@ def edited(
     layers: Sequence[Any] = (),
     vectors: "Sequence[LayerVector]" = (),
     routers: Mapping[int, Any] | None = None,
+    stored: str | None = None,
 ) -> Iterator[None]:
     """Apply a plan, move tokens and add vectors while the block runs; tokens move in the output layer too if it is given.
 
-    `routers` are needed where experts are switched off.
+    `routers` are needed where experts are switched off; moved rows are rounded to the dtype `stored`.
     """
     with ExitStack() as stack:
         stack.enter_context(unrouted(routers or {}, plan))
         stack.enter_context(added(layers, vectors))
         stack.enter_context(steered(modules, plan))
-        stack.enter_context(redirected(embedding, redirection))
+        stack.enter_context(redirected(embedding, redirection, stored))
         if head is not None and redirection is not None:
             stack.enter_context(written(head, redirection))
         yield

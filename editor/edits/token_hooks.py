@@ -1,8 +1,8 @@
 """Redirected and silenced tokens as forward hooks on a live model: the reference for what `bake` writes into tables.
 
 Redirected tokens: to the embedding module's output on token t is added Σ_s P(s | t) · (how far s moves), times the factor
-that the module multiplies rows of its table with. Where the output layer has the same table, to the logit of token t is added
-h·(the same sum), h being what the layer is given.
+that the module multiplies rows of its table with; where the row is meant as it is stored, rounded, the difference that makes.
+Where the output layer has the same table, to the logit of token t is added h·(the same sum), h being what the layer is given.
 
 Silenced tokens: what the output layer gives for token t, with h what it reads and w the direction of the silence,
 
@@ -22,12 +22,15 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def redirected(embedding: Any, redirection: "Redirection | None") -> Iterator[None]:
-    """Move tokens of a live model while the block runs. `embedding` is its `get_input_embeddings()`."""
+def redirected(embedding: Any, redirection: "Redirection | None", stored: str | None = None) -> Iterator[None]:
+    """Move tokens of a live model while the block runs. `embedding` is its `get_input_embeddings()`.
+
+    `stored` is the dtype, as safetensors name it, that the moved rows are rounded to; none by default.
+    """
     if redirection is None:
         yield
         return
-    handle = embedding.register_forward_hook(_move(embedding, redirection))
+    handle = embedding.register_forward_hook(_move(embedding, redirection, stored))
     try:
         yield
     finally:
@@ -54,8 +57,10 @@ def written(head: Any, redirection: "Redirection") -> Iterator[None]:
         handle.remove()
 
 
-def _move(embedding: Any, redirection: "Redirection") -> Any:
+def _move(embedding: Any, redirection: "Redirection", stored: str | None) -> Any:
     import torch
+
+    from ..files.floats import NAMES
 
     shares = torch.zeros(len(embedding.weight), len(redirection.moves), dtype=torch.float64)  # (V, S)
     shares[torch.from_numpy(redirection.ids)] = torch.from_numpy(redirection.shares)
@@ -65,6 +70,9 @@ def _move(embedding: Any, redirection: "Redirection") -> Any:
     def move(module: Any, inputs: Any, output: Any) -> Any:
         ids = inputs[0]
         delta = shares.to(ids.device)[ids] @ moves.to(ids.device)  # (B, T, d)
+        if stored:
+            rows = module.weight.detach()[ids].double()
+            delta = (rows + delta.to(rows.device)).to(getattr(torch, NAMES[stored])).double() - rows
         return (output.double() + scale * delta.to(output.device)).to(output.dtype)
 
     return move

@@ -11,7 +11,8 @@
 (a) and (b) pass or fail, (c) and (d) are reported. Rounding in (b): deactivation is exact in every dtype, so base and
 checkpoint differ by the noise of float32 arithmetic alone, which is bounded by 10⁻⁴ of the largest logit; a scaled column,
 a constant and a row that carries one are rounded once to the checkpoint's dtype, half a unit in the last place of each
-weight, which the bounds below allow for.
+weight, which the bounds below allow for. Rows of the embedding table are rounded by the hooks too: what the layers make of
+that rounding is more than any bound at single positions of text that a model reads as another language.
 """
 
 from collections.abc import Callable, Iterator, Mapping

@@ -27,6 +27,7 @@ from ..live.log_loss import Difference, Measured, measure
 from ..live.logits import Variant
 from ..live.modules import activation_modules, input_modules, router_biases
 from ..live.streaming import AUTO, Streaming
+from ..models.embedding import open_embedding
 from ..models.target import Target
 from ..neurons.neurons import Neurons
 from ..progress import Progress
@@ -143,17 +144,21 @@ def verify_logits(
         or not all(vector.exact for vector in what.vectors)
     )
     head = base.get_output_embeddings() if what.tokens and what.tokens.one_table and not approximate else None
+    rows = (stored or open_embedding(target).tensor.dtype) if moved else None
 
     def exactly() -> AbstractContextManager[None]:
         routers = router_biases(base, family) if steps.experts else None  # those that are there now
-        others = applied(base, target, modules, steps, meant, head=head, vectors=what.vectors, routers=routers)
+        others = applied(
+            base, target, modules, steps, meant, head=head, vectors=what.vectors, routers=routers,
+            stored=None if approximate else rows,
+        )  # fmt: skip
         return _hooked(base, what, others)
 
     def at_random() -> AbstractContextManager[None]:
         return applied(base, target, modules, control, drawn, vectors=random_vectors(what.vectors))
 
     exact = Variant("hooked", base, exactly)
-    hooked = [_stand_in(base, target, what, modules), replace(exact, name="exact")] if approximate else [exact]
+    hooked = [_stand_in(base, target, what, modules, rows), replace(exact, name="exact")] if approximate else [exact]
     variants = (
         Variant("base", base),
         Variant("this model", baked, deviations.recorded),
@@ -206,8 +211,11 @@ def verify_logits(
     return Logits(measured, relative, tuple(problems), approximation)
 
 
-def _stand_in(base: Any, target: Target, what: Carried, modules: Sequence[Any]) -> Variant:
-    """Return the base with w·x for 1, and one table for two, as the checkpoint has them, by hooks."""
+def _stand_in(base: Any, target: Target, what: Carried, modules: Sequence[Any], rows: str | None = None) -> Variant:
+    """Return the base with w·x for 1, and one table for two, as the checkpoint has them, by hooks.
+
+    Rows of tokens that move are rounded to the dtype `rows`.
+    """
     family = target.feed_forward.family
     inputs, calibration = input_modules(base, family), what.calibration
     names = {tensor.name for _, tensor in target.checkpoint.tensors()}
@@ -222,7 +230,7 @@ def _stand_in(base: Any, target: Target, what: Carried, modules: Sequence[Any]) 
             else:
                 stack.enter_context(calibrated(modules, inputs, what.plan, calibration, exact_add=exact_add))
             stack.enter_context(unrouted(router_biases(base, family), what.plan))
-            stack.enter_context(redirected(base.get_input_embeddings(), moved))
+            stack.enter_context(redirected(base.get_input_embeddings(), moved, rows))
             if what.vectors:
                 stack.enter_context(carried_vectors(what.vectors, calibration, **vector_parts(base, target, modules)))
             if what.tokens and what.tokens.one_table:
