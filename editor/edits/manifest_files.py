@@ -10,7 +10,7 @@ from ..files.kinds import FILE
 from ..files.streams import sha256
 from ..files.together import replace_together
 from ..progress import shown
-from .manifest import FileEntry, Manifest, read, serialise
+from .manifest import FileEntry, Manifest, read, recipe_record, serialise
 
 CARD = "README.md"
 FIGURES = "figures/"
@@ -49,9 +49,12 @@ def unchanged(folder: Path, before: Manifest) -> Manifest:
 
 
 def _made_of(manifest: Manifest) -> Any:
-    """Return what a checkpoint was when it was baked: everything but what later commands write anew."""
+    """Return what a checkpoint was when it was baked: everything but what later commands write anew.
+
+    The recipe as its file has it, which leaves out what says nothing of this one.
+    """
     files = {name: own for name, own in manifest.files.items() if name != CARD and not name.startswith(FIGURES)}
-    return [files, manifest.base, manifest.recipe, manifest.edited, manifest.carrier]
+    return [files, manifest.base, recipe_record(manifest.recipe), manifest.edited, manifest.carrier]
 
 
 def check_whole(folder: Path) -> None:

@@ -12,10 +12,10 @@ from support.redirected import REDIRECTS, TEXTS, opened, vocabulary_of
 from support.tiny import MOVED, TOLERANCE, live, logits, need, save_model
 
 from monoglot.cli.edit_request import request_of
-from monoglot.editor.edits import manifest, manifest_base, recipe
+from monoglot.editor.edits import manifest, manifest_base, manifest_files, recipe
 from monoglot.editor.edits.bake import Baked, bake
 from monoglot.editor.edits.recipe import Edit, Recipe
-from monoglot.editor.errors import RecipeError
+from monoglot.editor.errors import RecipeError, VerificationError
 from monoglot.editor.live.load import load_model
 from monoglot.editor.models.embedding import open_embedding
 from monoglot.editor.models.identity import Base
@@ -171,3 +171,13 @@ def test_written_and_read() -> None:
     short = recipe.of_data({"format": 1, "base": vars(Base("tiny")), "edits": [{"language": "fr", "op": "vector",
                             "point": "embedding"}]})  # fmt: skip
     assert short.edits == (FRENCH,)
+
+
+def test_what_a_search_found_can_be_added_to_it(tmp_path: Path) -> None:
+    """Which neurons are shared says nothing where none is edited, so the file leaves it out."""
+    folder = save_model(tmp_path / "model", tokenizer=False)
+    made = baked(folder, tmp_path / "out", shared="edit")
+    assert manifest_files.unchanged(tmp_path / "out", made.manifest).recipe.edits == (FRENCH,)
+    other = baked(folder, tmp_path / "other", replace(FRENCH, strength=0.5), shared="edit")
+    with pytest.raises(VerificationError, match="replaced by another checkpoint"):
+        manifest_files.unchanged(tmp_path / "out", other.manifest)
