@@ -63,7 +63,7 @@ def ask_again(
             "questions in one. Ask with prompts of your own: `evaluate`."
         )
         return {}
-    slow = manifest.candidates is None or manifest.candidates["subset"]
+    slow = manifest.candidates is None or manifest.candidates.get("subset", True)
     count = COUNT if slow else count_for(len(languages))
     options = Options(tuple(corpus), languages, prompts=kind, count=count, dtype=dtype)
     return evaluate(

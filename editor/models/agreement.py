@@ -13,7 +13,7 @@ from ..files.checkpoint import Checkpoint
 from .families import COUNTS
 from .identity import Block
 from .networks import SHARED
-from .routers import CORRECTION
+from .routers import bias_of
 
 DOUBLE = "use_double_wide_mlp"  # of Gemma 4: some layers are twice as wide
 INPUTS = (
@@ -111,7 +111,7 @@ def check_experts(checkpoint: Checkpoint, config: Mapping[str, Any], model_type:
             )
 
     _check_beginning(checkpoint, config, set(by_layer))
-    _check_corrections(checkpoint, set(by_layer))
+    _check_routers(checkpoint, model_type, set(by_layer))
 
 
 def _check_beginning(checkpoint: Checkpoint, config: Mapping[str, Any], sparse: set[int]) -> None:
@@ -126,13 +126,16 @@ def _check_beginning(checkpoint: Checkpoint, config: Mapping[str, Any], sparse: 
         )
 
 
-def _check_corrections(checkpoint: Checkpoint, sparse: set[int]) -> None:
-    """Raise CheckpointError when some routers have a bias that chooses experts, and others have none."""
-    names = (tensor.name for _, tensor in checkpoint.tensors() if tensor.name.endswith(CORRECTION)) if sparse else ()
+def _check_routers(checkpoint: Checkpoint, model_type: str, sparse: set[int]) -> None:
+    """Raise CheckpointError when some routers of a family have the bias that chooses experts, and others don't."""
+    bias = bias_of(model_type)
+    if not bias or not sparse:
+        return
+    names = (tensor.name for _, tensor in checkpoint.tensors() if tensor.name.endswith(f".{bias}"))
     layers = {int(number[1]) for name in names if (number := LAYER.search(name))} & sparse
     if layers and (without := sparse - layers):
         raise CheckpointError(
-            f"{checkpoint.folder}: layer {min(without)} has no {CORRECTION}, others have. A shard is missing or damaged: "
+            f"{checkpoint.folder}: layer {min(without)} has no {bias}, others have. A shard is missing or damaged: "
             "download the model again."
         )
 
