@@ -211,7 +211,7 @@ def export(
         if known and same_checkpoint(output, target, recipe, request, *inputs):
             listener.told(f"{output} is this checkpoint already.")
             place = output
-        elif known and same_checkpoint(unproved, target, recipe, request, *inputs):
+        elif known and same_checkpoint(unproved, target, recipe, request, *inputs, searched=record is not None):
             listener.told(f"{unproved} is this checkpoint already, and has to be proved.")
         else:
             check_free(output, force=force)  # a checkpoint of the same recipe there has other inputs

@@ -82,11 +82,16 @@ def same_checkpoint(
     calibration: Calibration | None,
     vocabulary: Vocabulary | None,
     silence: Silence | None,
+    *,
+    searched: bool = False,
 ) -> bool:
-    """Whether `output` was already baked from all of this."""
+    """Whether `output` was already baked from all of this, and has the record of a search where it was `searched` for."""
     if not same_recipe(output, target, recipe, request):
         return False
-    files = manifest.read(output).files
+    there = manifest.read(output)
+    if searched and there.candidates is None:
+        return False
+    files = there.files
     wanted = {}
     if recipe.needs_neurons:
         wanted[NEURONS] = neurons_file.serialise(neurons).encode()

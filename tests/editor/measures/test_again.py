@@ -11,6 +11,8 @@ from monoglot.cards.maker import CARD
 from monoglot.editor import embedded
 from monoglot.editor.edits import manifest
 from monoglot.editor.edits.recipe import Edit, Recipe
+from monoglot.editor.edits.request import Request
+from monoglot.editor.export_reuse import same_checkpoint
 from monoglot.editor.live.streaming import Streaming
 from monoglot.editor.measures import again
 from monoglot.editor.measures.again import ask_again, prompts_for
@@ -81,6 +83,13 @@ def test_the_checkpoint_is_asked_once_and_its_card_says_it(
     assert manifest.read(folder).measures["activated"] == found
     assert "take it as a first look" in (folder / "README.md").read_text()
     assert ask_again(folder, target, "fr", [embedded.NAME], HERE)["activated"] == found and loaded == [folder]
+
+
+def test_a_checkpoint_without_the_record_of_its_search_is_made_again(folder: Path, target: Target) -> None:
+    """As it is when a run ends between the two."""
+    recipe = manifest.read(folder).recipe
+    inputs = (target, recipe, Request(), neurons.NONE, None, None, None)
+    assert same_checkpoint(folder, *inputs) and not same_checkpoint(folder, *inputs, searched=True)
 
 
 def test_a_fast_model_gives_answers_enough(folder: Path, target: Target, monkeypatch: pytest.MonkeyPatch) -> None:
