@@ -25,7 +25,7 @@ from .export_reuse import same_checkpoint, same_recipe
 from .files.hashes import remember
 from .files.output import absolute, check_free, check_room, claimed, publish
 from .measures.again import ask_again
-from .measures.bench import Bench, prompts_for
+from .measures.bench import Bench, both_kinds
 from .measures.kinds import read_at
 from .measures.off import search_off
 from .measures.pick import search_on
@@ -183,7 +183,7 @@ def export(
             neurons, record, request = way.neurons, way.record, way.way.request(asked)
         elif asked.searches_on and statistics:
             bench = Bench(
-                target, statistics, calibration, vocabulary, texts, asked, prompts_for(asked), detection.tokens,
+                target, statistics, calibration, vocabulary, texts, asked, both_kinds(asked), detection.tokens,
                 detection.device, detection.dtype, silence, listener,
             )  # fmt: skip
             pick = search_on(bench, work, listener=listener)

@@ -11,7 +11,7 @@ from .edits.recipe import Recipe
 from .edits.request import ADAPTER, AUTO, Request
 from .edits.silence import Silence
 from .errors import VerificationError
-from .measures.bench import prompts_for
+from .measures.bench import both_kinds
 from .measures.off import way_of
 from .measures.pick import candidate_of
 from .measures.search import prompts_of
@@ -53,7 +53,7 @@ def chosen_before(output: Path, request: Request, layers: int) -> Request | None
         return None
     if way := way_of(record, request):
         return way.request(request)
-    candidate = candidate_of(record, request, prompts_for(request)) if request.searches_on else None
+    candidate = candidate_of(record, request, both_kinds(request)) if request.searches_on else None
     return candidate.request(request, layers) if candidate else None
 
 

@@ -19,8 +19,6 @@ METHODS = {  # the neurons were found by …
     "lape": "LAPE", "lap": "LAP", "lave": "LAVE", "pv": "parameter variation", "ap": "average precision",
     "random": "drawing at random",
 }  # fmt: skip
-
-
 SET_NAMES = {SIGNS: "digits, signs and mark-up", SPACES: "lone spaces and line breaks"}
 
 

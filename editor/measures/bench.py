@@ -33,13 +33,13 @@ from ..neurons.neurons import Neurons
 from ..progress import NOBODY, Listener
 from ..statistics.statistics import Statistics
 from ..statistics.vocabulary import Vocabulary
-from ..text import prompts as prompts_file
 from ..text.corpus import Text
-from ..text.prompts import Prompts, passages
+from ..text.prompts import Prompts, passages, technical_prompts
 from .answers import Answers, judged
 from .kinds import Candidate
 from .off import unseen
 from .quality import Quality, quality
+from .search import prompts_of
 
 TOKENS = 24  # an answer
 OWN_TOKENS = 256  # of the language's own text
@@ -169,17 +169,16 @@ class Bench:
         return judged(self.model, self.tokenizer, texts, [self.language], real)
 
 
-def prompts_for(request: Request) -> Prompts:
+def both_kinds(request: Request) -> Prompts:
     """Give what candidates are asked, by language: technical and everyday beginnings in turns, or a person's own prompts.
 
-    Technical ones invite lists, code and digits, which a model that is steered falls into. The everyday ones are others than
-    those that `evaluate` asks.
+    Technical ones invite lists, code and digits, which a model that is steered falls into.
     """
+    everyday = prompts_of(request, OF_A_KIND)
     if request.prompts:
-        return prompts_file.load(request.prompts, count=None)
-    everyday = prompts_file.embedded_prompts(count=prompts_file.COUNT + OF_A_KIND)
-    technical = prompts_file.technical_prompts()
+        return everyday
+    technical = technical_prompts()
     return {
-        language: [one for both in zip(technical[language], own[prompts_file.COUNT :], strict=True) for one in both]
+        language: [one for both in zip(technical[language], own, strict=True) for one in both]
         for language, own in everyday.items()
     }

@@ -213,12 +213,12 @@ def check_search(request: Request) -> None:
     check([request.searched])
 
 
-def prompts_of(request: Request) -> Prompts:
+def prompts_of(request: Request, count: int = PROMPTS) -> Prompts:
     """Give what the model is asked in a search, by language; prompts in the activated language are left out later.
 
-    Of the embedded prompts they are PROMPTS that `evaluate` does not ask, so that its figures are of unseen ones.
+    Of the embedded prompts they are `count` that `evaluate` does not ask, so that its figures are of unseen ones.
     """
     if request.prompts:
         return prompts_file.load(request.prompts, count=None)
-    every = prompts_file.embedded_prompts(count=prompts_file.COUNT + PROMPTS)
+    every = prompts_file.embedded_prompts(count=prompts_file.COUNT + count)
     return {language: own[prompts_file.COUNT :] for language, own in every.items()}

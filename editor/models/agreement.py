@@ -109,7 +109,6 @@ def check_experts(checkpoint: Checkpoint, config: Mapping[str, Any], model_type:
                 f"{checkpoint.folder}: the config says {config[width]} neurons an expert ({width}), expert {odd.part} of "
                 f"layer {layer} has {odd.width}. Download the model again."
             )
-
     _check_beginning(checkpoint, config, set(by_layer))
     _check_routers(checkpoint, model_type, set(by_layer))
 

@@ -17,7 +17,7 @@ from monoglot.editor.edits.silencing import prepare
 from monoglot.editor.errors import MonoglotWarning, RecipeError
 from monoglot.editor.measures import bench as bench_of
 from monoglot.editor.measures import pick
-from monoglot.editor.measures.bench import Bench, prompts_for
+from monoglot.editor.measures.bench import Bench, both_kinds
 from monoglot.editor.measures.kinds import KINDS, candidates
 from monoglot.editor.measures.pick import Tally, candidate_of, choose, going_on, leader, search_on
 from monoglot.editor.models.source import resolve
@@ -89,7 +89,7 @@ def test_as_many_go_on_as_there_is_time_for() -> None:
 
 def test_prompts_of_both_kinds_in_turns(tmp_path: Path) -> None:
     """Those of `evaluate` are not among them, and the same number is the same text in every language."""
-    found = prompts_for(REQUEST)
+    found = both_kinds(REQUEST)
     assert {len(own) for own in found.values()} == {24} == {len(set(own)) for own in found.values()}
     seen = {prompt for own in embedded_prompts(count=COUNT).values() for prompt in own}
     assert not seen & {prompt for own in found.values() for prompt in own}
@@ -97,7 +97,7 @@ def test_prompts_of_both_kinds_in_turns(tmp_path: Path) -> None:
     assert found["en"][1] == embedded_prompts(["en"], COUNT + 1)["en"][COUNT]
     own = tmp_path / "own.jsonl"
     own.write_text('{"language": "en", "prompt": "Once"}\n')
-    assert prompts_for(replace(REQUEST, prompts=own)) == {"en": ["Once"]}
+    assert both_kinds(replace(REQUEST, prompts=own)) == {"en": ["Once"]}
 
 
 @pytest.fixture
